@@ -1,0 +1,78 @@
+"""What a dataset gives: a `Sample`, a `Batch` of them, or a `BadClip`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip with what is known about it.
+
+    Args:
+        clip: `t c h w`, float32 in [-1, 1].
+        caption: what the clip shows, "" when nothing is known.
+        name: the file (or the made-up name) that a report would print.
+    """
+
+    clip: Tensor
+    caption: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of one size, with their captions, names and identities.
+
+    Args:
+        clip: `b t c h w`, float32 in [-1, 1].
+        captions: b texts.
+        names: b names.
+        ids: int64 [b], the number that all randomness about a sample is keyed by.
+    """
+
+    clip: Tensor
+    captions: list[str]
+    names: list[str]
+    ids: Tensor
+
+    @staticmethod
+    def of(samples: Sequence[Sample], ids: Sequence[int]) -> Batch:
+        """Stack samples of one size into a batch."""
+        return Batch(
+            torch.stack([sample.clip for sample in samples]),
+            [sample.caption for sample in samples],
+            [sample.name for sample in samples],
+            torch.tensor(list(ids), dtype=torch.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+class BadClip(Exception):
+    """A clip that cannot be used: `name` says which, `reason` why (one line)."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)  # both as arguments, so that it survives a process border
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Clips by number; what `sample` returns depends on its three arguments only."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, epoch: int, seed: int) -> Sample:
+        """Clip number `index` as it looks in `epoch` of the run `seed`; may raise `BadClip`."""
+        ...

@@ -1,0 +1,40 @@
+"""The two errors that a user may see, and the import of optional parts.
+
+Whoever reads a command's exit code can tell them apart: an `InputError` means that the
+call could never have worked (exit 2), a `RunError` that it failed on the way (exit 1).
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class InputError(ValueError):
+    """Bad input: one sentence that names the argument, its value and what is allowed."""
+
+
+class RunError(RuntimeError):
+    """A failure after the work has begun (a full disk, a loss that is not a number)."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional module, or say which extra of this package brings it.
+
+    Args:
+        module: dotted name, e.g. "sklearn.datasets".
+        extra: the extra of `pyproject.toml` that installs it.
+
+    Raises:
+        InputError: the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # A module that is there but misses a part of its own is another matter: let it show.
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise InputError(
+            f'this needs the package "{module.split(".")[0]}", which is not installed; '
+            f'`pip install "videofusion[{extra}]"` brings it'
+        ) from error
