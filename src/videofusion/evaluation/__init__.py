@@ -1,0 +1,1 @@
+"""How good a clip is: a judge for the built-in moving digits, Fréchet distances, protocols."""
