@@ -1,0 +1,196 @@
+"""Moving digits: real handwritten digits, coloured, moving, captioned; made as they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from videofusion.data.batch import Batch, Sample
+from videofusion.data.counter import keys, uniforms
+from videofusion.data.digits_captions import WORDS, caption, parse
+from videofusion.data.digits_render import SPLITS, check_shape, images_of, render
+from videofusion.data.digits_spec import (
+    COLOURS,
+    DIRECTIONS,
+    GREY,
+    ROOM,
+    SPEEDS,
+    DigitClipSpec,
+    DigitObject,
+    directions_of,
+    is_held_out,
+)
+from videofusion.errors import InputError
+
+__all__ = [
+    "COLOURS",
+    "DIRECTIONS",
+    "SPEEDS",
+    "WORDS",
+    "DigitClipSpec",
+    "DigitObject",
+    "MovingDigits",
+    "evaluation_prompts",
+    "is_held_out",
+    "parse",
+    "render",
+]
+
+COMBINATIONS = ("seen", "held_out", "all")
+GRADIENTS = 0.3  # part of the clips with a gradient behind the digits
+BRIGHTEST = 0.35  # of any channel of a gradient
+
+_DRAWS = 48  # random numbers that one clip may take
+
+
+class MovingDigits:
+    """Clips of one or two moving digits with captions; endless, in "epochs" of `length`.
+
+    A clip depends on (seed, split, epoch, index) only, not on what was asked for before.
+
+    Args:
+        frames: frames per clip, at least 1.
+        size: height and width in pixels, at least 8.
+        split: "train", "val" or "test": which people's handwriting is used.
+        two_digits: part of the clips that hold two digits, of two colours, in [0, 1].
+        combinations: which (digit, colour, direction) occur: "seen", "held_out" (25 %, never
+            trained on; for the test split only) or "all" (likewise).
+        length: clips in an epoch.
+        static: the digits stand still, as in single images.
+        grey: grey digits on black or grey, without colours.
+        full_captions: captions leave out neither digit nor colour nor direction.
+
+    Raises:
+        InputError: a value outside of what is said above.
+    """
+
+    def __init__(
+        self,
+        frames: int = 16,
+        size: int = 32,
+        split: str = "train",
+        two_digits: float = 0.25,
+        *,
+        combinations: str = "seen",
+        length: int = 100_000,
+        static: bool = False,
+        grey: bool = False,
+        full_captions: bool = False,
+    ) -> None:
+        check_shape(frames, size)
+        if split not in SPLITS:
+            raise InputError(f'split is "{split}"; it can be {", ".join(SPLITS)}')
+        if combinations not in COMBINATIONS:
+            raise InputError(f'combinations is "{combinations}"; it can be {", ".join(COMBINATIONS)}')
+        if combinations != "seen" and split != "test":
+            raise InputError(
+                f'combinations is "{combinations}" in the split "{split}"; '
+                'outside of the split "test" only "seen" is allowed'
+            )
+        if not 0 <= two_digits <= 1:
+            raise InputError(f"two_digits is {two_digits}; it is a part of the clips, 0 to 1")
+        if length < 1:
+            raise InputError(f"length is {length}; an epoch has at least 1 clip")
+        if grey and not static:
+            raise InputError("grey is set without static; grey digits only come as stills")
+        self.frames, self.size, self.split, self.length = frames, size, split, length
+        self.two_digits, self.combinations = two_digits, combinations
+        self.static, self.grey, self.full_captions = static, grey, full_captions
+
+    def __len__(self) -> int:
+        return self.length
+
+    def specs(self, indices: Sequence[int], epoch: int = 0, seed: int = 0) -> list[DigitClipSpec]:
+        """What the clips of these numbers show and say, without drawing them."""
+        numbers = np.asarray(indices, np.int64)
+        draws = uniforms(keys(seed, SPLITS.index(self.split), epoch, numbers), _DRAWS)
+        return [
+            self._spec(iter(row), f"moving-digits/{self.split}/{seed}/{epoch}/{index}")
+            for row, index in zip(draws.tolist(), numbers.tolist())
+        ]
+
+    def batch(self, indices: Sequence[int], epoch: int = 0, seed: int = 0) -> Batch:
+        """The clips of these numbers, drawn together."""
+        specs = self.specs(indices, epoch, seed)
+        return Batch(
+            render(specs, self.frames, self.size),
+            [spec.caption for spec in specs],
+            [spec.name for spec in specs],
+            torch.as_tensor(indices, dtype=torch.int64),
+        )
+
+    def sample(self, index: int, epoch: int = 0, seed: int = 0) -> Sample:
+        """Clip number `index` of an epoch."""
+        batch = self.batch([index], epoch, seed)
+        return Sample(batch.clip[0], batch.captions[0], batch.names[0])
+
+    def _spec(self, draws: Iterator[float], name: str) -> DigitClipSpec:
+        digit, colour = int(next(draws) * 10), int(next(draws) * len(COLOURS))
+        objects = [self._object(digit, colour, draws)]
+        if next(draws) < self.two_digits:
+            # Another digit and another colour, so that a caption means one of the two.
+            digit = (digit + 1 + int(next(draws) * 9)) % 10
+            colour = (colour + 1 + int(next(draws) * (len(COLOURS) - 1))) % len(COLOURS)
+            objects.append(self._object(digit, colour, draws))
+        background, angle = None, 0.0
+        if next(draws) < GRADIENTS:
+            angle = 2 * np.pi * next(draws)
+            ends = [tuple(BRIGHTEST * next(draws) for _ in range(3)) for _ in range(2)]
+            background = tuple((c[0],) * 3 if self.grey else c for c in ends)
+        text = caption(objects, draws, self.full_captions)
+        return DigitClipSpec(
+            objects=tuple(objects), caption=text, name=name, background=background, angle=angle
+        )
+
+    def _object(self, digit: int, colour_number: int, draws: Iterator[float]) -> DigitObject:
+        colour = tuple(COLOURS)[colour_number]
+        images = images_of()[self.split][digit]
+        image = images[int(next(draws) * len(images))]
+        places = next(draws), next(draws)
+        course, pace = next(draws), next(draws)
+        if self.static:
+            return DigitObject(
+                digit=digit, colour=GREY if self.grey else colour, image=image, start=places
+            )
+        allowed = directions_of(digit, colour, self.combinations)
+        direction = allowed[int(course * len(allowed))]
+        speed = tuple(SPEEDS)[int(pace * len(SPEEDS))]
+        x, y = (
+            _start(place, axis * SPEEDS[speed] / (32 * ROOM) * (self.frames // 2))
+            for place, axis in zip(places, DIRECTIONS[direction])
+        )
+        return DigitObject(
+            digit=digit, colour=colour, image=image, start=(x, y), direction=direction, speed=speed
+        )
+
+
+def _start(place: float, travel: float) -> float:
+    """A start from which `travel` (signed, 1 from wall to wall) meets no wall if that can be."""
+    room = max(1 - abs(travel), 0.0)
+    return place * room if travel >= 0 else 1 - place * room
+
+
+def evaluation_prompts(
+    count: int, held_out: bool, seed: int = 0, two_digits: bool = False, frames: int = 16
+) -> list[DigitClipSpec]:
+    """Descriptions with full captions for judging a model; `render` draws the real clips.
+
+    Args:
+        count: how many.
+        held_out: combinations that training never shows, or those that it does.
+        seed: chooses them.
+        two_digits: two digits in each instead of one.
+        frames: frames of the clips, which the starting places depend on.
+    """
+    if count < 1:
+        raise InputError(f"count is {count}; at least 1 prompt is needed")
+    digits = MovingDigits(
+        frames,
+        split="test",
+        two_digits=float(two_digits),
+        combinations="held_out" if held_out else "seen",
+        full_captions=True,
+    )
+    return digits.specs(range(count), seed=seed)
