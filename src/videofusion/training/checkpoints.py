@@ -1,0 +1,259 @@
+"""Checkpoints that are whole or absent: written aside, synced, then renamed into place.
+
+A checkpoint is a folder `step-00000100` of safetensors and json, never a pickle:
+
+    weights.safetensors     parameters and buffers, "module.parameter"
+    ema.safetensors         their moving average
+    optimizer.safetensors   "state/parameter", e.g. "exp_avg/base.conv.weight"
+    random.safetensors      the states of torch's generators
+    state.json              step, seconds, scores, recipe; size and checksum of the files above
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from videofusion.errors import InputError, RunError
+
+_TENSORS = ("weights", "ema", "optimizer", "random")
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything that a run needs to go on as though it had never stopped.
+
+    Args:
+        step: optimiser steps taken; also the position in the data, which is a function of it.
+        seconds: seconds of training spent, over all sessions.
+        weights: parameters and buffers by name.
+        ema: the moving average by name.
+        optimizer: the optimiser's tensors, "state/parameter".
+        random: states of torch's generators, uint8.
+        recipe: the resolved recipe.
+        ema_updates: updates of the moving average so far.
+        validation: the last validation loss, None before the first.
+        best: the lowest validation loss so far.
+        best_step: the step of that loss.
+    """
+
+    step: int
+    seconds: float
+    weights: Mapping[str, Tensor]
+    ema: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    random: Mapping[str, Tensor]
+    recipe: Mapping[str, Any]
+    ema_updates: int
+    validation: float | None = None
+    best: float | None = None
+    best_step: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sync(path: Path) -> None:
+    """Force a file or a folder's list of names to the disk, so that a rename after it is safe."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Make the folder `target` out of what `fill` writes: whole, or not at all.
+
+    An existing `target` is replaced; it is set aside until the new one stands in its place
+    (see `recover_folder`).
+
+    Raises:
+        RunError: the disk is full or the place not writable; what was there before is still there.
+    """
+    new = target.with_name(f".{target.name}.new")
+    old = target.with_name(f".{target.name}.old")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        fill(new)
+        for path in sorted(new.rglob("*")):
+            sync(path)
+        sync(new)
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+        new.rename(target)
+        sync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except Exception as error:
+        shutil.rmtree(new, ignore_errors=True)
+        recover_folder(target)
+        # safetensors reports a full disk as an error of its own, not as an OSError
+        if isinstance(error, OSError) or type(error).__module__.startswith("safetensors"):
+            raise RunError(f"could not write {target}: {error}; what was there before is kept") from error
+        raise
+
+
+def recover_folder(target: Path) -> None:
+    """Put back the former `target` if a kill came between the two renames of `write_folder`."""
+    old = target.with_name(f".{target.name}.old")
+    if old.exists() and not target.exists():
+        old.rename(target)
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write `checkpoint` as `folder/step-00000100` and return that path.
+
+    Raises:
+        RunError: the disk is full or not writable; no half-written checkpoint is left.
+    """
+    from safetensors.torch import save_file
+
+    target = folder / f"step-{checkpoint.step:08d}"
+
+    def fill(new: Path) -> None:
+        files = {}
+        for name in _TENSORS:
+            path = new / f"{name}.safetensors"
+            tensors = getattr(checkpoint, name)
+            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
+            files[path.name] = {"bytes": path.stat().st_size, "crc32": _checksum(path)}
+        plain = {
+            key: getattr(checkpoint, key)
+            for key in ("step", "seconds", "ema_updates", "validation", "best", "best_step", "recipe", "extra")
+        }
+        state = {"format": _FORMAT, **plain, "files": files}
+        (new / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+
+    write_folder(target, fill)
+    return target
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint folder.
+
+    Raises:
+        InputError: it is missing, damaged, of another format, or holds pickles.
+    """
+    from safetensors.torch import load_file
+
+    state = read_state(path)
+    for name, facts in state["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise InputError(f"checkpoint {path} is damaged: {name} is missing")
+        if file.stat().st_size != facts["bytes"] or _checksum(file) != facts["crc32"]:
+            raise InputError(f"checkpoint {path} is damaged: {name} is not the file that was written")
+    tensors = {name: load_file(path / f"{name}.safetensors") for name in _TENSORS}
+    plain = {key: value for key, value in state.items() if key not in ("format", "files")}
+    return Checkpoint(**plain, **tensors)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read the `state.json` of a checkpoint folder; raises `InputError` as `load` does."""
+    refuse_pickles(path)
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint {path} is not one: it has no state.json") from error
+    except ValueError as error:
+        raise InputError(f"checkpoint {path} is damaged: state.json cannot be read") from error
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise InputError(f"checkpoint {path} is of another format than {_FORMAT}, which this version writes")
+    return state
+
+
+def refuse_pickles(path: Path) -> None:
+    """Raise `InputError` if `path` is, or the folder `path` holds, a pickled checkpoint."""
+    endings = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+    found = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    for file in found:
+        if file.suffix in endings:
+            raise InputError(
+                f"{file} is a pickle, which can run code when it is opened and is refused; convert it where you "
+                'trust it: safetensors.torch.save_file(torch.load(file, weights_only=True), "x.safetensors")'
+            )
+
+
+def newest(folder: Path, note: Callable[[str], None]) -> Checkpoint | None:
+    """The newest whole checkpoint of a run, or None.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        note: is told one line about every damaged or unfinished one that is passed over.
+    """
+    if not folder.is_dir():
+        return None
+    for path in sorted(folder.glob(".step-*.new")):
+        note(f"ignored {path}: it was not finished when the run was stopped")
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".step-*.gone"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".step-*.old"):
+        recover_folder(folder / path.name[1 : -len(".old")])
+    for path in reversed(_steps(folder)):
+        try:
+            return load(path)
+        except InputError as error:
+            note(f"ignored: {error}")
+    return None
+
+
+def check_shapes(what: str, mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    """Raise `InputError` unless both hold tensors of the same names and shapes.
+
+    Args:
+        what: what is being loaded, for the message.
+        mine: the tensors to be filled.
+        theirs: the tensors of the file.
+    """
+    for name in sorted(mine.keys() ^ theirs.keys()):
+        raise InputError(f"{what} {'lacks' if name in mine else 'has the unknown tensor'} {name}")
+    for name, value in mine.items():
+        if value.shape != theirs[name].shape:
+            raise InputError(f"{what}: {name} has shape {tuple(theirs[name].shape)}, but the system needs {tuple(value.shape)}")
+
+
+def last_name(folder: Path) -> Path | None:
+    """The path of the newest checkpoint folder, or None; it is not opened."""
+    return (_steps(folder) or [None])[-1]
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all checkpoints but the last `keep` and the one with the lowest validation loss."""
+    paths = _steps(folder)
+    scores: list[tuple[float, Path]] = []
+    for path in paths:
+        try:
+            validation = read_state(path).get("validation")
+        except InputError:
+            continue  # a damaged one has no score; `newest` says so when it meets it
+        if validation is not None:
+            scores.append((validation, path))
+    best = min(scores, default=(0.0, None), key=lambda pair: pair[0])[1]
+    for path in paths[:-keep]:
+        if path != best:
+            gone = path.with_name(f".{path.name}.gone")  # a kill while deleting must not leave a part under its name
+            path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def _steps(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def _checksum(path: Path) -> int:
+    total = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total = zlib.crc32(block, total)
+    return total

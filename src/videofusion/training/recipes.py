@@ -1,0 +1,332 @@
+"""Recipes: everything that decides what a training run does, in one flat dataclass.
+
+A recipe is a Python function that returns a `Recipe`; `get_recipe` finds it by name and applies
+overrides. The resolved recipe is saved beside the weights and accepted back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from videofusion.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What to train, on what, and how.
+
+    Args:
+        name: the recipe's name; a run folder belongs to one.
+        system: "videofusion" (decomposed noise), "vdm" (independent noise) or "image" (one frame).
+        variant: of VideoFusion: "corrected", "framewise" or "published".
+        share: the share ratio λ of the frames other than the middle one, in [0, 1).
+        adaptive_share: take λ from each clip, and let it be a condition (the user's motion knob).
+        base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
+        schedule: noise schedule by name.
+        channels: channels of each level of the U-Net (of VideoFusion: of the base generator), finest first.
+        residual_channels: the same for VideoFusion's residual generator; as many levels.
+        attention: spatial attention of each level: "none", "plain" or "transformer" (with the text).
+        temporal: temporal design of the U-Net (of VideoFusion: of the residual generator).
+        blocks: residual blocks per level.
+        heads: attention heads.
+        patch: side of the squares of pixels that are folded into channels.
+        text_dim: channels of the text condition.
+        pretrained_base: a run folder or model folder whose base (or image) network training starts from.
+        data: "moving-digits", "static-digits" or "folder".
+        frames: frames of a clip.
+        size: height and width in pixels.
+        two_digits: share of the moving-digits clips with two digits, in [0, 1].
+        validation_share: share of a folder's clips held out for the validation loss.
+        batch_size: clips per micro-batch.
+        accumulation: micro-batches per optimiser step.
+        workers: processes that prepare batches; 0 prepares them in this one.
+        steps: optimiser steps, after which the run ends.
+        seconds: budget of seconds of training (steps only, summed over sessions), or None.
+        learning_rate: peak rate of AdamW.
+        base_rate_ratio: the base generator's rate over `learning_rate` (small when it is pretrained).
+        schedule_rate: "cosine" or "constant".
+        warmup: steps of linear warm-up.
+        weight_decay: of AdamW.
+        clip_gradient: largest norm of the gradient.
+        ema_decay: decay of the moving average, in [0, 1).
+        caption_dropout: share of clips trained without their caption, in [0, 1].
+        precision: "float32" or "bfloat16" (autocast; weights stay float32).
+        compile: compile the networks with torch.compile.
+        seed: the seed of everything random.
+        log_interval: steps between lines of the log.
+        validation_interval: steps between validations.
+        validation_batches: batches of a validation.
+        checkpoint_interval: steps between checkpoints.
+        keep: checkpoints to keep beside the best.
+        sample_interval: steps between sample grids; 0 for none.
+        prompts: what the sample grids show.
+        sample_steps: sampler steps of a grid.
+        guidance: guidance scale of a grid; 1 is off.
+    """
+
+    name: str
+    system: Literal["videofusion", "vdm", "image"] = "videofusion"
+    variant: Literal["corrected", "framewise", "published"] = "corrected"
+    share: float = 0.5
+    adaptive_share: bool = False
+    base_loss: Literal["stop", "joint", "fixed"] = "stop"
+    schedule: str = "cosine"
+    channels: tuple[int, ...] = (64, 128, 192)
+    residual_channels: tuple[int, ...] = (32, 64, 96)
+    attention: tuple[str, ...] = ("none", "transformer", "transformer")
+    temporal: str = "residual_joint"
+    blocks: int = 2
+    heads: int = 4
+    patch: int = 1
+    text_dim: int = 128
+    pretrained_base: str | None = None
+    data: Literal["moving-digits", "static-digits", "folder"] = "moving-digits"
+    frames: int = 16
+    size: int = 32
+    two_digits: float = 0.3
+    validation_share: float = 0.05
+    batch_size: int = 16
+    accumulation: int = 1
+    workers: int = 0
+    steps: int = 20_000
+    seconds: float | None = None
+    learning_rate: float = 4e-4
+    base_rate_ratio: float = 1.0
+    schedule_rate: Literal["cosine", "constant"] = "cosine"
+    warmup: int = 200
+    weight_decay: float = 0.01
+    clip_gradient: float = 1.0
+    ema_decay: float = 0.999
+    caption_dropout: float = 0.1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    seed: int = 0
+    log_interval: int = 10
+    validation_interval: int = 500
+    validation_batches: int = 4
+    checkpoint_interval: int = 500
+    keep: int = 2
+    sample_interval: int = 1000
+    prompts: tuple[str, ...] = ()
+    sample_steps: int = 20
+    guidance: float = 2.0
+
+    def __post_init__(self) -> None:
+        for key, low, high in _RANGES:
+            value = getattr(self, key)
+            if value is not None and not low <= value <= high:
+                raise InputError(f"recipe key {key} is {value}, but must be in [{low:g}, {high:g}]")
+        for key, kind in typing.get_type_hints(type(self)).items():
+            value = getattr(self, key)
+            if typing.get_origin(kind) is Literal and value not in typing.get_args(kind):
+                raise InputError(f"recipe key {key} is {value!r}, but must be one of {', '.join(typing.get_args(kind))}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as plain values, which `from_json` takes back."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe of `to_json`'s values; raises `InputError` for unknown keys and wrong kinds."""
+        if "name" not in values:
+            raise InputError("a recipe needs the key name")
+        return cls(**{key: _parse(key, value) for key, value in values.items()})
+
+    def replace(self, overrides: Mapping[str, Any]) -> Recipe:
+        """The recipe with some keys changed; values may be text, as a command line gives them."""
+        return dataclasses.replace(self, **{key: _parse(key, value) for key, value in overrides.items()})
+
+
+_MANY = 10.0**9
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("share", 0, 0.999),
+    ("blocks", 1, 8),
+    ("heads", 1, 64),
+    ("patch", 1, 16),
+    ("text_dim", 8, 8192),
+    ("frames", 1, 4096),
+    ("size", 8, 4096),
+    ("two_digits", 0, 1),
+    ("validation_share", 0, 0.9),
+    ("batch_size", 1, 65536),
+    ("accumulation", 1, 65536),
+    ("workers", 0, 256),
+    ("steps", 1, _MANY),
+    ("seconds", 1e-3, _MANY),
+    ("learning_rate", 0, 1),
+    ("base_rate_ratio", 0, 10),
+    ("warmup", 0, _MANY),
+    ("weight_decay", 0, 10),
+    ("clip_gradient", 1e-6, _MANY),
+    ("ema_decay", 0, 0.999999),
+    ("caption_dropout", 0, 1),
+    ("log_interval", 1, _MANY),
+    ("validation_interval", 1, _MANY),
+    ("validation_batches", 1, _MANY),
+    ("checkpoint_interval", 1, _MANY),
+    ("keep", 1, _MANY),
+    ("sample_interval", 0, _MANY),
+    ("sample_steps", 1, 1000),
+    ("guidance", 0, 100),
+)
+
+
+def tiny() -> Recipe:
+    """A little VideoFusion on moving digits that trains anywhere in a minute: to see that all works."""
+    return Recipe(
+        name="tiny",
+        channels=(32, 64),
+        residual_channels=(32, 32),
+        attention=("none", "transformer"),
+        blocks=1,
+        text_dim=32,
+        frames=4,
+        size=16,
+        two_digits=0.0,
+        batch_size=8,
+        steps=60,
+        warmup=10,
+        ema_decay=0.95,
+        log_interval=5,
+        validation_interval=30,
+        validation_batches=1,
+        checkpoint_interval=30,
+        sample_interval=30,
+        sample_steps=5,
+        prompts=("a red three moving left", "a blue seven moving up"),
+    )
+
+
+_DIGIT_PROMPTS = (
+    "a red three moving left",
+    "a blue seven moving up",
+    "a green five moving right",
+    "a yellow zero moving down",
+    "a white eight moving up and left",
+    "a purple two moving down and right",
+    "a red four",
+    "a green two moving right and a white five moving down",
+)
+
+
+def moving_digits() -> Recipe:
+    """VideoFusion, text to video, on moving digits: the model that ships with the package."""
+    return Recipe(name="moving-digits", adaptive_share=True, ema_decay=0.9995, prompts=_DIGIT_PROMPTS)
+
+
+def vdm_moving_digits() -> Recipe:
+    """The baseline: Video Diffusion Models' independent noise, same data and budget."""
+    return Recipe(name="vdm-moving-digits", system="vdm", temporal="factorised_joint", ema_decay=0.9995, prompts=_DIGIT_PROMPTS)
+
+
+def base_digits() -> Recipe:
+    """An image model of static grey digits, from which base generators (and VDM) may start."""
+    return Recipe(
+        name="base-digits",
+        system="image",
+        temporal="image",
+        data="static-digits",
+        frames=1,
+        batch_size=64,
+        prompts=("a three", "a seven", "a five", "a zero"),
+    )
+
+
+def folder64() -> Recipe:
+    """VideoFusion on a folder of your own clips, 16 frames at 64x64."""
+    return Recipe(
+        name="folder64",
+        data="folder",
+        size=64,
+        channels=(64, 128, 192, 256),
+        residual_channels=(32, 64, 96, 128),
+        attention=("none", "none", "transformer", "transformer"),
+        batch_size=8,
+        workers=2,
+        adaptive_share=True,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "tiny": tiny,
+    "moving-digits": moving_digits,
+    "vdm-moving-digits": vdm_moving_digits,
+    "base-digits": base_digits,
+    "folder64": folder64,
+}
+
+
+def get_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe by name, or from the `recipe.json` of a run, with some keys changed.
+
+    Args:
+        name: a key of `RECIPES`, or the path of a json file that `Recipe.to_json` made.
+        overrides: keys of `Recipe` to values, or to text as a command line gives it.
+
+    Raises:
+        InputError: unknown name or key (the message lists what there is), or a value of the wrong kind.
+    """
+    if name in RECIPES:
+        recipe = RECIPES[name]()
+    elif name.endswith(".json"):
+        try:
+            values = json.loads(Path(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"recipe file {name} cannot be read: {error}") from error
+        if not isinstance(values, dict):
+            raise InputError(f"recipe file {name} holds no json object")
+        recipe = Recipe.from_json(values)
+    else:
+        raise InputError(f'recipe "{name}" is unknown; there are {", ".join(RECIPES)}, or a path to a recipe.json')
+    return recipe.replace(overrides or {})
+
+
+def _parse(key: str, value: Any) -> Any:
+    """`value` as the kind that the key has; text is read as a command line would give it."""
+    kinds = typing.get_type_hints(Recipe)
+    if key not in kinds:
+        raise InputError(f'recipe key "{key}" is unknown; there are {", ".join(kinds)}')
+    try:
+        return _read(kinds[key], value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"recipe key {key} cannot be {value!r}: it is of kind {_kind_name(kinds[key])}") from error
+
+
+def _read(kind: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        optional = next(argument for argument in arguments if argument is not type(None))
+        return None if value is None or value == "none" else _read(optional, value)
+    if origin is Literal:
+        return value if isinstance(value, str) else _wrong()
+    if origin is tuple:
+        if isinstance(value, str):  # a json list where an item holds a comma, else items between commas
+            value = json.loads(value) if value.startswith("[") else [item for item in value.split(",") if item.strip()]
+        items = value if isinstance(value, (list, tuple)) else _wrong()
+        return tuple(_read(arguments[0], item.strip() if isinstance(item, str) else item) for item in items)
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        return value == "true" if value in ("true", "false") else _wrong()
+    if kind is str:
+        return value if isinstance(value, str) else _wrong()
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return _wrong()
+    if kind is int and isinstance(value, float) and not value.is_integer():
+        return _wrong()
+    return kind(value)
+
+
+def _wrong() -> Any:
+    raise TypeError
+
+
+def _kind_name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")

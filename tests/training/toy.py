@@ -1,0 +1,102 @@
+"""A system small enough to train in milliseconds, with what the trainer asks of any."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from videofusion.data.batch import Batch
+from videofusion.diffusion.noise import IndependentNoise, Keys
+from videofusion.training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class ToyLosses:
+    total: Tensor
+    parts: dict[str, Tensor]
+    per_clip: Tensor
+
+
+class ToySystem:
+    """Learns to subtract noise by two convolutions and a buffer; can be told to fail at a step."""
+
+    def __init__(self, nan_at: int | None = None, width: int = 4) -> None:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.Dropout(0.2), nn.SiLU(), nn.Conv2d(width, 3, 3, padding=1))
+        self.modules: dict[str, nn.Module] = {"net": net.to(memory_format=torch.channels_last), "norm": nn.BatchNorm2d(3)}
+        self.nan_at = nan_at
+        self.steps: list[int] = []
+
+    def parameter_groups(self, lr: float) -> list[dict]:
+        return [
+            {"params": list(self.modules["net"].parameters()), "lr": lr},
+            {"params": list(self.modules["norm"].parameters()), "lr": 0.1 * lr},
+        ]
+
+    def loss(self, batch: Batch, keys: Keys, step: int) -> ToyLosses:
+        self.steps.append(step)
+        noise = IndependentNoise().draw(batch.clip.shape, keys, step).eps
+        z = (batch.clip + noise).flatten(0, 1)
+        guess = self.modules["norm"](self.modules["net"](z)).unflatten(0, batch.clip.shape[:2])
+        per_clip = (guess - noise).square().mean(dim=(1, 2, 3, 4))
+        if step == self.nan_at:
+            per_clip = per_clip * torch.tensor([float("nan"), *[1.0] * (len(batch) - 1)])
+        return ToyLosses(per_clip.mean(), {"largest": per_clip.detach().max()}, per_clip)
+
+    def pipeline(self) -> ToyPipeline:
+        return ToyPipeline(self.modules["net"][0].weight.detach().clone())
+
+
+@dataclass(frozen=True)
+class ToyPipeline:
+    weight: Tensor
+
+    def __call__(self, prompt: list[str], *, seed: list[int], steps: int, guidance: float) -> Tensor:
+        return torch.stack([torch.full((4, 3, 8, 8), self.weight.mean().item() + i) for i in seed]).clamp(-1, 1)
+
+    def save_pretrained(self, path: Path) -> None:
+        (path / "weight.json").write_text(json.dumps(self.weight.flatten().tolist()))
+
+
+class ToyBatches:
+    """Batch n is made from n alone."""
+
+    def __init__(self, size: int = 4) -> None:
+        self.size = size
+
+    def starting(self, number: int) -> Iterator[Batch]:
+        while True:
+            yield self.batch(number)
+            number += 1
+
+    def batch(self, number: int) -> Batch:
+        ids = torch.arange(number * self.size, (number + 1) * self.size)
+        clip = torch.sin(ids.float()[:, None] + torch.arange(4 * 3 * 8 * 8)).reshape(-1, 4, 3, 8, 8)
+        return Batch(clip, [""] * self.size, [f"clip-{i}" for i in ids.tolist()], ids)
+
+
+def toy_recipe(**changes: object) -> Recipe:
+    """A recipe for the toy: validates, samples and saves often."""
+    return Recipe(
+        name="toy",
+        **{
+            "steps": 10,
+            "warmup": 3,
+            "learning_rate": 1e-2,
+            "batch_size": 4,
+            "validation_interval": 3,
+            "checkpoint_interval": 2,
+            "sample_interval": 0,
+            "log_interval": 2,
+            **changes,
+        },
+    )
+
+
+def toy_validation() -> Sequence[Batch]:
+    return [ToyBatches().batch(1000)]
