@@ -15,7 +15,7 @@ ADVERBS = {"slow": "slowly", "fast": "fast"}
 
 # All that a caption can contain: the vocabulary of a model trained on these clips.
 WORDS: tuple[str, ...] = (
-    "a", "the", "and", "digit", *DIGIT_WORDS, *"0123456789", *COLOURS, GREY,
+    "a", "an", "the", "and", "digit", *DIGIT_WORDS, *"0123456789", *COLOURS, GREY,
     *VERBS, "left", "right", "up", "down", *ADVERBS.values(),
 )  # fmt: skip
 
@@ -42,29 +42,27 @@ def caption(objects: Sequence[DigitObject], draws: Iterator[float], full: bool =
         full: leave out neither digit nor colour nor direction.
     """
     choice = next(draws)
+    # What can be left out. "A grey digit" would say nothing at all of a grey still.
+    parts = ["colour"] if objects[0].colour == GREY else ["colour", "digit"]
+    if objects[0].direction is not None:
+        parts.append("direction")
     left_out = ""
     if not full and choice >= FULL:
         # The same thing is left out of both halves, as a person would do it.
-        parts = ["colour", "digit"]
-        if objects[0].direction is not None:
-            parts.append("direction")
         left_out = parts[int((choice - FULL) / (1 - FULL) * len(parts))]
     return " and ".join(_phrase(thing, draws, left_out) for thing in objects)
 
 
 def _phrase(thing: DigitObject, draws: Iterator[float], left_out: str) -> str:
     article, numeral, verb, told, rest = (next(draws) for _ in range(5))
-    words = ["a" if article < 0.85 else "the"]
-    # "a three" is natural where there is no colour to tell.
-    if left_out != "colour" and not (thing.colour == GREY and left_out != "digit" and rest < 0.5):
-        words.append(thing.colour)
+    words = [] if left_out == "colour" else [thing.colour]
     if left_out == "digit":
         words.append("digit")
     else:
         words.append(str(thing.digit) if numeral < 0.5 else DIGIT_WORDS[thing.digit])
-    if thing.direction is None or thing.speed is None:
-        return " ".join(words)
-    if left_out == "direction" and rest < 0.5:
+    indefinite = "an" if words[0] in ("eight", "8") else "a"
+    words.insert(0, indefinite if article < 0.85 else "the")
+    if thing.direction is None or thing.speed is None or (left_out == "direction" and rest < 0.5):
         return " ".join(words)
     words.append(VERBS[0] if verb < 0.55 else VERBS[1 + int((verb - 0.55) / 0.45 * 3)])
     if left_out != "direction":

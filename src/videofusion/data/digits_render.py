@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from videofusion.data.digits_spec import (
     DigitClipSpec,
     DigitObject,
 )
-from videofusion.errors import InputError, require
+from videofusion.errors import InputError
 
 GRID = 8  # side of scikit-learn's images
 SPLITS = ("train", "val", "test")
@@ -39,7 +40,9 @@ def handwriting() -> tuple[Tensor, NDArray[np.int64]]:
     A cubic spline with these coefficients goes through the image's values, so that a digit
     can be drawn at any scale and any place between pixels without getting blurred there.
     """
-    bunch = require("sklearn.datasets", extra="digits").load_digits()
+    from sklearn.datasets import load_digits  # takes most of a second to import
+
+    bunch = load_digits()
     ink = torch.from_numpy(np.asarray(bunch.images, np.float64) / 16.0)
     samples = torch.eye(GRID, dtype=torch.float64) * (4 / 6)
     samples += torch.diag(torch.full((GRID - 1,), 1 / 6, dtype=torch.float64), 1)
@@ -57,12 +60,12 @@ def images_of() -> dict[str, tuple[tuple[int, ...], ...]]:
     for digit in range(10):
         mine = [int(i) for i in shuffled if labels[i] == digit]
         first, second = round(0.7 * len(mine)), round(0.8 * len(mine))
-        for split, part in zip(SPLITS, (mine[:first], mine[first:second], mine[second:])):
+        for split, part in zip(SPLITS, (mine[:first], mine[first:second], mine[second:]), strict=True):
             parts[split].append(tuple(part))
     return {split: tuple(part) for split, part in parts.items()}
 
 
-def positions(things: Sequence[DigitObject], frames: int) -> Tensor:
+def positions(things: Sequence[DigitObject], frames: int) -> Float[Tensor, "b t 2"]:
     """Left and top of each digit's square in each frame, with elastic bounces: [b t 2].
 
     Measured from wall to wall: 0 is at the left or top, 1 at the right or bottom.
@@ -74,7 +77,7 @@ def positions(things: Sequence[DigitObject], frames: int) -> Tensor:
     return (1 - (free.remainder(2) - 1).abs()).clamp(0, 1)
 
 
-def coverage(things: Sequence[DigitObject], frames: int, size: int) -> Tensor:
+def coverage(things: Sequence[DigitObject], frames: int, size: int) -> Float[Tensor, "b t h w"]:
     """How much each digit covers each pixel, in [0, 1]: [b t h w]."""
     coefficients = handwriting()[0][[thing.image for thing in things]]
     scale = DIGIT_SIZE * size / GRID  # canvas pixels per pixel of the small image
@@ -97,7 +100,7 @@ def _spline(x: Tensor) -> Tensor:
     return far.pow_(3).sub_(near.pow_(3), alpha=4).mul_(1 / 6)
 
 
-def render(specs: Sequence[DigitClipSpec], frames: int, size: int) -> Tensor:
+def render(specs: Sequence[DigitClipSpec], frames: int, size: int) -> Float[Tensor, "b t 3 h w"]:
     """Draw clips from their descriptions.
 
     Args:
@@ -128,7 +131,7 @@ def render(specs: Sequence[DigitClipSpec], frames: int, size: int) -> Tensor:
     return clip.contiguous()
 
 
-def _backgrounds(specs: Sequence[DigitClipSpec], size: int) -> Tensor:
+def _backgrounds(specs: Sequence[DigitClipSpec], size: int) -> Float[Tensor, "b 3 h w"]:
     """The still behind the digits: [b c h w] in [-1, 1]."""
     dark = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
     ends = torch.tensor([spec.background or dark for spec in specs])

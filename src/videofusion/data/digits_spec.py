@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# RGB in [0, 1]. Seven colours that a person names at once on a dark background.
-COLOURS: dict[str, tuple[float, float, float]] = {
+Colour = tuple[float, float, float]  # RGB in [0, 1]
+
+# Seven colours that a person names at once on a dark background.
+COLOURS: dict[str, Colour] = {
     "red": (1.0, 0.1, 0.1),
     "green": (0.1, 0.8, 0.15),
     "blue": (0.15, 0.3, 1.0),
@@ -68,6 +70,15 @@ def directions_of(digit: int, colour: str, combinations: str) -> tuple[str, ...]
     return tuple(d for d in DIRECTIONS if is_held_out(digit, colour, d) == wanted)
 
 
+def velocity(direction: str | None, speed: str | None) -> tuple[float, float]:
+    """Movement per frame, x and y, as a fraction of the way from wall to wall; 0 without a direction."""
+    if direction is None or speed is None:
+        return 0.0, 0.0
+    step = SPEEDS[speed] / (32 * ROOM)
+    x, y = DIRECTIONS[direction]
+    return step * x, step * y
+
+
 @dataclass(frozen=True, kw_only=True)
 class DigitObject:
     """One digit of a clip.
@@ -96,11 +107,7 @@ class DigitObject:
     @property
     def velocity(self) -> tuple[float, float]:
         """Movement per frame, x and y, as a fraction of the way from wall to wall."""
-        if self.direction is None or self.speed is None:
-            return 0.0, 0.0
-        step = SPEEDS[self.speed] / (32 * ROOM)
-        x, y = DIRECTIONS[self.direction]
-        return step * x, step * y
+        return velocity(self.direction, self.speed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,5 +125,5 @@ class DigitClipSpec:
     objects: tuple[DigitObject, ...]
     caption: str
     name: str = ""
-    background: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    background: tuple[Colour, Colour] | None = None
     angle: float = 0.0

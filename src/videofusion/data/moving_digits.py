@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import dist, tau
 
 import numpy as np
 import torch
@@ -15,12 +16,13 @@ from videofusion.data.digits_spec import (
     COLOURS,
     DIRECTIONS,
     GREY,
-    ROOM,
     SPEEDS,
+    Colour,
     DigitClipSpec,
     DigitObject,
     directions_of,
     is_held_out,
+    velocity,
 )
 from videofusion.errors import InputError
 
@@ -41,6 +43,7 @@ __all__ = [
 COMBINATIONS = ("seen", "held_out", "all")
 GRADIENTS = 0.3  # part of the clips with a gradient behind the digits
 BRIGHTEST = 0.35  # of any channel of a gradient
+PLACES_TRIED = 4  # for the second digit
 
 _DRAWS = 48  # random numbers that one clip may take
 
@@ -108,7 +111,7 @@ class MovingDigits:
         draws = uniforms(keys(seed, SPLITS.index(self.split), epoch, numbers), _DRAWS)
         return [
             self._spec(iter(row), f"moving-digits/{self.split}/{seed}/{epoch}/{index}")
-            for row, index in zip(draws.tolist(), numbers.tolist())
+            for row, index in zip(draws.tolist(), numbers.tolist(), strict=True)
         ]
 
     def batch(self, indices: Sequence[int], epoch: int = 0, seed: int = 0) -> Batch:
@@ -133,37 +136,40 @@ class MovingDigits:
             # Another digit and another colour, so that a caption means one of the two.
             digit = (digit + 1 + int(next(draws) * 9)) % 10
             colour = (colour + 1 + int(next(draws) * (len(COLOURS) - 1))) % len(COLOURS)
-            objects.append(self._object(digit, colour, draws))
+            objects.append(self._object(digit, colour, draws, beside=objects[0]))
         background, angle = None, 0.0
         if next(draws) < GRADIENTS:
-            angle = 2 * np.pi * next(draws)
-            ends = [tuple(BRIGHTEST * next(draws) for _ in range(3)) for _ in range(2)]
-            background = tuple((c[0],) * 3 if self.grey else c for c in ends)
+            angle = tau * next(draws)
+            background = self._dark(draws), self._dark(draws)
         text = caption(objects, draws, self.full_captions)
-        return DigitClipSpec(
-            objects=tuple(objects), caption=text, name=name, background=background, angle=angle
-        )
+        return DigitClipSpec(objects=tuple(objects), caption=text, name=name, background=background, angle=angle)
 
-    def _object(self, digit: int, colour_number: int, draws: Iterator[float]) -> DigitObject:
+    def _dark(self, draws: Iterator[float]) -> Colour:
+        red, green, blue = (BRIGHTEST * next(draws) for _ in range(3))
+        return (red, red, red) if self.grey else (red, green, blue)
+
+    def _object(
+        self, digit: int, colour_number: int, draws: Iterator[float], beside: DigitObject | None = None
+    ) -> DigitObject:
         colour = tuple(COLOURS)[colour_number]
         images = images_of()[self.split][digit]
         image = images[int(next(draws) * len(images))]
-        places = next(draws), next(draws)
         course, pace = next(draws), next(draws)
-        if self.static:
-            return DigitObject(
-                digit=digit, colour=GREY if self.grey else colour, image=image, start=places
-            )
-        allowed = directions_of(digit, colour, self.combinations)
-        direction = allowed[int(course * len(allowed))]
-        speed = tuple(SPEEDS)[int(pace * len(SPEEDS))]
-        x, y = (
-            _start(place, axis * SPEEDS[speed] / (32 * ROOM) * (self.frames // 2))
-            for place, axis in zip(places, DIRECTIONS[direction])
-        )
-        return DigitObject(
-            digit=digit, colour=colour, image=image, start=(x, y), direction=direction, speed=speed
-        )
+        direction, speed = None, None
+        if not self.static:
+            allowed = directions_of(digit, colour, self.combinations)
+            direction = allowed[int(course * len(allowed))]
+            speed = tuple(SPEEDS)[int(pace * len(SPEEDS))]
+        right, down = (step * (self.frames // 2) for step in velocity(direction, speed))
+        starts = [
+            (_start(next(draws), right), _start(next(draws), down))
+            for _ in range(1 if beside is None else PLACES_TRIED)
+        ]
+        # The farthest of a few places: digits may cross, but seldom begin on top of each other.
+        start = starts[0] if beside is None else max(starts, key=lambda at: dist(at, beside.start))
+        if self.grey:
+            colour = GREY
+        return DigitObject(digit=digit, colour=colour, image=image, start=start, direction=direction, speed=speed)
 
 
 def _start(place: float, travel: float) -> float:
