@@ -1,0 +1,121 @@
+"""The command line: a table of commands, each imported only when it is called.
+
+A command is a typed function that tyro turns into options. To add one, write the function and a line of `COMMANDS`.
+Exit codes: 0 done, 1 failed on the way, 2 bad input; `VIDEOFUSION_DEBUG=1` shows where an error came from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from videofusion.errors import InputError, RunError
+
+
+class Command(NamedTuple):
+    """Where a command's function is, and what it does in a few words."""
+
+    place: str
+    summary: str
+
+
+COMMANDS = {
+    "generate": Command("videofusion.cli.generate:generate", "make a video from a prompt"),
+    "train": Command("videofusion.cli.train:train", "train a recipe on built-in data or on your own folder of clips"),
+    "models": Command("videofusion.cli.models:models", "list the models that --model knows by name"),
+    "data make": Command("videofusion.cli.data:make", "write a folder of built-in clips with captions"),
+    "data check": Command("videofusion.cli.data:check", "name every file of a folder that cannot be used, and why"),
+    "data report": Command("videofusion.cli.data:report", "say what a folder of clips holds"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        argv: the words after `videofusion`; the process's own by default.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            return _run(words)
+        except SystemExit as stop:  # how tyro ends after --help (0) and after wrong options (2)
+            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        except KeyboardInterrupt:
+            _say("stopped")
+            return 130
+        except Exception as error:
+            if os.environ.get("VIDEOFUSION_DEBUG"):
+                raise
+            _say(_sentence(error))
+            return 2 if isinstance(error, InputError) else 1
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview(COMMANDS))
+        return 0
+    if words[0] == "--version":
+        from videofusion import __version__
+
+        print(__version__)
+        return 0
+    name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+    group = {key: command for key, command in COMMANDS.items() if key.startswith(f"{name} ")}
+    if group and words[1:] in ([], ["-h"], ["--help"]):
+        print(_overview(group))
+        return 0
+    if name not in COMMANDS:
+        name = " ".join(words[:2]) if group else name
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f'; did you mean "{close[0]}"?' if close else ""
+        raise InputError(f'command "{name}" is unknown; there are {", ".join(group or COMMANDS)}{hint}')
+
+    import tyro
+
+    module, _, function = COMMANDS[name].place.partition(":")
+    command: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    rest = words[len(name.split()) :]
+    return tyro.cli(command, prog=f"videofusion {name}", args=rest) or 0
+
+
+def _overview(commands: dict[str, Command]) -> str:
+    width = max(map(len, commands))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in commands.items()]
+    return "\n".join(
+        [
+            "usage: videofusion COMMAND ...",
+            "",
+            "Video diffusion with decomposed noise.",
+            "",
+            *lines,
+            "",
+            "videofusion COMMAND --help says what a command takes.",
+        ]
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """What a person reads of an error; one that nobody foresaw says how to see more."""
+    if isinstance(error, InputError | RunError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    first = (str(error).strip().splitlines() or ["no message"])[0]
+    return f"unexpected {type(error).__name__}: {first} (VIDEOFUSION_DEBUG=1 shows where)"
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """A warning as a sentence: where in the code it was raised is of no use to who typed the command."""
+    if issubclass(category, UserWarning):
+        _say(f"warning: {message}")
+
+
+def _say(sentence: str) -> None:
+    print(f"videofusion: {sentence}", file=sys.stderr)

@@ -1,0 +1,70 @@
+"""`videofusion train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from videofusion.errors import InputError
+from videofusion.training.recipes import RECIPES, get_recipe
+
+BUILT_IN = ("moving-digits", "static-digits")
+
+
+def train(
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
+    *,
+    run: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    data: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None,
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    seconds: Annotated[float | None, tyro.conf.arg(metavar="S")] = None,
+    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")] = (),
+    device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False,
+) -> int:
+    """Train a recipe. The finished model is the folder DIR/model, which `generate --model` takes.
+
+    The same command goes on with a run that was stopped. Recipes: RECIPE_NAMES, or the path of a recipe.json.
+
+    Args:
+        recipe: name of a recipe, or the path of the recipe.json of another run
+        run: the run folder: checkpoints, logs, sample grids and the model
+        data: your folder of clips; or moving-digits or static-digits, which are made on the way
+        steps: optimiser steps, instead of the recipe's
+        seconds: seconds of training after which the run ends
+        set: change a value of the recipe; --dry-run prints them all
+        device: cpu, cuda, ...; the fastest there is by default
+        dry_run: print the recipe as it would run, and stop
+    """
+    overrides = {}
+    folder = None
+    if data in BUILT_IN:
+        overrides["data"] = data
+    elif data is not None:
+        overrides["data"] = "folder"
+        folder = Path(data)
+    for item in set:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise InputError(f'--set is "{item}", but must be KEY=VALUE, as in --set batch_size=8')
+        overrides[key.strip().replace("-", "_")] = value.strip()
+    if steps is not None:
+        overrides["steps"] = str(steps)
+    if seconds is not None:
+        overrides["seconds"] = str(seconds)
+    resolved = get_recipe(recipe, overrides)
+    if dry_run:
+        print(json.dumps(resolved.to_json(), indent=1))
+        return 0
+
+    from videofusion.training.trainer import train as run_recipe
+
+    result = run_recipe(resolved, run, folder, device=device)
+    print(f"{result.step} steps, {result.seconds:.0f} s; the model is {result.model}")
+    return result.exit_code
+
+
+train.__doc__ = (train.__doc__ or "").replace("RECIPE_NAMES", ", ".join(RECIPES))

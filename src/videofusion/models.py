@@ -1,0 +1,167 @@
+"""Models by name: what ships with the package, and `load`, which takes a name or a folder.
+
+A model is a diffusers pipeline folder (`model_index.json`, and per part a `config.json` and safetensors). To ship one,
+put its folder under `models_shipped` and add a line to `SHIPPED`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videofusion.errors import InputError
+
+if TYPE_CHECKING:
+    from videofusion.systems.pipeline import VideoPipeline
+
+FOLDER = Path(__file__).parent / "models_shipped"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShippedModel:
+    """A model that is in the package.
+
+    Args:
+        name: what `load` and `--model` take.
+        summary: what it makes, in a sentence.
+        example: a prompt it understands.
+    """
+
+    name: str
+    summary: str
+    example: str
+
+    @property
+    def folder(self) -> Path:
+        return FOLDER / self.name
+
+    @property
+    def megabytes(self) -> float:
+        """Size of its weights."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*.safetensors")) / 1e6
+
+    @property
+    def words(self) -> list[str]:
+        """The words it knows, sorted."""
+        known: set[str] = set()
+        for config in self.folder.glob("*/config.json"):
+            known.update(_read_json(config).get("words", ()))
+        return sorted(known)
+
+
+SHIPPED = {
+    model.name: model
+    for model in (
+        ShippedModel(
+            name="moving-digits",
+            summary="VideoFusion, text to video: handwritten digits, coloured, moving in eight directions",
+            example="a red three moving left",
+        ),
+    )
+}
+
+
+def load(name_or_path: str | Path, *, device: str | None = None) -> VideoPipeline:
+    """A pipeline, ready to be called with a prompt.
+
+    Args:
+        name_or_path: a name of `SHIPPED`, or a folder that `save_pretrained` or a training run wrote.
+        device: "cpu", "cuda", ...; the first accelerator there is, when not given.
+
+    Raises:
+        InputError: there is no such model, or its folder is not one this version can read.
+    """
+    folder = find(name_or_path)
+    index = _read_json(folder / "model_index.json")
+
+    import torch
+
+    from videofusion.systems.pipeline import VideoPipeline
+    from videofusion.training.checkpoints import refuse_pickles
+
+    import videofusion
+
+    kind = getattr(videofusion, str(index.get("_class_name")), None)
+    if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
+        raise InputError(f"model {folder} is a {index.get('_class_name')}, which is no pipeline of videofusion")
+    parts = {name: entry for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None}
+    for name, (module, class_name) in parts.items():
+        refuse_pickles(folder / name)
+        if module.startswith("videofusion."):
+            _check_config(folder / name / "config.json", getattr(importlib.import_module(module), class_name))
+    try:
+        pipe: VideoPipeline = kind.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"model {folder} cannot be loaded: {first}") from error
+    for name in parts:
+        part = getattr(pipe, name)
+        if isinstance(part, torch.nn.Module):
+            _check_weights(folder / name / WEIGHTS, part)
+    return pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The folder of a model.
+
+    Raises:
+        InputError: there is none; the sentence lists the names there are, or says what the path is instead.
+    """
+    if str(name_or_path) in SHIPPED:
+        folder = SHIPPED[str(name_or_path)].folder
+        if not folder.is_dir():
+            raise InputError(f'model "{name_or_path}" is missing from this installation: there is no {folder}')
+        return folder
+    path = Path(name_or_path)
+    if path.is_file():
+        from videofusion.training.checkpoints import refuse_pickles
+
+        refuse_pickles(path)
+        raise InputError(f"model {path} is a file; a model is a folder with a model_index.json")
+    if not path.is_dir():
+        raise InputError(
+            f'model "{name_or_path}" is unknown; there are {", ".join(SHIPPED)}, or the path of a model\'s folder'
+        )
+    if not (path / "model_index.json").is_file():
+        inner = path / "model"
+        hint = f"; did you mean {inner}?" if (inner / "model_index.json").is_file() else ""
+        raise InputError(f"model {path} is a folder without a model_index.json{hint}")
+    return path
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} cannot be read: it holds no json object")
+    return values
+
+
+def _check_config(path: Path, kind: type) -> None:
+    """Refuse a configuration key that the part does not have; diffusers would only drop it."""
+    known = set(inspect.signature(kind.__init__).parameters)  # type: ignore[misc]
+    unknown = sorted(key for key in _read_json(path) if not key.startswith("_") and key not in known)
+    if unknown:
+        raise InputError(f"{path} has the unknown key {unknown[0]!r}; {kind.__name__} has {', '.join(known - {'self'})}")
+
+
+def _check_weights(path: Path, part: Any) -> None:
+    """Refuse a file of weights that misses some or has others; diffusers would only warn."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        stored = set(file.keys())
+    wanted = set(part.state_dict())
+    if stored != wanted:
+        example = sorted(stored ^ wanted)[0]
+        raise InputError(
+            f"{path} holds other weights than its config.json asks for: {len(wanted - stored)} are missing and "
+            f"{len(stored - wanted)} unknown ({example} is one)"
+        )
