@@ -1,0 +1,1 @@
+"""The theory of diffusion, free of networks and files: schedules, predictions, noise, losses, guidance, samplers."""

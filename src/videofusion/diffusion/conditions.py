@@ -1,0 +1,85 @@
+"""What a denoiser is told beside the noisy clip and the time, with declared axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videofusion.errors import InputError
+
+PER_CLIP = ("text", "text_mask", "pooled_text", "time_ids", "image_embedding", "labels", "share")
+PER_FRAME = {"frames": 0, "share": 1}  # name -> the axis that counts frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Conditions of a batch of clips; a name that is None is not given.
+
+    Args:
+        text: token embeddings [b l d].
+        text_mask: which tokens count, bool [b l].
+        pooled_text: one embedding of the whole text [b d] (Stable Diffusion XL).
+        time_ids: sizes and crops that Stable Diffusion XL is told, [b n].
+        image_embedding: embedding of the central frame [b d].
+        labels: class numbers, int [b].
+        frames: global frame numbers [t], the same for the whole batch; 0 ... t-1 when not given.
+        share: lambda of VideoFusion per frame [b t], in [0, 1], 1 at the base frame.
+        temporal: False runs video networks as image networks, frame by frame.
+        null: what `without` puts in place of a name, tensors with a first axis of 1.
+    """
+
+    text: Tensor | None = None
+    text_mask: Tensor | None = None
+    pooled_text: Tensor | None = None
+    time_ids: Tensor | None = None
+    image_embedding: Tensor | None = None
+    labels: Tensor | None = None
+    frames: Tensor | None = None
+    share: Tensor | None = None
+    temporal: bool = True
+    null: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def given(self) -> dict[str, Tensor]:
+        """The tensors that are given, by name: a network's keyword arguments."""
+        values = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name not in ("null", "temporal"))
+        return {name: value for name, value in values if value is not None}
+
+    def without(self, *names: str) -> Conditions:
+        """The conditions with these names replaced by their null values; "text" takes its mask along.
+
+        Raises:
+            InputError: a name has no null value.
+        """
+        changed: dict[str, Tensor] = {}
+        for name in names:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if name not in self.null:
+                raise InputError(
+                    f"guidance over {name!r} needs its null value; given are {', '.join(self.null) or 'none'}"
+                )
+            related = [name] + ["text_mask"] * (name == "text" and "text_mask" in self.null)
+            for key in related:
+                changed[key] = self.null[key].expand(value.shape[0], *self.null[key].shape[1:])
+        return replace(self, **changed)
+
+    def window(self, start: int, stop: int) -> Conditions:
+        """The conditions of frames start ... stop-1; their global frame numbers are kept."""
+        changed: dict[str, Any] = {}
+        for name, axis in PER_FRAME.items():
+            value = getattr(self, name)
+            if value is not None:
+                changed[name] = value.narrow(axis, start, stop - start)
+        if self.frames is None:
+            changed["frames"] = torch.arange(start, stop)
+        return replace(self, **changed)
+
+    def select(self, index: Tensor | Sequence[int]) -> Conditions:
+        """The conditions of some clips of the batch."""
+        values = {name: getattr(self, name) for name in PER_CLIP}
+        return replace(self, **{name: value[index] for name, value in values.items() if value is not None})

@@ -1,0 +1,45 @@
+"""The seam between networks and everything that uses them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from videofusion.diffusion.conditions import Conditions
+from videofusion.diffusion.prediction import Prediction, expand
+from videofusion.diffusion.schedules import Schedule
+
+
+class Denoiser(Protocol):
+    """From a noisy clip to a prediction of the clean one."""
+
+    def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
+        """Predict.
+
+        Args:
+            z: noisy clip [b t c h w].
+            t: time in [0, 1], [b] or [b t].
+            conditions: of the same batch.
+        """
+        ...
+
+
+class NetworkDenoiser:
+    """Plain diffusion by one network: every image model, and Video Diffusion Models.
+
+    Args:
+        network: called as network(z, network_time, temporal=..., **conditions), returns a tensor of z's shape.
+        schedule: of the diffusion it was trained for.
+        prediction: what its output means: "eps", "x0", "v" or "flow".
+    """
+
+    def __init__(self, network: nn.Module, schedule: Schedule, prediction: str = "v") -> None:
+        self.network = network
+        self.schedule = schedule
+        self.prediction = prediction
+
+    def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
+        alpha, sigma = self.schedule.alpha_sigma(t)
+        output = self.network(z, self.schedule.network_time(t), temporal=conditions.temporal, **conditions.given())
+        return Prediction.of(self.prediction, output, z, expand(alpha, z), expand(sigma, z))

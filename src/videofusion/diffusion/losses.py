@@ -1,0 +1,60 @@
+"""Training losses over predictions."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from videofusion.diffusion.prediction import Prediction
+from videofusion.errors import InputError
+
+WEIGHTINGS = ("eps", "v", "x0")
+
+
+def frame_errors(prediction: Prediction, x0: Tensor, eps: Tensor, weighting: str = "v") -> Tensor:
+    """Mean squared error of every frame, in the space of `weighting`.
+
+    Args:
+        prediction: of the clip z = alpha x0 + sigma eps.
+        x0: the clean clip [b t c h w].
+        eps: the noise that was added [b t c h w].
+        weighting: "eps" (Ho et al. 2020; VideoFusion, eq. 14), "v" (Salimans & Ho 2022) or "x0".
+
+    Returns:
+        [b t].
+
+    Raises:
+        InputError: an unknown weighting.
+    """
+    if weighting == "eps":
+        error = prediction.eps - eps
+    elif weighting == "v":
+        error = prediction.v - (prediction.alpha * eps - prediction.sigma * x0)
+    elif weighting == "x0":
+        error = prediction.x0 - x0
+    else:
+        raise InputError(f"weighting is {weighting!r}; it must be one of {', '.join(WEIGHTINGS)}")
+    return error.square().mean(dim=(2, 3, 4))
+
+
+def joint_errors(
+    base: Prediction, joint: Prediction, x0: Tensor, eps: Tensor, share: Tensor, weighting: str = "v"
+) -> tuple[Tensor, Tensor]:
+    """The joint loss of VideoFusion before averaging (eq. 14): the base generator's on frame m, and the composite's.
+
+    Where gradients stop is the composite's business: `joint` must be built from a base prediction already detached.
+    A composite that corrects the base frame too is judged there as well, beside the base generator.
+
+    Args:
+        base: the base generator's prediction of the base frame [b 1 c h w].
+        joint: the composite's prediction of all frames [b t c h w].
+        x0: the clean clip [b t c h w].
+        eps: the noise that was added [b t c h w].
+        share: lambda per frame [b t], 1 at the base frame.
+        weighting: see `frame_errors`.
+
+    Returns:
+        two tensors: the base generator's error [b] and the composite's errors [b t].
+    """
+    middle = share.shape[1] // 2
+    own = frame_errors(base, x0[:, middle : middle + 1], eps[:, middle : middle + 1], weighting)[:, 0]
+    return own, frame_errors(joint, x0, eps, weighting)

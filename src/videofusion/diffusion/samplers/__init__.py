@@ -1,0 +1,45 @@
+"""Samplers: functions from a denoiser, a noisy clip and a list of times to a clip.
+
+All share one signature, `sampler(denoiser, z, times, *, schedule, conditions, noise=None, on_prediction=None,
+on_state=None, progress=None, **own options)`, and all take both hooks (see `loop.walk`). A new one is a rule for one
+step and a line in the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from videofusion.diffusion.samplers.ddim import angular, ddim
+from videofusion.diffusion.samplers.ddpm import ddpm
+from videofusion.diffusion.samplers.dpm import dpmpp_2m
+from videofusion.diffusion.samplers.heun import heun
+from videofusion.errors import InputError
+
+Sampler = Callable[..., Tensor]
+
+SAMPLERS: dict[str, Sampler] = {
+    "ddim": ddim,
+    "angular": angular,
+    "ddpm": ddpm,
+    "dpm++": dpmpp_2m,
+    "heun": heun,
+}
+
+
+def get_sampler(name: str) -> Sampler:
+    """The sampler of that name.
+
+    Args:
+        name: a key of `SAMPLERS`.
+
+    Raises:
+        InputError: the name is none of them.
+    """
+    if name not in SAMPLERS:
+        raise InputError(f"sampler is {name!r}; it must be one of {', '.join(SAMPLERS)}")
+    return SAMPLERS[name]
+
+
+__all__ = ["SAMPLERS", "Sampler", "angular", "ddim", "ddpm", "dpmpp_2m", "get_sampler", "heun"]

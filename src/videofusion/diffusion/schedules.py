@@ -1,0 +1,194 @@
+"""Noise schedules: how much signal and how much noise a clip holds at time t in [0, 1], t growing towards noise.
+
+Every schedule here is variance preserving, so one angle says it all: alpha = cos(angle), sigma = sin(angle).
+The angle is finite at both ends, zero noise and zero signal alike, which the log-SNR is not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from videofusion.errors import InputError
+
+
+class Schedule(Protocol):
+    """What samplers, losses and networks ask of a schedule."""
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def logsnr(self, t: Tensor) -> Tensor: ...
+
+    def time_at(self, logsnr: Tensor) -> Tensor: ...
+
+    def network_time(self, t: Tensor) -> Tensor: ...
+
+
+class _Angular:
+    """What follows from the angle alone; subclasses give `angle` and its inverse `time_of_angle`, both in float64."""
+
+    def angle(self, t: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def time_of_angle(self, angle: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Signal and noise scale at time t.
+
+        Args:
+            t: any shape, in [0, 1].
+
+        Returns:
+            alpha and sigma, of t's shape and dtype.
+        """
+        angle = self.angle(t.double())
+        return angle.cos().to(t.dtype), angle.sin().to(t.dtype)
+
+    def logsnr(self, t: Tensor) -> Tensor:
+        """log(alpha² / sigma²) at time t (any shape); +inf at no noise, -inf at no signal."""
+        return (-2 * self.angle(t.double()).tan().log()).to(t.dtype)
+
+    def time_at(self, logsnr: Tensor) -> Tensor:
+        """The time of a log-SNR: the inverse of `logsnr`."""
+        return self.time_of_angle((-0.5 * logsnr.double()).exp().atan()).to(logsnr.dtype)
+
+
+@dataclass(frozen=True)
+class Cosine(_Angular):
+    """Cosine schedule in continuous time (Nichol & Dhariwal 2021, without their offset).
+
+    Args:
+        shift: multiplies the noise-to-signal ratio; above 1 for large pictures (Hoogeboom et al. 2023, sec. 3.1).
+    """
+
+    shift: float = 1.0
+
+    def angle(self, t: Tensor) -> Tensor:
+        # atan2(shift sin, cos) is atan(shift tan), finite at t = 1
+        return torch.atan2(self.shift * torch.sin(t * math.pi / 2), torch.cos(t * math.pi / 2).clamp_min(0.0))
+
+    def time_of_angle(self, angle: Tensor) -> Tensor:
+        return torch.atan2(angle.sin() / self.shift, angle.cos().clamp_min(0.0)) * 2 / math.pi
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """What the network is told: t in thousandths, the range that sinusoidal embeddings are made for."""
+        return 1000 * t
+
+
+@dataclass(frozen=True)
+class Discrete(_Angular):
+    """A schedule known at n = 0 ... T-1 from its betas, read at t = (n + 1) / T and between by interpolating the angle.
+
+    Args:
+        betas: float64 [T], each in (0, 1], the variance added by step n (Ho et al. 2020).
+    """
+
+    betas: Tensor
+    angles: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        alpha_bar = torch.cumprod(1 - self.betas.double(), dim=0)
+        angles = torch.atan2((1 - alpha_bar).sqrt(), alpha_bar.sqrt())
+        object.__setattr__(self, "angles", torch.cat([torch.zeros(1, dtype=torch.float64), angles]))
+
+    @property
+    def steps(self) -> int:
+        return len(self.betas)
+
+    def angle(self, t: Tensor) -> Tensor:
+        angles = self.angles.to(t.device)
+        position = (t * self.steps).clamp(0, self.steps)
+        low = position.floor().long().clamp_max(self.steps - 1)
+        return torch.lerp(angles[low], angles[low + 1], position - low)
+
+    def time_of_angle(self, angle: Tensor) -> Tensor:
+        angles = self.angles.to(angle.device)
+        high = torch.searchsorted(angles, angle.contiguous()).clamp(1, self.steps)
+        low_angle, high_angle = angles[high - 1], angles[high]
+        return (high - 1 + ((angle - low_angle) / (high_angle - low_angle)).clamp(0, 1)) / self.steps
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """What the network is told: the step number n = t T - 1, and 0 below (n = 0 is not clean data)."""
+        return (t * self.steps - 1).clamp_min(0)
+
+
+def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
+    """Betas of Ho et al. 2020."""
+    return torch.linspace(first, last, steps, dtype=torch.float64)
+
+
+def scaled_linear_betas(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> Tensor:
+    """Betas of latent diffusion (Rombach et al. 2022): linear in their square root."""
+    return torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64) ** 2
+
+
+def zero_terminal_snr(betas: Tensor) -> Tensor:
+    """Shift and scale sqrt(alpha_bar) so that the last step holds no signal (Lin et al. 2023, algorithm 1)."""
+    root = torch.cumprod(1 - betas.double(), dim=0).sqrt()
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    alpha_bar = root**2
+    return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+
+
+SCHEDULES: dict[str, Callable[[], Schedule]] = {
+    "cosine": Cosine,
+    "linear": lambda: Discrete(linear_betas()),
+    "scaled_linear": lambda: Discrete(scaled_linear_betas()),
+    "linear_zero_snr": lambda: Discrete(zero_terminal_snr(linear_betas())),
+    "scaled_linear_zero_snr": lambda: Discrete(zero_terminal_snr(scaled_linear_betas())),
+}
+
+
+def make_schedule(name: str) -> Schedule:
+    """The schedule of that name.
+
+    Args:
+        name: a key of `SCHEDULES`.
+
+    Raises:
+        InputError: the name is none of them.
+    """
+    if name not in SCHEDULES:
+        raise InputError(f"schedule is {name!r}; it must be one of {', '.join(SCHEDULES)}")
+    return SCHEDULES[name]()
+
+
+def times(schedule: Schedule, steps: int, *, spacing: str = "trailing", start: float = 1.0) -> Tensor:
+    """A sampler's times: from `start` down to exactly 0.
+
+    Args:
+        schedule: read only by the spacing "logsnr".
+        steps: number of sampler steps, at least 1.
+        spacing: "trailing" (even, first step at `start`), "leading" (even, last step one stride above 0 as in
+            DDPM's own code) or "logsnr" (even in log-SNR between `start` and t = 0.001, then 0).
+        start: first time, in (0, 1]; below 1 for SDEdit-like edits.
+
+    Returns:
+        float32 [steps + 1], decreasing.
+
+    Raises:
+        InputError: steps < 1, a start outside (0, 1], or an unknown spacing.
+    """
+    if steps < 1:
+        raise InputError(f"steps is {steps}; it must be at least 1")
+    if not 0 < start <= 1:
+        raise InputError(f"start is {start}; it must lie in (0, 1]")
+    if spacing == "trailing":
+        return torch.linspace(start, 0, steps + 1)
+    if spacing == "leading":
+        stride = start / steps
+        first = torch.arange(steps, 0, -1) * stride - stride + 0.001
+        return torch.cat([first, torch.zeros(1)])
+    if spacing == "logsnr":
+        # the ends may be infinite: begin just inside them, then put the exact start back
+        ends = schedule.logsnr(torch.tensor([min(start, 0.999), 0.001]))
+        inner = schedule.time_at(torch.linspace(float(ends[0]), float(ends[1]), steps))
+        inner[0] = start
+        return torch.cat([inner, torch.zeros(1)])
+    raise InputError(f"spacing is {spacing!r}; it must be trailing, leading or logsnr")
