@@ -7,7 +7,7 @@ pseudorandom number generators", 2014), applied to a counter.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -21,11 +21,11 @@ def mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
         return value ^ (value >> np.uint64(31))
 
 
-def keys(*labels: ArrayLike) -> NDArray[np.uint64]:
-    """One key per combination of integer labels, which broadcast against each other."""
-    key = np.zeros((), np.uint64)
+def keys(*labels: int | NDArray[np.int64]) -> NDArray[np.uint64]:
+    """One key per combination of integer labels, which broadcast against each other (at least [1])."""
+    key = np.zeros(1, np.uint64)
     for label in labels:
-        key = mix(key ^ mix(np.asarray(label, np.int64).view(np.uint64)))
+        key = mix(key ^ mix(np.atleast_1d(np.asarray(label, np.int64)).view(np.uint64)))
     return key
 
 
