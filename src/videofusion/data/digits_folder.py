@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from videofusion.clip import write_clip, write_whole
 from videofusion.data.digits_render import render
 from videofusion.data.digits_spec import DigitClipSpec
 from videofusion.data.moving_digits import MovingDigits
-from videofusion.errors import InputError, RunError
+from videofusion.errors import InputError
 
 SETTINGS = "moving-digits.json"
 METADATA = "metadata.jsonl"
@@ -27,7 +27,7 @@ def write_folder(
     split: str = "train",
     two_digits: float = 0.25,
     combinations: str = "seen",
-    fps: int = 8,
+    fps: float = 8.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write clips of moving digits as mp4 files with a `metadata.jsonl` (file_name, text, objects).
@@ -44,7 +44,7 @@ def write_folder(
         split: "train", "val" or "test".
         two_digits: part of the clips that hold two digits, in [0, 1].
         combinations: "seen", or for the test split also "held_out" or "all".
-        fps: frames per second, at least 1.
+        fps: frames per second, above 0 and at most 240.
         progress: called with (clips done, count) after each clip.
 
     Returns:
@@ -54,13 +54,11 @@ def write_folder(
         InputError: a value outside of what is said above, or a folder with other things in it.
         RunError: a file cannot be written.
     """
-    from videofusion.clip import write_clip
-
     folder = Path(path)
     if count < 1:
         raise InputError(f"count is {count}; at least 1 clip is needed")
-    if fps < 1:
-        raise InputError(f"fps is {fps}; at least 1 frame per second is needed")
+    if not 0 < fps <= 240:
+        raise InputError(f"fps is {fps}; allowed are values above 0 and up to 240")
     if size % 2:
         raise InputError(f"size is {size}; an mp4 needs an even number of pixels")
     digits = MovingDigits(frames, size, split, two_digits, combinations=combinations, length=count)
@@ -71,7 +69,7 @@ def write_folder(
         "split": split,
         "two_digits": float(two_digits),
         "combinations": combinations,
-        "fps": fps,
+        "fps": float(fps),
     }
     _open_folder(folder, settings)
     if (folder / _file_name(count)).exists():
@@ -84,11 +82,11 @@ def write_folder(
         # A clip is whole or absent, so one that is there need not be made again.
         if not target.exists():
             clip = render([spec], frames, size)[0]
-            write_clip(clip, target, fps=fps, provenance={"caption": spec.caption, "name": spec.name})
+            write_clip(clip, target, fps)  # no provenance: no model made it
         if progress is not None:
             progress(number + 1, count)
     lines = [json.dumps(_line(_file_name(i), spec)) + "\n" for i, spec in enumerate(specs)]
-    _write_text(folder / METADATA, "".join(lines))
+    write_whole(folder / METADATA, "".join(lines).encode())
     return folder / METADATA
 
 
@@ -123,15 +121,4 @@ def _open_folder(folder: Path, settings: dict[str, int | float | str]) -> None:
             raise InputError(f'path is "{folder}", which holds other files; it must be new or empty')
     except OSError as error:
         raise InputError(f'path is "{folder}", which cannot be used: {error.strerror}') from error
-    _write_text(note, json.dumps(settings, indent=2) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write a text file that is whole or absent."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise RunError(f'cannot write "{path}": {error.strerror}') from error
+    write_whole(note, (json.dumps(settings, indent=2) + "\n").encode())
