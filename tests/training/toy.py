@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import IndependentNoise, Keys
 from videofusion.training.recipes import Recipe
+from videofusion.training.run_folder import open_run
+from videofusion.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,13 @@ class ToySystem:
 
     def __init__(self, nan_at: int | None = None, width: int = 4) -> None:
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.Dropout(0.2), nn.SiLU(), nn.Conv2d(width, 3, 3, padding=1))
-        self.modules: dict[str, nn.Module] = {"net": net.to(memory_format=torch.channels_last), "norm": nn.BatchNorm2d(3)}
+        net = nn.Sequential(
+            nn.Conv2d(3, width, 3, padding=1), nn.Dropout(0.2), nn.SiLU(), nn.Conv2d(width, 3, 3, padding=1)
+        )
+        self.modules: dict[str, nn.Module] = {
+            "net": net.to(memory_format=torch.channels_last),
+            "norm": nn.BatchNorm2d(3),
+        }
         self.nan_at = nan_at
         self.steps: list[int] = []
 
@@ -100,3 +107,19 @@ def toy_recipe(**changes: object) -> Recipe:
 
 def toy_validation() -> Sequence[Batch]:
     return [ToyBatches().batch(1000)]
+
+
+def toy_trainer(run: Path, system: ToySystem | None = None, **changes: object) -> Trainer:
+    """A trainer of the toy on the CPU, as `train` makes one."""
+    recipe = toy_recipe(**changes)
+    open_run(recipe, run)
+    torch.manual_seed(recipe.seed)
+    return Trainer(recipe, system or ToySystem(), ToyBatches(), toy_validation(), run, torch.device("cpu"))
+
+
+LONG = {"validation_interval": 15, "checkpoint_interval": 5}
+
+
+def train_in_a_process(run: Path, steps: int) -> None:
+    """What a process that is going to be killed does."""
+    toy_trainer(run, steps=steps, **LONG).train()

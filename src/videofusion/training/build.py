@@ -13,7 +13,6 @@ from videofusion.training.recipes import Recipe
 
 if TYPE_CHECKING:
     from videofusion.data.loader import Loader
-    from videofusion.training.trainer import System
 
 
 def training_data(recipe: Recipe, data: Path | None) -> tuple[Loader, Sequence[Batch]]:
@@ -43,5 +42,6 @@ def _datasets(recipe: Recipe, data: Path | None) -> tuple[Dataset, Dataset]:
         raise InputError(f'data is {data}, but the recipe "{recipe.name}" makes its own data; leave it out')
     still = recipe.data == "static-digits"
     return tuple(
-        MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=still, grey=still) for split in ("train", "val")
+        MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=still, grey=still)
+        for split in ("train", "val")
     )

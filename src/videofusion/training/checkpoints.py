@@ -220,7 +220,9 @@ def check_shapes(what: str, mine: Mapping[str, Tensor], theirs: Mapping[str, Ten
         raise InputError(f"{what} {'lacks' if name in mine else 'has the unknown tensor'} {name}")
     for name, value in mine.items():
         if value.shape != theirs[name].shape:
-            raise InputError(f"{what}: {name} has shape {tuple(theirs[name].shape)}, but the system needs {tuple(value.shape)}")
+            raise InputError(
+                f"{what}: {name} has shape {tuple(theirs[name].shape)}, but the system needs {tuple(value.shape)}"
+            )
 
 
 def last_name(folder: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""Learning rate and progress of a run, as functions of steps and seconds."""
+"""Learning rate, progress and pace of a run, as functions of steps and seconds."""
 
 from __future__ import annotations
 
@@ -28,3 +28,25 @@ def rate_factor(schedule: str, step: int, warmup: int, progress: float) -> float
     if schedule == "constant":
         return warm
     return warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+class Pace:
+    """How fast a session goes, and how long the run will still take.
+
+    Args:
+        progress: of the run when the session starts, see `progress`.
+    """
+
+    def __init__(self, progress: float) -> None:
+        self._start, self._seconds = progress, 0.0
+        self.rate = 0.0  # clips a second, averaged over about the last 30 steps
+
+    def add(self, clips: int, seconds: float) -> None:
+        """Count a step."""
+        now = clips / max(seconds, 1e-9)
+        self.rate = now if self._seconds == 0 else self.rate + (now - self.rate) / 30
+        self._seconds += seconds
+
+    def left(self, progress: float) -> float:
+        """Seconds of training still to go, at the session's pace so far."""
+        return self._seconds * (1 - progress) / max(progress - self._start, 1e-9)

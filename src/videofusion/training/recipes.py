@@ -126,7 +126,9 @@ class Recipe:
         for key, kind in typing.get_type_hints(type(self)).items():
             value = getattr(self, key)
             if typing.get_origin(kind) is Literal and value not in typing.get_args(kind):
-                raise InputError(f"recipe key {key} is {value!r}, but must be one of {', '.join(typing.get_args(kind))}")
+                raise InputError(
+                    f"recipe key {key} is {value!r}, but must be one of {', '.join(typing.get_args(kind))}"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain values, which `from_json` takes back."""
@@ -223,7 +225,9 @@ def moving_digits() -> Recipe:
 
 def vdm_moving_digits() -> Recipe:
     """The baseline: Video Diffusion Models' independent noise, same data and budget."""
-    return Recipe(name="vdm-moving-digits", system="vdm", temporal="factorised_joint", ema_decay=0.9995, prompts=_DIGIT_PROMPTS)
+    return Recipe(
+        name="vdm-moving-digits", system="vdm", temporal="factorised_joint", ema_decay=0.9995, prompts=_DIGIT_PROMPTS
+    )
 
 
 def base_digits() -> Recipe:

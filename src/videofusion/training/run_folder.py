@@ -1,0 +1,67 @@
+"""A run's folder: whose it is, and how a session in it ended."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from videofusion.errors import InputError
+from videofusion.training.recipes import Recipe
+
+# What may differ between the sessions of one run: how long it goes, what it prints, how fast it computes.
+_MAY_CHANGE = {
+    *("steps", "seconds", "workers", "compile", "log_interval", "validation_interval", "checkpoint_interval", "keep"),
+    *("sample_interval", "prompts", "sample_steps", "guidance"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a session of training ended.
+
+    Args:
+        step: optimiser steps taken, all sessions together.
+        seconds: seconds of training, all sessions together.
+        stopped_by: "steps", "seconds", "SIGTERM" or "SIGINT".
+        model: the folder of the finished pipeline.
+    """
+
+    step: int
+    seconds: float
+    stopped_by: str
+    model: Path
+
+    @property
+    def exit_code(self) -> int:
+        """0 when the run is finished, 143 or 130 when a signal stopped it."""
+        return {"SIGTERM": 143, "SIGINT": 130}.get(self.stopped_by, 0)
+
+
+def open_run(recipe: Recipe, run: Path) -> None:
+    """Make the run folder, or check that it belongs to this recipe.
+
+    Raises:
+        InputError: it cannot be made, or holds a run of another recipe (the keys that differ are named).
+    """
+    path = run / "recipe.json"
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            saved = Recipe.from_json(json.loads(path.read_text(encoding="utf-8"))).to_json()
+            differing = [
+                f"{key} ({saved[key]!r} there, {value!r} here)"
+                for key, value in recipe.to_json().items()
+                if saved[key] != value and key not in _MAY_CHANGE
+            ]
+            if differing:
+                raise InputError(f"run folder {run} is of another recipe; what differs: {', '.join(differing)}")
+        new = path.with_name(".recipe.json.new")
+        new.write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise InputError(f"run folder {run} cannot be used: {error.strerror or error}") from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"run folder {run} has a recipe.json that cannot be read: {error}") from error

@@ -1,0 +1,158 @@
+"""What training changes: weights, optimiser, moving average, counters; to a checkpoint and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from videofusion.data.batch import Batch
+from videofusion.diffusion.noise import Keys
+from videofusion.errors import InputError
+from videofusion.training.checkpoints import Checkpoint, check_shapes
+from videofusion.training.ema import Ema
+from videofusion.training.recipes import Recipe
+
+
+class System(Protocol):
+    """What training needs of a system."""
+
+    @property
+    def modules(self) -> dict[str, nn.Module]: ...
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]: ...
+
+    def loss(self, batch: Batch, keys: Keys, step: int) -> Any: ...
+
+    def pipeline(self) -> Any: ...
+
+
+class State:
+    """A system in training, with its optimiser and its average.
+
+    Args:
+        recipe: rates, decays, precision.
+        system: what is trained; its modules are moved to `device`.
+        device: where to compute.
+    """
+
+    def __init__(self, recipe: Recipe, system: System, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self._modules = list(system.modules.values())
+        for name, module in system.modules.items():
+            module.to(device).train()
+            if recipe.compile and name != "text_encoder":  # a table of words: nothing to compile
+                module.compile()
+        self.tensors: dict[str, Tensor] = {
+            f"{name}.{key}": value
+            for name, module in system.modules.items()
+            for key, value in module.state_dict(keep_vars=True).items()
+        }
+        parameters = {name: value for name, value in self.tensors.items() if isinstance(value, nn.Parameter)}
+        self.ema = Ema(parameters, recipe.ema_decay)
+        self.optimizer = torch.optim.AdamW(
+            system.parameter_groups(recipe.learning_rate),
+            lr=recipe.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=recipe.weight_decay,
+        )
+        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.trained: list[nn.Parameter] = [p for group in self.optimizer.param_groups for p in group["params"]]
+        names = {id(value): name for name, value in parameters.items()}
+        self._names = [names[id(parameter)] for parameter in self.trained]
+        self.step, self.seconds = 0, 0.0
+        self.validation: float | None = None  # the validation loss at this very step
+        self.best: float | None = None
+        self.best_step: int | None = None
+
+    def set_rate(self, factor: float) -> float:
+        """Set every group's learning rate to its peak times `factor`; returns the highest."""
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        return max(self._peaks) * factor
+
+    def advance(self) -> None:
+        """Apply the gradients: one step of the optimiser and of the average."""
+        self.optimizer.step()
+        self.ema.update()
+        self.step += 1
+        self.validation = None
+
+    def validated(self, loss: float) -> bool:
+        """Note the validation loss at this step; True if it is the lowest so far."""
+        self.validation = loss
+        improved = self.best is None or loss < self.best
+        if improved:
+            self.best, self.best_step = loss, self.step
+        return improved
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the block: the average as weights, evaluation mode, no gradients; no trace is left in the training."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.no_grad(), self.ema.applied():
+            for module in self._modules:
+                module.eval()
+            try:
+                yield
+            finally:
+                for module in self._modules:
+                    module.train()
+
+    def checkpoint(self) -> Checkpoint:
+        """All of it, as it is now (tensors are shared, not copied)."""
+        moments = self.optimizer.state_dict()["state"]
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        return Checkpoint(
+            step=self.step,
+            seconds=self.seconds,
+            weights=self.tensors,
+            ema=self.ema.shadow,
+            optimizer={
+                f"{kind}/{self._names[i]}": value for i, kinds in moments.items() for kind, value in kinds.items()
+            },
+            random=random,
+            recipe=self.recipe.to_json(),
+            ema_updates=self.ema.updates,
+            validation=self.validation,
+            best=self.best,
+            best_step=self.best_step,
+        )
+
+    @torch.no_grad()
+    def restore(self, found: Checkpoint, where: str) -> None:
+        """Take over a checkpoint.
+
+        Args:
+            found: the checkpoint.
+            where: the run folder, for messages.
+
+        Raises:
+            InputError: its tensors are not those of this system.
+        """
+        pairs = {"weights": (self.tensors, found.weights), "average": (self.ema.shadow, found.ema)}
+        for what, (mine, theirs) in pairs.items():
+            check_shapes(f"the {what} of step {found.step} in {where}", mine, theirs)
+        index = {name: i for i, name in enumerate(self._names)}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in found.optimizer.items():
+            kind, name = key.split("/", 1)
+            if name not in index:
+                raise InputError(
+                    f"the optimiser of step {found.step} in {where} trains {name}, but this system does not"
+                )
+            moments.setdefault(index[name], {})[kind] = value
+        for mine, theirs in pairs.values():
+            for name, tensor in mine.items():
+                tensor.copy_(theirs[name])
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        torch.set_rng_state(found.random["cpu"])
+        if self.device.type == "cuda" and "cuda" in found.random:
+            torch.cuda.set_rng_state(found.random["cuda"], self.device)
+        self.step, self.seconds, self.ema.updates = found.step, found.seconds, found.ema_updates
+        self.validation, self.best, self.best_step = found.validation, found.best, found.best_step

@@ -1,0 +1,28 @@
+import pytest
+
+from videofusion.training.rates import progress, rate_factor
+
+
+def test_progress_is_the_further_of_steps_and_seconds():
+    assert progress(5, 10, 1.0, None) == 0.5
+    assert progress(5, 10, 9.0, 10.0) == 0.9
+    assert progress(9, 10, 1.0, 10.0) == 0.9
+    assert progress(5, 10, 99.0, 10.0) == 1.0
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_warm_up_rises_evenly_from_above_zero(schedule):
+    rises = [rate_factor(schedule, step, 4, 0.0) for step in range(5)]
+    assert rises == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_constant_stays():
+    assert rate_factor("constant", 50, 4, 0.9) == 1.0
+
+
+def test_cosine_falls_from_one_to_a_hundredth_through_the_middle():
+    values = [rate_factor("cosine", 100, 0, step / 100) for step in range(101)]
+    assert values[0] == 1.0
+    assert values[50] == pytest.approx(0.505)
+    assert values[-1] == pytest.approx(0.01)
+    assert values == sorted(values, reverse=True)

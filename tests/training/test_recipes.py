@@ -1,0 +1,95 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from videofusion.errors import InputError
+from videofusion.training.recipes import RECIPES, Recipe, get_recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_its_name_and_survives_json(name):
+    recipe = get_recipe(name)
+    assert recipe.name == name
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_overrides_as_text_and_as_values_agree():
+    text = {
+        "steps": "7",
+        "learning_rate": "1e-3",
+        "compile": "true",
+        "channels": "32, 64",
+        "seconds": "none",
+        "system": "vdm",
+        "prompts": '["a two, red", "b"]',
+    }
+    values = {
+        "steps": 7,
+        "learning_rate": 1e-3,
+        "compile": True,
+        "channels": (32, 64),
+        "seconds": None,
+        "system": "vdm",
+        "prompts": ["a two, red", "b"],
+    }
+    assert get_recipe("tiny", text) == get_recipe("tiny", values)
+    assert get_recipe("tiny", text).prompts == ("a two, red", "b")
+    assert get_recipe("tiny", {"seconds": "60"}).seconds == 60.0
+
+
+def test_unknown_recipe_lists_those_there_are():
+    with pytest.raises(InputError, match=r'"tinny" is unknown; there are tiny, moving-digits'):
+        get_recipe("tinny")
+
+
+def test_unknown_key_lists_those_there_are():
+    with pytest.raises(InputError, match=r'"learning_rat" is unknown; there are name, system'):
+        get_recipe("tiny", {"learning_rat": 1})
+    with pytest.raises(InputError, match="unknown"):
+        Recipe.from_json({"name": "x", "stepz": 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("steps", "many"),
+        ("steps", 1.5),
+        ("steps", 0),
+        ("steps", True),
+        ("compile", "yes"),
+        ("share", 1.5),
+        ("share", "nan"),
+        ("ema_decay", 1.0),
+        ("system", "gan"),
+        ("precision", "float16"),
+        ("channels", "a,b"),
+        ("channels", 3),
+        ("prompts", [1]),
+        ("seconds", -1),
+    ],
+)
+def test_wrong_values_are_refused_by_the_name_of_their_key(key, value):
+    with pytest.raises(InputError, match=f"recipe key {key} "):
+        get_recipe("tiny", {key: value})
+
+
+def test_recipe_file_of_a_run_is_accepted(tmp_path):
+    recipe = get_recipe("tiny", {"steps": 3})
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(recipe.to_json()))
+    assert get_recipe(str(path)) == recipe
+    path.write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        get_recipe(str(path))
+    with pytest.raises(InputError, match="cannot be read"):
+        get_recipe(str(tmp_path / "none.json"))
+    path.write_text("[]")
+    with pytest.raises(InputError, match="no json object"):
+        get_recipe(str(path))
+
+
+def test_recipes_are_listed_without_torch():
+    code = "import sys, videofusion.training; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,261 @@
+import errno
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import toy
+from toy import ToySystem, toy_recipe, toy_trainer
+
+from videofusion.errors import InputError, RunError
+from videofusion.training import checkpoints
+from videofusion.training.checkpoints import Checkpoint, newest
+from videofusion.training.run_folder import open_run
+from videofusion.training.trainer import Trainer, training_keys
+
+
+def assert_same_state(a: Checkpoint, b: Checkpoint) -> None:
+    assert (a.step, a.ema_updates) == (b.step, b.ema_updates)
+    for kind in ("weights", "ema", "optimizer", "random"):
+        mine, other = getattr(a, kind), getattr(b, kind)
+        assert mine.keys() == other.keys()
+        for name in mine:
+            assert torch.equal(mine[name], other[name]), f"{kind} {name}"
+
+
+def parameters_of(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: trainer.state.tensors[name] for name in trainer.state.ema.shadow}
+
+
+def log_of(run: Path, event: str) -> list[dict]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+@pytest.mark.parametrize("stop", [1, 5, 9])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_stopped_and_resumed_run_equals_the_unbroken_one_to_the_bit(tmp_path, stop, accumulation):
+    options = {"schedule_rate": "constant", "accumulation": accumulation}
+    whole = toy_trainer(tmp_path / "whole", **options)
+    whole.train()
+    toy_trainer(tmp_path / "parts", steps=stop, **options).train()
+    parts = toy_trainer(tmp_path / "parts", **options)
+    parts.train()
+    assert_same_state(parts.state.checkpoint(), whole.state.checkpoint())
+    assert parts.state.best == whole.state.best
+    model = "model/weight.json"
+    assert (tmp_path / "parts" / model).read_text() == (tmp_path / "whole" / model).read_text()
+
+
+def test_training_really_changes_every_weight_and_the_average_lags(tmp_path):
+    trainer = toy_trainer(tmp_path)
+    before = {name: value.detach().clone() for name, value in parameters_of(trainer).items()}
+    trainer.train()
+    for name, value in parameters_of(trainer).items():
+        assert not torch.equal(value, before[name]), name
+        assert not torch.equal(value, trainer.state.ema.shadow[name]), name
+
+
+def test_looking_does_not_touch_the_training(tmp_path):
+    often = toy_trainer(tmp_path / "often", validation_interval=1, checkpoint_interval=1)
+    seldom = toy_trainer(tmp_path / "seldom", validation_interval=100, checkpoint_interval=100)
+    often.train()
+    seldom.train()
+    assert_same_state(often.state.checkpoint(), seldom.state.checkpoint())
+
+
+def test_validation_is_of_the_average_with_noise_that_never_changes(tmp_path):
+    trainer = toy_trainer(tmp_path, validation_interval=1, learning_rate=0.0, weight_decay=0.0, ema_decay=0.0)
+    trainer.system.modules["norm"].momentum = 0.0  # nothing at all may move
+    trainer.train()
+    losses = [line["loss"] for line in log_of(tmp_path, "validation")]
+    assert len(losses) == 10
+    assert len(set(losses)) == 1
+
+
+def test_accumulated_gradient_is_that_of_the_large_batch(tmp_path):
+    def gradient(run: Path, size: int, accumulation: int) -> list[torch.Tensor]:
+        trainer = toy_trainer(run, accumulation=accumulation, clip_gradient=1e6)
+        for module in trainer.system.modules.values():
+            module.eval()  # batch statistics and dropout would differ
+        batches = toy.ToyBatches(size).starting(0)
+        trainer._step([next(batches) for _ in range(accumulation)])
+        return [parameter.grad for parameter in parameters_of(trainer).values()]
+
+    for small, large in zip(gradient(tmp_path / "a", 2, 3), gradient(tmp_path / "b", 6, 1), strict=True):
+        torch.testing.assert_close(small, large)
+
+
+def test_gradient_is_clipped_and_rates_follow_the_groups(tmp_path):
+    trainer = toy_trainer(tmp_path, clip_gradient=1e-3, log_interval=1)
+    trainer.train()
+    norm = torch.cat([parameter.grad.flatten() for parameter in parameters_of(trainer).values()]).norm()
+    assert norm <= 1.001e-3
+    rates = [group["lr"] for group in trainer.state.optimizer.param_groups]
+    assert rates[1] == pytest.approx(0.1 * rates[0])
+    assert log_of(tmp_path, "train")[0]["gradient_norm"] > 1e-2
+
+
+def test_budget_of_seconds_ends_the_run_and_is_counted_over_sessions(tmp_path, monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr("videofusion.training.trainer.time.perf_counter", lambda: float(next(clock)))
+    options = {"steps": 1000, "learning_rate": 1e-3}
+    first = toy_trainer(tmp_path, seconds=4.0, **options).train()
+    assert (first.step, first.seconds, first.stopped_by, first.exit_code) == (4, 4.0, "seconds", 0)
+    second = toy_trainer(tmp_path, seconds=7.0, **options).train()
+    assert (second.step, second.seconds) == (7, 7.0)
+    third = toy_trainer(tmp_path, seconds=7.0, **options).train()
+    assert (third.step, third.stopped_by) == (7, "seconds")
+
+
+def test_not_a_number_names_step_and_clip_and_keeps_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(RunError, match=r"step 8: the loss is nan; clips of the batch: clip-28; .*step-00000006"):
+        toy_trainer(tmp_path, ToySystem(nan_at=7)).train()
+    found = newest(tmp_path / "checkpoints", pytest.fail)
+    assert found.step == 6
+    assert all(value.isfinite().all() for value in found.weights.values())
+    resumed = toy_trainer(tmp_path)
+    resumed.train()
+    whole = toy_trainer(tmp_path / "whole")
+    whole.train()
+    assert_same_state(resumed.state.checkpoint(), whole.state.checkpoint())
+
+
+def test_infinite_gradient_is_caught_before_it_reaches_the_weights(tmp_path):
+    trainer = toy_trainer(tmp_path)
+    next(iter(parameters_of(trainer).values())).register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(
+        RunError, match=r"step 1: the gradient norm is (inf|nan); clips of the batch: clip-0, .* no checkpoint yet"
+    ):
+        trainer.train()
+    assert all(value.isfinite().all() for value in parameters_of(trainer).values())
+
+
+class Stops(ToySystem):
+    """Sends this process a signal in the middle of a step."""
+
+    def __init__(self, number: int, at: int) -> None:
+        super().__init__()
+        self.number, self.at = number, at
+
+    def loss(self, batch, keys, step):
+        if step == self.at and self.modules["net"].training:
+            os.kill(os.getpid(), self.number)
+        return super().loss(batch, keys, step)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_finishes_the_step_and_leaves_a_checkpoint(tmp_path, number, code):
+    handler = signal.getsignal(number)
+    result = toy_trainer(tmp_path / "a", Stops(number, 4)).train()
+    assert (result.step, result.stopped_by, result.exit_code) == (5, signal.Signals(number).name, code)
+    assert signal.getsignal(number) is handler
+    assert newest(tmp_path / "a" / "checkpoints", pytest.fail).step == 5
+    assert (result.model / "weight.json").exists()
+    resumed, whole = toy_trainer(tmp_path / "a"), toy_trainer(tmp_path / "b")
+    assert resumed.train().exit_code == 0
+    whole.train()
+    assert_same_state(resumed.state.checkpoint(), whole.state.checkpoint())
+
+
+def test_folder_of_another_recipe_is_refused_by_the_keys_that_differ(tmp_path):
+    open_run(toy_recipe(), tmp_path)
+    open_run(toy_recipe(steps=99, keep=7, log_interval=1), tmp_path)  # how long and how talkative may change
+    with pytest.raises(InputError, match=r"another recipe; what differs: share \(0\.5 there, 0\.25 here\), seed"):
+        open_run(toy_recipe(share=0.25, seed=3), tmp_path)
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        open_run(toy_recipe(), tmp_path)
+
+
+def test_run_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be used: Not a directory"):
+        open_run(toy_recipe(), tmp_path / "file" / "run")
+    with pytest.raises(InputError, match="cannot be used: File exists"):
+        open_run(toy_recipe(), tmp_path / "file")
+
+
+def test_checkpoint_of_another_shape_is_refused(tmp_path):
+    toy_trainer(tmp_path, steps=2).train()
+    with pytest.raises(
+        InputError, match=r"net\.0\.weight has shape \(4, 3, 3, 3\), but the system needs \(5, 3, 3, 3\)"
+    ):
+        toy_trainer(tmp_path, ToySystem(width=5)).train()
+
+
+def test_full_disk_ends_the_run_with_a_sentence_and_the_last_checkpoint(tmp_path, monkeypatch):
+    save, saves = checkpoints.save, []
+
+    def full(folder, checkpoint):
+        saves.append(checkpoint.step)
+        if len(saves) == 3:
+            monkeypatch.setattr(checkpoints, "sync", refuse)
+        return save(folder, checkpoint)
+
+    def refuse(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    with pytest.raises(RunError, match="No space left"):
+        toy_trainer(tmp_path).train()
+    assert newest(tmp_path / "checkpoints", pytest.fail).step == saves[1]
+    assert not list(tmp_path.rglob("*.new"))
+    assert (tmp_path / "model" / "weight.json").exists()
+
+
+def test_keeps_the_last_and_the_best_of_a_run(tmp_path):
+    trainer = toy_trainer(tmp_path, keep=1, validation_interval=1, checkpoint_interval=1)
+    values = iter([5.0, 1.0, *[9.0] * 100])
+    judge = trainer._losses
+    trainer._losses = lambda batch, seed, step: (
+        judge(batch, seed, step) if seed == 0 else toy.ToyLosses(torch.tensor(next(values)), {}, torch.zeros(4))
+    )
+    trainer.train()
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000002", "step-00000010"]
+    assert (trainer.state.best, trainer.state.best_step) == (1.0, 2)
+
+
+def test_keys_differ_by_seed_and_by_sample_and_do_not_depend_on_the_batch():
+    keys = training_keys(0, [3, 4]).content
+    assert training_keys(0, [4]).content == keys[1:]
+    assert len({*keys, *training_keys(1, [3, 4]).content}) == 4
+    assert all(0 <= key < 2**63 for key in keys)
+
+
+def kill_until_done(run: Path, kills: int, steps: int) -> int:
+    """Train in processes of their own that are killed at random moments; returns how many kills struck."""
+    context = multiprocessing.get_context("forkserver")  # pays for the imports once
+    context.set_forkserver_preload(["toy", "torch.utils.tensorboard", "torch._dynamo"])
+    generator, struck, log = random.Random(0), 0, run / "log.jsonl"
+    while True:
+        process = context.Process(target=toy.train_in_a_process, args=(run, steps))
+        size = log.stat().st_size if log.exists() else 0
+        process.start()
+        if struck == kills:
+            process.join()
+            assert process.exitcode == 0
+            return struck
+        while process.is_alive() and (not log.exists() or log.stat().st_size == size):
+            time.sleep(0.01)  # until it trains
+        process.join(generator.uniform(0, 0.4))
+        if process.exitcode is not None:
+            assert process.exitcode == 0
+            return struck
+        process.kill()
+        process.join()
+        struck += 1
+
+
+@pytest.mark.parametrize(("kills", "steps"), [(2, 60), pytest.param(20, 800, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_it_comes_to_the_same_bits(tmp_path, kills, steps):
+    struck = kill_until_done(tmp_path / "killed", kills, steps)
+    assert struck > 0
+    whole = toy_trainer(tmp_path / "whole", steps=steps, **toy.LONG)
+    whole.train()
+    assert_same_state(newest(tmp_path / "killed" / "checkpoints", pytest.fail), whole.state.checkpoint())
