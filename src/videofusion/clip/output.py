@@ -1,0 +1,70 @@
+"""Where a result goes: the check before work starts, and a write that is whole or absent."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from videofusion.errors import InputError, RunError
+
+CLIP_ENDINGS = (".mp4", ".gif", ".webp", ".png")
+
+
+def check_output(path: str | Path, *, endings: Sequence[str] = CLIP_ENDINGS, name: str = "output") -> Path:
+    """Return the path that a result may be written to; meant for the border, before the work.
+
+    The folder is made if it is missing, and a file is made in it and removed again: nothing
+    less shows that a folder can be written to.
+
+    Args:
+        path: where the result is to go.
+        endings: the endings that are allowed.
+        name: the argument's name, for the message.
+
+    Raises:
+        InputError: another ending, a folder of that name, or a folder that cannot be written to.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in endings:
+        raise InputError(f'{name} "{path}" ends in "{path.suffix}"; allowed endings are {", ".join(endings)}')
+    target = path.resolve()
+    if target.is_dir():
+        raise InputError(f'{name} "{path}" is a folder; it has to be the name of a file')
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        probe = _beside(target)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+        target.is_file()  # a name that is too long for the file system is found here
+    except OSError as error:
+        raise InputError(f'{name} "{path}" cannot be written: {error.strerror or error}') from error
+    return path
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write a file that is there with all of its bytes, or not at all.
+
+    The bytes go to a temporary name in the same folder, which is renamed once the disk has
+    them; a file that was there before stays as it was if anything fails.
+
+    Raises:
+        RunError: the disk is full, the folder went away, ...
+    """
+    target = Path(path).expanduser().resolve()  # through a link, to what it points at
+    temporary = _beside(target)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # a full disk may show only here
+        temporary.replace(target)
+    except OSError as error:
+        raise RunError(f'"{path}" could not be written: {error.strerror or error}') from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _beside(target: Path) -> Path:
+    return target.parent / f".{secrets.token_hex(8)}.part"

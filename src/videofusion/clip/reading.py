@@ -1,0 +1,60 @@
+"""Reading a clip from any video file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videofusion.clip.check import from_uint8
+from videofusion.data.decode import Unreadable, decode, open_video
+from videofusion.data.frames import ROUNDING, fit, frames_at
+from videofusion.errors import InputError
+
+
+def read_clip(
+    path: str | Path,
+    *,
+    start: float = 0.0,
+    frames: int | None = None,
+    fps: float | None = None,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Read a clip, or a part of it.
+
+    Args:
+        path: a video that FFmpeg knows, an animated GIF or WebP.
+        start: where to begin, in seconds.
+        frames: how many frames to read; all that follow if None.
+        fps: frames per second to read; each of the file's frames if None.
+        size: (height, width) to resize and crop to around the centre; the file's own if None.
+
+    Returns:
+        `t c h w`, float32 in [-1, 1].
+
+    Raises:
+        InputError: the file is missing, no video, damaged or too short.
+    """
+    path = Path(path).expanduser()
+    if frames is not None and frames < 1:
+        raise InputError(f"frames is {frames}; allowed are whole numbers from 1")
+    if fps is not None and fps <= 0:
+        raise InputError(f"fps is {fps}; allowed are values above 0")
+    if start < 0:
+        raise InputError(f"start is {start}; allowed are seconds from 0")
+    try:
+        video = open_video(path)
+        if fps is None:
+            first = int(np.searchsorted(video.times, start - ROUNDING))
+            wanted = np.arange(first, len(video))
+        else:
+            wanted = frames_at(video, np.arange(start, video.seconds - ROUNDING, 1 / fps))
+        if len(wanted) < (frames or 1):
+            raise Unreadable(f"too short: {len(wanted)} frames from {start} s on, {frames or 1} asked for")
+        pictures = [torch.from_numpy(frame) for frame in decode(video, wanted[:frames].tolist())]
+    except Unreadable as error:
+        raise InputError(f'the video "{path}" cannot be read: {error}') from error
+    clip = torch.stack(pictures if size is None else [fit(picture, size) for picture in pictures])
+    return from_uint8(clip)

@@ -1,0 +1,289 @@
+"""Frames of a video file by number, exactly those and none that the decoder made up.
+
+PyAV (FFmpeg) reads containers, Pillow reads animated images (FFmpeg has no decoder for
+animated WebP, and says nothing about a GIF that breaks off). Damage is an error here:
+FFmpeg would rather paint over a hole, and a network would learn the paint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from PIL import Image
+
+VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp")
+_ANIMATED_IMAGES = (".gif", ".webp")
+_PILLOW_ERRORS = (OSError, EOFError, SyntaxError, Image.DecompressionBombError)
+
+Frame = NDArray[np.uint8]  # h w 3, upright
+
+
+class Unreadable(ValueError):
+    """A file is no video, or a damaged one; the message is the reason, without the file's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """What the packets of a file say about its frames, none of them decoded yet.
+
+    Args:
+        path: the file.
+        codec: e.g. "h264", "gif".
+        width: of the stored frames (a rotation flag may turn them).
+        height: of the stored frames.
+        times: seconds from the first frame to each frame, increasing [n].
+        fps: frames per second on average.
+        stamps: presentation time stamp of each frame in the stream's unit [n]; None where the
+            container has none (AVI) and frames can only be counted from the start.
+        keys: the stamps at which decoding may start, increasing.
+        repeats: for animated images, the number of the stored picture that each frame shows [n].
+    """
+
+    path: Path
+    codec: str
+    width: int
+    height: int
+    times: NDArray[np.float64]
+    fps: float
+    stamps: NDArray[np.int64] | None = None
+    keys: NDArray[np.int64] | None = None
+    repeats: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def seconds(self) -> float:
+        """Length, the last frame's own share included."""
+        return float(self.times[-1]) + 1 / self.fps
+
+
+def open_video(path: Path) -> Video:
+    """Read a file's packets (no picture is decoded) and check that none is missing.
+
+    Raises:
+        Unreadable: no video, an empty or a truncated one.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise Unreadable("the file is empty")
+        if path.suffix.lower() in _ANIMATED_IMAGES:
+            return _open_animation(path)
+        with av.open(str(path)) as container:
+            return _index(path, container)
+    except FileNotFoundError as error:
+        raise Unreadable("there is no such file") from error
+    except av.FFmpegError as error:
+        raise Unreadable(_cannot_open(path, error)) from error
+    except _PILLOW_ERRORS as error:
+        raise Unreadable(f"cannot be opened: {_one_line(error)}") from error
+
+
+def decode(video: Video, wanted: Sequence[int]) -> Iterator[Frame]:
+    """Decode the frames with these numbers, in rising order (a number given twice comes twice).
+
+    Raises:
+        Unreadable: a frame on the way, or one that is asked for, is damaged or missing.
+    """
+    numbers = sorted(int(number) for number in wanted)
+    if numbers and not 0 <= numbers[0] <= numbers[-1] < len(video):
+        raise IndexError(f"frames {numbers[0]} to {numbers[-1]} of a video of {len(video)}")
+    try:
+        if video.repeats is not None:
+            yield from _decode_animation(video, video.repeats[numbers])
+        elif video.stamps is None:
+            yield from _decode_counting(video, numbers)
+        else:
+            yield from _decode_stamps(video, video.stamps[numbers])
+    except av.FFmpegError as error:
+        raise Unreadable(f"damaged: {_one_line(error)}") from error
+    except _PILLOW_ERRORS as error:
+        raise Unreadable(f"damaged: {_one_line(error)}") from error
+
+
+def _index(path: Path, container: av.container.InputContainer) -> Video:
+    if not container.streams.video:
+        raise Unreadable("there is no video stream in it")
+    stream = container.streams.video[0]
+    packets = [packet for packet in container.demux(stream) if packet.size]
+    _check_complete(container, stream, packets)
+    shown = [packet for packet in packets if not packet.is_discard]  # what an edit list cuts off
+    if not shown:
+        raise Unreadable("there is no frame in it")
+    rate = float(stream.average_rate or stream.guessed_rate or 25)
+    stamps = keys = None
+    times = np.arange(len(shown)) / rate
+    if all(packet.pts is not None for packet in shown):
+        stamps = np.unique(np.array([packet.pts for packet in shown], np.int64))
+        keys = np.unique(np.array([packet.pts for packet in shown if packet.is_keyframe], np.int64))
+        times = (stamps - stamps[0]) * float(stream.time_base or 1)
+        if len(times) > 1:
+            rate = (len(times) - 1) / float(times[-1])
+    return Video(
+        path=path,
+        codec=stream.codec_context.name,
+        width=stream.width,
+        height=stream.height,
+        times=times,
+        fps=rate,
+        stamps=stamps,
+        keys=keys,
+    )
+
+
+def _check_complete(container: av.container.InputContainer, stream: VideoStream, packets: list[Packet]) -> None:
+    """Compare what is there with what the container's header promises."""
+    if stream.frames > len(packets):
+        raise Unreadable(f"truncated: {len(packets)} of its {stream.frames} frames are there")
+    if any(packet.is_corrupt for packet in packets):
+        raise Unreadable("damaged: the container marks a packet as corrupt")
+    promised = _promised_seconds(container, stream)
+    ends = [packet.pts + (packet.duration or 0) for packet in packets if packet.pts is not None]
+    if promised is None or not ends or stream.time_base is None:
+        return
+    there = max(ends) * float(stream.time_base)
+    # Rounded durations differ by a frame or two; a file that lost its tail lost more.
+    if there < promised - max(0.02 * promised, 2.5 / float(stream.average_rate or 25)):
+        raise Unreadable(f"truncated: {there:.2f} of its {promised:.2f} seconds are there")
+
+
+def _promised_seconds(container: av.container.InputContainer, stream: VideoStream) -> float | None:
+    tag = stream.metadata.get("DURATION", "")  # Matroska and WebM, "00:00:04.000000000"
+    if tag.count(":") == 2:
+        hours, minutes, seconds = tag.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    if container.duration is not None and len(container.streams) == 1 and container.format.name.startswith("matroska"):
+        return container.duration / av.time_base
+    return None
+
+
+def _frames(video: Video, seek_to: int | None) -> Generator[av.VideoFrame, None, None]:
+    with av.open(str(video.path)) as container:
+        stream = container.streams.video[0]
+        # One thread: the loader's workers are the parallel part, and a frame costs the same anywhere.
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"err_detect": "explode"}
+        if seek_to is not None:
+            container.seek(seek_to, stream=stream, backward=True)
+        reached = 0.0
+        try:
+            for frame in container.decode(stream):
+                reached = frame.time or 0.0
+                if frame.is_corrupt:
+                    raise Unreadable(f"damaged at {reached:.2f} s: a corrupt frame")
+                yield frame
+        except av.FFmpegError as error:
+            raise Unreadable(f"damaged after {reached:.2f} s: {_one_line(error)}") from error
+
+
+def _decode_stamps(video: Video, stamps: NDArray[np.int64]) -> Iterator[Frame]:
+    if len(stamps) == 0:
+        return
+    assert video.keys is not None
+    earlier = video.keys[video.keys <= stamps[0]]
+    start = int(earlier[-1]) if len(earlier) > 1 else None
+    frames = _frames(video, start)
+    if start is not None:
+        # Containers seek by decoding time and some streams need frames before their key frame:
+        # where the first picture comes out damaged or too late, start at the beginning instead.
+        try:
+            first = next(frames)
+            while first.pts is None or first.pts < stamps[0]:
+                first = next(frames)
+            late = first.pts != stamps[0]
+        except (Unreadable, StopIteration):
+            late = True
+        if late:
+            frames.close()
+            frames = _frames(video, None)
+        else:
+            frames = _chain(first, frames)
+    position = 0
+    for frame in frames:
+        while position < len(stamps) and frame.pts == stamps[position]:
+            yield _upright(frame)
+            position += 1
+        if position == len(stamps):
+            frames.close()
+            return
+    raise Unreadable(f"damaged: {len(stamps) - position} of {len(stamps)} frames do not come out of the decoder")
+
+
+def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Generator[av.VideoFrame, None, None]:
+    yield first
+    yield from rest
+
+
+def _decode_counting(video: Video, numbers: list[int]) -> Iterator[Frame]:
+    position = 0
+    for count, frame in enumerate(_frames(video, None)):
+        while position < len(numbers) and count == numbers[position]:
+            yield _upright(frame)
+            position += 1
+        if position == len(numbers):
+            return
+    if position < len(numbers):
+        raise Unreadable(f"damaged: {len(numbers) - position} of {len(numbers)} frames do not come out of the decoder")
+
+
+def _upright(frame: av.VideoFrame) -> Frame:
+    """RGB, turned as the rotation flag says (a phone held upright stores its frames lying)."""
+    picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    quarters = round(frame.rotation / 90) % 4  # counterclockwise
+    return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture
+
+
+def _open_animation(path: Path) -> Video:
+    if path.suffix.lower() == ".gif" and not path.read_bytes().rstrip(b"\0").endswith(b"\x3b"):
+        raise Unreadable("truncated: the end mark of the GIF is missing")
+    with Image.open(path) as image:
+        milliseconds = []
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            image.load()  # a WebP knows a frame's duration only now
+            milliseconds.append(float(image.info.get("duration") or 0) or 100.0)  # 0: as browsers do
+        # Writers merge equal neighbours into one long frame: undo that, on the grid of the shortest.
+        tick = min(milliseconds)
+        repeats = np.repeat(np.arange(len(milliseconds)), [max(1, round(each / tick)) for each in milliseconds])
+        fps = 1000 * len(repeats) / sum(milliseconds)
+        return Video(
+            path=path,
+            codec=(image.format or "image").lower(),
+            width=image.width,
+            height=image.height,
+            times=np.arange(len(repeats)) / fps,
+            fps=fps,
+            repeats=repeats,
+        )
+
+
+def _decode_animation(video: Video, pictures: NDArray[np.int64]) -> Iterator[Frame]:
+    with Image.open(video.path) as image:
+        current, frame = -1, np.empty(0, np.uint8)
+        for number in pictures:
+            if number != current:
+                image.seek(int(number))
+                current, frame = int(number), np.array(image.convert("RGB"))
+            yield frame
+
+
+def _cannot_open(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head[4:8] == b"ftyp":
+        return "truncated or damaged: the index of the MP4 is missing"
+    return f"not a video that FFmpeg can open: {_one_line(error)}"
+
+
+def _one_line(error: Exception) -> str:
+    """What FFmpeg or Pillow said, without numbers of their own and file names."""
+    log = getattr(error, "log", None)
+    text = log[2] if log else getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split()).rstrip(".")

@@ -1,0 +1,80 @@
+"""Which frames of a video make a clip, and how a frame is brought to size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from videofusion.data.decode import Video
+
+# Seconds by which a time stamp may be off: Matroska keeps whole milliseconds.
+ROUNDING = 0.002
+
+
+def frames_at(video: Video, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the number of the frame that is on screen at each time (whatever the frame rate does)."""
+    return (np.searchsorted(video.times, seconds + ROUNDING, side="right") - 1).clip(0, len(video) - 1)
+
+
+def window(
+    video: Video, frames: int, *, place: float, stride: int = 1, fps: float | None = None
+) -> NDArray[np.int64] | None:
+    """Return the numbers of a clip's frames, None where the video is too short for it.
+
+    Args:
+        video: the video.
+        frames: how many.
+        place: which of the possible windows, from 0 (the first) up to, not including, 1 (the last).
+        stride: every how many of the file's frames, where `fps` is None.
+        fps: frames per second of the clip, whatever the file's are.
+    """
+    if fps is None:
+        span = (frames - 1) * stride + 1
+        starts = len(video) - span + 1
+        return int(place * starts) + stride * np.arange(frames) if starts > 0 else None
+    # Windows begin with a frame of the file, so that at the file's own rate none is left out or doubled.
+    last = (frames - 1) / fps
+    starts = int(np.searchsorted(video.times, video.seconds - last - ROUNDING))
+    return frames_at(video, video.times[int(place * starts)] + np.arange(frames) / fps) if starts > 0 else None
+
+
+def resized(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the smallest size of the same proportions that covers `size` (all height, width)."""
+    scale = max(size[0] / height, size[1] / width)
+    return max(size[0], round(height * scale)), max(size[1], round(width * scale))
+
+
+def resize(frame: UInt8[Tensor, "h w 3"], size: tuple[int, int]) -> UInt8[Tensor, "h2 w2 3"]:
+    """Resize a frame so that it covers `size`, antialiased; nothing is cut off yet."""
+    height, width = resized(frame.shape[0], frame.shape[1], size)
+    if (height, width) == frame.shape[:2]:
+        return frame
+    planes = rearrange(frame, "h w c -> 1 c h w")
+    planes = F.interpolate(planes, (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return rearrange(planes, "1 c h w -> h w c").contiguous()
+
+
+def crop(
+    frames: UInt8[Tensor, "*t h w 3"], size: tuple[int, int], place: tuple[float, float] = (0.5, 0.5)
+) -> UInt8[Tensor, "*t h2 w2 3"]:
+    """Cut out `size`; `place` says where, from (0, 0) top left to (1, 1) bottom right."""
+    top = round(place[0] * (frames.shape[-3] - size[0]))
+    left = round(place[1] * (frames.shape[-2] - size[1]))
+    return frames[..., top : top + size[0], left : left + size[1], :]
+
+
+def fit(frame: UInt8[Tensor, "h w 3"], size: tuple[int, int]) -> UInt8[Tensor, "h2 w2 3"]:
+    """Resize a frame to cover `size` and cut it to it around the centre."""
+    return crop(resize(frame, size), size)
+
+
+def stack_resized(frames: Iterable[NDArray[np.uint8]], size: tuple[int, int]) -> UInt8[Tensor, "t h w 3"]:
+    """Resize frames one by one (a long video at full size need not be in memory) and stack them."""
+    return torch.stack([resize(torch.from_numpy(frame), size) for frame in frames])

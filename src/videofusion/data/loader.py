@@ -1,0 +1,213 @@
+"""Batches by number: what batch n holds depends on the seed and n, and on nothing else.
+
+Not on where a run was resumed, nor on how many workers read. A broken clip is replaced by
+another of the same epoch, by a rule, and named in the report.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from videofusion.data.batch import BadClip, Batch, Dataset, Sample
+from videofusion.data.counter import keys, uniforms
+from videofusion.errors import InputError, RunError
+
+_log = logging.getLogger(__name__)
+
+# Batches that a worker makes ahead.
+_AHEAD = 2
+# Seconds that a worker lives on after a SIGTERM, which a scheduler sends to all processes of a
+# job: the run needs its batches for the step that it is in, before it writes its checkpoint.
+_GRACE = 30
+
+
+class Loader:
+    """The training batches of a run, without end, by number.
+
+    The draws of a run are numbered; batch n of process `rank` holds the draws from
+    (n · world + rank) · batch_size on. Each epoch goes through all clips in an order of its own,
+    and a batch may hold the end of one epoch and the begin of the next. `Batch.ids` are the
+    numbers of the draws, so that a clip that is drawn twice gets other noise the second time.
+
+    Args:
+        dataset: clips by number.
+        batch_size: clips per batch and process.
+        seed: of the run.
+        workers: processes that read ahead; 0 reads when asked.
+        rank: number of this process among `world`.
+        world: how many processes share the draws.
+
+    Attributes:
+        report: reason by name, for the clips that could not be used up to now.
+
+    Raises:
+        InputError: a value outside of what is said above, or a dataset without clips.
+    """
+
+    def __init__(
+        self, dataset: Dataset, batch_size: int, *, seed: int = 0, workers: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; allowed are whole numbers from 1")
+        if workers < 0:
+            raise InputError(f"workers is {workers}; allowed are whole numbers from 0")
+        if not 0 <= rank < world:
+            raise InputError(f"rank is {rank} of {world}; allowed are 0 to {world - 1}")
+        self.report: dict[str, str] = {}
+        self._note(dict(getattr(dataset, "problems", {})))
+        if len(dataset) == 0:
+            raise InputError(f"the data hold no clip that can be used{_reasons(self.report)}")
+        self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
+        self.rank, self.world = rank, world
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+
+    def batch(self, number: int) -> Batch:
+        """Batch `number`, read in this process.
+
+        Raises:
+            InputError: no clip of the dataset can be read.
+        """
+        batch, bad = self._read(number)
+        self._note(bad)
+        return batch
+
+    def starting(self, number: int) -> Iterator[Batch]:
+        """Batches `number`, `number` + 1, ... without end.
+
+        Raises:
+            InputError: no clip of the dataset can be read.
+            RunError: a worker process died.
+        """
+        if self.workers == 0:
+            yield from (self.batch(each) for each in itertools.count(number))
+            return
+        ahead: DataLoader[tuple[Batch, dict[str, str]]] = DataLoader(
+            _Numbered(self),
+            batch_size=None,
+            sampler=_Count(number),
+            num_workers=self.workers,
+            prefetch_factor=_AHEAD,
+            worker_init_fn=_begin_worker,
+            collate_fn=_as_it_is,
+        )
+        batches = iter(ahead)
+        while True:
+            try:
+                batch, bad = next(batches)
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise RunError(f"a process that reads clips was ended (out of memory?): {error}") from error
+            self._note(bad)
+            yield batch
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.starting(0)
+
+    def _read(self, number: int) -> tuple[Batch, dict[str, str]]:
+        """A batch, and reason by name for the clips that others had to stand in for."""
+        size = len(self.dataset)
+        first = (number * self.world + self.rank) * self.batch_size
+        draws = range(first, first + self.batch_size)
+        parts: list[Batch] = []
+        bad: dict[str, str] = {}
+        for epoch, group in itertools.groupby(draws, key=lambda draw: draw // size):
+            order = self._permutation(epoch)
+            places = [draw % size for draw in group]
+            together = getattr(self.dataset, "batch", None)
+            if together is not None:
+                parts.append(together([int(order[place]) for place in places], epoch, self.seed))
+            else:
+                samples = [self._usable(order, place, epoch, bad) for place in places]
+                parts.append(Batch.of(samples, places))
+        return replace(_joined(parts), ids=torch.tensor(draws, dtype=torch.int64)), bad
+
+    def _usable(self, order: NDArray[np.int64], place: int, epoch: int, bad: dict[str, str]) -> Sample:
+        """The clip at a place of the epoch, or else the next that can be read, from half an epoch on."""
+        # Not the neighbour, which is in the same batch most of the time.
+        size = len(order)
+        others = ((place + size // 2 + step) % size for step in range(size))
+        for candidate in itertools.chain([place], others):
+            try:
+                return self.dataset.sample(int(order[candidate]), epoch, self.seed)
+            except BadClip as error:
+                bad[error.name] = error.reason
+        raise InputError(f"none of the {size} clips can be read{_reasons(bad)}")
+
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+        if self._order is None or self._order[0] != epoch:
+            ranks = uniforms(keys(self.seed, epoch, np.arange(len(self.dataset))), 1)[:, 0]
+            self._order = epoch, np.argsort(ranks, kind="stable")
+        return self._order[1]
+
+    def _note(self, bad: dict[str, str]) -> None:
+        for name, reason in bad.items():
+            if name not in self.report:
+                self.report[name] = reason
+                _log.warning("%s is left out: %s", name, reason)
+
+
+class _Numbered(TorchDataset[tuple[Batch, dict[str, str]]]):
+    """What a worker process holds: batches by number."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __getitem__(self, number: int) -> tuple[Batch, dict[str, str]]:
+        return self.loader._read(number)
+
+
+class _Count:
+    """The numbers from `start` on, as a sampler."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self.start)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _begin_worker(number: int) -> None:
+    """Leave an interruption to the main process, and give it time to end in order."""
+
+    def late(signum: int, frame: FrameType | None) -> None:
+        signal.alarm(_GRACE)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.signal(signal.SIGTERM, late)
+    torch.set_num_threads(1)
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    if len(parts) == 1:
+        return parts[0]
+    return Batch(
+        torch.cat([part.clip for part in parts]),
+        [caption for part in parts for caption in part.captions],
+        [name for part in parts for name in part.names],
+        torch.cat([part.ids for part in parts]),
+    )
+
+
+def _reasons(bad: dict[str, str]) -> str:
+    """The first three reasons, for a message that stays one sentence."""
+    shown = "; ".join(f"{name}: {reason}" for name, reason in itertools.islice(bad.items(), 3))
+    more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
+    return f" ({shown}{more})" if bad else ""
