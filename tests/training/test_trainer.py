@@ -7,11 +7,14 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import toy
+from PIL import Image
 from toy import ToySystem, toy_recipe, toy_trainer
 
+from videofusion.clip import contact_sheet
 from videofusion.errors import InputError, RunError
 from videofusion.training import checkpoints
 from videofusion.training.checkpoints import Checkpoint, newest
@@ -219,6 +222,47 @@ def test_keeps_the_last_and_the_best_of_a_run(tmp_path):
     trainer.train()
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000002", "step-00000010"]
     assert (trainer.state.best, trainer.state.best_step) == (1.0, 2)
+
+
+def test_sample_grids_show_the_average_and_do_not_depend_on_where_a_run_was_stopped(tmp_path):
+    options = {"sample_interval": 4, "prompts": ("a two", "a red three"), "schedule_rate": "constant"}
+    whole = toy_trainer(tmp_path / "whole", **options)
+    whole.train()
+    toy_trainer(tmp_path / "parts", **options, steps=6).train()
+    toy_trainer(tmp_path / "parts", **options).train()
+    sheets = {
+        run: {p.name: p.read_bytes() for p in (tmp_path / run / "samples").iterdir()} for run in ("whole", "parts")
+    }
+    assert sorted(sheets["whole"]) == [f"step-{step:08d}.png" for step in (4, 8, 10)]
+    assert sheets["whole"].items() <= sheets["parts"].items()
+    assert len(set(sheets["whole"].values())) == 3
+    with whole.state.averaged():
+        shown = read_picture(tmp_path / "whole" / "samples" / "step-00000010.png")
+        made = whole.system.pipeline()(list(options["prompts"]), seed=[0, 1], steps=1, guidance=1.0)
+    assert np.array_equal(shown, contact_sheet(made, options["prompts"]))
+
+
+def read_picture(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_clips_that_cannot_be_used_are_recorded_once_each(tmp_path):
+    trainer = toy_trainer(tmp_path, log_interval=1)
+    trainer.batches.report["a.mp4"] = "cut short"
+    trainer.train()
+    assert [(line["clip"], line["reason"]) for line in log_of(tmp_path, "left out")] == [("a.mp4", "cut short")]
+    assert any("1 clips could not be used" in line["text"] for line in log_of(tmp_path, "note"))
+
+
+def test_without_tensorboard_a_line_says_so_and_the_log_is_complete(tmp_path, monkeypatch):
+    def missing(module, extra):
+        raise InputError(f'"{module}" is not installed')
+
+    monkeypatch.setattr("videofusion.training.logs.require", missing)
+    toy_trainer(tmp_path).train()
+    assert any("no TensorBoard" in line["text"] for line in log_of(tmp_path, "note"))
+    assert [line["step"] for line in log_of(tmp_path, "train")] == [2, 4, 6, 8, 10]
+    assert not (tmp_path / "tensorboard").exists()
 
 
 def test_keys_differ_by_seed_and_by_sample_and_do_not_depend_on_the_batch():

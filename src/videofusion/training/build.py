@@ -4,44 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from videofusion.data.batch import Batch, Dataset
+from videofusion.data.folder import VideoFolder
+from videofusion.data.loader import Loader
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.training.recipes import Recipe
-
-if TYPE_CHECKING:
-    from videofusion.data.loader import Loader
+from videofusion.training.world import World
 
 
-def training_data(recipe: Recipe, data: Path | None) -> tuple[Loader, Sequence[Batch]]:
+def training_data(recipe: Recipe, data: Path | None, world: World) -> tuple[Loader, Sequence[Batch]]:
     """The training batches of a recipe, and the fixed batches of its validation loss.
 
     Args:
         recipe: names the kind of data and its sizes.
         data: the folder of clips, for recipes that train on one.
+        world: the processes that share the batches.
 
     Raises:
         InputError: a folder where none is needed or the other way round, or one without a readable clip.
     """
-    from videofusion.data.loader import Loader
-
-    train, held_out = _datasets(recipe, data)
-    loader = Loader(train, recipe.batch_size, seed=recipe.seed, workers=recipe.workers)
-    if not len(held_out):
-        return loader, []
-    fixed = Loader(held_out, recipe.batch_size, seed=0).starting(0)
-    return loader, [next(fixed) for _ in range(recipe.validation_batches)]
-
-
-def _datasets(recipe: Recipe, data: Path | None) -> tuple[Dataset, Dataset]:
-    if recipe.data == "folder":
-        raise NotImplementedError
-    if data is not None:
-        raise InputError(f'data is {data}, but the recipe "{recipe.name}" makes its own data; leave it out')
-    still = recipe.data == "static-digits"
-    return tuple(
-        MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=still, grey=still)
-        for split in ("train", "val")
+    train = _dataset(recipe, data, "train")
+    loader = Loader(
+        train, recipe.batch_size, seed=recipe.seed, workers=recipe.workers, rank=world.rank, world=world.size
     )
+    held_out = _dataset(recipe, data, "val")
+    if len(held_out) == 0:  # a folder of a single file
+        return loader, []
+    fixed = Loader(held_out, recipe.batch_size, seed=0)
+    return loader, [fixed.batch(number) for number in range(recipe.validation_batches)]
+
+
+def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
+    if recipe.data == "folder":
+        if data is None:
+            raise InputError(f'data is not given, but the recipe "{recipe.name}" trains on a folder of clips')
+        return VideoFolder(
+            data,
+            frames=recipe.frames,
+            size=recipe.size,
+            fps=recipe.fps,
+            stride=recipe.stride,
+            crop=recipe.crop,
+            split=split,
+            holdout=recipe.validation_share,
+        )
+    if data is not None:
+        raise InputError(f'data is {data}, but the recipe "{recipe.name}" makes its own data ({recipe.data})')
+    still = recipe.data == "static-digits"
+    return MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=still, grey=still)

@@ -16,7 +16,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,6 @@ class Checkpoint:
     validation: float | None = None
     best: float | None = None
     best_step: int | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sync(path: Path) -> None:
@@ -129,7 +128,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
             files[path.name] = {"bytes": path.stat().st_size, "crc32": _checksum(path)}
         plain = {
             key: getattr(checkpoint, key)
-            for key in ("step", "seconds", "ema_updates", "validation", "best", "best_step", "recipe", "extra")
+            for key in ("step", "seconds", "ema_updates", "validation", "best", "best_step", "recipe")
         }
         state = {"format": _FORMAT, **plain, "files": files}
         (new / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
@@ -153,9 +152,9 @@ def load(path: Path) -> Checkpoint:
             raise InputError(f"checkpoint {path} is damaged: {name} is missing")
         if file.stat().st_size != facts["bytes"] or _checksum(file) != facts["crc32"]:
             raise InputError(f"checkpoint {path} is damaged: {name} is not the file that was written")
-    tensors = {name: load_file(path / f"{name}.safetensors") for name in _TENSORS}
-    plain = {key: value for key, value in state.items() if key not in ("format", "files")}
-    return Checkpoint(**plain, **tensors)
+    parts: dict[str, Any] = {key: value for key, value in state.items() if key not in ("format", "files")}
+    parts |= {name: load_file(path / f"{name}.safetensors") for name in _TENSORS}
+    return Checkpoint(**parts)
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -227,7 +226,8 @@ def check_shapes(what: str, mine: Mapping[str, Tensor], theirs: Mapping[str, Ten
 
 def last_name(folder: Path) -> Path | None:
     """The path of the newest checkpoint folder, or None; it is not opened."""
-    return (_steps(folder) or [None])[-1]
+    paths = _steps(folder)
+    return paths[-1] if paths else None
 
 
 def prune(folder: Path, keep: int) -> None:

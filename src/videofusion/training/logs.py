@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class Log:
     def __init__(self, run: Path, steps: int, start: int, bar: bool) -> None:
         self._file = (run / "log.jsonl").open("a", encoding="utf-8")
         self._bar = tqdm(total=steps, initial=start, unit="step", disable=not bar, dynamic_ncols=True)
+        self._left_out: set[str] = set()
         self._board = None
         try:
             require("tensorboard", extra="train")
@@ -54,6 +56,12 @@ class Log:
         self._write({"event": "samples", "step": step, "path": path.name})
         if self._board is not None:
             self._board.add_image("samples", sheet, step, dataformats="HWC")
+
+    def left_out(self, report: Mapping[str, str]) -> None:
+        """Record the clips that could not be used, each once: reason by name."""
+        for name in report.keys() - self._left_out:
+            self._write({"event": "left out", "clip": name, "reason": report[name]})
+        self._left_out |= report.keys()
 
     def advance(self, loss: float, rate: float, left: float) -> None:
         """Move the bar by one step: loss, clips per second, seconds left."""

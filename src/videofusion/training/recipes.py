@@ -43,7 +43,10 @@ class Recipe:
         frames: frames of a clip.
         size: height and width in pixels.
         two_digits: share of the moving-digits clips with two digits, in [0, 1].
-        validation_share: share of a folder's clips held out for the validation loss.
+        fps: frames per second of a folder's clips; None for the files' own.
+        stride: every how many of a file's frames, where `fps` is None.
+        crop: of a folder's frames, "center" or "random".
+        validation_share: share of a folder's files held out for the validation loss.
         batch_size: clips per micro-batch.
         accumulation: micro-batches per optimiser step.
         workers: processes that prepare batches; 0 prepares them in this one.
@@ -91,6 +94,9 @@ class Recipe:
     frames: int = 16
     size: int = 32
     two_digits: float = 0.3
+    fps: float | None = None
+    stride: int = 1
+    crop: Literal["center", "random"] = "center"
     validation_share: float = 0.05
     batch_size: int = 16
     accumulation: int = 1
@@ -156,7 +162,9 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("frames", 1, 4096),
     ("size", 8, 4096),
     ("two_digits", 0, 1),
-    ("validation_share", 0, 0.9),
+    ("fps", 0.01, 1000),
+    ("stride", 1, 1000),
+    ("validation_share", 0.001, 0.9),
     ("batch_size", 1, 65536),
     ("accumulation", 1, 65536),
     ("workers", 0, 256),

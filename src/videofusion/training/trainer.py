@@ -16,7 +16,6 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,23 +32,16 @@ from videofusion.training.recipes import Recipe
 from videofusion.training.run_folder import Result, open_run
 from videofusion.training.signals import StopSignal, stop_signal
 from videofusion.training.state import State, System
-
-
-@dataclass(frozen=True)
-class World:
-    """The processes that share a run. There is one so far; all that would change with more asks here."""
-
-    rank: int = 0
-    size: int = 1
-
-    @property
-    def writes(self) -> bool:
-        """Whether this process writes files."""
-        return self.rank == 0
+from videofusion.training.world import World
 
 
 class Batches(Protocol):
-    """Batch number n of a run, a function of n alone; `starting` goes through them in order."""
+    """Batch number n of a run, a function of n alone; `starting` goes through them in order.
+
+    `report` names the clips that could not be used, with the reason.
+    """
+
+    report: dict[str, str]
 
     def starting(self, number: int) -> Iterator[Batch]: ...
 
@@ -85,10 +77,10 @@ def train(
     recipe = recipe.replace({key: value for key, value in changes.items() if value is not None})
     open_run(recipe, run)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    train_batches, validation = training_data(recipe, data)
+    world = World()
+    batches, validation = training_data(recipe, data, world)
     torch.manual_seed(recipe.seed)  # the initial weights
-    trainer = Trainer(recipe, build_system(recipe), train_batches, validation, run, where, bar)
-    return trainer.train()
+    return Trainer(recipe, build_system(recipe), batches, validation, run, where, world=world, bar=bar).train()
 
 
 def training_keys(seed: int, ids: Sequence[int]) -> Keys:
@@ -107,6 +99,7 @@ class Trainer:
         validation: the batches of the validation loss.
         run: the run folder, which exists.
         device: where to compute.
+        world: the processes that share the run.
         bar: show a progress bar.
     """
 
@@ -118,11 +111,13 @@ class Trainer:
         validation: Sequence[Batch],
         run: Path,
         device: torch.device,
+        *,
+        world: World | None = None,
         bar: bool = False,
     ) -> None:
         self.recipe, self.system, self.batches, self.validation = recipe, system, batches, validation
         self.run, self.device, self._show_bar = run, device, bar
-        self.world = World()
+        self.world = world or World()
         self.state = State(recipe, system, device)
 
     def train(self) -> Result:
@@ -165,6 +160,7 @@ class Trainer:
             log.advance(numbers["loss"], pace.rate, pace.left(self._progress()))
             if state.step % recipe.log_interval == 0:
                 log.numbers("train", state.step, {**numbers, "clips_per_second": pace.rate, "seconds": state.seconds})
+                log.left_out(self.batches.report)
             stopped_by = self._stopped_by(signal)
             if stopped_by is None:
                 self._look(log)
@@ -172,6 +168,9 @@ class Trainer:
             self._look(log, last=True)
         self._save()
         model = self.run / "model"
+        if self.batches.report:
+            log.left_out(self.batches.report)
+            log.note(f"{len(self.batches.report)} clips could not be used; log.jsonl has their names and the reasons")
         log.note(f"stopped by {stopped_by} at step {state.step}; the model is {model}")
         return Result(step=state.step, seconds=state.seconds, stopped_by=stopped_by, model=model)
 
@@ -254,8 +253,8 @@ class Trainer:
         clips = clips.float().cpu()
         path = self.run / "samples" / f"step-{self.state.step:08d}.png"
         path.parent.mkdir(exist_ok=True)
-        save_sheet(clips, path)
-        log.picture(self.state.step, path, contact_sheet(clips))
+        save_sheet(clips, path, prompts)
+        log.picture(self.state.step, path, contact_sheet(clips, prompts))
 
     def _save(self) -> None:
         """Write a checkpoint and the model, and delete the checkpoints that are no longer wanted."""
