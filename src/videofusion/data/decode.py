@@ -108,6 +108,20 @@ def decode(video: Video, wanted: Sequence[int]) -> Iterator[Frame]:
         raise Unreadable(f"damaged: {_one_line(error)}") from error
 
 
+def decode_all(video: Video) -> None:
+    """Decode every frame, and keep none.
+
+    Raises:
+        Unreadable: a frame is damaged, or fewer come out than went in.
+    """
+    if video.repeats is not None:
+        count = sum(1 for _ in decode(video, range(len(video))))
+    else:
+        count = sum(1 for _ in _frames(video, None))
+    if count < len(video):
+        raise Unreadable(f"damaged: {len(video) - count} of {len(video)} frames do not come out of the decoder")
+
+
 def _index(path: Path, container: av.container.InputContainer) -> Video:
     if not container.streams.video:
         raise Unreadable("there is no video stream in it")
@@ -128,7 +142,7 @@ def _index(path: Path, container: av.container.InputContainer) -> Video:
             rate = (len(times) - 1) / float(times[-1])
     return Video(
         path=path,
-        codec=stream.codec_context.name,
+        codec=stream.codec_context.codec.canonical_name,
         width=stream.width,
         height=stream.height,
         times=times,

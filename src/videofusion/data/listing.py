@@ -27,14 +27,16 @@ class Listing:
 
     Args:
         root: the folder.
-        captions: caption by name (path below the root, with "/"), in the names' order; the
-            files that can be used as far as is known without opening them.
+        files: the names of all video files (paths below the root, with "/"), in order.
+        captions: caption by name, in order, for the files that can be used as far as is known
+            without opening them.
         problems: reason by name, for what cannot be: a file without a row, a row without a file,
             a row that cannot be read.
         source: where captions come from, for the report.
     """
 
     root: Path
+    files: list[str]
     captions: dict[str, str]
     problems: dict[str, str] = field(default_factory=dict)
     source: str
@@ -61,7 +63,7 @@ def list_videos(path: str | Path) -> Listing:
     if not tables:
         captions = {name: " ".join(_class_of(name).replace("_", " ").split()) for name in names}
         source = "the folders' names" if any(captions.values()) else "none"
-        return Listing(root=root, captions=captions, source=source)
+        return Listing(root=root, files=names, captions=captions, source=source)
     rows: dict[str, str] = {}
     problems: dict[str, str] = {}
     known = set(names)
@@ -72,7 +74,7 @@ def list_videos(path: str | Path) -> Listing:
         if name not in rows and name not in problems:
             problems[name] = f"no caption: there is no row for it in {source}"
     captions = {name: rows[name] for name in names if name in rows}
-    return Listing(root=root, captions=captions, problems=dict(sorted(problems.items())), source=source)
+    return Listing(root=root, files=names, captions=captions, problems=dict(sorted(problems.items())), source=source)
 
 
 def _read_table(table: Path, root: Path, known: set[str], rows: dict[str, str], problems: dict[str, str]) -> None:
