@@ -1,1 +1,34 @@
 """The theory of diffusion, free of networks and files: schedules, predictions, noise, losses, guidance, samplers."""
+
+from videofusion.diffusion.conditions import Conditions
+from videofusion.diffusion.denoiser import Denoiser, NetworkDenoiser
+from videofusion.diffusion.guidance import ClassifierFree
+from videofusion.diffusion.losses import frame_errors, joint_errors
+from videofusion.diffusion.noise import DecomposedNoise, IndependentNoise, Keys, Noise, NoiseSource, base_frame, bind
+from videofusion.diffusion.prediction import Prediction, expand
+from videofusion.diffusion.samplers import SAMPLERS, get_sampler
+from videofusion.diffusion.schedules import SCHEDULES, Schedule, make_schedule, times
+
+__all__ = [
+    "SAMPLERS",
+    "SCHEDULES",
+    "ClassifierFree",
+    "Conditions",
+    "DecomposedNoise",
+    "Denoiser",
+    "IndependentNoise",
+    "Keys",
+    "NetworkDenoiser",
+    "Noise",
+    "NoiseSource",
+    "Prediction",
+    "Schedule",
+    "base_frame",
+    "bind",
+    "expand",
+    "frame_errors",
+    "get_sampler",
+    "joint_errors",
+    "make_schedule",
+    "times",
+]

@@ -49,24 +49,32 @@ class Conditions:
         return {name: value for name, value in values if value is not None}
 
     def without(self, *names: str) -> Conditions:
-        """The conditions with these names replaced by their null values; "text" takes its mask along.
+        """The conditions with these names replaced by their null values; "text" takes its mask and pooled text along.
 
         Raises:
-            InputError: a name has no null value.
+            InputError: a name is no condition, or has no null value.
         """
-        changed: dict[str, Tensor] = {}
+        given = self.given()
+        changed: dict[str, Any] = {}
         for name in names:
-            value = getattr(self, name)
-            if value is None:
+            if name not in PER_CLIP:
+                raise InputError(f"guidance over {name!r} is not known; it must be one of {', '.join(PER_CLIP)}")
+            if name not in given:
                 continue
-            if name not in self.null:
-                raise InputError(
-                    f"guidance over {name!r} needs its null value; given are {', '.join(self.null) or 'none'}"
-                )
-            related = [name] + ["text_mask"] * (name == "text" and "text_mask" in self.null)
-            for key in related:
-                changed[key] = self.null[key].expand(value.shape[0], *self.null[key].shape[1:])
+            related = [name] + ["pooled_text"] * (name == "text" and "pooled_text" in given)
+            missing = [other for other in related if other not in self.null]
+            if missing:
+                have = ", ".join(self.null) or "none"
+                raise InputError(f"guidance over {missing[0]!r} needs its null value; given are {have}")
+            for other in related:
+                changed[other] = self._null(other, len(given[name]))
+            if name == "text":  # the prompt's mask says nothing of the null text
+                changed["text_mask"] = self._null("text_mask", len(given[name])) if "text_mask" in self.null else None
         return replace(self, **changed)
+
+    def _null(self, name: str, clips: int) -> Tensor:
+        null = self.null[name]
+        return null.expand(clips, *null.shape[1:])
 
     def window(self, start: int, stop: int) -> Conditions:
         """The conditions of frames start ... stop-1; their global frame numbers are kept."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from videofusion.diffusion.prediction import expand
 from videofusion.errors import InputError
 
-_BASE, _RESIDUAL = 0, 1  # streams of a key
+_BASE, _RESIDUAL, _CHOICE = 0, 1, 2  # streams of a key
 
 
 def base_frame(frames: int) -> int:
@@ -87,6 +87,13 @@ def normal(key: int, stream: int, step: int, frame: int, shape: Sequence[int]) -
     mask = (1 << 64) - 1
     bits = np.random.Philox(key=[key & mask, stream], counter=[0, 0, step & mask, frame & mask])
     return torch.from_numpy(np.random.Generator(bits).standard_normal(tuple(shape), dtype=np.float32))
+
+
+def uniform(key: int, step: int, count: int) -> list[float]:
+    """Numbers in [0, 1) for a sample's choices at a training step: its time, whether its caption is dropped, ..."""
+    mask = (1 << 64) - 1
+    bits = np.random.Philox(key=[key & mask, _CHOICE], counter=[0, 0, step & mask, 0])
+    return np.random.Generator(bits).random(count).tolist()
 
 
 @dataclass(frozen=True)
@@ -172,7 +179,7 @@ class IndependentNoise:
 
     def covariance(self, share: Tensor) -> Tensor:
         """The identity for every clip, [b t t]."""
-        return torch.eye(share.shape[1]).expand(share.shape[0], -1, -1)
+        return torch.eye(share.shape[1]).to(share).expand(share.shape[0], -1, -1)
 
 
 def bind(

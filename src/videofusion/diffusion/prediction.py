@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from videofusion.errors import InputError
@@ -73,9 +74,10 @@ class Prediction:
 
     def with_x0(self, x0: Tensor) -> Prediction:
         """The prediction with another clean clip, its noise recomputed to agree with z."""
-        # at sigma = 0 there is no noise to agree about: z is x0 already
-        eps = (self.z - self.alpha * x0) / self.sigma.clamp_min(1e-8)
-        return replace(self, x0=x0, eps=eps)
+        # at sigma = 0 there is no noise to agree about: what was predicted stays
+        noisy = self.sigma > 0
+        eps = (self.z - self.alpha * x0) / torch.where(noisy, self.sigma, 1.0)
+        return replace(self, x0=x0, eps=torch.where(noisy, eps, self.eps))
 
     @property
     def v(self) -> Tensor:

@@ -29,6 +29,11 @@ class Schedule(Protocol):
     def network_time(self, t: Tensor) -> Tensor: ...
 
 
+def _cos(angle: Tensor) -> Tensor:
+    # the cosine of a float's pi/2 is 6e-17: no signal is to be exactly none, so that who cannot work there can tell
+    return torch.where(angle < math.pi / 2, angle.cos(), 0.0)
+
+
 class _Angular:
     """What follows from the angle alone; subclasses give `angle` and its inverse `time_of_angle`, both in float64."""
 
@@ -48,11 +53,12 @@ class _Angular:
             alpha and sigma, of t's shape and dtype.
         """
         angle = self.angle(t.double())
-        return angle.cos().to(t.dtype), angle.sin().to(t.dtype)
+        return _cos(angle).to(t.dtype), angle.sin().to(t.dtype)
 
     def logsnr(self, t: Tensor) -> Tensor:
         """log(alpha² / sigma²) at time t (any shape); +inf at no noise, -inf at no signal."""
-        return (-2 * self.angle(t.double()).tan().log()).to(t.dtype)
+        angle = self.angle(t.double())
+        return (2 * (_cos(angle).log() - angle.sin().log())).to(t.dtype)
 
     def time_at(self, logsnr: Tensor) -> Tensor:
         """The time of a log-SNR: the inverse of `logsnr`."""
@@ -81,18 +87,24 @@ class Cosine(_Angular):
         return 1000 * t
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Discrete(_Angular):
     """A schedule known at n = 0 ... T-1 from its betas, read at t = (n + 1) / T and between by interpolating the angle.
 
     Args:
         betas: float64 [T], each in (0, 1], the variance added by step n (Ho et al. 2020).
+
+    Raises:
+        InputError: a beta outside (0, 1].
     """
 
     betas: Tensor
     angles: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
+        if not bool(((self.betas > 0) & (self.betas <= 1)).all()):
+            low, high = float(self.betas.min()), float(self.betas.max())
+            raise InputError(f"betas go from {low:g} to {high:g}; each must lie in (0, 1]")
         alpha_bar = torch.cumprod(1 - self.betas.double(), dim=0)
         angles = torch.atan2((1 - alpha_bar).sqrt(), alpha_bar.sqrt())
         object.__setattr__(self, "angles", torch.cat([torch.zeros(1, dtype=torch.float64), angles]))
@@ -166,7 +178,7 @@ def times(schedule: Schedule, steps: int, *, spacing: str = "trailing", start: f
         schedule: read only by the spacing "logsnr".
         steps: number of sampler steps, at least 1.
         spacing: "trailing" (even, first step at `start`), "leading" (even, last step one stride above 0 as in
-            DDPM's own code) or "logsnr" (even in log-SNR between `start` and t = 0.001, then 0).
+            DDPM's own code) or "logsnr" (even in log-SNR between `start` and t = 0.001 or a tenth of `start`, then 0).
         start: first time, in (0, 1]; below 1 for SDEdit-like edits.
 
     Returns:
@@ -187,7 +199,7 @@ def times(schedule: Schedule, steps: int, *, spacing: str = "trailing", start: f
         return torch.cat([first, torch.zeros(1)])
     if spacing == "logsnr":
         # the ends may be infinite: begin just inside them, then put the exact start back
-        ends = schedule.logsnr(torch.tensor([min(start, 0.999), 0.001]))
+        ends = schedule.logsnr(torch.tensor([min(start, 0.999), min(0.001, start / 10)]))
         inner = schedule.time_at(torch.linspace(float(ends[0]), float(ends[1]), steps))
         inner[0] = start
         return torch.cat([inner, torch.zeros(1)])
