@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from videofusion.diffusion.schedules import Schedule
 from videofusion.errors import InputError
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """From a noisy clip to a prediction of the clean one."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -67,6 +67,7 @@ class Noise:
     share: Tensor
 
 
+@runtime_checkable
 class NoiseSource(Protocol):
     """Anything that draws noise for a clip and knows its covariance over frames."""
 
@@ -85,7 +86,9 @@ class NoiseSource(Protocol):
 def normal(key: int, stream: int, step: int, frame: int, shape: Sequence[int]) -> Tensor:
     """Standard normal numbers that depend on nothing but the arguments (Philox; Salmon et al. 2011)."""
     mask = (1 << 64) - 1
-    bits = np.random.Philox(key=[key & mask, stream], counter=[0, 0, step & mask, frame & mask])
+    # as uint64 at once: numpy takes a list with a number above 2^63 through float
+    words = np.array([key & mask, stream, 0, 0, step & mask, frame & mask], dtype=np.uint64)
+    bits = np.random.Philox(key=words[:2], counter=words[2:])
     return torch.from_numpy(np.random.Generator(bits).standard_normal(tuple(shape), dtype=np.float32))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from videofusion.errors import InputError
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """What samplers, losses and networks ask of a schedule."""
 
