@@ -1,0 +1,1 @@
+"""What turns a user's input into tensors."""

@@ -1,0 +1,80 @@
+"""Lambda from data: how much of the base frame each frame shares, and the knob that chooses it at sampling.
+
+VideoFusion's future work ("adaptively generate lambda for each video and even each frame", limitations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from videofusion.diffusion.noise import base_frame
+from videofusion.errors import InputError
+
+MOST_SHARE = 0.95  # correlation at which it is cut off: above it no noise of its own is left to carry motion
+
+
+def measured_share(clip: Tensor) -> Tensor:
+    """Lambda of every frame: clip(rho, 0, 0.95)², rho its pixels' correlation with the base frame's; 1 at the base frame.
+
+    Args:
+        clip: [b t c h w]; every frame's mean is removed first, else any two frames on a dark ground look alike.
+
+    Returns:
+        [b t] in [0, 1].
+    """
+    flat = clip.flatten(2)
+    flat = flat - flat.mean(dim=2, keepdim=True)
+    middle = base_frame(clip.shape[1])
+    base = flat[:, middle : middle + 1]
+    power = (flat.square().sum(2) * base.square().sum(2)).sqrt().clamp_min(1e-8)
+    share = ((flat * base).sum(2) / power).clamp(0, MOST_SHARE).square()
+    share[:, middle] = 1.0
+    return share
+
+
+def share_profiles(share: Tensor, quantiles: int = 11) -> list[list[float]]:
+    """Quantiles of lambda over the distance to the base frame: what the motion knob chooses from.
+
+    Args:
+        share: measured on training clips [n t].
+        quantiles: evenly spaced from 0 to 1.
+
+    Returns:
+        quantiles x distances (0 ... floor(t / 2)); the first row is the freest motion, the last the stillest.
+    """
+    middle = base_frame(share.shape[1])
+    levels = torch.linspace(0, 1, quantiles)
+    columns = []
+    for distance in range(middle + 1):
+        at = [i for i in (middle - distance, middle + distance) if i < share.shape[1]]
+        columns.append(torch.quantile(share[:, at].flatten(), levels))
+    return torch.stack(columns, dim=1).tolist()
+
+
+def share_at(profiles: Sequence[Sequence[float]], motion: float, frames: int) -> Tensor:
+    """Lambda of every frame for a motion knob.
+
+    Args:
+        profiles: of `share_profiles`.
+        motion: from 0 (still) to 1 (free).
+        frames: of the clip; frames farther than the profiles reach share what the farthest does.
+
+    Returns:
+        [frames], 1 at the base frame.
+
+    Raises:
+        InputError: motion outside [0, 1].
+    """
+    if not 0 <= motion <= 1:
+        raise InputError(f"motion is {motion}; it must lie in [0, 1], 0 for still and 1 for free")
+    table = torch.tensor(profiles)
+    position = (1 - motion) * (len(table) - 1)
+    low = min(int(position), len(table) - 2)
+    profile = torch.lerp(table[low], table[low + 1], position - low)
+    distance = (torch.arange(frames) - base_frame(frames)).abs().clamp_max(len(profile) - 1)
+    share = profile[distance]
+    share[base_frame(frames)] = 1.0
+    return share

@@ -1,0 +1,1 @@
+"""Networks: tensors in, tensors out; they know no noise, no guidance, no loss and no file."""

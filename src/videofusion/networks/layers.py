@@ -1,0 +1,189 @@
+"""Layers of the U-Net. Names of parameters are diffusers', so that its image models load by name."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def sinusoidal(numbers: Tensor, size: int) -> Tensor:
+    """Sinusoidal embedding, cosines first (Ho et al. 2020).
+
+    Args:
+        numbers: [n], in the thousands at most.
+        size: of the embedding, even.
+
+    Returns:
+        [n size], float32.
+    """
+    half = size // 2
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, device=numbers.device, dtype=torch.float32) / half)
+    angles = numbers.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class Embedding(nn.Module):
+    """Two linear layers with SiLU between: of time, of added conditions."""
+
+    def __init__(self, size_in: int, size: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(size_in, size)
+        self.linear_2 = nn.Linear(size, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class Resnet(nn.Module):
+    """Two convolutions with the time embedding added between."""
+
+    def __init__(self, channels_in: int, channels: int, time_size: int, groups: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, channels_in, eps=1e-5)
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.time_emb_proj = nn.Linear(time_size, channels)
+        self.norm2 = nn.GroupNorm(groups, channels, eps=1e-5)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else None
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """Args: x [n c h w]; time [n d], already through SiLU."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.time_emb_proj(time)[:, :, None, None]
+        h = self.conv2(F.silu(self.norm2(h)))
+        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of tokens to themselves or to a context, through fused attention."""
+
+    def __init__(self, channels: int, heads: int, context: int | None = None, *, bias: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(channels, channels, bias=bias)
+        self.to_k = nn.Linear(context or channels, channels, bias=bias)
+        self.to_v = nn.Linear(context or channels, channels, bias=bias)
+        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
+
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Args: x [n l c]; context [m k d], where n is a multiple of m and clips are contiguous in n; mask bool [m k]."""
+        n, length, c = x.shape
+        source = x if context is None else context
+        q, k, v = self.to_q(x), self.to_k(source), self.to_v(source)
+        # frames of one clip share a context: they are queries of one sequence, the context is not repeated
+        q = q.reshape(source.shape[0], -1, self.heads, c // self.heads).transpose(1, 2)
+        k = k.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        v = v.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :])
+        return self.to_out[0](out.transpose(1, 2).reshape(n, length, c))
+
+
+class GEGLU(nn.Module):
+    """Gated linear unit with GELU (Shazeer 2020)."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(channels, 2 * hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """Position-wise network; the index gap in `net` is diffusers' dropout, which is never used."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.net = nn.ModuleList([GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net[2](self.net[0](x))
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention to a context where there is one, feed-forward."""
+
+    def __init__(self, channels: int, heads: int, context: int | None) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn1 = Attention(channels, heads)
+        self.norm2 = nn.LayerNorm(channels) if context else None
+        self.attn2 = Attention(channels, heads, context) if context else None
+        self.norm3 = nn.LayerNorm(channels)
+        self.ff = FeedForward(channels)
+
+    def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        x = x + self.attn1(self.norm1(x))
+        if self.attn2 is not None and self.norm2 is not None:
+            x = x + self.attn2(self.norm2(x), context, mask)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    """Transformer blocks over the places of each frame (Stable Diffusion's attention)."""
+
+    def __init__(
+        self, channels: int, heads: int, depth: int, context: int | None, groups: int, *, linear: bool
+    ) -> None:
+        super().__init__()
+        self.linear = linear
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.proj_in: nn.Module = nn.Linear(channels, channels) if linear else nn.Conv2d(channels, channels, 1)
+        self.transformer_blocks = nn.ModuleList(TransformerBlock(channels, heads, context) for _ in range(depth))
+        self.proj_out: nn.Module = nn.Linear(channels, channels) if linear else nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Args: x [n c h w]; context [b l d] or None; mask bool [b l] or None."""
+        n, c, height, width = x.shape
+        h = self.norm(x)
+        if not self.linear:
+            h = self.proj_in(h)
+        h = h.permute(0, 2, 3, 1).reshape(n, height * width, c)  # no copy when channels come last
+        if self.linear:
+            h = self.proj_in(h)
+        for block in self.transformer_blocks:
+            h = block(h, context, mask)
+        if self.linear:
+            h = self.proj_out(h)
+        h = h.reshape(n, height, width, c).permute(0, 3, 1, 2)
+        return x + (h if self.linear else self.proj_out(h))
+
+
+class SpatialAttention(Attention):
+    """Self-attention over the places of each frame, alone (the attention of diffusers' UNet2DModel)."""
+
+    def __init__(self, channels: int, heads: int, groups: int) -> None:
+        super().__init__(channels, heads, bias=True)
+        self.group_norm = nn.GroupNorm(groups, channels, eps=1e-5)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Args: x [n c h w]; context and mask are not read."""
+        n, c, height, width = x.shape
+        h = super().forward(self.group_norm(x).permute(0, 2, 3, 1).reshape(n, height * width, c))
+        return x + h.reshape(n, height, width, c).permute(0, 3, 1, 2)
+
+
+class Downsample(nn.Module):
+    """Halve height and width by a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Upsample(nn.Module):
+    """Double height and width by nearest neighbours and a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))

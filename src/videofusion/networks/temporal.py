@@ -1,0 +1,117 @@
+"""The temporal designs of the U-Net: one row of a table each, and the layers that the rows ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from videofusion.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalDesign:
+    """What a video U-Net has beyond the image U-Net.
+
+    Args:
+        attention: after every spatial unit: "none" or "place" (over time at the same place).
+        joint_levels: this many of the coarsest levels attend over space and time at once instead.
+        frame_number: every frame is told its number.
+        share: every frame is told its share lambda.
+    """
+
+    attention: str = "none"
+    joint_levels: int = 0
+    frame_number: bool = False
+    share: bool = False
+
+    def kind(self, level: int, levels: int) -> str:
+        """The attention of one level, counted from the finest: "none", "place" or "joint"."""
+        return "joint" if level >= levels - self.joint_levels else self.attention
+
+
+TEMPORAL_DESIGNS = {
+    "image": TemporalDesign(),
+    # VideoFusion's residual generator as the text of the paper reads (sec. 3.3)
+    "framewise": TemporalDesign(frame_number=True, share=True),
+    # Video Diffusion Models: factorised over space and time, relative positions
+    "factorised": TemporalDesign(attention="place"),
+    # the residual generator with temporal layers
+    "residual": TemporalDesign(attention="place", frame_number=True, share=True),
+    # both with attention over space and time at the coarsest level, where it costs little and sees motion
+    "factorised_joint": TemporalDesign(attention="place", joint_levels=1, frame_number=True),
+    "residual_joint": TemporalDesign(attention="place", joint_levels=1, frame_number=True, share=True),
+}
+
+
+def temporal_design(name: str) -> TemporalDesign:
+    """The row of that name.
+
+    Raises:
+        InputError: the name is none of `TEMPORAL_DESIGNS`.
+    """
+    if name not in TEMPORAL_DESIGNS:
+        raise InputError(f"temporal is {name!r}; it must be one of {', '.join(TEMPORAL_DESIGNS)}")
+    return TEMPORAL_DESIGNS[name]
+
+
+def rotate(x: Tensor, numbers: Tensor) -> Tensor:
+    """Rotary positions (Su et al. 2021): attention then sees differences of frame numbers only.
+
+    Args:
+        x: queries or keys [... n d], d even.
+        numbers: the frame number of each of the n tokens.
+    """
+    half = x.shape[-1] // 2
+    frequencies = 100.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angles = numbers.float()[:, None] * frequencies
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+class TemporalAttention(nn.Module):
+    """Attention between frames with relative positions, added to its input; the identity at initialisation.
+
+    Args:
+        channels: of the features.
+        heads: of the attention.
+        groups: of the norm.
+        joint: attend over space and time at once instead of over time at the same place.
+    """
+
+    def __init__(self, channels: int, heads: int, groups: int, *, joint: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.joint = joint
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.to_qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.to_out = nn.Linear(channels, channels)
+        nn.init.zeros_(self.to_out.weight)
+        nn.init.zeros_(self.to_out.bias)
+
+    def forward(self, x: Tensor, clip_shape: tuple[int, int], frames: Tensor) -> Tensor:
+        """Mix frames.
+
+        Args:
+            x: features [(b t) c h w].
+            clip_shape: (b, t).
+            frames: global frame numbers [t].
+        """
+        b, t = clip_shape
+        c, h, w = x.shape[1:]
+        tokens = self.norm(x).permute(0, 2, 3, 1).reshape(b, t, h * w, c)
+        if self.joint:
+            tokens, numbers = tokens.reshape(b, t * h * w, c), frames.repeat_interleave(h * w)
+        else:
+            tokens, numbers = tokens.transpose(1, 2).reshape(b * h * w, t, c), frames
+        q, k, v = self.to_qkv(tokens).unflatten(-1, (3, self.heads, c // self.heads)).permute(2, 0, 3, 1, 4).unbind()
+        mixed = F.scaled_dot_product_attention(rotate(q, numbers), rotate(k, numbers), v)
+        mixed = self.to_out(mixed.transpose(1, 2).flatten(2))
+        if self.joint:
+            mixed = mixed.reshape(b * t, h, w, c)
+        else:
+            mixed = mixed.reshape(b, h * w, t, c).transpose(1, 2).reshape(b * t, h, w, c)
+        return x + mixed.permute(0, 3, 1, 2)

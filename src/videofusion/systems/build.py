@@ -1,0 +1,127 @@
+"""From a recipe and its data to the system that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from videofusion.conditioning.motion import measured_share, share_profiles
+from videofusion.conditioning.text import WordEncoder, split_words
+from videofusion.data.batch import BadClip, Dataset
+from videofusion.data.moving_digits import WORDS, MovingDigits
+from videofusion.errors import InputError
+from videofusion.networks.unet import UNet
+from videofusion.systems.vdm import VDMSystem
+from videofusion.systems.videofusion import VideoFusionSystem
+from videofusion.training.recipes import Recipe
+
+PROFILE_CLIPS = 256  # training clips whose lambda is measured for the motion knob
+
+
+def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem:
+    """The system of a recipe, with initial weights drawn from torch's global seed.
+
+    Args:
+        recipe: what to build.
+        data: the training clips; their captions give the words, their frames the motion knob's range.
+
+    Raises:
+        InputError: a pretrained base that is none, or of other sizes.
+    """
+    words = WORDS if isinstance(data, MovingDigits) else _words(data)
+    text_encoder = WordEncoder(words=words, size=recipe.text_dim)
+    shape = (recipe.frames, recipe.size, recipe.size)
+    colours = 3
+    if recipe.system in ("vdm", "image"):
+        temporal = "image" if recipe.system == "image" else recipe.temporal
+        unet = _unet(recipe, colours, recipe.channels, temporal)
+        system: VideoFusionSystem | VDMSystem = VDMSystem(
+            unet,
+            text_encoder,
+            shape=shape,
+            schedule=recipe.schedule,
+            caption_dropout=recipe.caption_dropout,
+            train_frames=recipe.train_frames,
+        )
+        image = unet
+    else:
+        image = _unet(recipe, colours, recipe.channels, "image")
+        seen = 2 * colours if recipe.variant == "corrected" else colours
+        temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
+        system = VideoFusionSystem(
+            image,
+            _unet(recipe, seen, recipe.residual_channels, temporal),
+            text_encoder,
+            shape=shape,
+            schedule=recipe.schedule,
+            variant=recipe.variant,
+            share=recipe.share,
+            adaptive=recipe.adaptive,
+            profiles=_profiles(data) if recipe.adaptive else None,
+            base_loss=recipe.base_loss,
+            base_rate_ratio=recipe.base_rate_ratio,
+            caption_dropout=recipe.caption_dropout,
+            train_frames=recipe.train_frames,
+        )
+    if recipe.pretrained_base is not None:
+        _load_image(image, text_encoder, Path(recipe.pretrained_base))
+    return system
+
+
+def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str) -> UNet:
+    return UNet(
+        in_channels=seen,
+        channels=tuple(channels),
+        blocks=recipe.blocks,
+        attention=recipe.attention,
+        heads=recipe.heads,
+        text_size=recipe.text_dim,
+        groups=16,
+        patch=recipe.patch,
+        temporal=temporal,
+    )
+
+
+def _words(data: Dataset) -> list[str]:
+    """Every word of a folder's captions; "clip" where there is none, so that there is something to type."""
+    captions: Sequence[str] = getattr(data, "captions", ())
+    return sorted({word for caption in captions for word in split_words(caption)}) or ["clip"]
+
+
+def _profiles(data: Dataset) -> list[list[float]]:
+    """Quantiles of the measured lambda over training clips."""
+    shares: list[Tensor] = []
+    for index in range(min(len(data), PROFILE_CLIPS)):
+        try:
+            shares.append(measured_share(data.sample(index, 0, 0).clip[None]))
+        except BadClip:  # the loader names it in its report when training meets it
+            continue
+    if not shares:
+        raise InputError("data has no readable clip among the first 256; `videofusion data check` names the reasons")
+    return share_profiles(torch.cat(shares))
+
+
+def _load_image(image: UNet, text_encoder: WordEncoder, folder: Path) -> None:
+    """Load spatial weights and text encoder of an image model: a run folder or its model folder."""
+    from safetensors.torch import load_file
+
+    model = folder / "model" if (folder / "model").is_dir() else folder
+    part = next((model / name for name in ("unet", "base") if (model / name).is_dir()), None)
+    if part is None:
+        raise InputError(f"pretrained_base is {folder}; it must be a run or model folder with a unet or a base in it")
+    pairs: list[tuple[Path, nn.Module, dict[str, Tensor]]] = [
+        (part, image, image.spatial_state()),
+        (model / "text_encoder", text_encoder, text_encoder.state_dict()),
+    ]
+    for source, module, wanted in pairs:
+        weights = load_file(source / "diffusion_pytorch_model.safetensors")
+        wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
+        if wrong:
+            raise InputError(
+                f"pretrained_base {folder} does not fit: {source.name} lacks {wrong[0]} of shape "
+                f"{tuple(wanted[wrong[0]].shape)} (and {len(wrong) - 1} more)"
+            )
+        module.load_state_dict({name: weights[name] for name in wanted}, strict=False)

@@ -1,0 +1,152 @@
+"""From prompts to clips: what every system's pipeline shares."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+from videofusion.conditioning.text import WordEncoder
+from videofusion.diffusion.denoiser import Denoiser
+from videofusion.diffusion.guidance import ClassifierFree
+from videofusion.diffusion.noise import Keys, NoiseSource, bind
+from videofusion.diffusion.samplers import get_sampler
+from videofusion.diffusion.schedules import make_schedule, times
+from videofusion.errors import InputError
+from videofusion.networks.unet import UNet
+from videofusion.systems.training import text_conditions
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
+
+
+class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """A trained system, ready to be asked for clips; saves and loads as any diffusers pipeline.
+
+    Subclasses register their networks, a `text_encoder` and the configuration `schedule`, `frames`, `height`, `width`.
+    """
+
+    text_encoder: WordEncoder
+
+    @property
+    def networks(self) -> list[UNet]:
+        """The networks that see frames."""
+        raise NotImplementedError
+
+    def denoiser(self) -> Denoiser:
+        """The system as one denoiser, without guidance."""
+        raise NotImplementedError
+
+    def noise_source(self) -> NoiseSource:
+        """Where a sample's noise comes from."""
+        raise NotImplementedError
+
+    def share(self, clips: int, frames: int, motion: float | None) -> Tensor | None:
+        """Lambda per clip and frame for a motion knob, or None for systems without."""
+        raise NotImplementedError
+
+    def check_prompt(self, prompt: str) -> str | None:
+        """Check a prompt.
+
+        Returns:
+            a warning about words that the model does not know, listing those it does; None if it knows them all.
+
+        Raises:
+            InputError: the prompt is empty or too long.
+        """
+        self.text_encoder.check(prompt)
+        unknown = self.text_encoder.unknown(prompt)
+        if not unknown:
+            return None
+        known = " ".join(sorted(self.text_encoder.words))
+        return f"this model does not know {', '.join(map(repr, unknown))}; the words it knows are: {known}"
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        seed: int | Sequence[int] = 0,
+        motion_seed: int | Sequence[int] | None = None,
+        frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        steps: int = 20,
+        sampler: str = "dpm++",
+        guidance: float = 2.0,
+        motion: float | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Make clips.
+
+        Args:
+            prompt: a text, or one for each clip.
+            seed: of each clip, or of the first: the next have seed + 1, ... It decides content, and motion too unless
+                `motion_seed` is given. A clip depends on its seeds, not on the others of its batch.
+            motion_seed: of each clip's residual noise: same seed, other motion seed is the same content moving otherwise.
+            frames: of a clip; the model's own number by default.
+            height: in pixels; the model's own by default.
+            width: in pixels; the model's own by default.
+            steps: of the sampler, at least 1.
+            sampler: a key of `SAMPLERS`.
+            guidance: classifier-free guidance scale, 1 = off.
+            motion: from 0 (still) to 1 (free); the model's fixed share by default.
+            progress: wraps the steps, as tqdm does.
+
+        Returns:
+            [b t c h w] in [-1, 1], or [t c h w] when the prompt is one text.
+
+        Raises:
+            InputError: anything outside what is said above.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        shape = self._shape(len(prompts), frames, height, width)
+        if not prompts:
+            raise InputError("prompt is an empty list; it must hold at least one text")
+        for message in dict.fromkeys(map(self.check_prompt, prompts)):
+            if message is not None:
+                warnings.warn(message, UserWarning, stacklevel=2)
+        if guidance < 0:
+            raise InputError(f"guidance is {guidance}; it must be at least 0 (1 is off)")
+        sample = get_sampler(sampler)
+        schedule = make_schedule(self.config.schedule)
+        stops = times(schedule, steps)
+        keys = Keys.of(
+            _seeds("seed", seed, len(prompts)),
+            None if motion_seed is None else _seeds("motion_seed", motion_seed, len(prompts)),
+        )
+        share = self.share(shape[0], shape[1], motion)
+
+        device = self.text_encoder.device
+        conditions = text_conditions(self.text_encoder, prompts, share=None if share is None else share.to(device))
+        noise = bind(self.noise_source(), shape, keys, share, device=device)
+        denoiser = ClassifierFree(self.denoiser(), guidance)
+        clip = sample(
+            denoiser, noise(0), stops, schedule=schedule, conditions=conditions, noise=noise, progress=progress
+        )
+        clip = clip.float().clamp(-1, 1)
+        return clip[0] if isinstance(prompt, str) else clip
+
+    def _shape(self, clips: int, *asked: int | None) -> tuple[int, int, int, int, int]:
+        """Shape of the batch; raises InputError for sizes that the networks cannot take."""
+        config = self.config
+        frames, height, width = (
+            own if value is None else value
+            for value, own in zip(asked, (config.frames, config.height, config.width), strict=True)
+        )
+        if frames < 2 and config.frames > 1:
+            raise InputError(f"frames is {frames}; a clip must have at least 2")
+        if frames != 1 and config.frames == 1:
+            raise InputError(f"frames is {frames}; this is an image model, it must be 1")
+        for network in self.networks:
+            network.check_size(height, width)
+        return clips, frames, self.networks[0].config.out_channels, height, width
+
+
+def _seeds(name: str, seed: int | Sequence[int], count: int) -> list[int]:
+    seeds = [seed + i for i in range(count)] if isinstance(seed, int) else list(seed)
+    if len(seeds) != count:
+        raise InputError(f"{name} has {len(seeds)} entries; it must have one for each of {count} prompts")
+    return seeds

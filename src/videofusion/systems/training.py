@@ -1,0 +1,90 @@
+"""What the systems share in training: times, dropped captions and the result of a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videofusion.conditioning.text import WordEncoder
+from videofusion.diffusion.conditions import Conditions
+from videofusion.diffusion.noise import Keys, base_frame, uniform
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a training step minimises, and what a log shows.
+
+    Args:
+        total: scalar.
+        parts: scalars by name.
+        per_clip: [b], which names the clips of a loss that is not a number.
+    """
+
+    total: Tensor
+    parts: Mapping[str, Tensor]
+    per_clip: Tensor
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Random choices of a step, functions of the clips' keys and the step only.
+
+    Args:
+        t: times [b], uniform in (0, 1).
+        drop: caption dropped [b], bool.
+        adapt: share measured from the clip rather than fixed [b], bool.
+    """
+
+    t: Tensor
+    drop: list[bool]
+    adapt: Tensor
+
+
+def choose(keys: Keys, step: int, *, caption_dropout: float, adaptive: float) -> Choices:
+    """Draw the choices of a step.
+
+    Args:
+        keys: of the clips.
+        step: of the training.
+        caption_dropout: probability that a caption is dropped.
+        adaptive: probability that the share is measured.
+    """
+    rows = [uniform(key, step, 3) for key in keys.content]
+    numbers = torch.tensor(rows, dtype=torch.float64)
+    # no clip at exactly no noise or no signal: both ends teach nothing
+    t = (0.001 + 0.998 * numbers[:, 0]).float()
+    return Choices(t, [row[1] < caption_dropout for row in rows], numbers[:, 2] < adaptive)
+
+
+def choose_frames(count: int, few: int | None, step: int) -> list[int]:
+    """The frames that a training step looks at: the middle one stays the middle one, others are drawn on both sides.
+
+    Frames of one clip teach much the same, so looking at some of them in more clips learns more in the same time.
+
+    Args:
+        count: frames of the clips.
+        few: how many to look at; all when None.
+        step: of the training.
+    """
+    if few is None or few >= count:
+        return list(range(count))
+    numbers, middle = uniform(0, step, count), base_frame(count)
+    before = sorted(range(middle), key=numbers.__getitem__)[: base_frame(few)]
+    after = sorted(range(middle + 1, count), key=numbers.__getitem__)[: few - 1 - base_frame(few)]
+    return sorted([*before, middle, *after])
+
+
+def text_conditions(encoder: WordEncoder, prompts: Sequence[str], **others: Tensor | None) -> Conditions:
+    """Conditions of prompts, with the empty prompt as their null value.
+
+    Args:
+        encoder: of the text.
+        prompts: one for each clip; "" for none.
+        others: further fields of `Conditions`.
+    """
+    text, mask = encoder.encode(["", *prompts])
+    null = {"text": text[:1], "text_mask": mask[:1]}
+    return Conditions(text=text[1:], text_mask=mask[1:], null=null, **others)  # type: ignore[arg-type]

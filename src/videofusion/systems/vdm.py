@@ -1,0 +1,136 @@
+"""Video Diffusion Models (Ho et al. 2022): plain diffusion, independent noise, a U-Net factorised over space and time.
+
+The same system on an image U-Net and one-frame clips trains image models, such as base generators.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videofusion.conditioning.text import WordEncoder
+from videofusion.data.batch import Batch
+from videofusion.diffusion.denoiser import NetworkDenoiser
+from videofusion.diffusion.losses import frame_errors
+from videofusion.diffusion.noise import IndependentNoise, Keys
+from videofusion.diffusion.prediction import expand
+from videofusion.diffusion.schedules import make_schedule
+from videofusion.errors import InputError
+from videofusion.networks.unet import UNet
+from videofusion.systems.pipeline import VideoPipeline
+from videofusion.systems.training import Losses, choose, choose_frames, text_conditions
+
+
+class VDMSystem:
+    """Plain diffusion in training.
+
+    Args:
+        unet: over clips or images.
+        text_encoder: trained with it.
+        shape: frames, height and width of the clips, which the pipeline makes by default.
+        schedule: by name.
+        prediction: what the network predicts.
+        caption_dropout: probability that a clip is trained without its caption.
+        weighting: of the errors, "v" or "eps".
+        train_frames: frames of a clip that a step looks at; all when None.
+    """
+
+    def __init__(
+        self,
+        unet: UNet,
+        text_encoder: WordEncoder,
+        *,
+        shape: tuple[int, int, int],
+        schedule: str = "cosine",
+        prediction: str = "v",
+        caption_dropout: float = 0.1,
+        weighting: str = "v",
+        train_frames: int | None = None,
+    ) -> None:
+        self.unet, self.text_encoder = unet, text_encoder
+        self.schedule, self.prediction, self.shape = schedule, prediction, shape
+        self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
+        self.denoiser = NetworkDenoiser(unet, make_schedule(schedule), prediction)
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The trained parts by name."""
+        return {"unet": self.unet, "text_encoder": self.text_encoder}
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """All parameters at one rate."""
+        return [{"params": [*self.unet.parameters(), *self.text_encoder.parameters()], "lr": lr}]
+
+    def loss(self, batch: Batch, keys: Keys, step: int) -> Losses:
+        """The plain loss of a batch; see `VideoFusionSystem.loss`."""
+        choices = choose(keys, step, caption_dropout=self.caption_dropout, adaptive=0.0)
+        frames = choose_frames(batch.clip.shape[1], self.train_frames, step)
+        clip = batch.clip[:, frames]
+        eps = IndependentNoise().draw(clip.shape, keys, step + 1, frames=frames).eps.to(clip)
+        t = choices.t.to(clip)
+        alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
+        captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]
+        numbers = torch.tensor(frames, device=clip.device)
+        conditions = text_conditions(self.text_encoder, captions, frames=numbers)
+        prediction = self.denoiser(alpha * clip + sigma * eps, t, conditions)
+        per_clip = frame_errors(prediction, clip, eps, self.weighting).mean(dim=1)
+        return Losses(per_clip.mean(), {}, per_clip)
+
+    def pipeline(self) -> VDMPipeline:
+        """The pipeline with the present weights."""
+        frames, height, width = self.shape
+        return VDMPipeline(
+            self.unet,
+            self.text_encoder,
+            schedule=self.schedule,
+            frames=frames,
+            height=height,
+            width=width,
+            prediction=self.prediction,
+        )
+
+
+class VDMPipeline(VideoPipeline):
+    """Text to video (or to image, with one frame) by plain diffusion.
+
+    Args:
+        unet: over clips or images.
+        text_encoder: of the prompts.
+        schedule: by name.
+        frames: of a clip by default; 1 for an image model.
+        height: in pixels by default.
+        width: in pixels by default.
+        prediction: what the network predicts.
+    """
+
+    def __init__(
+        self,
+        unet: UNet,
+        text_encoder: WordEncoder,
+        schedule: str = "cosine",
+        frames: int = 16,
+        height: int = 32,
+        width: int = 32,
+        prediction: str = "v",
+    ) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, text_encoder=text_encoder)
+        self.register_to_config(schedule=schedule, frames=frames, height=height, width=width, prediction=prediction)
+
+    @property
+    def networks(self) -> list[UNet]:
+        return [self.unet]
+
+    def denoiser(self) -> NetworkDenoiser:
+        """The network as a denoiser."""
+        return NetworkDenoiser(self.unet, make_schedule(self.config.schedule), self.config.prediction)
+
+    def noise_source(self) -> IndependentNoise:
+        return IndependentNoise()
+
+    def share(self, clips: int, frames: int, motion: float | None) -> Tensor | None:
+        if motion is not None:
+            raise InputError(f"motion is {motion}; only VideoFusion models have that knob, leave it out")
+        return None

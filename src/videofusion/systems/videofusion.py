@@ -1,0 +1,316 @@
+"""VideoFusion: decomposed diffusion (Luo et al. 2023).
+
+Each frame's noise is a base noise shared by the clip plus a residual noise of its own (eq. 7). A base generator, any
+image diffusion model, predicts the base noise from the middle frame, once per clip (eq. 11); it is taken out of every
+frame (eq. 12), and a smaller residual generator predicts what is left (eq. 13).
+
+Three variants (docs/videofusion.md has the reasons):
+
+- ``framewise``: the residual generator sees one frame and its number, as the text of the paper reads.
+- ``published``: it has temporal attention; both generators are told an embedding of the middle frame, which a prior
+  makes at sampling.
+- ``corrected``, ours: it has temporal attention, sees the base generator's clean middle frame beside every noisy frame,
+  and corrects that middle frame too, so that the whole is a joint predictor and needs neither embedding nor prior.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videofusion.conditioning.motion import measured_share, share_at
+from videofusion.conditioning.text import WordEncoder
+from videofusion.data.batch import Batch
+from videofusion.diffusion.conditions import Conditions
+from videofusion.diffusion.denoiser import NetworkDenoiser
+from videofusion.diffusion.losses import joint_errors
+from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
+from videofusion.diffusion.prediction import Prediction, expand
+from videofusion.diffusion.schedules import Schedule, make_schedule
+from videofusion.errors import InputError
+from videofusion.networks.unet import UNet
+from videofusion.systems.pipeline import VideoPipeline
+from videofusion.systems.training import Losses, choose, choose_frames, text_conditions
+
+VARIANTS = ("corrected", "framewise", "published")
+BASE_LOSSES = ("stop", "joint", "fixed")
+
+
+class VideoFusion:
+    """Base generator and residual generator as one Denoiser.
+
+    Args:
+        base: an image network, called with one-frame clips.
+        residual: a video network (frame by frame for "framewise"); with twice the channels in for "corrected".
+        schedule: that the base was trained for.
+        base_prediction: what the base predicts: "eps", "x0", "v" or "flow".
+        residual_prediction: the same for the residual generator, of the residual process.
+        variant: one of `VARIANTS`.
+        stop_gradient: keep the other frames' losses from the base (eq. 14).
+
+    Raises:
+        InputError: an unknown variant.
+    """
+
+    def __init__(
+        self,
+        base: nn.Module,
+        residual: nn.Module,
+        schedule: Schedule,
+        *,
+        base_prediction: str = "v",
+        residual_prediction: str = "v",
+        variant: str = "corrected",
+        stop_gradient: bool = True,
+    ) -> None:
+        if variant not in VARIANTS:
+            raise InputError(f"variant is {variant!r}; it must be one of {', '.join(VARIANTS)}")
+        self.base = NetworkDenoiser(base, schedule, base_prediction)
+        self.residual = residual
+        self.schedule = schedule
+        self.residual_prediction = residual_prediction
+        self.variant = variant
+        self.stop_gradient = stop_gradient
+
+    def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
+        """Predict; `conditions.share` must be given, 1 at the base frame. See `Denoiser`."""
+        return self.predict(z, t, conditions)[1]
+
+    def predict(self, z: Tensor, t: Tensor, conditions: Conditions) -> tuple[Prediction, Prediction]:
+        """The base generator's prediction of the base frame [b 1 c h w], and the composite's of the clip [b t c h w].
+
+        Args:
+            z: noisy clip [b t c h w].
+            t: time [b].
+            conditions: of the clips, with `share`.
+
+        Raises:
+            InputError: no share is given.
+        """
+        if conditions.share is None:
+            raise InputError("share is not given; VideoFusion needs it for every frame")
+        middle = base_frame(z.shape[1])
+        z_base = z[:, middle : middle + 1]
+        base = self.base(z_base, t, conditions.window(middle, middle + 1))
+        clean = base.x0.detach() if self.stop_gradient else base.x0
+        alpha, sigma = (expand(scale, z) for scale in self.schedule.alpha_sigma(t))
+        share = expand(conditions.share, z)
+
+        # eq. 12 with the base noise written as (z^m - alpha x^m) / sigma, so that nothing is divided by sigma
+        rest = z - share.sqrt() * (z_base - alpha * clean)
+        # the residual process: rest = alpha x + sigma sqrt(1 - share) r, scaled to unit power
+        own_sigma = sigma * (1 - share).sqrt()
+        power = (alpha.square() + own_sigma.square()).sqrt().clamp_min(1e-6)
+        alpha_r, sigma_r = alpha / power, own_sigma / power
+        # frames that share everything are the base frame: their rest is alpha x^m, and nothing of it is noise
+        shared = share >= 1
+        seen = torch.where(shared, clean, rest / power)
+        if self.variant == "corrected":
+            own = torch.where(shared, z, seen)  # the base frame is shown as it is: its estimate stands beside it
+            seen = torch.cat([own, clean.expand_as(z)], dim=2)
+        told = conditions.given()
+        temporal = conditions.temporal and self.variant != "framewise"
+        output = self.residual(seen, self.schedule.network_time(t), temporal=temporal, **told)
+        x0 = Prediction.of(self.residual_prediction, output, rest / power, alpha_r, sigma_r).x0
+        x0_shared = clean + sigma * output if self.variant == "corrected" else clean
+        joint = Prediction(z, z, z, alpha, sigma).with_x0(torch.where(shared, x0_shared, x0))
+        return base, joint
+
+
+class VideoFusionSystem:
+    """VideoFusion in training.
+
+    Args:
+        base: the base generator.
+        residual: the residual generator.
+        text_encoder: trained with both.
+        schedule: by name.
+        prediction: what both generators predict.
+        variant: one of `VARIANTS`.
+        share: lambda where it is fixed.
+        adaptive: probability that a clip's lambda is measured from its frames instead.
+        profiles: quantiles of measured lambda, for the motion knob; see `share_profiles`.
+        base_loss: "stop" (eq. 14), "joint" (no stop-gradient) or "fixed" (the base is not trained).
+        base_rate_ratio: the base's learning rate over the others'.
+        caption_dropout: probability that a clip is trained without its caption.
+        weighting: of the errors, see `frame_errors`; eq. 14 is printed with "eps".
+        train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
+        shape: frames, height and width of the clips, which the pipeline makes by default.
+
+    Raises:
+        InputError: an unknown base_loss.
+    """
+
+    def __init__(
+        self,
+        base: UNet,
+        residual: UNet,
+        text_encoder: WordEncoder,
+        *,
+        shape: tuple[int, int, int],
+        schedule: str = "cosine",
+        prediction: str = "v",
+        variant: str = "corrected",
+        share: float = 0.5,
+        adaptive: float = 0.0,
+        profiles: list[list[float]] | None = None,
+        base_loss: str = "stop",
+        base_rate_ratio: float = 1.0,
+        caption_dropout: float = 0.1,
+        weighting: str = "v",
+        train_frames: int | None = None,
+    ) -> None:
+        if base_loss not in BASE_LOSSES:
+            raise InputError(f"base_loss is {base_loss!r}; it must be one of {', '.join(BASE_LOSSES)}")
+        self.base, self.residual, self.text_encoder = base, residual, text_encoder
+        self.schedule, self.prediction, self.variant, self.shape = schedule, prediction, variant, shape
+        self.noise = DecomposedNoise(share)
+        self.adaptive, self.profiles = adaptive, profiles
+        self.base_loss, self.base_rate_ratio = base_loss, base_rate_ratio
+        self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
+        base.requires_grad_(base_loss != "fixed")
+        self.denoiser = VideoFusion(
+            base,
+            residual,
+            make_schedule(schedule),
+            base_prediction=prediction,
+            residual_prediction=prediction,
+            variant=variant,
+            stop_gradient=base_loss != "joint",
+        )
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The trained parts by name."""
+        return {"base": self.base, "residual": self.residual, "text_encoder": self.text_encoder}
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Parameters with their learning rates; the base's is smaller when it is pretrained (sec. 3.4)."""
+        others = [*self.residual.parameters(), *self.text_encoder.parameters()]
+        groups: list[dict[str, Any]] = [{"params": others, "lr": lr}]
+        if self.base_loss != "fixed":
+            groups.append({"params": list(self.base.parameters()), "lr": lr * self.base_rate_ratio})
+        return groups
+
+    def loss(self, batch: Batch, keys: Keys, step: int) -> Losses:
+        """The joint loss (eq. 14) of a batch.
+
+        Args:
+            batch: clips with captions.
+            keys: of all randomness, one for each clip.
+            step: of the training.
+        """
+        clip = batch.clip
+        choices = choose(keys, step, caption_dropout=self.caption_dropout, adaptive=self.adaptive)
+        share = self.noise.shares(*clip.shape[:2]).to(clip)
+        if self.adaptive:
+            share = torch.where(choices.adapt.to(clip.device)[:, None], measured_share(clip), share)
+        frames = choose_frames(clip.shape[1], self.train_frames, step)
+        clip, share = clip[:, frames], share[:, frames]
+        noise = self.noise.draw(clip.shape, keys, step + 1, share, frames)
+        eps, t = noise.eps.to(clip), choices.t.to(clip)
+        alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
+        captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]
+        numbers = torch.tensor(frames, device=clip.device)
+        conditions = text_conditions(self.text_encoder, captions, share=share, frames=numbers)
+        base, joint = self.denoiser.predict(alpha * clip + sigma * eps, t, conditions)
+        own, errors = joint_errors(base, joint, clip, eps, share, self.weighting)
+        if self.variant != "corrected":  # there the composite's base frame is the base generator's
+            errors = torch.where(share >= 1, torch.zeros_like(errors), errors)
+        per_clip = (own + errors.sum(dim=1)) / clip.shape[1]
+        parts = {"base": own.mean().detach(), "residual": errors.mean().detach()}
+        return Losses(per_clip.mean(), parts, per_clip)
+
+    def pipeline(self) -> VideoFusionPipeline:
+        """The pipeline with the present weights."""
+        frames, height, width = self.shape
+        return VideoFusionPipeline(
+            self.base,
+            self.residual,
+            self.text_encoder,
+            schedule=self.schedule,
+            frames=frames,
+            height=height,
+            width=width,
+            variant=self.variant,
+            share=self.noise.share,
+            profiles=self.profiles,
+            base_prediction=self.prediction,
+            residual_prediction=self.prediction,
+        )
+
+
+class VideoFusionPipeline(VideoPipeline):
+    """Text to video by VideoFusion.
+
+    Args:
+        base: the base generator.
+        residual: the residual generator.
+        text_encoder: of the prompts.
+        schedule: by name.
+        frames: of a clip by default.
+        height: in pixels by default.
+        width: in pixels by default.
+        variant: one of `VARIANTS`.
+        share: lambda when no motion is asked for.
+        profiles: quantiles of lambda for the motion knob; None when the model was not trained for it.
+        base_prediction: what the base predicts.
+        residual_prediction: what the residual generator predicts.
+    """
+
+    def __init__(
+        self,
+        base: UNet,
+        residual: UNet,
+        text_encoder: WordEncoder,
+        schedule: str = "cosine",
+        frames: int = 16,
+        height: int = 32,
+        width: int = 32,
+        variant: str = "corrected",
+        share: float = 0.5,
+        profiles: list[list[float]] | None = None,
+        base_prediction: str = "v",
+        residual_prediction: str = "v",
+    ) -> None:
+        super().__init__()
+        self.register_modules(base=base, residual=residual, text_encoder=text_encoder)
+        self.register_to_config(
+            schedule=schedule,
+            frames=frames,
+            height=height,
+            width=width,
+            variant=variant,
+            share=share,
+            profiles=profiles,
+            base_prediction=base_prediction,
+            residual_prediction=residual_prediction,
+        )
+
+    @property
+    def networks(self) -> list[UNet]:
+        return [self.base, self.residual]
+
+    def denoiser(self) -> VideoFusion:
+        """The composite of the pipeline's networks."""
+        config = self.config
+        return VideoFusion(
+            self.base,
+            self.residual,
+            make_schedule(config.schedule),
+            variant=config.variant,
+            base_prediction=config.base_prediction,
+            residual_prediction=config.residual_prediction,
+        )
+
+    def noise_source(self) -> DecomposedNoise:
+        return DecomposedNoise(self.config.share)
+
+    def share(self, clips: int, frames: int, motion: float | None) -> Tensor:
+        if motion is None:
+            return self.noise_source().shares(clips, frames)
+        if self.config.profiles is None:
+            raise InputError(f"motion is {motion}; this model was not trained for it, leave it out")
+        return share_at(self.config.profiles, motion, frames).expand(clips, -1)
