@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from videofusion.errors import RunError as RunError
 
 _HOME = {
+    "UNet": "videofusion.networks.unet",
+    "VDMPipeline": "videofusion.systems.vdm",
+    "VideoFusionPipeline": "videofusion.systems.videofusion",
+    "WordEncoder": "videofusion.conditioning.text",
     "InputError": "videofusion.errors",
     "RunError": "videofusion.errors",
 }

@@ -24,10 +24,11 @@ class Recipe:
 
     Args:
         name: the recipe's name; a run folder belongs to one.
-        system: "videofusion" (decomposed noise), "vdm" (independent noise) or "image" (one frame).
+        system: "videofusion" (decomposed noise) or "vdm" (independent noise; with temporal "image", an image model).
         variant: of VideoFusion: "corrected", "framewise" or "published".
         share: the share ratio λ of the frames other than the middle one, in [0, 1).
-        adaptive_share: take λ from each clip, and let it be a condition (the user's motion knob).
+        adaptive: probability that a clip's λ is measured from its frames (what the user's motion knob needs).
+        train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
         base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
         schedule: noise schedule by name.
         channels: channels of each level of the U-Net (of VideoFusion: of the base generator), finest first.
@@ -37,8 +38,9 @@ class Recipe:
         blocks: residual blocks per level.
         heads: attention heads.
         patch: side of the squares of pixels that are folded into channels.
-        text_dim: channels of the text condition.
-        pretrained_base: a run folder or model folder whose base (or image) network training starts from.
+        text_dim: size of the text's token embeddings.
+        pretrained_base: a run folder or model folder; the base generator (of VDM: the spatial layers) starts from its
+            image network.
         data: "moving-digits", "static-digits" or "folder".
         frames: frames of a clip.
         size: height and width in pixels.
@@ -69,16 +71,17 @@ class Recipe:
         checkpoint_interval: steps between checkpoints.
         keep: checkpoints to keep beside the best.
         sample_interval: steps between sample grids; 0 for none.
-        prompts: what the sample grids show.
+        prompts: what the sample grids show; captions of the validation clips when there are none.
         sample_steps: sampler steps of a grid.
         guidance: guidance scale of a grid; 1 is off.
     """
 
     name: str
-    system: Literal["videofusion", "vdm", "image"] = "videofusion"
+    system: Literal["videofusion", "vdm"] = "videofusion"
     variant: Literal["corrected", "framewise", "published"] = "corrected"
     share: float = 0.5
-    adaptive_share: bool = False
+    adaptive: float = 0.0
+    train_frames: int | None = None
     base_loss: Literal["stop", "joint", "fixed"] = "stop"
     schedule: str = "cosine"
     channels: tuple[int, ...] = (64, 128, 192)
@@ -155,6 +158,8 @@ class Recipe:
 _MANY = 10.0**9
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("share", 0, 0.999),
+    ("adaptive", 0, 1),
+    ("train_frames", 1, 4096),
     ("blocks", 1, 8),
     ("heads", 1, 64),
     ("patch", 1, 16),
@@ -219,8 +224,8 @@ _DIGIT_PROMPTS = (
     "a blue seven moving up",
     "a green five moving right",
     "a yellow zero moving down",
-    "a white eight moving up and left",
-    "a purple two moving down and right",
+    "a white eight moving up left",
+    "a magenta two moving down right",
     "a red four",
     "a green two moving right and a white five moving down",
 )
@@ -228,7 +233,7 @@ _DIGIT_PROMPTS = (
 
 def moving_digits() -> Recipe:
     """VideoFusion, text to video, on moving digits: the model that ships with the package."""
-    return Recipe(name="moving-digits", adaptive_share=True, ema_decay=0.9995, prompts=_DIGIT_PROMPTS)
+    return Recipe(name="moving-digits", adaptive=0.3, ema_decay=0.9995, prompts=_DIGIT_PROMPTS)
 
 
 def vdm_moving_digits() -> Recipe:
@@ -242,7 +247,7 @@ def base_digits() -> Recipe:
     """An image model of static grey digits, from which base generators (and VDM) may start."""
     return Recipe(
         name="base-digits",
-        system="image",
+        system="vdm",
         temporal="image",
         data="static-digits",
         frames=1,
@@ -262,7 +267,7 @@ def folder64() -> Recipe:
         attention=("none", "none", "transformer", "transformer"),
         batch_size=8,
         workers=2,
-        adaptive_share=True,
+        adaptive=0.3,
     )
 
 

@@ -34,6 +34,8 @@ from videofusion.training.signals import StopSignal, stop_signal
 from videofusion.training.state import State, System
 from videofusion.training.world import World
 
+_MOST_PROMPTS = 8  # of a sample grid
+
 
 class Batches(Protocol):
     """Batch number n of a run, a function of n alone; `starting` goes through them in order.
@@ -71,7 +73,8 @@ def train(
         InputError: bad recipe or data, a run folder of another recipe, a checkpoint of another shape.
         RunError: the loss is not a number, the disk is full, ...; the last good checkpoint stays.
     """
-    from videofusion.training.build import build_system, training_data
+    from videofusion.systems.build import build_system
+    from videofusion.training.batches import training_data
 
     changes = {"steps": steps, "seconds": seconds}
     recipe = recipe.replace({key: value for key, value in changes.items() if value is not None})
@@ -80,7 +83,9 @@ def train(
     world = World()
     batches, validation = training_data(recipe, data, world)
     torch.manual_seed(recipe.seed)  # the initial weights
-    return Trainer(recipe, build_system(recipe), batches, validation, run, where, world=world, bar=bar).train()
+    return Trainer(
+        recipe, build_system(recipe, batches.dataset), batches, validation, run, where, world=world, bar=bar
+    ).train()
 
 
 def training_keys(seed: int, ids: Sequence[int]) -> Keys:
@@ -119,6 +124,8 @@ class Trainer:
         self.run, self.device, self._show_bar = run, device, bar
         self.world = world or World()
         self.state = State(recipe, system, device)
+        captions = (caption for batch in validation for caption in batch.captions if caption)
+        self.prompts = list(recipe.prompts or dict.fromkeys(captions))[:_MOST_PROMPTS]
 
     def train(self) -> Result:
         """Go on from the newest whole checkpoint until the steps or the seconds are spent, or a signal comes.
@@ -224,7 +231,7 @@ class Trainer:
         recipe, step, improved = self.recipe, self.state.step, False
         if (last or step % recipe.validation_interval == 0) and self.state.validation is None:
             improved = self._validate(log)
-        if recipe.prompts and recipe.sample_interval and (last or step % recipe.sample_interval == 0):
+        if self.prompts and recipe.sample_interval and (last or step % recipe.sample_interval == 0):
             self._sample(log)
         if not last and (improved or step % recipe.checkpoint_interval == 0):
             self._save()
@@ -245,7 +252,7 @@ class Trainer:
         """Write a contact sheet of the recipe's prompts, always with the same seeds."""
         from videofusion.clip import contact_sheet, save_sheet
 
-        recipe, prompts = self.recipe, list(self.recipe.prompts)
+        recipe, prompts = self.recipe, self.prompts
         precision = torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
         with self.state.averaged(), precision:
             seeds = list(range(len(prompts)))
