@@ -200,6 +200,7 @@ def tiny() -> Recipe:
         channels=(32, 64),
         residual_channels=(32, 32),
         attention=("none", "transformer"),
+        temporal="residual",
         blocks=1,
         text_dim=32,
         frames=4,

@@ -1,4 +1,4 @@
-"""From a recipe to what is trained (a system) and what it is trained on (batches)."""
+"""From a recipe to the batches that it is trained on."""
 
 from __future__ import annotations
 
