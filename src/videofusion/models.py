@@ -81,10 +81,9 @@ def load(name_or_path: str | Path, *, device: str | None = None) -> VideoPipelin
 
     import torch
 
+    import videofusion
     from videofusion.systems.pipeline import VideoPipeline
     from videofusion.training.checkpoints import refuse_pickles
-
-    import videofusion
 
     kind = getattr(videofusion, str(index.get("_class_name")), None)
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
@@ -149,7 +148,9 @@ def _check_config(path: Path, kind: type) -> None:
     known = set(inspect.signature(kind.__init__).parameters)  # type: ignore[misc]
     unknown = sorted(key for key in _read_json(path) if not key.startswith("_") and key not in known)
     if unknown:
-        raise InputError(f"{path} has the unknown key {unknown[0]!r}; {kind.__name__} has {', '.join(known - {'self'})}")
+        raise InputError(
+            f"{path} has the unknown key {unknown[0]!r}; {kind.__name__} has {', '.join(known - {'self'})}"
+        )
 
 
 def _check_weights(path: Path, part: Any) -> None:

@@ -31,6 +31,7 @@ def generate(
     motion_seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     count: int = 1,
     fps: float = 8.0,
+    sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
 ) -> None:
     """Make a video from a prompt.
@@ -49,18 +50,24 @@ def generate(
         motion_seed: another motion of the same content
         count: how many clips, with seeds from SEED on; the files are numbered
         fps: frames per second of the file
+        sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
     """
     if count < 1:
         raise InputError(f"--count is {count}, but must be at least 1")
     width, height = _size(size)
-    paths = [out] if count == 1 else [out.with_name(f"{out.stem}-{i:0{len(str(count))}}{out.suffix}") for i in range(1, count + 1)]
+    paths = (
+        [out]
+        if count == 1
+        else [out.with_name(f"{out.stem}-{i:0{len(str(count))}}{out.suffix}") for i in range(1, count + 1)]
+    )
 
     from videofusion.clip import check_output
     from videofusion.models import load
 
     for path in paths:
-        check_output(path)
+        for file in {path, path.with_suffix(".png")} if sheet else {path}:
+            check_output(file)
     pipe = load(model, device=device)
     for number, path in enumerate(paths):
         began = time.perf_counter()
@@ -76,7 +83,10 @@ def generate(
             "motion": motion,
         }
         clip = pipe(prompt, **settings)
-        _write(clip, path, fps, {"prompt": prompt, "model": model, **settings})
+        provenance = {"prompt": prompt, "model": model, **settings}
+        _write(clip, path, fps, provenance)
+        if sheet:
+            _write(clip, path.with_suffix(".png"), fps, provenance)
         print(f"{path}  ({len(clip)} frames, seed {seed + number}, {time.perf_counter() - began:.1f} s)")
 
 

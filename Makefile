@@ -1,0 +1,46 @@
+# make demo   makes .venv, installs, and generates a video
+# make test   makes .venv, installs, and runs the linters, the type checker and the fast tests
+# make prove  the slow tests, and those that compare with other implementations
+# make bench  the benchmarks
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+BIN := $(VENV)/bin
+CLIP := demo/a-red-three-moving-left
+
+.PHONY: demo test lint prove bench clean
+
+demo: $(VENV)/.installed
+	@mkdir -p demo
+	@$(BIN)/videofusion generate "a red three moving left" -o $(CLIP).mp4 --sheet
+	@echo "The video is $(CURDIR)/$(CLIP).mp4"
+	@echo "Its frames side by side are $(CURDIR)/$(CLIP).png"
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+prove: $(VENV)/.installed-dev
+	$(BIN)/pytest -m "slow or peer"
+
+clean:
+	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache
+
+# The versions are those of constraints.txt, with which all of this is known to work. A stamp file says that it is done.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train]"
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.installed
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "videofusion needs Python 3.10 or newer; make PYTHON=/path/to/python3.12 ... names another"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
