@@ -34,7 +34,7 @@ _BT709 = 1
 def write_clip(
     clip: Tensor,
     path: str | Path,
-    fps: float = 8,
+    fps: float | int = 8,
     provenance: Mapping[str, Any] | None = None,
     *,
     scale: int = 1,
@@ -78,7 +78,7 @@ def watchable_scale(height: int, width: int) -> int:
     return max(1, 256 // min(height, width))
 
 
-def _mp4(frames: _Frames, fps: float, note: str | None) -> bytes:
+def _mp4(frames: _Frames, fps: float | int, note: str | None) -> bytes:
     height, width = frames.shape[1:3]
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     file = io.BytesIO()
@@ -106,7 +106,7 @@ def _mp4(frames: _Frames, fps: float, note: str | None) -> bytes:
     return file.getvalue()
 
 
-def _gif(frames: _Frames, fps: float, note: str | None) -> bytes:
+def _gif(frames: _Frames, fps: float | int, note: str | None) -> bytes:
     first, *rest = (Image.fromarray(frame) for frame in frames)
     file = io.BytesIO()
     comment = {} if note is None else {"comment": note.encode()}
@@ -115,7 +115,7 @@ def _gif(frames: _Frames, fps: float, note: str | None) -> bytes:
     return file.getvalue()
 
 
-def _webp(frames: _Frames, fps: float, note: str | None) -> bytes:
+def _webp(frames: _Frames, fps: float | int, note: str | None) -> bytes:
     first, *rest = (Image.fromarray(frame) for frame in frames)
     file = io.BytesIO()
     exif = Image.Exif()
@@ -128,7 +128,7 @@ def _webp(frames: _Frames, fps: float, note: str | None) -> bytes:
     return file.getvalue()
 
 
-def _durations(count: int, fps: float, unit: int) -> list[int]:
+def _durations(count: int, fps: float | int, unit: int) -> list[int]:
     """Milliseconds per frame in whole units, rounded so that the clip as a whole keeps its pace."""
     ends = [unit * math.floor(1000 * number / (fps * unit) + 0.5) for number in range(count + 1)]
     return [max(unit, end - start) for start, end in itertools.pairwise(ends)]

@@ -17,9 +17,9 @@ from videofusion.errors import InputError
 def read_clip(
     path: str | Path,
     *,
-    start: float = 0.0,
+    start: float | int = 0.0,
     frames: int | None = None,
-    fps: float | None = None,
+    fps: float | int | None = None,
     size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Read a clip, or a part of it.

@@ -56,11 +56,11 @@ class VideoFolder:
         *,
         frames: int = 16,
         size: int | tuple[int, int] = 64,
-        fps: float | None = None,
+        fps: float | int | None = None,
         stride: int = 1,
         crop: str = "center",
         split: str = "all",
-        holdout: float = 0.1,
+        holdout: float | int = 0.1,
         cache_bytes: int = 512 * 2**20,
     ) -> None:
         self.size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

@@ -24,7 +24,7 @@ def frames_at(video: Video, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def window(
-    video: Video, frames: int, *, place: float, stride: int = 1, fps: float | None = None
+    video: Video, frames: int, *, place: float, stride: int = 1, fps: float | int | None = None
 ) -> NDArray[np.int64] | None:
     """Return the numbers of a clip's frames, None where the video is too short for it.
 

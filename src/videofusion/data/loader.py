@@ -106,8 +106,9 @@ class Loader:
         while True:
             try:
                 batch, bad = next(batches)
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+                # torch notices a dead worker itself, or stumbles over the batch that it was sending.
+                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise
                 raise RunError(f"a process that reads clips was ended (out of memory?): {error}") from error
             self._note(bad)
