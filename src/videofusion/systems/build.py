@@ -43,6 +43,8 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             text_encoder,
             shape=shape,
             schedule=recipe.schedule,
+            prediction=recipe.prediction,
+            weighting=recipe.weighting,
             caption_dropout=recipe.caption_dropout,
             train_frames=recipe.train_frames,
         )
@@ -57,6 +59,8 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             text_encoder,
             shape=shape,
             schedule=recipe.schedule,
+            prediction=recipe.prediction,
+            weighting=recipe.weighting,
             variant=recipe.variant,
             share=recipe.share,
             adaptive=recipe.adaptive,
