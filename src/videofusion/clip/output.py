@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -30,14 +31,15 @@ def check_output(path: str | Path, *, endings: Sequence[str] = CLIP_ENDINGS, nam
     if path.suffix.lower() not in endings:
         raise InputError(f'{name} "{path}" ends in "{path.suffix}"; allowed endings are {", ".join(endings)}')
     target = path.resolve()
-    if target.is_dir():
+    if os.path.isdir(target):
         raise InputError(f'{name} "{path}" is a folder; it has to be the name of a file')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         probe = _beside(target)
         probe.touch(exist_ok=False)
         probe.unlink()
-        target.is_file()  # a name that is too long for the file system is found here
+        with contextlib.suppress(FileNotFoundError):
+            target.lstat()  # refuses a name that is too long for the file system
     except OSError as error:
         raise InputError(f'{name} "{path}" cannot be written: {error.strerror or error}') from error
     return path

@@ -1,0 +1,23 @@
+import math
+
+import pytest
+
+from videofusion.errors import InputError, RunError, require
+
+
+def test_kinds():
+    assert issubclass(InputError, ValueError)
+    assert issubclass(RunError, RuntimeError)
+
+
+def test_require_imports_or_names_the_extra():
+    assert require("math", "train") is math
+    with pytest.raises(InputError, match=r"no_such_package.*videofusion\[train\]"):
+        require("no_such_package.part", "train")
+
+
+def test_require_does_not_hide_what_a_module_itself_misses(tmp_path, monkeypatch):
+    (tmp_path / "half_installed.py").write_text("import missing_part_of_it")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="missing_part_of_it"):
+        require("half_installed", "train")
