@@ -18,16 +18,32 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from videofusion.clip import contact_sheet as contact_sheet
+    from videofusion.clip import read_clip as read_clip
+    from videofusion.clip import save_sheet as save_sheet
+    from videofusion.clip import write_clip as write_clip
+    from videofusion.conditioning.text import WordEncoder as WordEncoder
     from videofusion.errors import InputError as InputError
     from videofusion.errors import RunError as RunError
+    from videofusion.models import load as load
+    from videofusion.networks.unet import UNet as UNet
+    from videofusion.systems.pipeline import VideoPipeline as VideoPipeline
+    from videofusion.systems.vdm import VDMPipeline as VDMPipeline
+    from videofusion.systems.videofusion import VideoFusionPipeline as VideoFusionPipeline
 
 _HOME = {
+    "InputError": "videofusion.errors",
+    "RunError": "videofusion.errors",
     "UNet": "videofusion.networks.unet",
     "VDMPipeline": "videofusion.systems.vdm",
     "VideoFusionPipeline": "videofusion.systems.videofusion",
+    "VideoPipeline": "videofusion.systems.pipeline",
     "WordEncoder": "videofusion.conditioning.text",
-    "InputError": "videofusion.errors",
-    "RunError": "videofusion.errors",
+    "contact_sheet": "videofusion.clip",
+    "load": "videofusion.models",
+    "read_clip": "videofusion.clip",
+    "save_sheet": "videofusion.clip",
+    "write_clip": "videofusion.clip",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 
@@ -39,7 +43,7 @@ def make(
 
     from videofusion.data.digits_folder import write_folder
 
-    with tqdm(total=count, unit="clip", desc=dataset, leave=False) as bar:
+    with tqdm(unit="clip", desc=dataset, leave=False) as bar:
         metadata = write_folder(
             folder,
             count,
@@ -49,6 +53,47 @@ def make(
             split=split,
             two_digits=two_digits,
             fps=fps,
-            progress=lambda done, _: bar.update(done - bar.n),
+            progress=_show_on(bar),
         )
     print(f"{count} clips and {metadata}")
+
+
+def check(folder: Folder, *, frames: int = 2) -> int:
+    """Decode every video of a folder, and name each file that cannot be used, with the reason.
+
+    The exit code is 1 if there is any.
+
+    Args:
+        folder: your folder of videos
+        frames: a video with fewer is too short
+    """
+    from tqdm import tqdm
+
+    from videofusion.data.check import check_folder
+
+    with tqdm(unit="file", leave=False) as bar:
+        bad = check_folder(folder, frames=frames, progress=_show_on(bar))
+    for name, reason in bad:
+        print(f"{name}: {reason}")
+    return 1 if bad else 0
+
+
+def report(folder: Folder) -> None:
+    """Say what a folder of videos holds: sizes, rates, lengths, codecs, captions, and what cannot be opened.
+
+    Args:
+        folder: your folder of videos
+    """
+    from videofusion.data.report import folder_report
+
+    print(folder_report(folder))
+
+
+def _show_on(bar: tqdm[Any]) -> Callable[[int, int], None]:
+    """What a function calls with (done, in all) to move a progress bar."""
+
+    def show(done: int, of: int) -> None:
+        bar.total = of
+        bar.update(done - bar.n)
+
+    return show

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,17 +21,18 @@ def generate(
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")],
     *,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")],
-    model: str = "moving-digits",
+    model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "moving-digits",
     frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     size: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None,
     steps: int = 20,
-    sampler: str = "dpm++",
+    sampler: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dpm++",
     guidance: float = 2.0,
     motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
     seed: int = 0,
     motion_seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     count: int = 1,
     fps: float = 8.0,
+    scale: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
 ) -> None:
@@ -45,34 +47,39 @@ def generate(
         steps: sampler steps; more take longer
         sampler: ddim, ddpm, dpm++, heun or angular
         guidance: how closely to follow the prompt; 1 is off
-        motion: from 0 (still) to 1 (free); what the training clips had, by default
+        motion: from 0 (still) to 1 (free), for models trained with this knob
         seed: the same seed gives the same clip
-        motion_seed: another motion of the same content
+        motion_seed: another one moves the same content otherwise
         count: how many clips, with seeds from SEED on; the files are numbered
         fps: frames per second of the file
+        scale: pixels of the file for each of the clip's; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
     """
     if count < 1:
         raise InputError(f"--count is {count}, but must be at least 1")
+    if not 0 < fps <= 240:
+        raise InputError(f"--fps is {fps:g}, but must be above 0 and at most 240")
+    if scale is not None and not 1 <= scale <= 64:
+        raise InputError(f"--scale is {scale}, but must be from 1 to 64")
     width, height = _size(size)
-    paths = (
-        [out]
-        if count == 1
-        else [out.with_name(f"{out.stem}-{i:0{len(str(count))}}{out.suffix}") for i in range(1, count + 1)]
-    )
 
-    from videofusion.clip import check_output
+    from videofusion.clip import check_output, watchable_scale
+
+    jobs = [(seed + number, _files(check_output(out), number, count, sheet)) for number in range(count)]
+    for _, files in jobs:
+        for file in files:
+            check_output(file)
+
+    from tqdm import tqdm
+
     from videofusion.models import load
 
-    for path in paths:
-        for file in {path, path.with_suffix(".png")} if sheet else {path}:
-            check_output(file)
     pipe = load(model, device=device)
-    for number, path in enumerate(paths):
+    for number, (own_seed, files) in enumerate(jobs):
         began = time.perf_counter()
         settings: dict[str, Any] = {
-            "seed": seed + number,
+            "seed": own_seed,
             "motion_seed": None if motion_seed is None else motion_seed + number,
             "frames": frames,
             "height": height,
@@ -82,12 +89,12 @@ def generate(
             "guidance": guidance,
             "motion": motion,
         }
-        clip = pipe(prompt, **settings)
-        provenance = {"prompt": prompt, "model": model, **settings}
-        _write(clip, path, fps, provenance)
-        if sheet:
-            _write(clip, path.with_suffix(".png"), fps, provenance)
-        print(f"{path}  ({len(clip)} frames, seed {seed + number}, {time.perf_counter() - began:.1f} s)")
+        clip = pipe(prompt, **settings, progress=lambda steps: tqdm(steps, unit="step", leave=False))
+        seconds = time.perf_counter() - began
+        pixels = watchable_scale(*clip.shape[-2:]) if scale is None else scale
+        for file in files:
+            _write(clip, file, fps, pixels, {"prompt": prompt, "model": model, **settings})
+        print(f"{', '.join(map(str, files))}  ({len(clip)} frames, seed {own_seed}, {seconds:.1f} s)")
 
 
 def _size(text: str | None) -> tuple[int | None, int | None]:
@@ -101,32 +108,39 @@ def _size(text: str | None) -> tuple[int | None, int | None]:
     return width, int(match[2] or width)
 
 
-def _write(clip: Tensor, path: Path, fps: float, provenance: dict[str, Any]) -> None:
+def _files(out: Path, number: int, count: int, sheet: bool) -> list[Path]:
+    """Where clip `number` goes: to `out`, or to a numbered name; and its sheet beside it."""
+    if count > 1:
+        out = out.with_name(f"{out.stem}-{number + 1:0{len(str(count))}}{out.suffix}")
+    return list(dict.fromkeys([out, out.with_suffix(".png")] if sheet else [out]))
+
+
+def _write(clip: Tensor, path: Path, fps: float, scale: int, provenance: Mapping[str, Any]) -> None:
     """Write a clip; where that fails, keep its numbers, so that what was made is not lost."""
     from videofusion.clip import write_clip
 
     try:
-        write_clip(clip, path, fps=fps, provenance=provenance)
-    except (OSError, RunError, InputError) as error:
+        write_clip(clip, path, fps, provenance, scale=scale)
+    except (RunError, InputError) as error:
         kept = _keep(clip, path, provenance)
-        where = f"the clip is kept as raw numbers in {kept}" if kept else "nor could the clip be kept anywhere else"
-        raise RunError(f"{path} could not be written: {error}; {where}") from error
+        where = f"its numbers are kept in {kept} (safetensors)" if kept else "nor could its numbers be kept elsewhere"
+        raise RunError(f"the clip could not be written: {error}; {where}") from error
 
 
-def _keep(clip: Tensor, path: Path, provenance: dict[str, Any]) -> Path | None:
-    """Save a clip as safetensors ("clip", t c h w in [-1, 1]) beside `path`, here, or among the temporary files."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+def _keep(clip: Tensor, path: Path, provenance: Mapping[str, Any]) -> Path | None:
+    """Save "clip" (t c h w in [-1, 1]) as safetensors beside `path`, here, or among the temporary files."""
+    from safetensors.torch import save
 
-    facts = {key: str(value) for key, value in provenance.items()}
+    from videofusion.clip import write_whole
+
+    data = save({"clip": clip.cpu().contiguous()}, {key: str(value) for key, value in provenance.items()})
     for folder in (path.parent, Path.cwd(), Path(tempfile.gettempdir())):
         file = folder / f"{path.stem}.safetensors"
         if file.exists():
             continue
         try:
-            save_file({"clip": clip.cpu().contiguous()}, file, facts)
-        except (OSError, SafetensorError):
-            file.unlink(missing_ok=True)
+            write_whole(file, data)
+        except RunError:  # the next place may do; the caller says where it went
             continue
         return file
     return None
