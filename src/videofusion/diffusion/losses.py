@@ -18,8 +18,8 @@ def frame_errors(prediction: Prediction, x0: Tensor, eps: Tensor, weighting: str
         prediction: of the clip z = alpha x0 + sigma eps.
         x0: the clean clip [b t c h w].
         eps: the noise that was added [b t c h w].
-        weighting: "eps" (Ho et al. 2020; VideoFusion, eq. 14), "v" (Salimans & Ho 2022), "x0", or "clipped_v": as v, but nearly
-            clean frames do not outweigh the others (Hang et al. 2023), which networks that predict x0 need.
+        weighting: "eps" (Ho et al. 2020; VideoFusion, eq. 14), "v" (Salimans & Ho 2022), "x0", or "clipped_v": as v,
+            but nearly clean frames do not outweigh the others (Hang et al. 2023), which networks that predict x0 need.
 
     Returns:
         [b t].

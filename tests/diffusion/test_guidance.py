@@ -1,0 +1,122 @@
+"""Classifier-free guidance: off at 1, linear, consistent in x0 and eps, rescaled, thresholded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from videofusion.diffusion import ClassifierFree, Conditions, NetworkDenoiser, Prediction, make_schedule, times
+from videofusion.diffusion.guidance import dynamic_threshold
+from videofusion.diffusion.samplers import ddim
+from videofusion.errors import InputError
+
+SHAPE = (2, 3, 1, 4, 4)
+T = torch.tensor([0.4, 0.7])
+CONDITIONS = Conditions(labels=torch.tensor([1, 2]), null={"labels": torch.tensor([0])})
+
+
+class Labelled(torch.nn.Module):
+    """Predicts v from z and the label; counts how often."""
+
+    calls = 0
+
+    def forward(self, z: Tensor, time: Tensor, *, temporal: bool, labels: Tensor) -> Tensor:
+        self.calls += 1
+        return torch.sin(3 * z) * (1 + labels.reshape(-1, 1, 1, 1, 1)) + 0.1 * labels.reshape(-1, 1, 1, 1, 1)
+
+
+def denoiser() -> NetworkDenoiser:
+    return NetworkDenoiser(Labelled(), make_schedule("cosine"))
+
+
+def noisy() -> Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def agrees_with_z(prediction: Prediction) -> None:
+    torch.testing.assert_close(prediction.alpha * prediction.x0 + prediction.sigma * prediction.eps, prediction.z)
+
+
+def test_scale_one_is_off_and_asks_once() -> None:
+    plain, z = denoiser(), noisy()
+    guided = ClassifierFree(plain, 1.0, names=("labels",))(z, T, CONDITIONS)
+    assert plain.network.calls == 1
+    assert torch.equal(guided.x0, plain(z, T, CONDITIONS).x0)
+
+
+def test_scale_zero_is_without_the_condition() -> None:
+    plain, z = denoiser(), noisy()
+    guided = ClassifierFree(plain, 0.0, names=("labels",))(z, T, CONDITIONS)
+    torch.testing.assert_close(guided.eps, plain(z, T, CONDITIONS.without("labels")).eps)
+
+
+@pytest.mark.parametrize("reading", ["x0", "eps", "v", "flow"])
+def test_guidance_is_linear_and_the_same_however_it_is_read(reading: str) -> None:
+    plain, z = denoiser(), noisy()
+    given, free = (getattr(plain(z, T, c), reading) for c in (CONDITIONS, CONDITIONS.without("labels")))
+    for scale in (0.5, 2.0, 7.5):
+        guided = ClassifierFree(plain, scale, names=("labels",))(z, T, CONDITIONS)
+        torch.testing.assert_close(getattr(guided, reading), free + scale * (given - free), rtol=1e-4, atol=1e-4)
+        agrees_with_z(guided)
+
+
+def test_full_rescaling_gives_back_the_contrast() -> None:
+    plain, z = denoiser(), noisy()
+    spread = {
+        rescale: ClassifierFree(plain, 6.0, ("labels",), rescale)(z, T, CONDITIONS).x0.flatten(1).std(1)
+        for rescale in (0.0, 0.5, 1.0)
+    }
+    wanted = plain(z, T, CONDITIONS).x0.flatten(1).std(1)
+    assert (spread[0.0] > 1.2 * wanted).all()
+    torch.testing.assert_close(spread[1.0], wanted)
+    torch.testing.assert_close(spread[0.5], (spread[0.0] + wanted) / 2)
+    agrees_with_z(ClassifierFree(plain, 6.0, ("labels",), 0.7)(z, T, CONDITIONS))
+
+
+def test_dynamic_threshold_divides_by_the_quantile_of_each_clip() -> None:
+    clip = torch.linspace(-4, 4, 1001).reshape(1, 7, 1, 11, 13)
+    clips = torch.cat([clip, clip / 8])
+    limited = dynamic_threshold(clips, 0.75)
+    torch.testing.assert_close(limited[0], (clip[0] / 3).clamp(-1, 1), rtol=0, atol=0.01)
+    assert torch.equal(limited[1], clips[1])  # within [-1, 1] already
+    torch.testing.assert_close(dynamic_threshold(clips, 1.0)[0], clip[0] / 4)
+
+
+def test_a_threshold_keeps_clips_in_range_and_noise_in_agreement() -> None:
+    z = 3 * noisy()
+    for scale in (1.0, 5.0):
+        prediction = ClassifierFree(denoiser(), scale, ("labels",), threshold=0.9)(z, T, CONDITIONS)
+        assert prediction.x0.abs().max() <= 1
+        agrees_with_z(prediction)
+
+
+def test_guidance_is_a_denoiser_to_samplers_and_to_guidance() -> None:
+    schedule = make_schedule("cosine")
+    inner = ClassifierFree(denoiser(), 2.0, ("labels",))
+    clips = [
+        ddim(guided, noisy(), times(schedule, 4), schedule=schedule, conditions=CONDITIONS)
+        for guided in (inner, ClassifierFree(inner, 1.0, ("labels",)))
+    ]
+    assert torch.equal(*clips)
+
+
+def test_a_gradient_passes() -> None:
+    z = noisy().requires_grad_()
+    ClassifierFree(denoiser(), 3.0, ("labels",), 0.5, 0.95)(z, T, CONDITIONS).x0.square().sum().backward()
+    assert z.grad is not None
+    assert z.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"scale": -1.0}, "guidance scale is -1.0"),
+        ({"scale": float("nan")}, "guidance scale is nan"),
+        ({"scale": 2.0, "rescale": 2.0}, "rescale is 2.0"),
+        ({"scale": 2.0, "threshold": 0.0}, "threshold is 0.0"),
+    ],
+)
+def test_bad_input_is_a_sentence(options: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        ClassifierFree(denoiser(), **options)

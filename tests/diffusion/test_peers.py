@@ -1,0 +1,95 @@
+"""Samplers against diffusers' schedulers, where both define the same thing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from videofusion.diffusion import DecomposedNoise, Keys, NetworkDenoiser, bind, make_schedule, times
+from videofusion.diffusion.conditions import Conditions
+from videofusion.diffusion.samplers import ddim, ddpm, dpmpp_2m
+
+SHAPE = (2, 3, 1, 4, 4)
+NAMES = {"linear": ("linear", 0.0001, 0.02, False), "scaled_linear": ("scaled_linear", 0.00085, 0.012, False),
+         "scaled_linear_zero_snr": ("scaled_linear", 0.00085, 0.012, True)}  # fmt: skip
+KINDS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
+
+
+class Network(torch.nn.Module):
+    """Anything smooth in clip and time."""
+
+    def forward(self, z: Tensor, time: Tensor, temporal: bool = True) -> Tensor:
+        return torch.sin(2 * z + time.reshape(-1, 1, 1, 1, 1) / 300) * 0.8
+
+
+def peer_clips(scheduler, steps: int, start: Tensor, **options) -> list[Tensor]:
+    """The clip after every step of a scheduler of diffusers."""
+    scheduler.set_timesteps(steps)
+    z, clips = start, []
+    for i, step in enumerate(scheduler.timesteps):
+        noise = {name: make(i) for name, make in options.items()}
+        z = scheduler.step(Network()(z, step.float()), step, z, **noise).prev_sample
+        clips.append(z)
+    return clips
+
+
+def peer_options(name: str, kind: str) -> dict:
+    shape, first, last, zero = NAMES[name]
+    return {
+        "beta_schedule": shape,
+        "beta_start": first,
+        "beta_end": last,
+        "rescale_betas_zero_snr": zero,
+        "prediction_type": KINDS[kind],
+    }
+
+
+CASES = [(name, kind) for name in NAMES for kind in KINDS if not (kind == "eps" and NAMES[name][3])]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(("spacing", "eta"), [("trailing", 0.0), ("leading", 0.0), ("trailing", 0.7)])
+def test_ddim(name: str, kind: str, spacing: str, eta: float) -> None:
+    from diffusers import DDIMScheduler
+
+    schedule, noise = make_schedule(name), bind(DecomposedNoise(0.5), SHAPE, Keys.of([1, 2]))
+    peer = DDIMScheduler(clip_sample=False, timestep_spacing=spacing, **peer_options(name, kind))
+    own = {"eta": lambda i: eta, "variance_noise": lambda i: noise(i + 1)} if eta else {}
+    theirs = peer_clips(peer, 20, noise(0), **own)[-1]
+    options = {"schedule": schedule, "conditions": Conditions(), "noise": noise, "eta": eta}
+    denoiser = NetworkDenoiser(Network(), schedule, kind)
+    ours = ddim(denoiser, noise(0), times(schedule, 20, spacing=spacing), **options)
+    torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize(("name", "kind"), [case for case in CASES if not NAMES[case[0]][3]])
+@pytest.mark.parametrize("steps", [8, 25])
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with numpy 2
+def test_dpm_solver(name: str, kind: str, steps: int) -> None:
+    from diffusers import DPMSolverMultistepScheduler
+
+    schedule, start = make_schedule(name), bind(DecomposedNoise(0.5), SHAPE, Keys.of([1, 2]))(0)
+    options = peer_options(name, kind) | {"timestep_spacing": "trailing", "final_sigmas_type": "zero"}
+    peer = DPMSolverMultistepScheduler(solver_order=2, algorithm_type="dpmsolver++", **options)
+    theirs = peer_clips(peer, steps, start)[-1]
+    denoiser = NetworkDenoiser(Network(), schedule, kind)
+    ours = dpmpp_2m(denoiser, start, times(schedule, steps), schedule=schedule, conditions=Conditions())
+    torch.testing.assert_close(ours, theirs, rtol=5e-4, atol=5e-4)
+
+
+@pytest.mark.parametrize(("variance", "gamma"), [("fixed_small", 0.0), ("fixed_large", 1.0)])
+def test_ddpm(variance: str, gamma: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffusers import DDPMScheduler
+    from diffusers.schedulers import scheduling_ddpm
+
+    schedule, noise = make_schedule("linear"), bind(DecomposedNoise(0.5), SHAPE, Keys.of([1, 2]))
+    draws = iter(range(1, 1000))
+    monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: noise(next(draws)))
+    peer = DDPMScheduler(
+        clip_sample=False, timestep_spacing="trailing", variance_type=variance, **peer_options("linear", "eps")
+    )
+    options = {"schedule": schedule, "conditions": Conditions(), "noise": noise, "gamma": gamma}
+    # up to the last step, where diffusers adds noise to the clean clip if the variance is the large one
+    ours = ddpm(NetworkDenoiser(Network(), schedule, "eps"), noise(0), times(schedule, 20)[:-1], **options)
+    torch.testing.assert_close(ours, peer_clips(peer, 20, noise(0))[-2], rtol=5e-4, atol=5e-4)

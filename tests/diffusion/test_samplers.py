@@ -1,0 +1,326 @@
+"""Samplers: each recovers a normal law, at its order; noise keeps its covariance; hooks and bad input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from gaussian import Gaussian, unit_clips
+from torch import Tensor
+
+from videofusion.diffusion import Conditions, DecomposedNoise, Keys, Prediction, Schedule, bind, make_schedule, times
+from videofusion.diffusion.samplers import SAMPLERS, angular, ddim, ddpm, dpmpp_2m, get_sampler, heun
+from videofusion.errors import InputError
+
+ORDERS = {"ddim": 1, "angular": 1, "dpm++": 2, "heun": 2}
+SHARE = torch.tensor([[0.5, 0.2, 1.0, 0.9]], dtype=torch.float64)
+DECOMPOSED = DecomposedNoise().covariance(SHARE)[0]
+MEAN = torch.tensor([0.3, -0.2, 0.1, 0.0], dtype=torch.float64)
+POSITION = torch.arange(4.0, dtype=torch.float64)
+DATA = 0.4 * torch.exp(-((POSITION[:, None] - POSITION) ** 2) / 2) + 0.05 * torch.eye(4, dtype=torch.float64)
+NOTHING = Conditions()
+
+
+def gaussian(schedule: Schedule) -> Gaussian:
+    return Gaussian(schedule, MEAN, DATA, DECOMPOSED)
+
+
+class Responses:
+    """All that a linear sampler does: its answers to a unit of starting noise, and of the noise of every step.
+
+    Clips 0 ... t-1 of the batch get the starting noise of one frame each, the next t the noise of step 0, and so on.
+    """
+
+    def __init__(self, frames: int, steps: int) -> None:
+        self.frames = frames
+        self.clips = frames * (steps + 1)
+
+    def noise(self, step: int) -> Tensor:
+        clips = torch.zeros(self.clips, self.frames, 1, 1, 1, dtype=torch.float64)
+        clips[step * self.frames : (step + 1) * self.frames] = unit_clips(self.frames)
+        return clips
+
+    def covariance(self, clips: Tensor, noise: Tensor) -> Tensor:
+        """The covariance of the sampler's clips when every noise that it is given has covariance `noise` [t t]."""
+        matrices = clips.reshape(-1, self.frames, self.frames).mT
+        return (matrices @ noise @ matrices.mT).sum(0)
+
+
+def centred(denoiser: Gaussian) -> Gaussian:
+    return Gaussian(denoiser.schedule, torch.zeros_like(denoiser.mean), denoiser.data, denoiser.noise)
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "scaled_linear_zero_snr"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samples_have_the_mean_and_covariance_of_the_data(sampler: str, name: str) -> None:
+    schedule = make_schedule(name)
+    steps = 64
+    responses, t = Responses(4, steps), times(schedule, steps).double()
+    options = {"schedule": schedule, "conditions": NOTHING}
+    linear = SAMPLERS[sampler](centred(gaussian(schedule)), responses.noise(0), t, noise=responses.noise, **options)
+    tolerance = 0.04 if ORDERS.get(sampler) == 2 else 0.16
+    error = (responses.covariance(linear, DECOMPOSED) - DATA).norm() / DATA.norm()
+    assert error < tolerance
+    nothing = torch.zeros(1, 4, 1, 1, 1, dtype=torch.float64)
+    middle = SAMPLERS[sampler](gaussian(schedule), nothing, t, noise=lambda step: nothing, **options)
+    torch.testing.assert_close(middle.flatten(), MEAN, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("ends", [(1.0, 0.0), (0.9, 0.1), (0.1, 0.9)], ids=["whole", "inner", "towards noise"])
+@pytest.mark.parametrize("sampler", ORDERS)
+def test_convergence_order(sampler: str, ends: tuple[float, float]) -> None:
+    schedule = make_schedule("cosine")
+    denoiser = gaussian(schedule)
+    z = torch.randn(3, 4, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    exact = denoiser.flow(z, *torch.tensor(ends))
+    counts = torch.tensor([40, 80, 160])
+    errors = []
+    for steps in counts:
+        t = torch.linspace(*ends, int(steps) + 1, dtype=torch.float64)
+        errors.append((SAMPLERS[sampler](denoiser, z, t, schedule=schedule, conditions=NOTHING) - exact).norm())
+    rise, run = torch.stack(errors).log().diff(), counts.log().diff()
+    # steps next to an infinite log-SNR are of width log 2 however many there are: dpm++ pays a factor of log(steps)
+    tolerance = 0.3 if sampler == "dpm++" and ends == (1.0, 0.0) else 0.2
+    torch.testing.assert_close(-(rise / run)[-1], torch.tensor(float(ORDERS[sampler])).double(), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "angular", "dpm++", "heun"])
+def test_one_step_is_exact_when_nothing_is_left_to_learn(sampler: str) -> None:
+    schedule = make_schedule("cosine")
+    x0, eps = torch.randn(2, 1, 3, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def knows(z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
+        alpha, sigma = schedule.alpha_sigma(t[:1].double())
+        return Prediction(z, x0, eps, alpha, sigma)
+
+    t = torch.tensor([0.9, 0.4, 0.1], dtype=torch.float64)
+    (first, _, last), (noisy, _, clean) = schedule.alpha_sigma(t)
+    z = SAMPLERS[sampler](knows, first * x0 + noisy * eps, t, schedule=schedule, conditions=NOTHING)
+    torch.testing.assert_close(z, last * x0 + clean * eps)
+
+
+def test_ddim_inverts() -> None:
+    schedule = make_schedule("cosine")
+    denoiser = gaussian(schedule)
+    clip = torch.randn(2, 4, 1, 3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    t = torch.linspace(0, 1, 501, dtype=torch.float64)
+    noise = ddim(denoiser, clip, t, schedule=schedule, conditions=NOTHING)
+    assert (noise - clip).norm() > 0.3 * clip.norm()
+    back = ddim(denoiser, noise, t.flip(0), schedule=schedule, conditions=NOTHING)
+    assert (back - clip).norm() < 0.02 * clip.norm()
+
+
+def trail(sampler, denoiser: Gaussian, noise: Tensor, steps: int = 12, **options) -> list[tuple[Tensor, Tensor]]:
+    """The covariance of the clip after every step, and the time."""
+    responses, seen = Responses(len(noise), steps), []
+
+    def look(z: Tensor, t: Tensor) -> Tensor:
+        seen.append((responses.covariance(z, noise), t))
+        return z
+
+    t = times(denoiser.schedule, steps).double()
+    start = denoiser.schedule.alpha_sigma(t[:1])[1] * responses.noise(0)
+    options |= {"schedule": denoiser.schedule, "conditions": NOTHING, "on_state": look, "noise": responses.noise}
+    sampler(denoiser, start, t, **options)
+    return seen
+
+
+@pytest.mark.parametrize(("sampler", "options"), [(ddpm, {"gamma": 0.0}), (ddim, {"eta": 1.0}), (ddim, {"eta": 0.4})])
+def test_around_a_known_clip_the_noise_keeps_its_covariance_at_every_step(sampler, options: dict) -> None:
+    known = Gaussian(make_schedule("cosine"), torch.zeros(4).double(), torch.zeros(4, 4).double(), DECOMPOSED)
+    for covariance, t in trail(sampler, known, DECOMPOSED, **options):
+        torch.testing.assert_close(covariance, known.schedule.alpha_sigma(t)[1] ** 2 * DECOMPOSED)
+
+
+def test_where_data_is_like_the_noise_every_step_has_unit_marginals_and_the_shares_covariance() -> None:
+    like = Gaussian(make_schedule("cosine"), torch.zeros(4).double(), DECOMPOSED, DECOMPOSED)
+    seen = trail(ddpm, like, DECOMPOSED, gamma=1.0)  # the upper variance is exact there
+    for covariance, _ in seen[:-1]:
+        torch.testing.assert_close(covariance, DECOMPOSED)
+        torch.testing.assert_close(covariance.diagonal(), torch.ones(4).double())
+        torch.testing.assert_close(covariance[0, 1], (SHARE[0, 0] * SHARE[0, 1]).sqrt())
+    # a whole draw of real noise, the source's own
+    source, shape, share = DecomposedNoise(), (2, 4, 3, 48, 48), SHARE.float().expand(2, -1)
+    step_noise, states = bind(source, shape, Keys.of([3, 4]), share), []
+    ddpm(
+        like,
+        step_noise(0).double(),
+        times(like.schedule, 6),
+        schedule=like.schedule,
+        conditions=NOTHING,
+        noise=step_noise,
+        gamma=1.0,
+        on_state=lambda z, t: states.append(z) or z,
+    )
+    for z in states[:-1]:
+        samples = z.transpose(0, 1).flatten(1)
+        torch.testing.assert_close(samples @ samples.T / samples.shape[1], DECOMPOSED, rtol=0, atol=0.05)
+
+
+def test_the_variances_of_ddpm_lie_between_their_bounds() -> None:
+    flat = Gaussian(make_schedule("cosine"), torch.zeros(1).double(), torch.zeros(1, 1).double(), torch.eye(1).double())
+    one = torch.ones(1, 1, 1, 1, 1, dtype=torch.float64)
+    t = torch.tensor([0.8, 0.5], dtype=torch.float64)
+
+    def deviation(gamma: float) -> Tensor:
+        z = ddpm(flat, 0 * one, t, schedule=flat.schedule, conditions=NOTHING, noise=lambda step: one, gamma=gamma)
+        return z.squeeze()
+
+    (alpha_t, alpha_s), (sigma_t, sigma_s) = flat.schedule.alpha_sigma(t)
+    upper = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
+    torch.testing.assert_close(deviation(1.0) ** 2, upper)
+    torch.testing.assert_close(deviation(0.0) ** 2, upper * sigma_s**2 / sigma_t**2)
+    torch.testing.assert_close(deviation(0.3), deviation(0.0) ** 0.7 * deviation(1.0) ** 0.3)
+
+
+def test_ddim_with_all_noise_fresh_is_ddpm_with_the_lower_variance() -> None:
+    schedule = make_schedule("linear")
+    noise = bind(DecomposedNoise(0.5), (1, 4, 1, 3, 3), Keys.of([0]))
+    options = {"schedule": schedule, "conditions": NOTHING, "noise": noise}
+    start, t = noise(0).double(), times(schedule, 7)
+    all_fresh = ddim(gaussian(schedule), start, t, eta=1.0, **options)
+    torch.testing.assert_close(all_fresh, ddpm(gaussian(schedule), start, t, **options))
+
+
+def test_angular_is_ddim() -> None:
+    schedule = make_schedule("cosine")
+    z = torch.randn(1, 4, 1, 3, 3, generator=torch.Generator().manual_seed(0)).double()
+    options = {"schedule": schedule, "conditions": NOTHING}
+    clips = [sampler(gaussian(schedule), z, times(schedule, 9), **options) for sampler in (ddim, angular)]
+    torch.testing.assert_close(*clips, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_hooks_replace_what_they_get(sampler: str) -> None:
+    schedule = make_schedule("cosine")
+    target = torch.full((1, 4, 1, 2, 2), 0.25, dtype=torch.float64)
+    noise, t, seen = torch.zeros_like(target), times(schedule, 5), []
+
+    def towards(prediction: Prediction, t: Tensor) -> Prediction:
+        return prediction.with_x0(target)
+
+    options = {"schedule": schedule, "conditions": NOTHING, "noise": lambda step: noise}
+    z = SAMPLERS[sampler](gaussian(schedule), noise, t, on_prediction=towards, **options)
+    torch.testing.assert_close(z, target)
+    z = SAMPLERS[sampler](gaussian(schedule), noise, t, on_state=lambda z, t: seen.append(t) or target + t, **options)
+    torch.testing.assert_close(z, target)
+    assert seen == list(t[1:])
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+def test_a_hook_may_change_the_clip_and_keep_the_noise(sampler: str) -> None:
+    schedule = make_schedule("cosine")
+    z, t = torch.ones(1, 4, 1, 2, 2, dtype=torch.float64), torch.tensor([0.6, 0.5], dtype=torch.float64)
+    kept = gaussian(schedule)(z, t[:1], NOTHING).eps
+    result = SAMPLERS[sampler](
+        gaussian(schedule),
+        z,
+        t,
+        schedule=schedule,
+        conditions=NOTHING,
+        on_prediction=lambda p, t: replace(p, x0=0 * p.x0),
+    )
+    torch.testing.assert_close(result, schedule.alpha_sigma(t[1])[1] * kept)
+
+
+def test_dpm_extrapolates_the_clip_that_the_hook_gave() -> None:
+    schedule = make_schedule("cosine")
+    t = torch.tensor([0.7, 0.6, 0.5], dtype=torch.float64)
+    given = iter([torch.zeros(1, 4, 1, 1, 1).double(), torch.ones(1, 4, 1, 1, 1).double()])
+    z = dpmpp_2m(
+        gaussian(schedule),
+        torch.zeros(1, 4, 1, 1, 1).double(),
+        t,
+        schedule=schedule,
+        conditions=NOTHING,
+        on_prediction=lambda p, t: replace(p, x0=next(given), eps=torch.zeros_like(p.eps)),
+    )
+    alpha, sigma = schedule.alpha_sigma(t)
+    widths = (alpha / sigma).log().diff()
+    expected = alpha[2] + alpha[2] * (1 - (-widths[1]).exp()) * widths[1] / (2 * widths[0])
+    torch.testing.assert_close(z, expected.expand_as(z))
+
+
+def test_samplers_ask_once_a_step_and_heun_twice_but_for_the_last() -> None:
+    schedule, asked = make_schedule("cosine"), []
+
+    def counting(z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
+        assert t.shape == (2,)
+        asked.append(float(t[0]))
+        return gaussian(schedule)(z, t, conditions)
+
+    z = torch.zeros(2, 4, 1, 1, 1).double()
+    for name, count in {"ddim": 10, "angular": 10, "ddpm": 10, "dpm++": 10, "heun": 19}.items():
+        asked.clear()
+        SAMPLERS[name](counting, z, times(schedule, 10), schedule=schedule, conditions=NOTHING, noise=lambda step: z)
+        assert len(asked) == count
+        assert min(asked) > 0
+
+
+def test_progress_wraps_the_steps() -> None:
+    steps = []
+    schedule = make_schedule("cosine")
+    z = torch.zeros(1, 4, 1, 1, 1).double()
+    options = {"schedule": schedule, "conditions": NOTHING}
+    ddim(gaussian(schedule), z, times(schedule, 3), progress=lambda n: [steps.append(i) or i for i in n], **options)
+    assert steps == [0, 1, 2]
+
+
+class Exploding:
+    """A schedule that is not variance preserving."""
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(t), 80 * t
+
+    def logsnr(self, t: Tensor) -> Tensor:
+        return -2 * (80 * t).log()
+
+    def time_at(self, logsnr: Tensor) -> Tensor:
+        return (-logsnr / 2).exp() / 80
+
+    def network_time(self, t: Tensor) -> Tensor:
+        return t
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+def test_samplers_in_x0_and_eps_need_no_rotation(sampler: str) -> None:
+    schedule = Exploding()
+    denoiser = gaussian(schedule)
+    z = torch.randn(1, 4, 1, 2, 2, generator=torch.Generator().manual_seed(0)).double() * 80
+    t = torch.linspace(1, 0, 301, dtype=torch.float64) ** 3
+    exact = denoiser.flow(z, t[0], t[-1])
+    result = SAMPLERS[sampler](denoiser, z, t, schedule=schedule, conditions=NOTHING)
+    assert (result - exact).norm() < 0.02 * exact.norm()
+
+
+BAD = {
+    "no noise": (ddpm, {}, "noise is None; the sampler 'ddpm'"),
+    "eta without noise": (ddim, {"eta": 0.5}, "noise is None; the sampler 'ddim'"),
+    "eta": (ddim, {"eta": 1.5}, r"eta is 1.5; it must lie in \[0, 1\]"),
+    "gamma": (ddpm, {"gamma": -1.0}, r"gamma is -1.0; it must lie in \[0, 1\]"),
+    "towards noise": (ddpm, {"noise": torch.zeros, "times": torch.tensor([0.0, 1.0])}, "times increase"),
+    "one time": (ddim, {"times": torch.tensor([1.0])}, "at least two times"),
+    "outside": (ddim, {"times": torch.tensor([1.5, 0.0])}, r"they must lie in \[0, 1\]"),
+    "repeated": (ddim, {"times": torch.tensor([1.0, 0.5, 0.5])}, "they must decrease at every step"),
+    "no rotation": (heun, {"schedule": Exploding()}, "not variance preserving; the sampler 'heun'"),
+    "no rotation in angles": (angular, {"schedule": Exploding()}, "the sampler 'angular'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_a_sentence_before_the_denoiser_is_asked(case: str) -> None:
+    sampler, options, words = BAD[case]
+
+    def never(z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
+        raise AssertionError("asked")
+
+    options = {"schedule": make_schedule("cosine"), "times": torch.tensor([1.0, 0.0])} | options
+    with pytest.raises(InputError, match=words):
+        sampler(never, torch.zeros(1, 4, 1, 1, 1), conditions=NOTHING, **options)
+
+
+def test_an_unknown_sampler_is_refused_by_name() -> None:
+    assert get_sampler("dpm++") is dpmpp_2m
+    with pytest.raises(InputError, match=r"sampler is 'plms'.*ddim, angular, ddpm, dpm\+\+, heun"):
+        get_sampler("plms")
