@@ -17,7 +17,7 @@ MOST_SHARE = 0.95  # correlation at which it is cut off: above it no noise of it
 
 
 def measured_share(clip: Tensor) -> Tensor:
-    """Lambda of every frame: clip(rho, 0, 0.95)², rho its pixels' correlation with the base frame's; 1 at the base frame.
+    """Lambda of every frame: clip(rho, 0, 0.95)², rho its correlation with the base frame over pixels; 1 at that frame.
 
     Args:
         clip: [b t c h w]; every frame's mean is removed first, else any two frames on a dark ground look alike.

@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.motion import measured_share, share_profiles
 from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
 from videofusion.data.moving_digits import WORDS, MovingDigits
 from videofusion.errors import InputError
+from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
@@ -50,12 +52,13 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
         )
         image = unet
     else:
-        image = _unet(recipe, colours, recipe.channels, "image")
+        published = recipe.variant == "published"
+        image = _unet(recipe, colours, recipe.channels, "image", embedded=published)
         seen = 2 * colours if recipe.variant == "corrected" else colours
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
         system = VideoFusionSystem(
             image,
-            _unet(recipe, seen, recipe.residual_channels, temporal),
+            _unet(recipe, seen, recipe.residual_channels, temporal, embedded=published),
             text_encoder,
             shape=shape,
             schedule=recipe.schedule,
@@ -69,13 +72,16 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             base_rate_ratio=recipe.base_rate_ratio,
             caption_dropout=recipe.caption_dropout,
             train_frames=recipe.train_frames,
+            image_encoder=FrameEncoder(size=recipe.text_dim) if published else None,
+            prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,
         )
     if recipe.pretrained_base is not None:
         _load_image(image, text_encoder, Path(recipe.pretrained_base))
     return system
 
 
-def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str) -> UNet:
+def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str, *, embedded: bool = False) -> UNet:
+    """A network of the recipe; `embedded` says that it is told the middle frame's embedding."""
     return UNet(
         in_channels=seen,
         channels=tuple(channels),
@@ -83,6 +89,7 @@ def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str) -> 
         attention=recipe.attention,
         heads=recipe.heads,
         text_size=recipe.text_dim,
+        image_size=recipe.text_dim if embedded else None,
         groups=16,
         patch=recipe.patch,
         temporal=temporal,
@@ -122,6 +129,11 @@ def _load_image(image: UNet, text_encoder: WordEncoder, folder: Path) -> None:
     ]
     for source, module, wanted in pairs:
         weights = load_file(source / "diffusion_pytorch_model.safetensors")
+        if module is image and image.image_embedding is not None and "image_embedding.linear_1.weight" not in weights:
+            # an image model that was not told the embedding begins as it is, and learns to listen
+            nn.init.zeros_(image.image_embedding.linear_2.weight)
+            nn.init.zeros_(image.image_embedding.linear_2.bias)
+            wanted = {name: value for name, value in wanted.items() if not name.startswith("image_embedding.")}
         wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
         if wrong:
             raise InputError(

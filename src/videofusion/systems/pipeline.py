@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,6 +11,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from videofusion.conditioning.text import WordEncoder
+from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.guidance import ClassifierFree
 from videofusion.diffusion.noise import Keys, NoiseSource, bind
@@ -46,6 +48,10 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     def share(self, clips: int, frames: int, motion: float | None) -> Tensor | None:
         """Lambda per clip and frame for a motion knob, or None for systems without."""
         raise NotImplementedError
+
+    def complete(self, conditions: Conditions, keys: Keys, guidance: float) -> Conditions:
+        """Add what a system's networks are told beside text and share; nothing unless a subclass says otherwise."""
+        return conditions
 
     def check_prompt(self, prompt: str) -> str | None:
         """Check a prompt.
@@ -85,7 +91,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             prompt: a text, or one for each clip.
             seed: of each clip, or of the first: the next have seed + 1, ... It decides content, and motion too unless
                 `motion_seed` is given. A clip depends on its seeds, not on the others of its batch.
-            motion_seed: of each clip's residual noise: same seed, other motion seed is the same content moving otherwise.
+            motion_seed: of each clip's residual noise: same seed and other motion seed, same content moving otherwise.
             frames: of a clip; the model's own number by default.
             height: in pixels; the model's own by default.
             width: in pixels; the model's own by default.
@@ -108,8 +114,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         for message in dict.fromkeys(map(self.check_prompt, prompts)):
             if message is not None:
                 warnings.warn(message, UserWarning, stacklevel=2)
-        if guidance < 0:
-            raise InputError(f"guidance is {guidance}; it must be at least 0 (1 is off)")
+        if not (math.isfinite(guidance) and guidance >= 0):
+            raise InputError(f"guidance is {guidance}; it must be a number of at least 0 (1 is off)")
         sample = get_sampler(sampler)
         schedule = make_schedule(self.config.schedule)
         stops = times(schedule, steps)
@@ -121,6 +127,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         device = self.text_encoder.device
         conditions = text_conditions(self.text_encoder, prompts, share=None if share is None else share.to(device))
+        conditions = self.complete(conditions, keys, guidance)
         noise = bind(self.noise_source(), shape, keys, share, device=device)
         denoiser = ClassifierFree(self.denoiser(), guidance)
         clip = sample(

@@ -15,11 +15,13 @@ Three variants (docs/videofusion.md has the reasons):
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.motion import measured_share, share_at
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
@@ -30,8 +32,10 @@ from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
 from videofusion.diffusion.prediction import Prediction, expand
 from videofusion.diffusion.schedules import Schedule, make_schedule
 from videofusion.errors import InputError
+from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.pipeline import VideoPipeline
+from videofusion.systems.prior import augmented, prior_errors, sample_prior
 from videofusion.systems.training import Losses, choose, choose_frames, text_conditions
 
 VARIANTS = ("corrected", "framewise", "published")
@@ -119,6 +123,15 @@ class VideoFusion:
         return base, joint
 
 
+def check_parts(variant: str, image_encoder: FrameEncoder | None, prior: Prior | None) -> None:
+    """Raise InputError unless the published variant, and no other, comes with image encoder and prior."""
+    needed = variant == "published"
+    for name, part in (("image_encoder", image_encoder), ("prior", prior)):
+        if (part is not None) != needed:
+            what = "the variant 'published' needs one" if needed else f"the variant {variant!r} takes none"
+            raise InputError(f"{name} is {'not given' if part is None else 'given'}; {what}")
+
+
 class VideoFusionSystem:
     """VideoFusion in training.
 
@@ -138,9 +151,11 @@ class VideoFusionSystem:
         weighting: of the errors, see `frame_errors`; eq. 14 is printed with "eps".
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
         shape: frames, height and width of the clips, which the pipeline makes by default.
+        image_encoder: of the middle frame, trained with the generators; for "published" only.
+        prior: over its embeddings, trained beside them; for "published" only.
 
     Raises:
-        InputError: an unknown base_loss.
+        InputError: an unknown base_loss; image_encoder and prior missing from "published", or given to another variant.
     """
 
     def __init__(
@@ -161,10 +176,14 @@ class VideoFusionSystem:
         caption_dropout: float = 0.1,
         weighting: str = "v",
         train_frames: int | None = None,
+        image_encoder: FrameEncoder | None = None,
+        prior: Prior | None = None,
     ) -> None:
+        check_parts(variant, image_encoder, prior)
         if base_loss not in BASE_LOSSES:
             raise InputError(f"base_loss is {base_loss!r}; it must be one of {', '.join(BASE_LOSSES)}")
         self.base, self.residual, self.text_encoder = base, residual, text_encoder
+        self.image_encoder, self.prior = image_encoder, prior
         self.schedule, self.prediction, self.variant, self.shape = schedule, prediction, variant, shape
         self.noise = DecomposedNoise(share)
         self.adaptive, self.profiles = adaptive, profiles
@@ -184,11 +203,17 @@ class VideoFusionSystem:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The trained parts by name."""
-        return {"base": self.base, "residual": self.residual, "text_encoder": self.text_encoder}
+        parts: dict[str, nn.Module] = {
+            "base": self.base,
+            "residual": self.residual,
+            "text_encoder": self.text_encoder,
+        }
+        optional = {"image_encoder": self.image_encoder, "prior": self.prior}
+        return parts | {name: part for name, part in optional.items() if part is not None}
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Parameters with their learning rates; the base's is smaller when it is pretrained (sec. 3.4)."""
-        others = [*self.residual.parameters(), *self.text_encoder.parameters()]
+        others = [p for name, part in self.modules.items() if name != "base" for p in part.parameters()]
         groups: list[dict[str, Any]] = [{"params": others, "lr": lr}]
         if self.base_loss != "fixed":
             groups.append({"params": list(self.base.parameters()), "lr": lr * self.base_rate_ratio})
@@ -215,12 +240,19 @@ class VideoFusionSystem:
         captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]
         numbers = torch.tensor(frames, device=clip.device)
         conditions = text_conditions(self.text_encoder, captions, share=share, frames=numbers)
+        parts = {}
+        extra = torch.zeros_like(t)
+        if self.image_encoder is not None and self.prior is not None:
+            embedding = self.image_encoder(clip[:, base_frame(clip.shape[1])])
+            extra = prior_errors(self.prior, embedding, t, conditions, keys, step)
+            parts["prior"] = extra.mean().detach()
+            conditions = replace(conditions, image_embedding=augmented(embedding, keys, step))
         base, joint = self.denoiser.predict(alpha * clip + sigma * eps, t, conditions)
         own, errors = joint_errors(base, joint, clip, eps, share, self.weighting)
         if self.variant != "corrected":  # there the composite's base frame is the base generator's
             errors = torch.where(share >= 1, torch.zeros_like(errors), errors)
-        per_clip = (own + errors.sum(dim=1)) / clip.shape[1]
-        parts = {"base": own.mean().detach(), "residual": errors.mean().detach()}
+        per_clip = (own + errors.sum(dim=1)) / clip.shape[1] + extra
+        parts |= {"base": own.mean().detach(), "residual": errors.mean().detach()}
         return Losses(per_clip.mean(), parts, per_clip)
 
     def pipeline(self) -> VideoFusionPipeline:
@@ -239,6 +271,8 @@ class VideoFusionSystem:
             profiles=self.profiles,
             base_prediction=self.prediction,
             residual_prediction=self.prediction,
+            image_encoder=self.image_encoder,
+            prior=self.prior,
         )
 
 
@@ -258,7 +292,14 @@ class VideoFusionPipeline(VideoPipeline):
         profiles: quantiles of lambda for the motion knob; None when the model was not trained for it.
         base_prediction: what the base predicts.
         residual_prediction: what the residual generator predicts.
+        image_encoder: of middle frames; for "published" only, where sampling does not need it but more training does.
+        prior: makes their embeddings from prompts; for "published" only.
+
+    Raises:
+        InputError: image_encoder and prior missing from "published", or given to another variant.
     """
+
+    _optional_components: ClassVar[list[str]] = ["image_encoder", "prior"]  # diffusers reads a list
 
     def __init__(
         self,
@@ -274,9 +315,14 @@ class VideoFusionPipeline(VideoPipeline):
         profiles: list[list[float]] | None = None,
         base_prediction: str = "v",
         residual_prediction: str = "v",
+        image_encoder: FrameEncoder | None = None,
+        prior: Prior | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(base=base, residual=residual, text_encoder=text_encoder)
+        check_parts(variant, image_encoder, prior)
+        self.register_modules(
+            base=base, residual=residual, text_encoder=text_encoder, image_encoder=image_encoder, prior=prior
+        )
         self.register_to_config(
             schedule=schedule,
             frames=frames,
@@ -314,3 +360,8 @@ class VideoFusionPipeline(VideoPipeline):
         if self.config.profiles is None:
             raise InputError(f"motion is {motion}; this model was not trained for it, leave it out")
         return share_at(self.config.profiles, motion, frames).expand(clips, -1)
+
+    def complete(self, conditions: Conditions, keys: Keys, guidance: float) -> Conditions:
+        if self.prior is None:
+            return conditions
+        return replace(conditions, image_embedding=sample_prior(self.prior, conditions, keys, guidance))
