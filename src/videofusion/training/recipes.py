@@ -28,8 +28,8 @@ class Recipe:
         variant: of VideoFusion: "corrected", "framewise" or "published".
         share: the share ratio λ of the frames other than the middle one, in [0, 1).
         adaptive: probability that a clip's λ is measured from its frames (what the user's motion knob needs).
-        train_frames: frames of a clip that a step looks at, the middle one among them; all when None, and in every eighth
-            step.
+        train_frames: frames of a clip that a step looks at, the middle one among them; all when None, and in every
+            eighth step.
         base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
         schedule: noise schedule by name.
         prediction: what the networks predict: "v", or "x0" where squares of pixels are folded into few channels.

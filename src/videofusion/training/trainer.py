@@ -78,14 +78,13 @@ def train(
 
     changes = {"steps": steps, "seconds": seconds}
     recipe = recipe.replace({key: value for key, value in changes.items() if value is not None})
-    open_run(recipe, run)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     world = World()
     batches, validation = training_data(recipe, data, world)
     torch.manual_seed(recipe.seed)  # the initial weights
-    return Trainer(
-        recipe, build_system(recipe, batches.dataset), batches, validation, run, where, world=world, bar=bar
-    ).train()
+    system = build_system(recipe, batches.dataset)
+    open_run(recipe, run)  # after all that can be refused, so that a slip of the pen claims no folder
+    return Trainer(recipe, system, batches, validation, run, where, world=world, bar=bar).train()
 
 
 def training_keys(seed: int, ids: Sequence[int]) -> Keys:

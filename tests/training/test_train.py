@@ -1,0 +1,151 @@
+"""`train` with the real systems, at sizes that take a second."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from videofusion.errors import InputError
+from videofusion.models import load
+from videofusion.training import Recipe, get_recipe
+from videofusion.training.batches import training_data
+from videofusion.training.checkpoints import newest
+from videofusion.training.trainer import train
+from videofusion.training.world import World
+
+
+def smallest(name: str = "tiny", **changes: object) -> Recipe:
+    """A recipe of the right kind with hardly any weights."""
+    sizes = {
+        "channels": (16, 16),
+        "residual_channels": (16, 16),
+        "attention": ("none", "transformer"),
+        "heads": 2,
+        "blocks": 1,
+        "text_dim": 16,
+        "size": 8,
+        "batch_size": 2,
+        "steps": 4,
+        "warmup": 1,
+        "schedule_rate": "constant",
+        "validation_batches": 1,
+        "checkpoint_interval": 2,
+        "validation_interval": 2,
+        "sample_interval": 0,
+    }
+    return get_recipe(name, {**sizes, **changes})
+
+
+RECIPES = {
+    "videofusion": {},
+    "adaptive": {"adaptive": 0.5},
+    "framewise": {"variant": "framewise"},
+    "fixed base": {"base_loss": "fixed"},
+    "vdm": {"system": "vdm", "temporal": "factorised"},
+}
+
+
+def state_of(run: Path) -> dict[str, torch.Tensor]:
+    found = newest(run / "checkpoints", pytest.fail)
+    kinds = ("weights", "ema", "optimizer", "random")
+    return {f"{kind}/{name}": value for kind in kinds for name, value in getattr(found, kind).items()}
+
+
+@pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES)
+def test_resumes_to_the_same_bits(tmp_path, changes):
+    recipe = smallest(**changes)
+    for run, steps in (("whole", 4), ("parts", 3), ("parts", 4)):
+        train(recipe, tmp_path / run, steps=steps, device="cpu", bar=False)
+    whole, parts = state_of(tmp_path / "whole"), state_of(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    for name in whole:
+        assert torch.equal(whole[name], parts[name]), name
+
+
+def test_finished_folder_is_a_pipeline_with_the_averaged_weights(tmp_path):
+    result = train(smallest(), tmp_path, device="cpu", bar=False)
+    found = newest(tmp_path / "checkpoints", pytest.fail)
+    pipe = load(result.model, device="cpu")
+    for part in ("base", "residual", "text_encoder"):
+        for name, value in getattr(pipe, part).state_dict().items():
+            assert torch.equal(value, found.ema[f"{part}.{name}"]), f"{part} {name}"
+    assert any(not torch.equal(value, found.weights[name]) for name, value in found.ema.items())
+    assert pipe("a red three", seed=0, steps=2).shape == (4, 3, 8, 8)
+    assert Recipe.from_json(json.loads((result.model / "recipe.json").read_text())) == smallest()
+
+
+def test_recipe_file_of_a_run_trains_the_same_again(tmp_path):
+    train(smallest(), tmp_path / "a", device="cpu", bar=False)
+    train(get_recipe(str(tmp_path / "a" / "recipe.json")), tmp_path / "b", device="cpu", bar=False)
+    a, b = state_of(tmp_path / "a"), state_of(tmp_path / "b")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_bfloat16_computes_so_and_keeps_float32_weights(tmp_path):
+    for precision in ("float32", "bfloat16"):
+        train(smallest(precision=precision), tmp_path / precision, device="cpu", bar=False)
+    full, half = (state_of(tmp_path / precision) for precision in ("float32", "bfloat16"))
+    names = [name for name in full if name.startswith("weights/") and name.endswith("weight")]
+    assert all(half[name].dtype == torch.float32 for name in names)
+    assert any(not torch.equal(full[name], half[name]) for name in names)
+
+
+@pytest.mark.parametrize("system", ["videofusion", "vdm"])
+def test_starts_from_a_pretrained_image_network(tmp_path, system):
+    image = smallest("base-digits", prompts=["a three"])
+    model = train(image, tmp_path / "image", device="cpu", bar=False).model
+    temporal = "residual" if system == "videofusion" else "factorised"
+    recipe = smallest(system=system, temporal=temporal, pretrained_base=str(tmp_path / "image"), learning_rate=0.0)
+    train(recipe, tmp_path / "video", steps=1, device="cpu", bar=False)
+    part = "base" if system == "videofusion" else "unet"
+    mine = newest(tmp_path / "video" / "checkpoints", pytest.fail).weights
+    for name, value in load_file(model / "unet" / "diffusion_pytorch_model.safetensors").items():
+        assert torch.equal(mine[f"{part}.{name}"], value), name
+    other = smallest(system=system, temporal=temporal, pretrained_base=str(tmp_path / "image"), channels=(32, 32))
+    with pytest.raises(InputError, match="pretrained_base"):
+        train(other, tmp_path / "other", device="cpu", bar=False)
+
+
+def test_sample_grid_of_the_recipes_prompts(tmp_path):
+    train(smallest(sample_interval=4, sample_steps=2), tmp_path, device="cpu", bar=False)
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["step-00000004.png"]
+
+
+def test_validation_never_shows_training_clips():
+    recipe = smallest()
+    batches, validation = training_data(recipe, None, World())
+    assert {name.split("/")[1] for name in next(batches.starting(0)).names} == {"train"}
+    assert {name.split("/")[1] for batch in validation for name in batch.names} == {"val"}
+
+
+def test_processes_share_the_batches_without_overlap():
+    recipe = smallest()
+    alone, _ = training_data(smallest(batch_size=4), None, World())
+    shares = [training_data(recipe, None, World(rank, 2))[0] for rank in (0, 1)]
+    together = [name for share in shares for name in share.batch(3).names]
+    assert together == alone.batch(3).names
+
+
+def test_folder_must_be_given_where_it_is_needed_and_only_there(tmp_path):
+    with pytest.raises(InputError, match="data is not given"):
+        train(smallest("folder64"), tmp_path / "run", device="cpu", bar=False)
+    with pytest.raises(InputError, match="makes its own data"):
+        train(smallest(), tmp_path / "run", tmp_path, device="cpu", bar=False)
+    with pytest.raises(InputError, match="not a folder"):
+        train(smallest("folder64"), tmp_path / "run", tmp_path / "none", device="cpu", bar=False)
+
+
+def test_trains_on_a_folder_and_names_the_broken_clip(tmp_path, shared_data):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for number, source in enumerate(sorted(shared_data.rglob("*.mp4"))[:4]):
+        (clips / f"{number}.mp4").write_bytes(source.read_bytes())
+    (clips / "broken.mp4").write_text("not a video")
+    recipe = smallest("folder64", workers=0, frames=4, sample_steps=2, validation_share=0.25)
+    result = train(recipe, tmp_path / "run", clips, steps=6, device="cpu", bar=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    left_out = {line["clip"] for line in lines if line["event"] == "left out"}
+    assert result.step == 6
+    assert left_out <= {"broken.mp4"}
