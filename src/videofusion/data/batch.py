@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -18,11 +18,15 @@ class Sample:
         clip: `t c h w`, float32 in [-1, 1].
         caption: what the clip shows, "" when nothing is known.
         name: the file (or the made-up name) that a report would print.
+        identity: who or what is seen, "" when nothing is known.
+        action: what it does, "" when nothing is known.
     """
 
     clip: Tensor
     caption: str
     name: str
+    identity: str = ""
+    action: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,16 @@ class Batch:
         captions: b texts.
         names: b names.
         ids: int64 [b], the number that all randomness about a sample is keyed by.
+        identities: b texts, or none at all; see `Sample`.
+        actions: b texts, or none at all; see `Sample`.
     """
 
     clip: Tensor
     captions: list[str]
     names: list[str]
     ids: Tensor
+    identities: list[str] = field(default_factory=list)
+    actions: list[str] = field(default_factory=list)
 
     @staticmethod
     def of(samples: Sequence[Sample], ids: Sequence[int]) -> Batch:
@@ -49,6 +57,8 @@ class Batch:
             [sample.caption for sample in samples],
             [sample.name for sample in samples],
             torch.tensor(list(ids), dtype=torch.int64),
+            [sample.identity for sample in samples],
+            [sample.action for sample in samples],
         )
 
     def __len__(self) -> int:

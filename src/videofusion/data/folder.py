@@ -82,6 +82,8 @@ class VideoFolder:
         self.root = listing.root
         self.names = _part(list(listing.captions), split, holdout)
         self.captions = [listing.captions[name] for name in self.names]
+        self.identities = [listing.identities.get(name, "") for name in self.names]
+        self.actions = [listing.actions.get(name, "") for name in self.names]
         self.problems = listing.problems
         self.frames, self.fps, self.stride, self.random_crop = frames, fps, stride, crop == "random"
         self.cache_bytes = cache_bytes
@@ -107,7 +109,7 @@ class VideoFolder:
         except Unreadable as error:
             raise BadClip(name, str(error)) from error
         cut = crop(pictures, self.size, (corner[0], corner[1]) if self.random_crop else (0.5, 0.5))
-        return Sample(from_uint8(cut), self.captions[index], name)
+        return Sample(from_uint8(cut), self.captions[index], name, self.identities[index], self.actions[index])
 
     def _open(self, index: int) -> Video:
         known = self._videos.get(index)

@@ -2,7 +2,8 @@
 
 Captions come from `metadata.jsonl` or `metadata.csv` in the Hub's video-folder layout (a
 `file_name` relative to the metadata file, and a `text`), else from the names of class
-folders, else there are none. What does not fit together is listed, not guessed.
+folders, else there are none. A table may name a clip's `identity` and `action` too. What does
+not fit together is listed, not guessed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from videofusion.data.decode import VIDEO_ENDINGS
 from videofusion.errors import InputError
@@ -32,6 +33,8 @@ class Listing:
             without opening them.
         problems: reason by name, for what cannot be: a file without a row, a row without a file,
             a row that cannot be read.
+        identities: who or what is seen, by name, where a table says it.
+        actions: what it does, by name, where a table says it.
         source: where captions come from, for the report.
     """
 
@@ -39,7 +42,17 @@ class Listing:
     files: list[str]
     captions: dict[str, str]
     problems: dict[str, str] = field(default_factory=dict)
+    identities: dict[str, str] = field(default_factory=dict)
+    actions: dict[str, str] = field(default_factory=dict)
     source: str
+
+
+class _Row(NamedTuple):
+    """What a table says of a file."""
+
+    caption: str
+    identity: str
+    action: str
 
 
 def list_videos(path: str | Path) -> Listing:
@@ -64,7 +77,7 @@ def list_videos(path: str | Path) -> Listing:
         captions = {name: " ".join(_class_of(name).replace("_", " ").split()) for name in names}
         source = "the folders' names" if any(captions.values()) else "none"
         return Listing(root=root, files=names, captions=captions, source=source)
-    rows: dict[str, str] = {}
+    rows: dict[str, _Row] = {}
     problems: dict[str, str] = {}
     known = set(names)
     for table in tables:
@@ -73,12 +86,20 @@ def list_videos(path: str | Path) -> Listing:
     for name in names:
         if name not in rows and name not in problems:
             problems[name] = f"no caption: there is no row for it in {source}"
-    captions = {name: rows[name] for name in names if name in rows}
-    return Listing(root=root, files=names, captions=captions, problems=dict(sorted(problems.items())), source=source)
+    listed = {name: rows[name] for name in names if name in rows}
+    return Listing(
+        root=root,
+        files=names,
+        captions={name: row.caption for name, row in listed.items()},
+        problems=dict(sorted(problems.items())),
+        identities={name: row.identity for name, row in listed.items() if row.identity},
+        actions={name: row.action for name, row in listed.items() if row.action},
+        source=source,
+    )
 
 
-def _read_table(table: Path, root: Path, known: set[str], rows: dict[str, str], problems: dict[str, str]) -> None:
-    """Add a table's captions to `rows` and what is wrong with it to `problems`."""
+def _read_table(table: Path, root: Path, known: set[str], rows: dict[str, _Row], problems: dict[str, str]) -> None:
+    """Add what a table says to `rows` and what is wrong with it to `problems`."""
     place = table.relative_to(root)
     for number, row in _rows(table):
         line = f"{place.as_posix()}, line {number}"
@@ -98,7 +119,7 @@ def _read_table(table: Path, root: Path, known: set[str], rows: dict[str, str], 
         elif caption is None:
             problems[name] = f"no caption: none of {', '.join(_CAPTION_COLUMNS)} in {line}"
         else:
-            rows[name] = " ".join(str(caption).split())
+            rows[name] = _Row(_text(caption), _text(row.get("identity")), _text(row.get("action")))
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -122,6 +143,10 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
             yield number, f"it is no JSON: {error.msg}"
             continue
         yield number, row if isinstance(row, dict) else "it is no JSON object"
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else " ".join(str(value).split())
 
 
 def _class_of(name: str) -> str:

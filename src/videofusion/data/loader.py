@@ -204,6 +204,8 @@ def _joined(parts: Sequence[Batch]) -> Batch:
         [caption for part in parts for caption in part.captions],
         [name for part in parts for name in part.names],
         torch.cat([part.ids for part in parts]),
+        [identity for part in parts for identity in part.identities],
+        [action for part in parts for action in part.actions],
     )
 
 

@@ -31,7 +31,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
         data: the training clips; their captions give the words, their frames the motion knob's range.
 
     Raises:
-        InputError: a pretrained base that is none, or of other sizes.
+        InputError: a pretrained base that is none, or of other sizes; data without what the recipe groups clips by.
     """
     words = WORDS if isinstance(data, MovingDigits) else _words(data)
     text_encoder = WordEncoder(words=words, size=recipe.text_dim)
@@ -52,6 +52,8 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
         )
         image = unet
     else:
+        if recipe.grouped and not any((*getattr(data, "identities", ()), *getattr(data, "actions", ()))):
+            raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
         published = recipe.variant == "published"
         image = _unet(recipe, colours, recipe.channels, "image", embedded=published)
         seen = 2 * colours if recipe.variant == "corrected" else colours
@@ -72,6 +74,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             base_rate_ratio=recipe.base_rate_ratio,
             caption_dropout=recipe.caption_dropout,
             train_frames=recipe.train_frames,
+            grouped=recipe.grouped,
             image_encoder=FrameEncoder(size=recipe.text_dim) if published else None,
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,
         )

@@ -59,6 +59,24 @@ def choose(keys: Keys, step: int, *, caption_dropout: float, adaptive: float) ->
     return Choices(t, [row[1] < caption_dropout for row in rows], numbers[:, 2] < adaptive)
 
 
+def grouped_keys(keys: Keys, identities: Sequence[str], actions: Sequence[str]) -> Keys:
+    """Keys by which clips of one identity share base noise and clips of one action residual noise (sec. 4.7).
+
+    Sharing is within the batch, as in the paper: a group has the smallest key of its clips.
+
+    Args:
+        keys: of the clips, b of them.
+        identities: of the clips, "" where not known; none of them when nothing is known.
+        actions: the same.
+    """
+    return Keys(_grouped(keys.content, identities), _grouped(keys.motion, actions))
+
+
+def _grouped(keys: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
+    pairs = list(zip(keys, names or [""] * len(keys), strict=True))
+    return tuple(min(k for k, other in pairs if other == name) if name else key for key, name in pairs)
+
+
 def choose_frames(count: int, few: int | None, step: int) -> list[int]:
     """The frames that a training step looks at: the middle one stays the middle one, others are drawn on both sides.
 

@@ -36,7 +36,7 @@ from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.prior import augmented, prior_errors, sample_prior
-from videofusion.systems.training import Losses, choose, choose_frames, text_conditions
+from videofusion.systems.training import Losses, choose, choose_frames, grouped_keys, text_conditions
 
 VARIANTS = ("corrected", "framewise", "published")
 BASE_LOSSES = ("stop", "joint", "fixed")
@@ -153,6 +153,7 @@ class VideoFusionSystem:
         shape: frames, height and width of the clips, which the pipeline makes by default.
         image_encoder: of the middle frame, trained with the generators; for "published" only.
         prior: over its embeddings, trained beside them; for "published" only.
+        grouped: in a batch, clips of one identity share base noise and clips of one action residual noise (sec. 4.7).
 
     Raises:
         InputError: an unknown base_loss; image_encoder and prior missing from "published", or given to another variant.
@@ -178,6 +179,7 @@ class VideoFusionSystem:
         train_frames: int | None = None,
         image_encoder: FrameEncoder | None = None,
         prior: Prior | None = None,
+        grouped: bool = False,
     ) -> None:
         check_parts(variant, image_encoder, prior)
         if base_loss not in BASE_LOSSES:
@@ -189,6 +191,7 @@ class VideoFusionSystem:
         self.adaptive, self.profiles = adaptive, profiles
         self.base_loss, self.base_rate_ratio = base_loss, base_rate_ratio
         self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
+        self.grouped = grouped
         base.requires_grad_(base_loss != "fixed")
         self.denoiser = VideoFusion(
             base,
@@ -234,7 +237,8 @@ class VideoFusionSystem:
             share = torch.where(choices.adapt.to(clip.device)[:, None], measured_share(clip), share)
         frames = choose_frames(clip.shape[1], self.train_frames, step)
         clip, share = clip[:, frames], share[:, frames]
-        noise = self.noise.draw(clip.shape, keys, step + 1, share, frames)
+        noise_keys = grouped_keys(keys, batch.identities, batch.actions) if self.grouped else keys
+        noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames)
         eps, t = noise.eps.to(clip), choices.t.to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]

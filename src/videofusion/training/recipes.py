@@ -30,6 +30,8 @@ class Recipe:
         adaptive: probability that a clip's λ is measured from its frames (what the user's motion knob needs).
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None, and in every
             eighth step.
+        grouped: clips of one identity share base noise and clips of one action residual noise, within a batch (the
+            paper's section 4.7); for a folder whose metadata has the columns `identity` or `action`.
         base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
         schedule: noise schedule by name.
         prediction: what the networks predict: "v", or "x0" where squares of pixels are folded into few channels.
@@ -85,6 +87,7 @@ class Recipe:
     share: float = 0.5
     adaptive: float = 0.0
     train_frames: int | None = None
+    grouped: bool = False
     base_loss: Literal["stop", "joint", "fixed"] = "stop"
     schedule: str = "cosine"
     prediction: Literal["v", "x0", "eps", "flow"] = "v"
