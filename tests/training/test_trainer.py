@@ -299,7 +299,15 @@ def kill_until_done(run: Path, kills: int, steps: int) -> int:
 @pytest.mark.parametrize(("kills", "steps"), [(2, 60), pytest.param(20, 800, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_comes_to_the_same_bits(tmp_path, kills, steps):
     struck = kill_until_done(tmp_path / "killed", kills, steps)
-    assert struck > 0
+    assert struck > kills // 2
     whole = toy_trainer(tmp_path / "whole", steps=steps, **toy.LONG)
     whole.train()
     assert_same_state(newest(tmp_path / "killed" / "checkpoints", pytest.fail), whole.state.checkpoint())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on importing its compiler
+def test_compiles_the_networks_under_the_same_names(tmp_path):
+    plain, compiled = toy_trainer(tmp_path / "a"), toy_trainer(tmp_path / "b", compile=True)
+    assert compiled.system.modules["net"]._compiled_call_impl is not None
+    assert plain.system.modules["net"]._compiled_call_impl is None
+    assert compiled.state.tensors.keys() == plain.state.tensors.keys()

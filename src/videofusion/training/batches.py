@@ -52,5 +52,6 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
         )
     if data is not None:
         raise InputError(f'data is {data}, but the recipe "{recipe.name}" makes its own data ({recipe.data})')
-    still = recipe.data == "static-digits"
-    return MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=still, grey=still)
+    grey = recipe.data == "static-digits"
+    still = grey or recipe.data == "still-digits"
+    return MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=still, grey=grey)

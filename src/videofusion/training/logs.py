@@ -26,7 +26,10 @@ class Log:
 
     def __init__(self, run: Path, steps: int, start: int, bar: bool) -> None:
         self._file = (run / "log.jsonl").open("a", encoding="utf-8")
-        self._bar = tqdm(total=steps, initial=start, unit="step", disable=not bar, dynamic_ncols=True)
+        pause = 0.1 if sys.stderr.isatty() else 30  # seconds between redrawings, which are lines in a file
+        self._bar = tqdm(
+            total=steps, initial=start, unit="step", disable=not bar, dynamic_ncols=True, mininterval=pause
+        )
         self._left_out: set[str] = set()
         self._board = None
         try:

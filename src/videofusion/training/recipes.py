@@ -46,7 +46,8 @@ class Recipe:
         text_dim: size of the text's token embeddings.
         pretrained_base: a run folder or model folder; the base generator (of VDM: the spatial layers) starts from its
             image network.
-        data: "moving-digits", "static-digits" or "folder".
+        residual_from_base: start the residual generator's spatial layers from the base's, of the same channels.
+        data: "moving-digits", "static-digits" (grey stills), "still-digits" (stills of moving digits) or "folder".
         frames: frames of a clip.
         size: height and width in pixels.
         two_digits: share of the moving-digits clips with two digits, in [0, 1].
@@ -101,7 +102,8 @@ class Recipe:
     patch: int = 1
     text_dim: int = 128
     pretrained_base: str | None = None
-    data: Literal["moving-digits", "static-digits", "folder"] = "moving-digits"
+    residual_from_base: bool = False
+    data: Literal["moving-digits", "static-digits", "still-digits", "folder"] = "moving-digits"
     frames: int = 16
     size: int = 32
     two_digits: float = 0.3
@@ -244,43 +246,51 @@ _DIGIT_NETWORK: dict[str, Any] = {
     # squares of 4x4 pixels: the digits are smooth, and two cores train 8x8 places four times as fast as 16x16
     "patch": 4,
     "blocks": 1,
+    "channels": (64, 128),
     "attention": ("none", "transformer"),
     "prediction": "x0",
     "weighting": "clipped_v",
     "two_digits": 0.2,
-    "train_frames": 6,
-    "batch_size": 8,
     "learning_rate": 1e-3,
     "ema_decay": 0.999,
-    "prompts": _DIGIT_PROMPTS,
-    "steps": 20_000,
 }
+
+_DIGIT_CLIPS: dict[str, Any] = {**_DIGIT_NETWORK, "train_frames": 6, "batch_size": 8, "prompts": _DIGIT_PROMPTS}
 
 
 def moving_digits() -> Recipe:
-    """VideoFusion, text to video, on moving digits: the model that ships with the package."""
+    """VideoFusion, text to video, on moving digits: the model that ships, its base pretrained by `digit-images`."""
+    return Recipe(name="moving-digits", residual_channels=(64, 128), adaptive=0.25, **_DIGIT_CLIPS)
+
+
+def digit_images() -> Recipe:
+    """An image model of coloured digits, from which `moving-digits` starts."""
     return Recipe(
-        name="moving-digits", channels=(64, 128), residual_channels=(64, 128), adaptive=0.25, **_DIGIT_NETWORK
+        name="digit-images",
+        system="image",
+        data="still-digits",
+        frames=1,
+        batch_size=48,
+        prompts=("a red three", "a blue seven", "a green five", "a yellow zero", "a white eight", "a magenta two"),
+        **_DIGIT_NETWORK,
     )
 
 
 def vdm_moving_digits() -> Recipe:
     """The baseline: Video Diffusion Models' independent noise, same data and budget."""
-    return Recipe(
-        name="vdm-moving-digits", system="vdm", temporal="factorised_joint", ema_decay=0.9995, prompts=_DIGIT_PROMPTS
-    )
+    return Recipe(name="vdm-moving-digits", system="vdm", temporal="factorised_joint", **_DIGIT_CLIPS)
 
 
 def base_digits() -> Recipe:
-    """An image model of static grey digits, from which base generators (and VDM) may start."""
+    """An image model of static grey digits, from which base generators (and VDM) start in comparisons."""
     return Recipe(
         name="base-digits",
-        system="vdm",
-        temporal="image",
+        system="image",
         data="static-digits",
         frames=1,
-        batch_size=64,
+        batch_size=48,
         prompts=("a three", "a seven", "a five", "a zero"),
+        **_DIGIT_NETWORK,
     )
 
 
@@ -303,6 +313,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,
     "moving-digits": moving_digits,
     "vdm-moving-digits": vdm_moving_digits,
+    "digit-images": digit_images,
     "base-digits": base_digits,
     "folder64": folder64,
 }
