@@ -1,0 +1,1 @@
+"""Interop: checkpoints of others in."""

@@ -1,0 +1,70 @@
+"""A scheduler's folder gives the schedule that the scheduler itself uses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+
+from videofusion.diffusion.schedules import make_schedule
+from videofusion.errors import InputError
+from videofusion.interop.diffusers_schedule import base_from_diffusers, schedule_from_diffusers
+
+SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+@pytest.mark.parametrize(
+    ("options", "prediction"),
+    [
+        (SD, "eps"),
+        (SD | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}, "v"),
+        ({"prediction_type": "sample"}, "x0"),
+        ({"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}, "v"),
+    ],
+)
+def test_has_the_schedulers_own_alphas(tmp_path: Path, options: dict, prediction: str) -> None:
+    scheduler = DDIMScheduler(**options)
+    scheduler.save_pretrained(tmp_path)
+    name, kind = schedule_from_diffusers(tmp_path)
+    assert kind == prediction
+    schedule = make_schedule(name)
+    n = torch.arange(1000)
+    alpha, _ = schedule.alpha_sigma((n + 1).double() / 1000)
+    torch.testing.assert_close(alpha.square(), scheduler.alphas_cumprod.double(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(schedule.network_time((n + 1).double() / 1000), n.double())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"beta_schedule": "squaredcos_cap_v2"}, "beta_schedule"),
+        ({"beta_schedule": "scaled_linear"}, "beta_start"),
+        ({"beta_end": 0.01}, "beta_end"),
+        ({"num_train_timesteps": 500}, "num_train_timesteps"),
+        ({"trained_betas": [0.1, 0.2]}, "trained_betas"),
+        ({"prediction_type": "flow"}, "prediction_type"),
+    ],
+)
+def test_refuses_others_by_name(tmp_path: Path, options: dict, said: str) -> None:
+    scheduler = DDPMScheduler()
+    scheduler.register_to_config(**options)
+    scheduler.save_config(tmp_path)
+    with pytest.raises(InputError, match=said):
+        schedule_from_diffusers(tmp_path)
+
+
+def test_a_pipeline_folder_is_a_base_generator(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+    )
+    unet.save_pretrained(tmp_path / "unet")
+    DDPMScheduler(**SD).save_pretrained(tmp_path / "scheduler")
+    base = base_from_diffusers(tmp_path)
+    assert (base.schedule, base.prediction) == ("scaled_linear", "eps")
+    assert torch.equal(base.unet.conv_in.weight, unet.conv_in.weight)
+    with pytest.raises(InputError, match="scheduler_config"):
+        schedule_from_diffusers(tmp_path / "unet")
