@@ -88,6 +88,7 @@ def load(name_or_path: str | Path, *, device: str | None = None) -> VideoPipelin
     kind = getattr(videofusion, str(index.get("_class_name")), None)
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(f"model {folder} is a {index.get('_class_name')}, which is no pipeline of videofusion")
+    _check_config(folder / "model_index.json", kind)
     parts = {name: entry for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None}
     for name, (module, class_name) in parts.items():
         refuse_pickles(folder / name)
@@ -149,7 +150,7 @@ def _check_config(path: Path, kind: type) -> None:
     unknown = sorted(key for key in _read_json(path) if not key.startswith("_") and key not in known)
     if unknown:
         raise InputError(
-            f"{path} has the unknown key {unknown[0]!r}; {kind.__name__} has {', '.join(known - {'self'})}"
+            f"{path} has the unknown key {unknown[0]!r}; {kind.__name__} has {', '.join(sorted(known - {'self'}))}"
         )
 
 

@@ -71,10 +71,12 @@ def generate(
         for file in files:
             check_output(file)
 
+    from diffusers.utils import logging
     from tqdm import tqdm
 
     from videofusion.models import load
 
+    logging.disable_progress_bar()  # of loading, which takes a moment
     pipe = load(model, device=device)
     for number, (own_seed, files) in enumerate(jobs):
         began = time.perf_counter()

@@ -11,7 +11,7 @@ import tyro
 from videofusion.errors import InputError
 from videofusion.training.recipes import RECIPES, get_recipe
 
-BUILT_IN = ("moving-digits", "static-digits")
+BUILT_IN = ("moving-digits", "static-digits", "still-digits")
 
 
 def train(
@@ -62,9 +62,7 @@ def train(
 
     from videofusion.training.trainer import train as run_recipe
 
-    result = run_recipe(resolved, run, folder, device=device)
-    print(f"{result.step} steps, {result.seconds:.0f} s; the model is {result.model}")
-    return result.exit_code
+    return run_recipe(resolved, run, folder, device=device).exit_code
 
 
 train.__doc__ = (train.__doc__ or "").replace("RECIPE_NAMES", ", ".join(RECIPES))
