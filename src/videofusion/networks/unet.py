@@ -83,6 +83,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         linear_projection: around transformer blocks, linear layers rather than 1x1 convolutions.
         text_size: of the text's token embeddings; None for no text.
         image_size: of the central frame's embedding; None for none.
+        pool_text: tell every layer the text's first token too (that of the beginning), beside cross-attention.
         added_size: of Stable Diffusion XL's pooled text and time numbers together; None for none.
         labels: number of classes; None for none.
         groups: of every group norm.
@@ -111,6 +112,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         linear_projection: bool = True,
         text_size: int | None = None,
         image_size: int | None = None,
+        pool_text: bool = False,
         added_size: int | None = None,
         labels: int | None = None,
         groups: int = 32,
@@ -133,6 +135,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.downscale = patch * 2 ** (levels - 1)
         self.time_embedding = Embedding(channels[0], time_size)
         self.add_embedding = Embedding(added_size, time_size) if added_size else None
+        self.text_embedding = Embedding(text_size, time_size) if pool_text and text_size else None
         self.image_embedding = Embedding(image_size, time_size) if image_size else None
         self.class_embedding = nn.Embedding(labels, time_size) if labels else None
         self.frame_embedding = Embedding(channels[0], time_size) if design.frame_number else None
@@ -226,7 +229,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         b, t = z.shape[:2]
         frames = torch.arange(t, device=z.device) if frames is None else frames
-        embedding = self._embed(b, t, time, pooled_text, time_ids, image_embedding, labels, frames, share)
+        embedding = self._embed(b, t, time, text, pooled_text, time_ids, image_embedding, labels, frames, share)
         told = Told(F.silu(embedding), text, text_mask, (b, t), frames if temporal else None)
 
         x = z.flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -264,6 +267,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         b: int,
         t: int,
         time: Tensor,
+        text: Tensor | None,
         pooled_text: Tensor | None,
         time_ids: Tensor | None,
         image_embedding: Tensor | None,
@@ -280,6 +284,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         total = numbers(self.time_embedding, time)
         total = (total if time.ndim == 2 else total[:, None]).expand(b, t, -1)
         per_clip: list[tuple[str, nn.Module | None, Tensor | None]] = [
+            ("text", self.text_embedding, None if text is None else text[:, 0]),
             ("image_embedding", self.image_embedding, image_embedding),
             ("labels", self.class_embedding, labels),
         ]

@@ -37,9 +37,8 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
     text_encoder = WordEncoder(words=words, size=recipe.text_dim)
     shape = (recipe.frames, recipe.size, recipe.size)
     colours = 3
-    if recipe.system in ("vdm", "image"):
-        temporal = "image" if recipe.system == "image" else recipe.temporal
-        unet = _unet(recipe, colours, recipe.channels, temporal)
+    if recipe.system == "vdm":
+        unet = _unet(recipe, colours, recipe.channels, recipe.temporal)
         system: VideoFusionSystem | VDMSystem = VDMSystem(
             unet,
             text_encoder,
@@ -80,6 +79,8 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
         )
     if recipe.pretrained_base is not None:
         _load_image(image, text_encoder, Path(recipe.pretrained_base))
+    if recipe.residual_from_base and isinstance(system, VideoFusionSystem):
+        _start_from(system.residual, image)
     return system
 
 
@@ -93,10 +94,29 @@ def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str, *, 
         heads=recipe.heads,
         text_size=recipe.text_dim,
         image_size=recipe.text_dim if embedded else None,
+        pool_text=True,
         groups=16,
         patch=recipe.patch,
         temporal=temporal,
     )
+
+
+def _start_from(residual: UNet, base: UNet) -> None:
+    """Start the residual generator's spatial layers from the base's; what it sees beside the noisy frame weighs nothing.
+
+    Raises:
+        InputError: the two have other sizes.
+    """
+    weights = base.spatial_state()
+    noisy = weights["conv_in.weight"]
+    with torch.no_grad():
+        weights["conv_in.weight"] = torch.zeros_like(residual.conv_in.weight)
+        weights["conv_in.weight"][:, : noisy.shape[1]] = noisy
+    own = residual.spatial_state()
+    wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
+    if wrong:
+        raise InputError(f"residual_from_base needs generators of the same channels; {wrong[0]} differs")
+    residual.load_state_dict(weights, strict=False)
 
 
 def _words(data: Dataset) -> list[str]:

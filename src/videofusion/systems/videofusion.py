@@ -114,9 +114,12 @@ class VideoFusion:
         if self.variant == "corrected":
             own = torch.where(shared, z, seen)  # the base frame is shown as it is: its estimate stands beside it
             seen = torch.cat([own, clean.expand_as(z)], dim=2)
+        # that process is plain diffusion, only less noisy: frames are told the time at which it stands
+        time = self.schedule.time_at(2 * (alpha / own_sigma).log())[:, :, 0, 0, 0]
+        time = torch.where(conditions.share >= 1, t[:, None] if self.variant == "corrected" else 0.0, time)
         told = conditions.given()
         temporal = conditions.temporal and self.variant != "framewise"
-        output = self.residual(seen, self.schedule.network_time(t), temporal=temporal, **told)
+        output = self.residual(seen, self.schedule.network_time(time), temporal=temporal, **told)
         x0 = Prediction.of(self.residual_prediction, output, rest / power, alpha_r, sigma_r).x0
         x0_shared = clean + sigma * output if self.variant == "corrected" else clean
         joint = Prediction(z, z, z, alpha, sigma).with_x0(torch.where(shared, x0_shared, x0))

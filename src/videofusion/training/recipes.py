@@ -267,7 +267,8 @@ def digit_images() -> Recipe:
     """An image model of coloured digits, from which `moving-digits` starts."""
     return Recipe(
         name="digit-images",
-        system="image",
+        system="vdm",
+        temporal="image",
         data="still-digits",
         frames=1,
         batch_size=48,
@@ -285,7 +286,8 @@ def base_digits() -> Recipe:
     """An image model of static grey digits, from which base generators (and VDM) start in comparisons."""
     return Recipe(
         name="base-digits",
-        system="image",
+        system="vdm",
+        temporal="image",
         data="static-digits",
         frames=1,
         batch_size=48,
