@@ -24,7 +24,7 @@ def make(
     seed: int = 0,
     split: Literal["train", "val", "test"] = "train",
     two_digits: float = 0.25,
-    fps: int = 8,
+    fps: float = 8.0,
 ) -> None:
     """Write a folder of built-in clips: mp4 files and a metadata.jsonl with their captions.
 

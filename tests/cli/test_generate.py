@@ -1,0 +1,142 @@
+"""`videofusion generate` with a pipeline that only notes what it is asked for."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from videofusion import clip as clips
+from videofusion import models
+from videofusion.cli import main
+from videofusion.clip import read_clip, read_provenance
+from videofusion.errors import InputError, RunError
+
+
+def grey(seed: int) -> Tensor:
+    """A clip of three greys, which depend on the seed."""
+    return torch.tensor([-0.5, 0.0, seed / 20]).reshape(3, 1, 1, 1).expand(3, 3, 8, 8).clone()
+
+
+class Pipe:
+    """Makes grey clips, and keeps the calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, prompt: str, **settings: Any) -> Tensor:
+        if settings["frames"] == 0:
+            raise InputError("frames is 0; a clip must have at least 2")
+        self.calls.append((prompt, settings))
+        return grey(settings["seed"])
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Pipe:
+    pipe = Pipe()
+    monkeypatch.setattr(models, "load", lambda name, device: pipe)
+    return pipe
+
+
+def run(out: Path, *options: str) -> int:
+    return main(["generate", "a red three", "-o", str(out), *options])
+
+
+def test_writes_what_was_asked_for(pipe: Pipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "a.webp"
+    assert run(out, "--size", "16x8", "--frames", "3", "--seed", "5", "--motion", "0.5", "--scale", "1") == 0
+    ((prompt, asked),) = pipe.calls
+    assert prompt == "a red three"
+    del asked["progress"]
+    assert asked == {
+        "seed": 5,
+        "motion_seed": None,
+        "frames": 3,
+        "height": 8,
+        "width": 16,
+        "steps": 20,
+        "sampler": "dpm++",
+        "guidance": 2.0,
+        "motion": 0.5,
+    }
+    assert torch.allclose(read_clip(out), grey(5), atol=0.01)
+    assert read_provenance(out)["prompt"] == "a red three"
+    assert str(out) in capsys.readouterr().out
+    assert [file.name for file in out.parent.iterdir()] == ["a.webp"]
+
+
+def test_count_numbers_the_files_and_moves_both_seeds(pipe: Pipe, tmp_path: Path) -> None:
+    assert run(tmp_path / "a.gif", "--count", "10", "--seed", "3", "--motion-seed", "7", "--sheet") == 0
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == sorted(f"a-{number:02d}.{ending}" for number in range(1, 11) for ending in ("gif", "png"))
+    seeds = [(asked["seed"], asked["motion_seed"]) for _, asked in pipe.calls]
+    assert seeds == [(3 + number, 7 + number) for number in range(10)]
+
+
+def test_small_clips_are_enlarged_by_default(pipe: Pipe, tmp_path: Path) -> None:
+    assert run(tmp_path / "a.webp") == 0
+    assert read_clip(tmp_path / "a.webp").shape[-2:] == (256, 256)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--count", "0"], "--count is 0"),
+        (["--fps", "0"], "--fps is 0"),
+        (["--fps", "nan"], "--fps is nan"),
+        (["--scale", "0"], "--scale is 0"),
+        (["--size", "8x"], '--size is "8x"'),
+        (["--size", "-8"], '--size is "-8"'),
+        (["--frames", "0"], "frames is 0"),
+    ],
+)
+def test_bad_values_are_one_sentence_and_leave_nothing(
+    options: list[str], sentence: str, pipe: Pipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "a.mp4", *options) == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+    assert not pipe.calls
+
+
+def test_the_output_is_checked_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(models, "load", lambda name, device: pytest.fail("loaded"))
+    assert run(tmp_path / "a.avi") == 2
+    assert 'ends in ".avi"' in capsys.readouterr().err
+    (tmp_path / "b-2.mp4").mkdir()
+    assert run(tmp_path / "b.mp4", "--count", "2") == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_a_clip_that_cannot_be_written_is_kept(
+    pipe: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, full = tmp_path / "here", tmp_path / "full"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    whole = clips.write_whole
+
+    def disk_is_full(path: str | Path, data: bytes) -> None:
+        if Path(path).parent == full:
+            raise RunError(f"{path}: {OSError(errno.ENOSPC, 'No space left on device')}")
+        whole(path, data)
+
+    monkeypatch.setattr(clips, "write_whole", disk_is_full)
+    monkeypatch.setattr("videofusion.clip.encode.write_whole", disk_is_full)
+    assert run(full / "a.mp4", "--seed", "5") == 1
+    err = capsys.readouterr().err
+    assert "No space left on device" in err
+    assert str(here / "a.safetensors") in err
+    with safe_open(here / "a.safetensors", "pt") as file:
+        assert torch.equal(file.get_tensor("clip"), grey(5))
+        assert file.metadata()["prompt"] == "a red three"
+    assert not list(full.iterdir())
