@@ -51,10 +51,5 @@ def over_frames(matrix: Tensor, clip: Tensor) -> Tensor:
 
 
 def unit_clips(frames: int) -> Tensor:
-    """One clip of one pixel for every frame, 1 in that frame and 0 elsewhere: what a linear map does to them is it."""
+    """One clip of one pixel for every frame, 1 in that frame and 0 elsewhere: a linear map is what it does to them."""
     return torch.eye(frames, dtype=torch.float64).reshape(frames, frames, 1, 1, 1)
-
-
-def as_matrix(clips: Tensor) -> Tensor:
-    """The matrix of a linear map from its answers to `unit_clips`."""
-    return clips.flatten(1).T

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from videofusion.diffusion import DecomposedNoise, IndependentNoise, Keys, base_frame, bind
+from videofusion.diffusion.noise import uniform
 from videofusion.errors import InputError
 
 SHAPE = (2, 5, 3, 32, 32)
@@ -78,6 +79,14 @@ def test_every_integer_is_a_seed(seed: int) -> None:
     eps = DecomposedNoise(0.5).draw((1, 2, 1, 2, 2), Keys.of([seed]), 0, frames=[-3, 7]).eps
     assert torch.equal(eps, DecomposedNoise(0.5).draw((1, 2, 1, 2, 2), Keys.of([seed]), 0, frames=[-3, 7]).eps)
     assert eps.isfinite().all()
+
+
+@pytest.mark.parametrize("seed", [0, -1, 2**64 - 1])
+def test_choices_of_a_step_depend_on_key_and_step_alone(seed: int) -> None:
+    assert uniform(seed, 3, 2) == uniform(seed, 3, 5)[:2]
+    assert uniform(seed, 3, 2) != uniform(seed, 4, 2)
+    assert uniform(seed, 3, 2) != uniform(seed - 1, 3, 2)
+    assert all(0 <= number < 1 for number in uniform(seed, 3, 1000))
 
 
 def test_clips_share_content_or_motion_by_their_keys() -> None:

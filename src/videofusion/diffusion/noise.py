@@ -83,20 +83,21 @@ class NoiseSource(Protocol):
     def covariance(self, share: Tensor) -> Tensor: ...
 
 
-def normal(key: int, stream: int, step: int, frame: int, shape: Sequence[int]) -> Tensor:
-    """Standard normal numbers that depend on nothing but the arguments (Philox; Salmon et al. 2011)."""
+def _generator(key: int, stream: int, step: int, frame: int) -> np.random.Generator:
     mask = (1 << 64) - 1
     # as uint64 at once: numpy takes a list with a number above 2^63 through float
     words = np.array([key & mask, stream, 0, 0, step & mask, frame & mask], dtype=np.uint64)
-    bits = np.random.Philox(key=words[:2], counter=words[2:])
-    return torch.from_numpy(np.random.Generator(bits).standard_normal(tuple(shape), dtype=np.float32))
+    return np.random.Generator(np.random.Philox(key=words[:2], counter=words[2:]))
+
+
+def normal(key: int, stream: int, step: int, frame: int, shape: Sequence[int]) -> Tensor:
+    """Standard normal numbers that depend on nothing but the arguments (Philox; Salmon et al. 2011)."""
+    return torch.from_numpy(_generator(key, stream, step, frame).standard_normal(tuple(shape), dtype=np.float32))
 
 
 def uniform(key: int, step: int, count: int) -> list[float]:
     """Numbers in [0, 1) for a sample's choices at a training step: its time, whether its caption is dropped, ..."""
-    mask = (1 << 64) - 1
-    bits = np.random.Philox(key=[key & mask, _CHOICE], counter=[0, 0, step & mask, 0])
-    return np.random.Generator(bits).random(count).tolist()
+    return _generator(key, _CHOICE, step, 0).random(count).tolist()
 
 
 @dataclass(frozen=True)
