@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args, get_type_hints
 
 import tyro
 
 from videofusion.errors import InputError
-from videofusion.training.recipes import RECIPES, get_recipe
+from videofusion.training.recipes import RECIPES, Recipe, get_recipe
 
 BUILT_IN = ("moving-digits", "static-digits", "still-digits")
 
@@ -32,7 +32,7 @@ def train(
     Args:
         recipe: name of a recipe, or the path of the recipe.json of another run
         run: the run folder: checkpoints, logs, sample grids and the model
-        data: your folder of clips; or moving-digits or static-digits, which are made on the way
+        data: your folder of clips, or built-in ones: BUILT_IN
         steps: optimiser steps, instead of the recipe's
         seconds: seconds of training after which the run ends
         set: change a value of the recipe; --dry-run prints them all
@@ -65,4 +65,4 @@ def train(
     return run_recipe(resolved, run, folder, device=device).exit_code
 
 
-train.__doc__ = (train.__doc__ or "").replace("RECIPE_NAMES", ", ".join(RECIPES))
+train.__doc__ = str(train.__doc__).replace("RECIPE_NAMES", ", ".join(RECIPES)).replace("BUILT_IN", ", ".join(BUILT_IN))
