@@ -43,6 +43,9 @@ TEMPORAL_DESIGNS = {
     # both with attention over space and time at the coarsest level, where it costs little and sees motion
     "factorised_joint": TemporalDesign(attention="place", joint_levels=1, frame_number=True),
     "residual_joint": TemporalDesign(attention="place", joint_levels=1, frame_number=True, share=True),
+    # both with that attention only, as Lumiere has it: a quarter less time on a CPU
+    "factorised_coarse": TemporalDesign(joint_levels=1, frame_number=True),
+    "residual_coarse": TemporalDesign(joint_levels=1, frame_number=True, share=True),
 }
 
 

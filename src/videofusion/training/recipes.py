@@ -255,12 +255,14 @@ _DIGIT_NETWORK: dict[str, Any] = {
     "ema_decay": 0.999,
 }
 
-_DIGIT_CLIPS: dict[str, Any] = {**_DIGIT_NETWORK, "train_frames": 6, "batch_size": 8, "prompts": _DIGIT_PROMPTS}
+_DIGIT_CLIPS: dict[str, Any] = {**_DIGIT_NETWORK, "train_frames": 6, "batch_size": 10, "prompts": _DIGIT_PROMPTS}
 
 
 def moving_digits() -> Recipe:
     """VideoFusion, text to video, on moving digits: the model that ships, its base pretrained by `digit-images`."""
-    return Recipe(name="moving-digits", residual_channels=(64, 128), adaptive=0.25, **_DIGIT_CLIPS)
+    return Recipe(
+        name="moving-digits", temporal="residual_coarse", residual_channels=(64, 128), adaptive=0.25, **_DIGIT_CLIPS
+    )
 
 
 def digit_images() -> Recipe:
@@ -279,7 +281,7 @@ def digit_images() -> Recipe:
 
 def vdm_moving_digits() -> Recipe:
     """The baseline: Video Diffusion Models' independent noise, same data and budget."""
-    return Recipe(name="vdm-moving-digits", system="vdm", temporal="factorised_joint", **_DIGIT_CLIPS)
+    return Recipe(name="vdm-moving-digits", system="vdm", temporal="factorised_coarse", **_DIGIT_CLIPS)
 
 
 def base_digits() -> Recipe:
