@@ -261,7 +261,13 @@ _DIGIT_CLIPS: dict[str, Any] = {**_DIGIT_NETWORK, "train_frames": 6, "batch_size
 def moving_digits() -> Recipe:
     """VideoFusion, text to video, on moving digits: the model that ships, its base pretrained by `digit-images`."""
     return Recipe(
-        name="moving-digits", temporal="residual_coarse", residual_channels=(64, 128), adaptive=0.25, **_DIGIT_CLIPS
+        name="moving-digits",
+        temporal="residual_coarse",
+        residual_channels=(64, 128),
+        residual_from_base=True,
+        base_rate_ratio=0.3,
+        adaptive=0.25,
+        **_DIGIT_CLIPS,
     )
 
 
