@@ -52,9 +52,9 @@ class Law:
         motion = 0.5 * torch.outer(MOTION, MOTION) + self.own * torch.eye(FRAMES, dtype=torch.float64)
         return motion + (0.0 if self.told else 1.0)
 
-    def at(self, time: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """At a network's time: alpha, sigma, the covariance of clip and noisy clip, that of the noisy clip."""
-        alpha, sigma = SCHEDULE.alpha_sigma(time[0] / 1000)
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """At a time: alpha, sigma, the covariance of clip and noisy clip, that of the noisy clip."""
+        alpha, sigma = SCHEDULE.alpha_sigma(t)
         return alpha, sigma, alpha * self.unknown, alpha**2 * self.unknown + sigma**2 * self.noise
 
 
@@ -66,7 +66,7 @@ class Base(nn.Module):
         self.law = law
 
     def forward(self, z: Tensor, time: Tensor, temporal: bool, image_embedding: Tensor, **_: Tensor) -> Tensor:
-        alpha, _, cross, power = self.law.at(time)
+        alpha, _, cross, power = self.law.at(time[0] / 1000)
         content = image_embedding.reshape(-1, 1, 1, 1, 1)
         gain = cross[MIDDLE, MIDDLE] / power[MIDDLE, MIDDLE]
         return content + gain * (z - alpha * content)
@@ -75,26 +75,26 @@ class Base(nn.Module):
 class Residual(nn.Module):
     """The best network for what it sees: linear regression of the clip on its input, all frames' or each frame's own.
 
-    It learns what its input means by being shown `UNITS` once at every time.
+    It learns what its input means by being shown `UNITS` once at every time of the clip.
     """
 
     def __init__(self, law: Law, corrects_the_middle: bool) -> None:
         super().__init__()
         self.law = law
         self.corrects_the_middle = corrects_the_middle
-        self.learning = False
+        self.learning: Tensor | None = None  # the clip's time, while it learns
 
     def forward(self, seen: Tensor, time: Tensor, temporal: bool, image_embedding: Tensor, **_: Tensor) -> Tensor:
-        if self.learning:
-            self._learn(seen, time, temporal)
+        if self.learning is not None:
+            self._learn(seen, self.learning, temporal)
             return torch.zeros_like(seen[:, :, :1])
         content = image_embedding.reshape(-1, 1)
         inputs = seen.flatten(2).flatten(1) - content * self.meaning_of_content
         clip = self.of_content * content + inputs @ self.weights.T
         return clip[:, :, None, None, None]
 
-    def _learn(self, seen: Tensor, time: Tensor, temporal: bool) -> None:
-        alpha, sigma, cross, power = self.law.at(time)
+    def _learn(self, seen: Tensor, t: Tensor, temporal: bool) -> None:
+        alpha, sigma, cross, power = self.law.at(t)
         meaning = seen.flatten(1).T  # [inputs, frames + 1]: of the noisy clip's frames and of the content
         on_noisy, on_content = meaning[:, :FRAMES], meaning[:, FRAMES]
         self.meaning_of_content = on_content + alpha * on_noisy.sum(1)
@@ -128,9 +128,9 @@ def sampled(
     units = UNITS[:, :FRAMES, None, None, None]
 
     def best(z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
-        network.learning = True
+        network.learning = t[0]
         denoiser(units, t, conditions)
-        network.learning = False
+        network.learning = None
         return denoiser(z, t, conditions)
 
     clips = ddim(best, units, times(SCHEDULE, steps).double(), schedule=SCHEDULE, conditions=conditions)
