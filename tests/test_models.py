@@ -12,36 +12,23 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import videofusion
-from videofusion.conditioning.text import WordEncoder
 from videofusion.errors import InputError
 from videofusion.models import SHIPPED, WEIGHTS, find, load
-from videofusion.networks.unet import UNet
 from videofusion.systems.vdm import VDMPipeline
 
 
-@pytest.fixture(scope="session")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small pipeline with random weights."""
-    torch.manual_seed(0)
-    unet = UNet(channels=(16,), attention=("transformer",), blocks=1, heads=2, text_size=16, groups=8)
-    folder = tmp_path_factory.mktemp("saved") / "model"
-    pipe = VDMPipeline(unet, WordEncoder(words=["red", "three"], size=16), frames=3, height=8, width=8)
-    pipe.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
-def model(saved: Path, tmp_path: Path) -> Path:
+def model(saved_model: Path, tmp_path: Path) -> Path:
     """A copy of it, to be damaged."""
-    return Path(shutil.copytree(saved, tmp_path / "model"))
+    return Path(shutil.copytree(saved_model, tmp_path / "model"))
 
 
-def test_load_gives_the_pipeline_that_was_saved(saved: Path) -> None:
-    pipe = videofusion.load(saved, device="cpu")
+def test_load_gives_the_pipeline_that_was_saved(saved_model: Path) -> None:
+    pipe = videofusion.load(saved_model, device="cpu")
     assert type(pipe) is VDMPipeline
     clip = pipe("red three", steps=2)
     assert clip.shape == (3, 3, 8, 8)
-    assert torch.equal(clip, load(str(saved), device="cpu")("red three", steps=2))
+    assert torch.equal(clip, load(str(saved_model), device="cpu")("red three", steps=2))
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
@@ -49,9 +36,9 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
         find("no-such")
 
 
-def test_a_run_folder_points_at_its_model(saved: Path) -> None:
+def test_a_run_folder_points_at_its_model(saved_model: Path) -> None:
     with pytest.raises(InputError, match=r"did you mean .*model\?"):
-        find(saved.parent)
+        find(saved_model.parent)
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def load(name_or_path: str | Path, *, device: str | None = None) -> VideoPipelin
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.
 
     Raises:
-        InputError: there is no such model, or its folder is not one this version can read.
+        InputError: there is no such model or device, or the folder is not one this version can read.
     """
     folder = find(name_or_path)
     index = _read_json(folder / "model_index.json")
@@ -82,14 +82,18 @@ def load(name_or_path: str | Path, *, device: str | None = None) -> VideoPipelin
     import torch
 
     import videofusion
+    from videofusion.device import pick_device
     from videofusion.systems.pipeline import VideoPipeline
     from videofusion.training.checkpoints import refuse_pickles
 
+    where = pick_device(device)
     kind = getattr(videofusion, str(index.get("_class_name")), None)
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(f"model {folder} is a {index.get('_class_name')}, which is no pipeline of videofusion")
     _check_config(folder / "model_index.json", kind)
-    parts = {name: entry for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None}
+    # a part is a pair of names, its module and its class; other lists are settings
+    pairs = {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
+    parts = {name: entry for name, entry in pairs.items() if all(isinstance(each, str) for each in entry)}
     for name, (module, class_name) in parts.items():
         refuse_pickles(folder / name)
         if module.startswith("videofusion."):
@@ -103,7 +107,7 @@ def load(name_or_path: str | Path, *, device: str | None = None) -> VideoPipelin
         part = getattr(pipe, name)
         if isinstance(part, torch.nn.Module):
             _check_weights(folder / name / WEIGHTS, part)
-    return pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return pipe.to(where)
 
 
 def find(name_or_path: str | Path) -> Path:

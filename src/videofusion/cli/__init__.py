@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        warnings.simplefilter("default", UserWarning)
         try:
             return _run(words)
         except SystemExit as stop:  # how tyro ends after --help (0) and after wrong options (2)

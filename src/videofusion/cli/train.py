@@ -11,7 +11,7 @@ import tyro
 from videofusion.errors import InputError
 from videofusion.training.recipes import RECIPES, Recipe, get_recipe
 
-BUILT_IN = ("moving-digits", "static-digits", "still-digits")
+BUILT_IN = [kind for kind in get_args(get_type_hints(Recipe)["data"]) if kind != "folder"]
 
 
 def train(
@@ -60,9 +60,10 @@ def train(
         print(json.dumps(resolved.to_json(), indent=1))
         return 0
 
+    from videofusion.device import pick_device
     from videofusion.training.trainer import train as run_recipe
 
-    return run_recipe(resolved, run, folder, device=device).exit_code
+    return run_recipe(resolved, run, folder, device=str(pick_device(device))).exit_code
 
 
 train.__doc__ = str(train.__doc__).replace("RECIPE_NAMES", ", ".join(RECIPES)).replace("BUILT_IN", ", ".join(BUILT_IN))
