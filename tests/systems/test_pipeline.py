@@ -1,0 +1,180 @@
+"""Laws of the pipelines: seeds, batches, sharing, saving and loading, and the sentences of their refusals."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import pytest
+import torch
+from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, VARIANTS, WORDS, unet, vdm, videofusion, words
+from torch import Tensor
+
+from videofusion.errors import InputError
+from videofusion.models import load
+from videofusion.systems.vdm import VDMPipeline
+from videofusion.systems.videofusion import VideoFusionPipeline
+
+OTHERS = [i for i in range(FRAMES) if i != MIDDLE]
+PROFILES = [[1.0, 0.1, 0.0], [1.0, 0.5, 0.2], [1.0, 0.9, 0.8]]
+KINDS = [*VARIANTS, "vdm"]
+
+
+def pipeline(kind: str = "corrected"):
+    made = vdm() if kind == "vdm" else videofusion(kind, adaptive=0.5, profiles=PROFILES)
+    return made.pipeline()
+
+
+def make(pipe, prompt=CAPTIONS[:2], **options) -> Tensor:
+    return pipe(prompt, **{"steps": 2, "seed": [3, 4], **options})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clip_does_not_depend_on_its_batch_or_their_order(kind):
+    pipe = pipeline(kind)
+    together = make(pipe, CAPTIONS[:3], seed=[3, 4, 5])
+    turned = make(pipe, CAPTIONS[2::-1], seed=[5, 4, 3])
+    alone = make(pipe, CAPTIONS[1], seed=4)
+    assert together.shape == (3, FRAMES, 3, SIZE, SIZE)
+    assert alone.shape == (FRAMES, 3, SIZE, SIZE)
+    torch.testing.assert_close(turned.flip(0), together, atol=1e-4, rtol=0)
+    torch.testing.assert_close(alone, together[1], atol=1e-4, rtol=0)
+    assert (together[0] - together[1]).abs().max() > 0.1
+
+
+def test_one_seed_counts_on():
+    pipe = pipeline()
+    torch.testing.assert_close(make(pipe, seed=3), make(pipe, seed=[3, 4]), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("variant", ["framewise", "published"])
+@pytest.mark.parametrize("sampler", ["dpm++", "ddpm"])
+def test_a_motion_seed_changes_the_other_frames_only(variant, sampler):
+    """Content is the base generator's, and that sees the content seed alone, in injected noise too (appendix A)."""
+    pipe = pipeline(variant)
+    first, second = (make(pipe, seed=3, motion_seed=seed, sampler=sampler) for seed in (10, 20))
+    torch.testing.assert_close(first[:, MIDDLE], second[:, MIDDLE], atol=1e-5, rtol=0)
+    assert (first - second)[:, OTHERS].abs().amax(dim=(0, 2, 3, 4)).min() > 0.01
+
+
+def test_a_content_seed_changes_all_frames():
+    pipe = pipeline()
+    first, second = (make(pipe, seed=seed, motion_seed=10) for seed in (3, 33))
+    assert (first - second).abs().amax(dim=(0, 2, 3, 4)).min() > 0.1
+
+
+def test_motion_is_a_share():
+    pipe = pipeline()
+    torch.testing.assert_close(pipe.share(2, FRAMES, 1.0), torch.tensor([[0.0, 0.1, 1.0, 0.1, 0.0]] * 2))
+    torch.testing.assert_close(pipe.share(2, FRAMES, None), torch.tensor([[0.5, 0.5, 1.0, 0.5, 0.5]] * 2))
+    assert not torch.allclose(make(pipe, motion=1.0), make(pipe, motion=0.0), atol=0.01)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 3.0])
+def test_guidance_has_one_meaning(guidance):
+    """0 follows no prompt, 1 is off."""
+    pipe = pipeline()
+    first, second = (make(pipe, prompt, guidance=guidance) for prompt in (CAPTIONS[:2], CAPTIONS[2:]))
+    assert torch.allclose(first, second, atol=1e-5) == (guidance == 0)
+
+
+def settings(pipe) -> dict:
+    return {key: value for key, value in pipe.config.items() if not key.startswith("_")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_model_is_the_same_model(kind, tmp_path):
+    pipe = pipeline(kind)
+    pipe.save_pretrained(tmp_path)
+    again = type(pipe).from_pretrained(tmp_path)
+    assert settings(again) == settings(pipe)
+    for name, part in pipe.components.items():
+        other = again.components[name]
+        assert (part is None) == (other is None)
+        if part is not None:
+            assert part.state_dict().keys() == other.state_dict().keys()
+            assert all(torch.equal(value, other.state_dict()[key]) for key, value in part.state_dict().items())
+    torch.testing.assert_close(make(again), make(pipe), atol=0, rtol=0)
+
+
+def test_folders_from_before_the_prior_load(tmp_path):
+    pipe = pipeline()  # with settings that are lists, which are no parts
+    pipe.save_pretrained(tmp_path)
+    path = tmp_path / "model_index.json"
+    index = json.loads(path.read_text())
+    for name in ("image_encoder", "prior"):
+        del index[name]
+    path.write_text(json.dumps(index))
+    torch.testing.assert_close(make(load(tmp_path, device="cpu")), make(pipe), atol=0, rtol=0)
+
+
+def test_unknown_words_are_named_with_the_known_ones():
+    pipe = pipeline()
+    with pytest.warns(UserWarning, match=r"does not know 'purple', 'cow'; the words it knows are: a blue left moving"):
+        make(pipe, "a purple cow, a three", seed=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"prompt": ""}, "prompt is ''; it must have at least one word"),
+        ({"prompt": ["a", " ?! "]}, "prompt is ' ?! '; it must have at least one word"),
+        ({"prompt": []}, "prompt is an empty list; it must hold at least one text"),
+        ({"prompt": "a " * 9}, "prompt has 9 words; this model takes at most 8"),
+        ({"frames": 0}, "frames is 0; a clip must have at least 2"),
+        ({"frames": 1}, "frames is 1; a clip must have at least 2"),
+        ({"height": 9}, "size is 9x8; both must be multiples of 2"),
+        ({"width": 0}, "size is 8x0; both must be multiples of 2"),
+        ({"motion": 1.1}, "motion is 1.1; it must lie in [0, 1], 0 for still and 1 for free"),
+        ({"motion": math.nan}, "motion is nan; it must lie in [0, 1], 0 for still and 1 for free"),
+        ({"guidance": -1.0}, "guidance is -1.0; it must be a number of at least 0 (1 is off)"),
+        ({"guidance": math.nan}, "guidance is nan; it must be a number of at least 0 (1 is off)"),
+        ({"guidance": math.inf}, "guidance is inf; it must be a number of at least 0 (1 is off)"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"sampler": "euler"}, "sampler is 'euler'; it must be one of ddim, angular, ddpm, dpm++, heun"),
+        ({"seed": [1, 2, 3]}, "seed has 3 entries; it must have one for each of 2 prompts"),
+        ({"motion_seed": [1]}, "motion_seed has 1 entries; it must have one for each of 2 prompts"),
+    ],
+)
+def test_refusals_are_one_sentence(options, sentence, monkeypatch):
+    pipe = pipeline()
+    monkeypatch.setattr(pipe.text_encoder, "forward", None)  # refused before any work
+    monkeypatch.setattr(pipe.base, "forward", None)
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        pipe(**{"prompt": CAPTIONS[:2], **options})
+
+
+def test_motion_needs_a_model_that_was_trained_for_it():
+    with pytest.raises(InputError, match=r"motion is 0.5; this model was not trained for it, leave it out"):
+        make(videofusion().pipeline(), motion=0.5)
+    with pytest.raises(InputError, match=r"motion is 0.5; only VideoFusion models have that knob, leave it out"):
+        make(pipeline("vdm"), motion=0.5)
+
+
+def test_the_published_pipeline_wants_its_parts():
+    with pytest.raises(InputError, match="image_encoder is not given; the variant 'published' needs one"):
+        VideoFusionPipeline(unet("image"), unet("residual"), words(), variant="published")
+
+
+def test_an_image_model_makes_one_frame():
+    torch.manual_seed(0)
+    pipe = VDMPipeline(unet("image"), words().eval(), frames=1, height=SIZE, width=SIZE)
+    assert make(pipe).shape == (2, 1, 3, SIZE, SIZE)
+    with pytest.raises(InputError, match="frames is 4; this is an image model, it must be 1"):
+        make(pipe, frames=4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_lengths_and_sizes(kind):
+    clip = make(pipeline(kind), frames=2, height=4, width=12, steps=1)
+    assert clip.shape == (2, 2, 3, 4, 12)
+    assert clip.isfinite().all()
+    assert clip.abs().max() <= 1
+
+
+def test_every_word_is_listed():
+    assert pipeline().check_prompt("a") is None
+    message = pipeline().check_prompt("zebra")
+    assert message is not None
+    assert message.endswith(" ".join(sorted(WORDS)))

@@ -1,0 +1,182 @@
+"""Laws of the training step: who learns from what, and what its randomness depends on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import CAPTIONS, FRAMES, VARIANTS, batch, gradients, keys, select, vdm, videofusion
+
+from videofusion.conditioning.motion import measured_share
+from videofusion.diffusion import Keys
+from videofusion.errors import InputError
+from videofusion.systems import videofusion as home
+from videofusion.systems.training import choose, choose_frames, grouped_keys
+
+SYSTEMS = [*((videofusion, {"variant": variant}) for variant in VARIANTS), (vdm, {})]
+
+
+def names(cases):
+    return [options.get("variant", "vdm") for _, options in cases]
+
+
+def only_the_base_frame(monkeypatch):
+    """Take the composite's losses out: what is left is the base generator's own."""
+    errors = home.joint_errors
+
+    def own(*arguments):
+        base, others = errors(*arguments)
+        return base, torch.zeros_like(others)
+
+    monkeypatch.setattr(home, "joint_errors", own)
+
+
+def base_gradient(system):
+    system.loss(batch(), keys(), 1).total.backward()
+    return gradients(system.base)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_with_stop_gradient_the_base_learns_from_its_own_frame_alone(variant, monkeypatch):
+    whole = base_gradient(videofusion(variant))
+    only_the_base_frame(monkeypatch)
+    assert whole.any()
+    assert torch.equal(whole, base_gradient(videofusion(variant)))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_without_it_the_base_learns_from_all_frames(variant, monkeypatch):
+    whole = base_gradient(videofusion(variant, base_loss="joint"))
+    only_the_base_frame(monkeypatch)
+    assert (whole - base_gradient(videofusion(variant, base_loss="joint"))).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("base_loss", "moves"), [("stop", True), ("joint", True), ("fixed", False)])
+def test_a_fixed_base_stays_as_it_was(base_loss, moves):
+    system = videofusion(base_loss=base_loss)
+    before = [p.detach().clone() for p in system.base.parameters()]
+    others = [p.detach().clone() for p in system.residual.parameters()]
+    optimizer = torch.optim.AdamW(system.parameter_groups(1e-2))
+    system.loss(batch(), keys(), 1).total.backward()
+    optimizer.step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, system.base.parameters(), strict=True)) == moves
+    assert any(not torch.equal(a, b) for a, b in zip(others, system.residual.parameters(), strict=True))
+
+
+def test_rates_of_base_and_others():
+    system = videofusion("published", base_rate_ratio=0.25)
+    rates = {id(p): group["lr"] for group in system.parameter_groups(2.0) for p in group["params"]}
+    for name, part in system.modules.items():
+        assert {rates.pop(id(p)) for p in part.parameters()} == {0.5 if name == "base" else 2.0}
+    assert not rates
+
+
+@pytest.mark.parametrize(("make", "options"), SYSTEMS, ids=names(SYSTEMS))
+def test_a_clip_s_loss_does_not_depend_on_its_batch(make, options):
+    more = {} if make is vdm else {"adaptive": 0.5}
+    system = make(**options, **more, caption_dropout=0.3)
+    index = [3, 1]
+    with torch.no_grad():
+        whole = system.loss(batch(), keys(), 7).per_clip
+        seeds = Keys.of([keys().content[i] for i in index])
+        part = system.loss(select(batch(), index), seeds, 7).per_clip
+        later = system.loss(batch(), keys(), 8).per_clip
+    torch.testing.assert_close(part, whole[index], atol=1e-5, rtol=1e-5)
+    assert (later - whole).abs().min() > 1e-5  # each step has noise of its own
+
+
+@pytest.mark.parametrize(("make", "options"), SYSTEMS, ids=names(SYSTEMS))
+def test_dropped_captions_leave_no_trace(make, options):
+    captions, others = batch(), replace(batch(), captions=CAPTIONS[::-1])
+    for dropout, same in ((1.0, True), (0.0, False)):
+        system = make(**options, caption_dropout=dropout)
+        with torch.no_grad():
+            first, second = (system.loss(each, keys(), 1).per_clip for each in (captions, others))
+        assert torch.allclose(first, second, atol=1e-6) == same
+
+
+def test_choices_have_the_rates_that_were_asked_for():
+    choices = choose(Keys.of(range(4000)), 5, caption_dropout=0.1, adaptive=0.25)
+    assert sum(choices.drop) / 4000 == pytest.approx(0.1, abs=0.02)
+    assert choices.adapt.float().mean() == pytest.approx(0.25, abs=0.03)
+    # t is uniform, without its ends
+    assert 0 < float(choices.t.min()) < 0.01
+    assert 0.99 < float(choices.t.max()) < 1
+    assert torch.histc(choices.t, 4, 0, 1).sub(1000).abs().max() < 150
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 16])
+@pytest.mark.parametrize("few", [2, 3, 6, 15])
+def test_chosen_frames_keep_the_middle_in_the_middle(count, few):
+    seen = set()
+    for step in range(60):
+        frames = choose_frames(count, few, step)
+        assert len(frames) in (min(few, count), count)
+        assert frames == sorted(set(frames) & set(range(count)))
+        assert frames[len(frames) // 2] == count // 2
+        seen |= set(frames)
+    assert seen == set(range(count))
+    assert choose_frames(count, None, 1) == list(range(count))
+
+
+def told_to_the_denoiser(system, monkeypatch, **about):
+    """The conditions that a training step hands to the composite."""
+    seen = []
+    predict = system.denoiser.predict
+
+    def spy(z, t, conditions):
+        seen.append(conditions)
+        return predict(z, t, conditions)
+
+    monkeypatch.setattr(system.denoiser, "predict", spy)
+    with torch.no_grad():
+        system.loss(replace(batch(), **about), keys(), 1)
+    return seen[0]
+
+
+def test_adaptive_share_is_measured_from_the_clip(monkeypatch):
+    fixed = told_to_the_denoiser(videofusion(adaptive=0.0), monkeypatch).share
+    measured = told_to_the_denoiser(videofusion(adaptive=1.0), monkeypatch).share
+    assert torch.equal(fixed, videofusion().noise.shares(4, FRAMES))
+    assert torch.equal(measured, measured_share(batch().clip))
+
+
+def test_few_frames_keep_their_numbers_and_shares(monkeypatch):
+    conditions = told_to_the_denoiser(videofusion(adaptive=1.0, train_frames=3), monkeypatch)
+    frames = choose_frames(FRAMES, 3, 1)
+    assert conditions.frames.tolist() == frames
+    assert torch.equal(conditions.share, measured_share(batch().clip)[:, frames])
+
+
+def test_groups_share_the_smallest_key_of_theirs():
+    own = Keys.of([5, 3, 9, 7])
+    grouped = grouped_keys(own, ["ann", "bob", "ann", ""], ["run", "run", "", "walk"])
+    assert grouped == Keys((5, 3, 5, 7), (3, 3, 9, 7))
+    assert grouped_keys(own, [], []) == own
+
+
+def test_one_identity_shares_base_noise_and_one_action_residual_noise(monkeypatch):
+    """Sec. 4.7: two clips of one person doing two things, and two people doing one."""
+    system = videofusion(grouped=True)
+    drawn = []
+    draw = type(system.noise).draw
+    monkeypatch.setattr(type(system.noise), "draw", lambda *a: drawn.append(draw(*a)) or drawn[-1])
+    about = replace(batch(), identities=["ann", "ann", "bob", ""], actions=["run", "walk", "run", ""])
+    with torch.no_grad():
+        system.loss(about, keys(), 1)
+    base, residual = drawn[0].base, drawn[0].residual
+    assert torch.equal(base[0], base[1])
+    assert torch.equal(residual[0], residual[2])
+    for one, other in ((0, 2), (0, 3)):
+        assert not torch.isclose(base[one], base[other]).any()
+    for one, other in ((0, 1), (0, 3)):
+        assert not torch.isclose(residual[one], residual[other]).any()
+
+
+def test_parts_belong_to_the_published_variant():
+    published = videofusion("published")
+    with pytest.raises(InputError, match="image_encoder is given; the variant 'corrected' takes none"):
+        home.check_parts("corrected", published.image_encoder, published.prior)
+    with pytest.raises(InputError, match="prior is not given; the variant 'published' needs one"):
+        home.check_parts("published", published.image_encoder, None)

@@ -1,0 +1,219 @@
+"""Laws of the composite denoiser: what share, base and residual generator each decide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, VARIANTS, vdm, videofusion
+from torch import Tensor, nn
+
+from videofusion.diffusion import ClassifierFree, Conditions, Keys, NetworkDenoiser, Prediction, make_schedule, times
+from videofusion.diffusion.noise import DecomposedNoise
+from videofusion.diffusion.samplers import get_sampler
+from videofusion.errors import InputError
+from videofusion.systems.training import text_conditions
+from videofusion.systems.videofusion import VideoFusion
+
+SCHEDULE = make_schedule("cosine")
+UNCORRECTED = ("framewise", "published")
+SHAPE = (2, FRAMES, 3, SIZE, SIZE)
+SEEDS = Keys.of([3, 4])
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.no_grad():
+        yield
+
+
+def told(system, share: Tensor) -> Conditions:
+    """Two prompts, their share, and an embedding for those who want one."""
+    conditions = text_conditions(system.text_encoder, CAPTIONS[:2], share=share)
+    return replace(conditions, image_embedding=torch.sin(torch.arange(32.0)).reshape(2, 16))
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+@pytest.mark.parametrize("variant", UNCORRECTED)
+def test_sharing_everything_repeats_the_image_model(variant, sampler):
+    system = videofusion(variant)
+    share = torch.ones(2, FRAMES)
+    z = DecomposedNoise(1.0).draw(SHAPE, SEEDS, 0, share).eps
+    conditions = told(system, share)
+    sample = get_sampler(sampler)
+    options = {"schedule": SCHEDULE, "times": times(SCHEDULE, 3)}
+    clip = sample(ClassifierFree(system.denoiser, 2.0), z, conditions=conditions, **options)
+    image_model = ClassifierFree(NetworkDenoiser(system.base, SCHEDULE, "v"), 2.0)
+    image = sample(image_model, z[:, :1], conditions=conditions.window(MIDDLE, MIDDLE + 1), **options)
+    torch.testing.assert_close(clip, image.expand_as(clip), atol=1e-5, rtol=1e-5)
+    assert clip[0].sub(clip[1]).abs().max() > 0.1  # two clips, two images
+
+
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_sharing_nothing_leaves_plain_diffusion_by_the_residual_generator(spoiled):
+    system = videofusion("framewise")
+    share = DecomposedNoise(0.0).shares(2, FRAMES)
+    z = DecomposedNoise(0.0).draw(SHAPE, SEEDS, 0, share).eps
+    conditions = told(system, share)
+    if spoiled:  # any base will do
+        for parameter in system.base.parameters():
+            parameter.mul_(-3)
+    options = {"schedule": SCHEDULE, "times": times(SCHEDULE, 3), "conditions": conditions}
+    clip = get_sampler("dpm++")(system.denoiser, z, **options)
+    plain = get_sampler("dpm++")(NetworkDenoiser(system.residual, SCHEDULE, "v"), z, **options)
+    others = [i for i in range(FRAMES) if i != MIDDLE]
+    torch.testing.assert_close(clip[:, others], plain[:, others], atol=1e-5, rtol=1e-5)
+    assert (clip[:, MIDDLE] - plain[:, MIDDLE]).abs().max() > 0.01  # the middle frame is the base's
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_who_decides_the_middle_frame(variant):
+    system = videofusion(variant)
+    share = DecomposedNoise(0.5).shares(2, FRAMES)
+    z = DecomposedNoise(0.5).draw(SHAPE, SEEDS, 0, share).eps
+    base, joint = system.denoiser.predict(z, torch.tensor([0.4, 0.8]), told(system, share))
+    same = torch.allclose(base.x0, joint.x0[:, MIDDLE : MIDDLE + 1], atol=1e-6)
+    assert same == (variant in UNCORRECTED)
+
+
+def shifted(z: Tensor, frame: int) -> Tensor:
+    z = z.clone()
+    z[:, frame] += 1
+    return z
+
+
+@pytest.mark.parametrize(
+    ("variant", "others_reach_the_middle", "others_reach_each_other"),
+    [("corrected", True, True), ("framewise", False, False), ("published", False, True)],
+)
+def test_which_frames_hear_of_which(variant, others_reach_the_middle, others_reach_each_other):
+    system = videofusion(variant)
+    share = DecomposedNoise(0.5).shares(2, FRAMES)
+    z = DecomposedNoise(0.5).draw(SHAPE, SEEDS, 0, share).eps
+    t, conditions = torch.tensor([0.4, 0.8]), told(system, share)
+    before = system.denoiser(z, t, conditions).x0
+    heard = (system.denoiser(shifted(z, 4), t, conditions).x0 - before).abs().amax(dim=(0, 2, 3, 4)) > 1e-5
+    assert bool(heard[MIDDLE]) == others_reach_the_middle
+    assert heard[[0, 1, 3]].tolist() == [others_reach_each_other] * 3
+    heard = (system.denoiser(shifted(z, MIDDLE), t, conditions).x0 - before).abs().amax(dim=(0, 2, 3, 4)) > 1e-5
+    assert heard.all()  # the base noise is in every frame
+
+
+class Known(nn.Module):
+    """A function of the noisy picture for its clean one, told as a network of some kind of prediction would."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, z: Tensor, time: Tensor, **_: object) -> Tensor:
+        alpha, sigma = (scale.reshape(-1, 1, 1, 1, 1) for scale in SCHEDULE.alpha_sigma(time / 1000))
+        prediction = Prediction(z, z, z, alpha, sigma).with_x0(torch.tanh(2 * z))
+        return getattr(prediction, self.kind)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("kind", ["eps", "x0", "flow"])
+def test_the_kind_of_the_base_does_not_matter(kind, variant):
+    system = videofusion(variant)
+    share = DecomposedNoise(0.5).shares(2, FRAMES)
+    z = DecomposedNoise(0.5).draw(SHAPE, SEEDS, 0, share).eps
+    answers = [
+        VideoFusion(Known(one), system.residual, SCHEDULE, base_prediction=one, variant=variant)(
+            z, torch.tensor([0.3, 0.9]), told(system, share)
+        ).x0
+        for one in ("v", kind)
+    ]
+    torch.testing.assert_close(*answers, atol=1e-4, rtol=1e-4)
+
+
+def test_the_paper_s_equations():
+    """Eq. 12 and 13 as they are printed, with a residual generator that says eps of its input, unscaled."""
+    system = videofusion("framewise")
+    share = DecomposedNoise(0.5).shares(2, FRAMES)
+    z = DecomposedNoise(0.5).draw(SHAPE, SEEDS, 0, share).eps
+    t, conditions = torch.tensor([0.3, 0.7]), told(system, share)
+
+    class OfTheInput(nn.Module):
+        def forward(self, seen: Tensor, time: Tensor, **_: object) -> Tensor:
+            return torch.tanh(seen)
+
+    composite = VideoFusion(system.base, OfTheInput(), SCHEDULE, residual_prediction="eps", variant="framewise")
+    eps = composite(z, t, conditions).eps
+
+    alpha, sigma = (scale.reshape(-1, 1, 1, 1, 1) for scale in SCHEDULE.alpha_sigma(t))
+    weight = share[:, :, None, None, None]
+    base_noise = NetworkDenoiser(system.base, SCHEDULE, "v")(
+        z[:, MIDDLE : MIDDLE + 1], t, conditions.window(MIDDLE, MIDDLE + 1)
+    ).eps
+    rest = z - weight.sqrt() * sigma * base_noise  # eq. 12
+    own = torch.tanh(rest / (alpha**2 + sigma**2 * (1 - weight)).sqrt())  # our scale of the input
+    expected = weight.sqrt() * base_noise + (1 - weight).sqrt() * own  # eq. 13
+    expected[:, MIDDLE] = base_noise[:, 0]
+    torch.testing.assert_close(eps, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_corrected_is_exact_where_a_normal_law_is_known():
+    """What the residual generator is shown tells all of z, so the best one makes the composite E[x | z]."""
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(FRAMES, FRAMES, generator=generator, dtype=torch.float64)
+    data = mixing @ mixing.T / FRAMES
+    share = torch.tensor([[0.2, 0.7, 1.0, 0.9, 0.0]], dtype=torch.float64)
+    noise = DecomposedNoise().covariance(share)[0]
+
+    def gain(alpha: Tensor, sigma: Tensor) -> Tensor:
+        return alpha * data @ torch.linalg.inv(alpha**2 * data + sigma**2 * noise)
+
+    class Base(nn.Module):
+        def forward(self, z: Tensor, time: Tensor, **_: object) -> Tensor:
+            alpha, sigma = SCHEDULE.alpha_sigma(time[0] / 1000)
+            variance = data[MIDDLE, MIDDLE]
+            return alpha * variance / (alpha**2 * variance + sigma**2) * z
+
+    class Residual(nn.Module):
+        def forward(self, seen: Tensor, time: Tensor, **_: object) -> Tensor:
+            alpha, sigma = SCHEDULE.alpha_sigma(time[0, MIDDLE] / 1000)
+            own, clean = seen[:, :, :3], seen[:, :1, 3:]
+            root, power = share.sqrt(), (alpha**2 + sigma**2 * (1 - share)).sqrt()
+            root, power = (each[:, :, None, None, None] for each in (root, power))
+            middle = own[:, MIDDLE : MIDDLE + 1]
+            z = power * own + root * (middle - alpha * clean)
+            z[:, MIDDLE] = own[:, MIDDLE]
+            x0 = torch.einsum("ij,bjchw->bichw", gain(alpha, sigma), z)
+            answer = x0.clone()
+            answer[:, MIDDLE] = (x0[:, MIDDLE] - clean[:, 0]) / sigma
+            return answer
+
+    composite = VideoFusion(Base(), Residual(), SCHEDULE, base_prediction="x0", residual_prediction="x0")
+    z = torch.randn(1, FRAMES, 3, 2, 2, generator=generator, dtype=torch.float64)
+    for time in (0.05, 0.5, 0.95):
+        t = torch.tensor([time], dtype=torch.float64)
+        expected = torch.einsum("ij,bjchw->bichw", gain(*SCHEDULE.alpha_sigma(t[0])), z)
+        torch.testing.assert_close(composite(z, t, Conditions(share=share)).x0, expected)
+
+
+def test_a_window_of_frames_keeps_their_numbers():
+    """Frames 1 to 3 alone, the middle one still in the middle, frame by frame: as in the whole clip."""
+    system = videofusion("framewise")
+    share = DecomposedNoise(0.5).shares(2, FRAMES)
+    z = DecomposedNoise(0.5).draw(SHAPE, SEEDS, 0, share).eps
+    t, conditions = torch.tensor([0.4, 0.8]), told(system, share)
+    whole = system.denoiser(z, t, conditions).x0[:, 1:4]
+    part = system.denoiser(z[:, 1:4], t, conditions.window(1, 4)).x0
+    torch.testing.assert_close(part, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_refusals():
+    with pytest.raises(InputError, match=r"variant is 'best'; it must be one of corrected, framewise, published"):
+        VideoFusion(nn.Identity(), nn.Identity(), SCHEDULE, variant="best")
+    system = videofusion()
+    conditions = replace(told(system, torch.ones(2, FRAMES)), share=None)
+    with pytest.raises(InputError, match="share is not given"):
+        system.denoiser(torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), conditions)
+    with pytest.raises(InputError, match="base_loss is 'some'; it must be one of stop, joint, fixed"):
+        videofusion(base_loss="some")
+    with pytest.raises(InputError, match="prediction is 'noise'"):
+        vdm(prediction="noise").denoiser(
+            torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), text_conditions(system.text_encoder, CAPTIONS[:2])
+        )
