@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CLIP := demo/a-red-three-moving-left
 
 .PHONY: demo test lint prove bench clean
@@ -33,11 +34,13 @@ clean:
 
 # The versions are those of constraints.txt, with which all of this is known to work. A stamp file says that it is done.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train]"
+	@echo "Installing into $(VENV); the first time this takes some minutes."
+	$(INSTALL) -e ".[train]"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@echo "Installing into $(VENV); the first time this takes some minutes."
+	$(INSTALL) -e ".[dev]"
 	@touch $@ $(VENV)/.installed
 
 $(BIN)/python:
