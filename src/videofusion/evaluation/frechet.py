@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,7 @@ def moments(features: Array) -> tuple[Array, Array]:
     """
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2 or len(features) < 2:
-        raise InputError(
-            f"features must be [n d] with at least two samples, not of shape {features.shape}"
-        )
+        raise InputError(f"features must be [n d] with at least two samples, not of shape {features.shape}")
     if not np.isfinite(features).all():
         raise InputError("features must be finite, but some are not")
     mean = features.mean(axis=0)
@@ -43,8 +42,10 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
     """Squared Fréchet distance between two Gaussians, as the literature reports it.
 
     Args:
-        mu1: mean [d]; mu2 likewise.
-        cov1: covariance [d d], symmetric and positive semi-definite; cov2 likewise.
+        mu1: mean [d] of the first.
+        cov1: its covariance [d d], symmetric and positive semi-definite.
+        mu2: mean of the second.
+        cov2: its covariance.
 
     Raises:
         InputError: shapes that do not fit each other.
@@ -62,7 +63,7 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
     return float(np.sum((mu1 - mu2) ** 2) + np.trace(cov1) + np.trace(cov2) - 2 * overlap)
 
 
-def _roots(eigenvalues: Array) -> Array:
+def _roots(eigenvalues: NDArray[np.floating[Any]]) -> Array:
     """Square roots of eigenvalues that cannot be negative.
 
     Where the truth is zero, rounding leaves something of the size of `noise`, of either sign,
@@ -88,16 +89,12 @@ class Spread:
         return f"{self.value:.3g} ± {self.deviation:.1g}"
 
 
-def bootstrap(
-    statistic: Callable[[Array], float], samples: Array, *, replicates: int = 50, seed: int = 0
-) -> Spread:
+def bootstrap(statistic: Callable[[Array], float], samples: Array, *, replicates: int = 50, seed: int = 0) -> Spread:
     """A statistic of samples [n ...] and its spread under drawing n of them with replacement.
 
     The value is that of the samples themselves: replicates of a Fréchet distance lie above it,
     since repeated samples have too small a covariance, so their mean is not an estimate of it.
     """
     rng = np.random.default_rng(seed)
-    draws = [
-        statistic(samples[rng.integers(0, len(samples), len(samples))]) for _ in range(replicates)
-    ]
+    draws = [statistic(samples[rng.integers(0, len(samples), len(samples))]) for _ in range(replicates)]
     return Spread(value=statistic(samples), deviation=float(np.std(draws, ddof=1)))

@@ -34,10 +34,8 @@ def checksum(path: Path) -> str:
         InputError: there is no such file or folder, or the folder holds no such file.
     """
     digest = hashlib.sha256()
-    if path.is_file():
-        files = [path]
-    else:
-        files = sorted(p for p in path.rglob("*") if p.suffix in {".safetensors", ".json"})
+    inside = sorted(p for p in path.rglob("*") if p.suffix in {".safetensors", ".json"})
+    files = [path] if path.is_file() else inside
     if not files:
         raise InputError(f"{path} is no file and no folder with a model's weights in it")
     for file in files:
@@ -67,9 +65,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
     """A markdown table, its columns padded so that it reads as text too."""
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = [
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
-        for row in cells
-    ]
+    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in cells]
     lines.insert(1, "| " + " | ".join("-" * w for w in widths) + " |")
     return "\n".join(lines)

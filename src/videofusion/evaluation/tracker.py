@@ -124,9 +124,7 @@ def _explain(away: Tensor, towards: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def canonical(clips: Tensor) -> Tensor:
     """The clips at 32x32."""
     if clips.ndim != 5 or clips.shape[1] < 2 or clips.shape[2] != 3:
-        raise InputError(
-            f"clips must be [b t 3 h w] with two frames or more, not of shape {tuple(clips.shape)}"
-        )
+        raise InputError(f"clips must be [b t 3 h w] with two frames or more, not of shape {tuple(clips.shape)}")
     h, w = clips.shape[-2:]
     if h != w or h < SIZE:
         raise InputError(f"clips must be square, {SIZE} pixels or more, not {h}x{w}")
@@ -199,7 +197,6 @@ def crops(tracks: Tracks, side: int) -> Float[Tensor, "b t k s s"]:
         tracks: what `track` found.
         side: side of the crop in pixels of a canvas of 32.
     """
-    b, t, k = tracks.mass.shape
     offsets = torch.arange(side, dtype=tracks.ink.dtype) - (side - 1) / 2
     wanted = tracks.place[..., None] + offsets  # b t k 2 s
     pixel = torch.arange(SIZE, dtype=tracks.ink.dtype)

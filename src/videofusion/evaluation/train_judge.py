@@ -25,6 +25,7 @@ from videofusion.evaluation.tracker import COLOUR_NAMES, DIRECTION_NAMES, SIZE, 
 
 FRAMES = 16
 SEED = 20_000  # of the training clips: far from the seeds that models are judged with
+_BATCH = 128  # crops of a step
 _PLAIN = 0.3  # part of the clips that `ClipNetwork` sees undistorted
 
 
@@ -33,8 +34,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="the file of weights")
     parser.add_argument("--clips", type=int, default=6000, help="rendered clips to train on")
-    parser.add_argument("--digit-epochs", type=int, default=16)
-    parser.add_argument("--clip-epochs", type=int, default=6)
+    parser.add_argument("--digit-epochs", type=int, default=8)
+    parser.add_argument("--clip-epochs", type=int, default=5)
     arguments = parser.parse_args()
 
     torch.manual_seed(SEED)
@@ -65,11 +66,11 @@ def train_digits(specs: list[DigitClipSpec], epochs: int, generator: Generator) 
         label.append(torch.tensor([spec.objects[0].digit for spec in part]).repeat_interleave(found.shape[1]))
     inks, labels = torch.cat(ink), torch.cat(label)
     network = DigitNetwork()
-    steps = epochs * len(inks) // 256
+    steps = epochs * len(inks) // _BATCH
     optimizer, schedule = _optimizer(network, steps, 3e-3)
     bar = tqdm(range(steps), desc="digits: training", unit="step")
     for _ in bar:
-        chosen = torch.randint(len(inks), (256,), generator=generator)
+        chosen = torch.randint(len(inks), (_BATCH,), generator=generator)
         logits, _ = network(augment(inks[chosen], generator))
         loss = cross_entropy(logits, labels[chosen], label_smoothing=0.05)
         _step(loss, optimizer, schedule)

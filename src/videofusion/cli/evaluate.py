@@ -1,0 +1,161 @@
+"""`videofusion digits-report`, `digits-motion` and `compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from videofusion.errors import InputError
+
+if TYPE_CHECKING:
+    from videofusion.systems.pipeline import VideoPipeline
+
+Model = Annotated[str, tyro.conf.arg(metavar="NAME")]
+Out = Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
+
+
+def digits_report(
+    *,
+    model: Model = "moving-digits",
+    count: int = 400,
+    two_digits: int = 100,
+    steps: int = 20,
+    sampler: str = "dpm++",
+    guidance: float = 2.0,
+    batch: int = 16,
+    seed: int = 0,
+    out: Out = None,
+) -> None:
+    """Judge a model on moving digits: what was asked for, variety, distance to training clips; prints a table.
+
+    Args:
+        model: a name that `videofusion models` lists, or the folder of a model
+        count: prompts with one digit, half of them of combinations that training never shows
+        two_digits: prompts with two digits, likewise
+        steps: sampler steps
+        sampler: ddim, ddpm, dpm++, heun or angular
+        guidance: how closely to follow the prompt; 1 is off
+        batch: clips made together
+        seed: chooses prompts and samples
+        out: a folder for the table, the record (json) and a picture
+    """
+    from videofusion.evaluation.digits_report import Protocol, digits_report
+    from videofusion.evaluation.protocol import Sampling
+
+    plan = Protocol(count=count, two_digits=two_digits, seed=seed)
+    sampling = Sampling(steps=steps, sampler=sampler, guidance=guidance, batch=batch)
+    pipe = _pipe(model, out)
+    report = digits_report(pipe, plan, sampling)
+    pictures = {"sheet": (report.clips[:24], report.captions[:24])}
+    _deliver("digits-report", model, report.table, report.record, pictures, out)
+
+
+def digits_motion(
+    *,
+    model: Model = "moving-digits",
+    pairs: int = 200,
+    prompts: int = 100,
+    steps: int = 20,
+    sampler: str = "dpm++",
+    guidance: float = 2.0,
+    batch: int = 16,
+    seed: int = 0,
+    out: Out = None,
+) -> None:
+    """Measure how content and motion come apart in a model of moving digits; prints a table.
+
+    Args:
+        model: a name that `videofusion models` lists, or the folder of a model
+        pairs: pairs of clips with the same content seed and two motion seeds
+        prompts: prompts of held-out combinations for which the motion knob is turned; 0 for a model without one
+        steps: sampler steps
+        sampler: ddim, ddpm, dpm++, heun or angular
+        guidance: how closely to follow the prompt; 1 is off
+        batch: clips made together
+        seed: chooses prompts and samples
+        out: a folder for the table, the record (json) and pictures
+    """
+    from videofusion.evaluation.digits_motion import Protocol, digits_motion
+    from videofusion.evaluation.protocol import Sampling
+
+    plan = Protocol(pairs=pairs, prompts=prompts, seed=seed)
+    sampling = Sampling(steps=steps, sampler=sampler, guidance=guidance, batch=batch)
+    pipe = _pipe(model, out)
+    report = digits_motion(pipe, plan, sampling)
+    pictures = {"pairs": (report.pairs, report.pair_captions)}
+    if report.knob is not None:
+        pictures["knob"] = (report.knob, report.knob_captions)
+    _deliver("digits-motion", model, report.table, report.record, pictures, out)
+
+
+def _pipe(model: str, out: Path | None) -> VideoPipeline:
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out is {out}, which is a file; it must be a folder")
+    from videofusion.models import load
+
+    return load(model)
+
+
+def _deliver(
+    name: str, model: str, table: str, record: dict[str, Any], pictures: dict[str, Any], out: Path | None
+) -> None:
+    """Print the table; write it, the record and the pictures."""
+    from videofusion.evaluation.record import checksum, write_record
+    from videofusion.models import find
+
+    print(table)
+    if out is None:
+        return
+    from videofusion.clip import save_sheet, write_whole
+
+    write_record(out / f"{name}.json", {"model": model, "model_sha256": checksum(find(model)), **record})
+    write_whole(out / f"{name}.md", (table + "\n").encode())
+    for kind, (clips, captions) in pictures.items():
+        save_sheet(clips, out / f"{name}-{kind}.png", captions)
+    print(f"\nwritten to {out}")
+
+
+def compare(
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    *,
+    minutes: Annotated[float | None, tyro.conf.arg(metavar="N")] = None,
+    seconds: float = 1200.0,
+    base_seconds: float = 300.0,
+    seeds: int = 3,
+    clips: int = 256,
+    find_budget: tyro.conf.FlagCreatePairsOff[bool] = False,
+    report_only: tyro.conf.FlagCreatePairsOff[bool] = False,
+) -> None:
+    """Train VideoFusion and VDM under equal conditions, with variants and ablations, and compare their clips.
+
+    Can be stopped at any time; the same command goes on. Prints a table of what is finished, and draws DIR/plot.png.
+
+    Args:
+        folder: for all runs and results
+        minutes: stop after that many, keeping everything; no limit by default
+        seconds: of training, of each run
+        base_seconds: of training the image models that runs start from
+        seeds: of the headline pair; all else has one
+        clips: made and judged per run
+        find_budget: instead, find the seconds after which VDM's samples keep a digit's place: SECONDS, or a double
+        report_only: train nothing
+    """
+    from videofusion.evaluation import comparison
+
+    if find_budget:
+        found = comparison.find_budget(folder, seconds, 64 * seconds)
+        print(f"--seconds {found:g} is the smallest budget tried at which VDM's samples keep a digit's place")
+        return
+    if not report_only:
+        budget = comparison.Budget(seconds=seconds, base_seconds=base_seconds, seeds=seeds, clips=clips)
+        comparison.compare(folder, budget, minutes)
+    from videofusion.clip import write_whole
+    from videofusion.evaluation.comparison_report import plot, report
+
+    table = report(folder)
+    print(table)
+    write_whole(folder / "table.md", (table + "\n").encode())
+    plot(folder, folder / "plot.png")
+    print(f"\nwritten to {folder}")

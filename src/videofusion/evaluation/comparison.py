@@ -1,0 +1,255 @@
+"""Decomposed against independent noise under equal conditions: `videofusion compare`.
+
+A list of training runs with the same data, seconds of training, batch, sampler and number of parameters, each followed
+by the same evaluation; every result is a line of `results.jsonl`. Stopped at any moment, the same command goes on:
+finished runs are lines already, the one that was stopped goes on from its last checkpoint.
+
+All systems start from an image model of static grey digits, trained for the same seconds: one of the base generator's
+width, that all VideoFusions (and a narrow VDM) share, and one of the wider network that VDM needs for VideoFusion's
+number of parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from videofusion.errors import InputError, RunError
+from videofusion.evaluation.comparison_measure import evaluate
+from videofusion.evaluation.record import versions
+from videofusion.training.recipes import get_recipe
+
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
+WIDE = "96,176"  # channels of a VDM with as many parameters as VideoFusion's two generators
+PLACE_KEPT = 0.8  # part of VDM's samples that must keep the digit's place at the budget of the comparison
+_GRACE = 120  # seconds that a run has to write its checkpoint when the time is up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run.
+
+    Args:
+        name: the run's folder, and its name in the results.
+        recipe: what it starts from.
+        overrides: keys of the recipe that differ.
+        base: the run whose image model it starts from.
+        seconds: of training.
+    """
+
+    name: str
+    recipe: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    base: str | None = None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much everything gets.
+
+    Args:
+        seconds: of training, of each run.
+        base_seconds: of each image model that runs start from.
+        seeds: of the headline pair; everything else has one.
+        clips: made and judged per run.
+    """
+
+    seconds: float = 1200.0
+    base_seconds: float = 300.0
+    seeds: int = 3
+    clips: int = 256
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0 or self.base_seconds <= 0 or self.seeds < 1:
+            raise InputError(
+                f"seconds is {self.seconds}, base_seconds {self.base_seconds} and seeds {self.seeds}; "
+                "all must be positive"
+            )
+
+
+def plan(budget: Budget) -> list[Run]:
+    """The runs, the most important ones first."""
+    vdm, fusion = "vdm-moving-digits", "moving-digits"
+    quiet: dict[str, Any] = {"sample_interval": 0}
+    narrow, wide = "base-narrow", "base-wide"
+    runs = [
+        Run(name=narrow, recipe="base-digits", overrides=quiet, seconds=budget.base_seconds),
+        Run(name=wide, recipe="base-digits", overrides={**quiet, "channels": WIDE}, seconds=budget.base_seconds),
+    ]
+
+    def vdm_run(name: str, base: str | None, **more: Any) -> Run:
+        return Run(name=name, recipe=vdm, overrides={**quiet, **more}, base=base, seconds=budget.seconds)
+
+    def fusion_run(name: str, base: str | None = narrow, **more: Any) -> Run:
+        own = {**quiet, "adaptive": 0.0, **more}  # the share is what is compared: fixed in all of them
+        return Run(name=name, recipe=fusion, overrides=own, base=base, seconds=budget.seconds)
+
+    for seed in range(budget.seeds):
+        runs.append(vdm_run(f"vdm-{seed}", wide, channels=WIDE, seed=seed))
+        runs.append(fusion_run(f"corrected-{seed}", seed=seed))
+    runs += [fusion_run("framewise", variant="framewise"), fusion_run("published", variant="published")]
+    # No image model to start from, so that neither generator has seen one.
+    runs += [
+        vdm_run("vdm-scratch", None, channels=WIDE),
+        fusion_run("corrected-scratch", None, residual_from_base=False, base_rate_ratio=1.0),
+    ]
+    # The default share is the headline run itself.
+    default = get_recipe(fusion).share
+    runs += [fusion_run(f"share-{share:g}", share=share) for share in SHARES if share != default]
+    runs += [
+        fusion_run("no-stop-gradient", base_loss="joint"),
+        fusion_run("fixed-base", base_loss="fixed"),
+        vdm_run("vdm-narrow", narrow),
+    ]
+    return runs
+
+
+def compare(folder: Path, budget: Budget, minutes: float | None = None, say: Callable[[str], None] = print) -> None:
+    """Train and evaluate what is not finished yet, until the minutes are over.
+
+    Args:
+        folder: of all runs and results.
+        budget: how much everything gets; a folder belongs to one.
+        minutes: after which to stop and keep everything; None for no limit.
+        say: what tells the user how it goes.
+
+    Raises:
+        InputError: the folder belongs to another budget.
+        RunError: a training run failed.
+    """
+    _claim(folder, budget)
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    runs = plan(budget)
+    done = {row["name"] for row in results(folder)}
+    for number, run in enumerate(runs):
+        if run.name in done:
+            continue
+        say(f"[{number + 1}/{len(runs)}] {run.name}")
+        if not train_run(folder, run, deadline):
+            say("the time is up; the same command goes on from here")
+            return
+        row = {"name": run.name, **run_facts(folder / run.name)}
+        if run.recipe != "base-digits":
+            from videofusion.models import load
+
+            row |= evaluate(load(folder / run.name / "model", device="cpu"), budget.clips)
+        _append(folder / "results.jsonl", {**row, "seconds": run.seconds, "versions": versions()})
+
+
+def find_budget(
+    folder: Path, start: float, limit: float, clips: int = 128, say: Callable[[str], None] = print
+) -> float:
+    """The seconds after which VDM's samples keep a digit's place: tried at `start` and at its doubles.
+
+    One run from scratch, with a constant learning rate, looked at on the way.
+
+    Args:
+        folder: of the run.
+        start: seconds at the first look.
+        limit: seconds at which to give up.
+        clips: made at each look.
+        say: what tells the user how it goes.
+
+    Raises:
+        RunError: not reached within the limit.
+    """
+    from videofusion.models import load
+
+    seconds = start
+    while seconds <= limit:
+        overrides = {"sample_interval": 0, "schedule_rate": "constant", "channels": WIDE}
+        run = Run(name="budget-vdm", recipe="vdm-moving-digits", overrides=overrides, seconds=seconds)
+        train_run(folder, run, None)
+        kept = evaluate(load(folder / run.name / "model", device="cpu"), clips)["place_kept"]
+        say(f"{seconds:.0f} s of training: {100 * kept:.0f} % of VDM's samples keep the digit's place")
+        if kept >= PLACE_KEPT:
+            return seconds
+        seconds *= 2
+    raise RunError(f"VDM's samples did not keep a digit's place after {limit:.0f} s of training")
+
+
+def train_run(folder: Path, run: Run, deadline: float | None) -> bool:
+    """Train a run in a process of its own, or go on with it; False when the deadline came first.
+
+    Raises:
+        RunError: training failed.
+    """
+    overrides = dict(run.overrides)
+    if run.base is not None:
+        overrides["pretrained_base"] = str(folder / run.base)
+    command = [sys.executable, "-m", "videofusion", "train", run.recipe, "--run", str(folder / run.name)]
+    command += ["--seconds", str(run.seconds), "--steps", "1000000"]
+    command += [word for key, value in overrides.items() for word in ("--set", f"{key}={_text(value)}")]
+    process = subprocess.Popen(command)
+    try:
+        code = process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.terminate()  # it writes a checkpoint and ends
+        process.wait(_GRACE)
+        return False
+    except BaseException:
+        process.terminate()
+        process.wait(_GRACE)
+        raise
+    if code != 0:
+        raise RunError(f"the run {run.name} ended with code {code}; {' '.join(command)} says why")
+    return True
+
+
+def run_facts(run: Path) -> dict[str, Any]:
+    """Steps, clips and parameters of a finished run."""
+    from safetensors import safe_open
+
+    recipe = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
+    log = map(json.loads, (run / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    step = max(int(line.get("step", 0)) for line in log)
+    parameters = 0
+    for part in sorted((run / "model").glob("*/*.safetensors")):
+        with safe_open(part, "pt") as file:
+            parameters += sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118
+    clips = step * recipe["batch_size"] * recipe["accumulation"]
+    return {"recipe": recipe, "steps": step, "clips": clips, "parameters": parameters}
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """The finished runs of a folder, in the order in which they finished."""
+    path = folder / "results.jsonl"
+    return [json.loads(line) for line in _whole_lines(path)] if path.exists() else []
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    """Lines that were written to their end; the last one may have been cut off."""
+    return (line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n"))
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    lines = [*_whole_lines(path)] if path.exists() else []
+    new = path.with_name(path.name + ".part")
+    new.write_text("".join([*lines, json.dumps(row, sort_keys=True) + "\n"]), encoding="utf-8")
+    new.replace(path)
+
+
+def _claim(folder: Path, budget: Budget) -> None:
+    """Make the folder, or check that it belongs to this budget."""
+    path, mine = folder / "budget.json", asdict(budget)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            theirs = json.loads(path.read_text(encoding="utf-8"))
+            if theirs != mine:
+                raise InputError(f"{folder} holds a comparison of the budget {theirs}, not {mine}")
+        else:
+            path.write_text(json.dumps(mine) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be used: {error.strerror}") from error
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
