@@ -31,6 +31,9 @@ COMMANDS = {
     "data make": Command("videofusion.cli.data:make", "write a folder of built-in clips with captions"),
     "data check": Command("videofusion.cli.data:check", "name every file of a folder that cannot be used, and why"),
     "data report": Command("videofusion.cli.data:report", "say what a folder of clips holds"),
+    "digits-report": Command("videofusion.cli.evaluate:digits_report", "judge a model on moving digits"),
+    "digits-motion": Command("videofusion.cli.evaluate:digits_motion", "measure content and motion apart"),
+    "compare": Command("videofusion.cli.evaluate:compare", "train decomposed and independent noise side by side"),
 }
 
 
