@@ -33,6 +33,7 @@ COMMANDS = {
     "data report": Command("videofusion.cli.data:report", "say what a folder of clips holds"),
     "digits-report": Command("videofusion.cli.evaluate:digits_report", "judge a model on moving digits"),
     "digits-motion": Command("videofusion.cli.evaluate:digits_motion", "measure content and motion apart"),
+    "judge-report": Command("videofusion.cli.evaluate:judge_report", "test the judge of moving digits on real clips"),
     "compare": Command("videofusion.cli.evaluate:compare", "train decomposed and independent noise side by side"),
 }
 

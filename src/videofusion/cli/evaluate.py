@@ -1,4 +1,4 @@
-"""`videofusion digits-report`, `digits-motion` and `compare`."""
+"""`videofusion digits-report`, `digits-motion`, `judge-report` and `compare`."""
 
 from __future__ import annotations
 
@@ -91,11 +91,16 @@ def digits_motion(
 
 
 def _pipe(model: str, out: Path | None) -> VideoPipeline:
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"--out is {out}, which is a file; it must be a folder")
+    _check_out(out)
     from videofusion.models import load
 
     return load(model)
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuse a folder for results that is none, before there are results."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out is {out}, which is a file; it must be a folder")
 
 
 def _deliver(
@@ -115,6 +120,27 @@ def _deliver(
     for kind, (clips, captions) in pictures.items():
         save_sheet(clips, out / f"{name}-{kind}.png", captions)
     print(f"\nwritten to {out}")
+
+
+def judge_report(*, count: int = 1000, clips: int = 1000, out: Out = None) -> None:
+    """Test the judge of moving digits on real clips: right answers, and the validation measure on spoiled clips.
+
+    Args:
+        count: clips with one digit, and as many with two
+        clips: spoiled in several ways and measured
+        out: a folder for the tables and the record (json)
+    """
+    from videofusion.clip import write_whole
+    from videofusion.evaluation.judge_report import judge_report
+    from videofusion.evaluation.record import write_record
+
+    _check_out(out)
+    table, record = judge_report(count, clips)
+    print(table)
+    if out is not None:
+        write_record(out / "judge-report.json", record)
+        write_whole(out / "judge-report.md", (table + "\n").encode())
+        print(f"\nwritten to {out}")
 
 
 def compare(

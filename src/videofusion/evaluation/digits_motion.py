@@ -75,6 +75,8 @@ def digits_motion(pipe: Pipe, protocol_: Protocol, sampling: Sampling) -> Report
     """
     plan, frames, judge = protocol_, protocol.frames_of(pipe), Judge.load()
     prompts = _prompts(plan.pairs, plan.seed)
+    if plan.prompts:  # a model without the knob says so now, not after the pairs
+        protocol.make(pipe, prompts[:1], [0], replace(sampling, steps=1), motion=plan.knob[0])
     seeds = [plan.seed * 1_000_000 + i for i in range(plan.pairs)]
     first, second = (
         protocol.make(

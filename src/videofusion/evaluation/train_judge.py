@@ -1,7 +1,7 @@
 """Trains the judge on rendered clips of the train split: `python -m videofusion.evaluation.train_judge`.
 
 Takes some minutes of one core. The weights go to `judge.safetensors` beside this file, as float16;
-then the judge is tested on rendered clips of the test split, as `videofusion digits-report` does.
+`videofusion judge-report` tests them on rendered clips of the test split.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PLAIN = 0.3  # part of the clips that `ClipNetwork` sees undistorted
 
 
 def main() -> None:
-    """Train, test, write."""
+    """Train and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="the file of weights")
     parser.add_argument("--clips", type=int, default=6000, help="rendered clips to train on")
