@@ -31,6 +31,17 @@ def test_load_gives_the_pipeline_that_was_saved(saved_model: Path) -> None:
     assert torch.equal(clip, load(str(saved_model), device="cpu")("red three", steps=2))
 
 
+@pytest.mark.parametrize("name", [model.name for model in SHIPPED.values() if model.folder.is_dir()])
+def test_a_shipped_model_is_small_and_understands_its_example(name: str) -> None:
+    model = SHIPPED[name]
+    assert 0 < model.megabytes <= 30
+    pipe = load(name, device="cpu")
+    assert pipe.check_prompt(model.example) is None
+    clip = pipe(model.example, steps=2)
+    assert model.shape == f"{clip.shape[0]} frames of {clip.shape[3]}x{clip.shape[2]}"
+    assert clip.std() > 0
+
+
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=f'"no-such" is unknown; there are {", ".join(SHIPPED)}'):
         find("no-such")

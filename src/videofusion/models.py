@@ -46,6 +46,12 @@ class ShippedModel:
         return sum(file.stat().st_size for file in self.folder.rglob("*.safetensors")) / 1e6
 
     @property
+    def shape(self) -> str:
+        """What it makes by default, as in "16 frames of 32x32"."""
+        index = _read_json(self.folder / "model_index.json")
+        return f"{index['frames']} frames of {index['width']}x{index['height']}"
+
+    @property
     def words(self) -> list[str]:
         """The words it knows, sorted."""
         known: set[str] = set()
