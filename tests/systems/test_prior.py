@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from tiny import CAPTIONS, batch, gradients, keys, shake, videofusion, words
+from tiny import CAPTIONS, MIDDLE, batch, gradients, keys, shake, videofusion, words
 
 from videofusion.conditioning.image import FrameEncoder, normalised
 from videofusion.diffusion import Keys
@@ -103,3 +105,30 @@ def test_embeddings_have_unit_variance_and_tell_places_apart(size):
     torch.testing.assert_close(embedding.mean(dim=1), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(embedding.var(dim=1, unbiased=False), torch.ones(2), atol=1e-3, rtol=0)
     assert (embedding[0] - embedding[1]).abs().max() > 0.1
+
+
+@pytest.mark.slow
+def test_published_learns_to_read_the_embedding_and_to_make_it():
+    system = videofusion("published", train_frames=1, prediction="x0", weighting="x0", caption_dropout=1.0)
+    clips = batch()
+    optimizer = torch.optim.Adam(system.parameter_groups(3e-3))
+    for step in range(1, 350):
+        if step % 8:  # every eighth step looks at all frames
+            system.loss(clips, Keys.of([1000 * clip + step for clip in range(4)]), step).total.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    frames = clips.clip[:, MIDDLE]
+    noise = torch.randn(4, 1, *frames.shape[1:], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        embedding = system.image_encoder(frames)
+        conditions = text_conditions(system.text_encoder, [""] * 4, share=torch.ones(4, 1))
+        errors = []
+        for told in (embedding, embedding.flip(0)):  # at nearly no signal the embedding alone can tell
+            told_so = replace(conditions, image_embedding=told)
+            made = system.denoiser(noise, torch.full((4,), 0.97), told_so).x0[:, 0]
+            errors.append(float((made - frames).square().mean()))
+        assert errors[0] < 0.05 < 0.3 < errors[1]
+        samples = system.pipeline()(["a"] * 16, steps=4, guidance=0.0)[:, MIDDLE]
+    distance = torch.cdist(samples.flatten(1), frames.flatten(1)).square() / frames[0].numel()
+    assert distance.amin(dim=1).median() < 0.1  # each is near a clip,
+    assert len(set(distance.argmin(dim=1).tolist())) >= 3  # and not all near the same

@@ -1,0 +1,89 @@
+"""From a recipe to a system."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import VARIANTS
+
+from videofusion.data.batch import Batch
+from videofusion.data.folder import VideoFolder
+from videofusion.data.moving_digits import MovingDigits
+from videofusion.errors import InputError
+from videofusion.systems.build import build_system
+from videofusion.systems.vdm import VDMSystem
+from videofusion.training.recipes import Recipe, get_recipe
+from videofusion.training.trainer import training_keys
+
+SMALL = {"channels": "16,16", "residual_channels": "16,16", "frames": "4", "text_dim": "16", "train_frames": "none"}
+
+
+@pytest.fixture(scope="module")
+def digits() -> MovingDigits:
+    return MovingDigits(4, 16, "train", 0.0)
+
+
+def recipe(**changes: str) -> Recipe:
+    return get_recipe("tiny", SMALL | changes)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_of_a_recipe_is_built_and_has_a_loss(variant, digits):
+    system = build_system(recipe(variant=variant), digits)
+    assert system.variant == system.pipeline().config.variant == variant
+    clips = digits.batch([0, 1], 0, 0)
+    with torch.no_grad():
+        assert system.loss(clips, training_keys(0, [0, 1]), 1).per_clip.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["videofusion", "vdm"])
+def test_prediction_and_weighting_reach_system_and_pipeline(kind, digits):
+    system = build_system(recipe(system=kind, prediction="x0", weighting="clipped_v", share="0.3"), digits)
+    assert (system.prediction, system.weighting) == ("x0", "clipped_v")
+    config = system.pipeline().config
+    if isinstance(system, VDMSystem):
+        assert config.prediction == "x0"
+    else:
+        assert (config.base_prediction, config.residual_prediction, config.share) == ("x0", "x0", 0.3)
+
+
+def test_a_model_gets_profiles_when_lambda_is_adaptive(digits):
+    assert build_system(recipe(), digits).profiles is None
+    profiles = build_system(recipe(adaptive="0.5"), digits).profiles
+    assert torch.tensor(profiles).shape == (11, 3)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_base_may_come_from_an_image_model(variant, digits, tmp_path):
+    """Its pictures are the same as before, also where the base is told an embedding that the image model was not."""
+    image_model = build_system(recipe(system="vdm", temporal="image"), digits)
+    image_model.pipeline().save_pretrained(tmp_path)
+    base = build_system(recipe(variant=variant, pretrained_base=str(tmp_path)), digits).base
+    z, time, text = torch.randn(2, 1, 3, 16, 16), torch.tensor([100.0, 900.0]), torch.randn(2, 3, 16)
+    told = {"image_embedding": torch.randn(2, 16)} if variant == "published" else {}
+    with torch.no_grad():
+        torch.testing.assert_close(base(z, time, text=text, **told), image_model.unet(z, time, text=text))
+
+
+def test_a_base_of_other_sizes_is_refused(digits, tmp_path):
+    build_system(recipe(system="vdm", temporal="image"), digits).pipeline().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="does not fit: unet lacks"):
+        build_system(recipe(channels="32,16", pretrained_base=str(tmp_path)), digits)
+    with pytest.raises(InputError, match="it must be a run or model folder with a unet or a base in it"):
+        build_system(recipe(pretrained_base=str(tmp_path / "unet")), digits)
+
+
+def test_grouping_needs_data_that_name_identity_or_action(digits):
+    with pytest.raises(InputError, match="grouped is True, but the data name no clip's identity or action"):
+        build_system(recipe(grouped="true"), digits)
+
+
+def test_clips_of_weizmann_share_by_person_and_action(shared_data):
+    folder = VideoFolder(shared_data / "weizmann64", frames=4, size=16)
+    system = build_system(recipe(grouped="true", share="0.9"), folder)
+    assert system.grouped
+    clips = Batch.of([folder.sample(0), folder.sample(1)], [0, 1])
+    assert clips.names[0].split("/")[0] == clips.actions[0]
+    assert clips.identities[0].startswith("person")
+    with torch.no_grad():
+        assert system.loss(clips, training_keys(0, [0, 1]), 1).per_clip.isfinite().all()
