@@ -60,19 +60,23 @@ def temporal_design(name: str) -> TemporalDesign:
     return TEMPORAL_DESIGNS[name]
 
 
-def rotate(x: Tensor, numbers: Tensor) -> Tensor:
+def rotate(x: Tensor, numbers: Tensor, head: int) -> Tensor:
     """Rotary positions (Su et al. 2021): attention then sees differences of frame numbers only.
 
     Args:
-        x: queries or keys [... n d], d even.
+        x: queries or keys of all heads side by side [... n heads*head].
         numbers: the frame number of each of the n tokens.
+        head: features of a head, even; the first half of them is turned with the second.
     """
-    half = x.shape[-1] // 2
+    half, heads = head // 2, x.shape[-1] // head
     frequencies = 100.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
     angles = numbers.float()[:, None] * frequencies
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    first, second = x[..., :half], x[..., half:]
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    sin = angles.sin()
+    # tables as wide as x: its rows are read once and whole, where slices of a few features would be slow
+    cos_table = angles.cos().repeat(1, 2 * heads).to(x.dtype)
+    sin_table = torch.cat([-sin, sin], dim=-1).repeat(1, heads).to(x.dtype)
+    swapped = x.unflatten(-1, (heads, head)).roll(half, dims=-1).flatten(-2)
+    return torch.addcmul(x * cos_table, swapped, sin_table)
 
 
 class TemporalAttention(nn.Module):
@@ -110,9 +114,10 @@ class TemporalAttention(nn.Module):
             tokens, numbers = tokens.reshape(b, t * h * w, c), frames.repeat_interleave(h * w)
         else:
             tokens, numbers = tokens.transpose(1, 2).reshape(b * h * w, t, c), frames
-        q, k, v = self.to_qkv(tokens).unflatten(-1, (3, self.heads, c // self.heads)).permute(2, 0, 3, 1, 4).unbind()
-        mixed = F.scaled_dot_product_attention(rotate(q, numbers), rotate(k, numbers), v)
-        mixed = self.to_out(mixed.transpose(1, 2).flatten(2))
+        qk, v = self.to_qkv(tokens).split((2 * c, c), dim=-1)
+        qk = rotate(qk, numbers, c // self.heads)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (*qk.split(c, dim=-1), v))
+        mixed = self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         if self.joint:
             mixed = mixed.reshape(b * t, h, w, c)
         else:

@@ -1,0 +1,111 @@
+"""Attention over time: relative, at its own place, the identity when fresh."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from videofusion.errors import InputError
+from videofusion.networks.temporal import TEMPORAL_DESIGNS, TemporalAttention, rotate, temporal_design
+
+B, T, C, H, W = 2, 5, 8, 3, 4
+HEADS = 2
+
+
+def layer(*, joint: bool, fresh: bool = False) -> TemporalAttention:
+    torch.manual_seed(1)
+    made = TemporalAttention(C, HEADS, 4, joint=joint)
+    if not fresh:
+        nn.init.normal_(made.to_out.weight)
+    return made.double()
+
+
+def clip() -> Tensor:
+    torch.manual_seed(2)
+    return torch.randn(B * T, C, H, W, dtype=torch.float64)
+
+
+both = pytest.mark.parametrize("joint", [False, True])
+
+
+def plain(made: TemporalAttention, x: Tensor, frames: list[int]) -> Tensor:
+    """The same with complex numbers and every score written out."""
+    h = made.norm(x).unflatten(0, (B, T))  # b t c h w
+    q, k, v = torch.einsum("oc,btchw->obthw", made.to_qkv.weight, h).unflatten(0, (3, HEADS, C // HEADS))
+    half = C // HEADS // 2
+    speed = 100.0 ** (-torch.arange(half).double() / half)
+    turn = torch.polar(torch.ones(T, half).double(), torch.tensor(frames).double()[:, None] * speed)
+
+    def turned(y: Tensor) -> Tensor:  # [heads d b t h w] -> [heads d/2 b t h w], complex
+        return torch.complex(y[:, :half], y[:, half:]) * turn.T[None, :, None, :, None, None]
+
+    q, k = turned(q), turned(k)
+    score = torch.einsum("gdbtij,gdbsmn->gbtijsmn", q, k.conj()).real / (C // HEADS) ** 0.5
+    if not made.joint:
+        here = torch.einsum("im,jn->ijmn", torch.eye(H), torch.eye(W)).bool()  # at the same place only
+        score = score.masked_fill(~here[None, None, None, :, :, None], -torch.inf)
+    share = score.flatten(5).softmax(dim=-1).unflatten(-1, (T, H, W))
+    mixed = torch.einsum("gbtijsmn,gdbsmn->btgdij", share, v).flatten(2, 3)
+    out = torch.einsum("oc,btcij->btoij", made.to_out.weight, mixed) + made.to_out.bias[:, None, None]
+    return x + out.flatten(0, 1)
+
+
+@both
+def test_is_attention_with_rotary_positions(joint: bool) -> None:
+    made, x, frames = layer(joint=joint), clip(), [3, 4, 5, 7, 11]
+    # frequencies are made in float32
+    torch.testing.assert_close(made(x, (B, T), torch.tensor(frames)), plain(made, x, frames), rtol=1e-5, atol=1e-5)
+
+
+@both
+def test_is_the_identity_when_fresh(joint: bool) -> None:
+    x = clip()
+    assert torch.equal(layer(joint=joint, fresh=True)(x, (B, T), torch.arange(T)), x)
+
+
+@both
+def test_sees_differences_of_frame_numbers_only(joint: bool) -> None:
+    made, x = layer(joint=joint), clip()
+    torch.testing.assert_close(
+        made(x, (B, T), torch.arange(T)), made(x, (B, T), torch.arange(T) + 23), rtol=1e-5, atol=1e-5
+    )
+    assert not torch.allclose(made(x, (B, T), torch.arange(T)), made(x, (B, T), 2 * torch.arange(T)), atol=1e-3)
+
+
+@both
+def test_clips_of_a_batch_do_not_mix(joint: bool) -> None:
+    made, x = layer(joint=joint), clip()
+    torch.testing.assert_close(made(x, (B, T), torch.arange(T))[:T], made(x[:T], (1, T), torch.arange(T)))
+
+
+def test_places_mix_only_where_attention_is_joint() -> None:
+    x = clip()
+    x.requires_grad_()
+    for joint in (False, True):
+        made = layer(joint=joint)
+        made.norm = nn.Identity()  # which looks at all places of a frame
+        (gradient,) = torch.autograd.grad(made(x, (B, T), torch.arange(T))[0, :, 0, 0].sum(), x)
+        elsewhere = gradient.clone()
+        elsewhere[:, :, 0, 0] = 0
+        assert bool((elsewhere != 0).any()) == joint
+        assert bool((gradient[1:T, :, 0, 0] != 0).all())  # every other frame of the clip is seen
+        assert not bool((gradient[T:] != 0).any())
+
+
+def test_rotation_keeps_lengths_and_turns_back() -> None:
+    torch.manual_seed(0)
+    x, numbers = torch.randn(2, T, C), torch.arange(T)
+    turned = rotate(x, numbers, C // HEADS)
+    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
+    torch.testing.assert_close(rotate(turned, -numbers, C // HEADS), x)
+    assert torch.equal(turned[:, 0], x[:, 0])  # frame 0 is not turned
+
+
+def test_a_joint_level_is_one_of_the_coarsest() -> None:
+    design = TEMPORAL_DESIGNS["residual_joint"]
+    assert [design.kind(level, 3) for level in range(3)] == ["place", "place", "joint"]
+    assert TEMPORAL_DESIGNS["image"].kind(2, 3) == "none"
+
+
+def test_refuses_an_unknown_design() -> None:
+    with pytest.raises(InputError, match=r"'spiral'.*factorised"):
+        temporal_design("spiral")
