@@ -126,7 +126,7 @@ def _write(clip: Tensor, path: Path, fps: float, scale: int, provenance: Mapping
     except (RunError, InputError) as error:
         kept = _keep(clip, path, provenance)
         where = f"its numbers are kept in {kept} (safetensors)" if kept else "nor could its numbers be kept elsewhere"
-        raise RunError(f"the clip could not be written: {error}; {where}") from error
+        raise RunError(f"{error}; {where}") from error
 
 
 def _keep(clip: Tensor, path: Path, provenance: Mapping[str, Any]) -> Path | None:
