@@ -29,9 +29,7 @@ def test_commuting_covariances_reduce_to_their_eigenvalues():
     a, b = rng.uniform(0.1, 3, size=(2, 6))
     expected = np.sum((np.sqrt(a) - np.sqrt(b)) ** 2)
     zero = np.zeros(6)
-    found = frechet_distance(
-        zero, rotation * a @ rotation.T, zero, rotation * b @ rotation.T
-    )
+    found = frechet_distance(zero, rotation * a @ rotation.T, zero, rotation * b @ rotation.T)
     assert found == pytest.approx(expected)
 
 

@@ -11,10 +11,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
     for truth in (0.5, 0.9, 0.97):
         hits = rng.binomial(400, truth, size=2000)
-        covered = [
-            low <= truth <= high
-            for low, high in (Rate(hits=int(h), count=400).interval for h in hits)
-        ]
+        covered = [low <= truth <= high for low, high in (Rate(hits=int(h), count=400).interval for h in hits)]
         assert 0.93 < np.mean(covered) < 0.975
 
 

@@ -17,10 +17,11 @@ from videofusion.evaluation.tracker import SIZE
 
 TWO_DIGITS = 0.2  # part of the clips with two digits, as the recipes train
 _JUMP = 2.5  # pixels of 32 between two frames; the fast digits go 1
-_REFERENCE = 2000  # real clips
 
 
-def evaluate(pipe: Pipe, clips: int, seed: int = 0, sampling: Sampling | None = None) -> dict[str, Any]:
+def evaluate(
+    pipe: Pipe, clips: int, seed: int = 0, sampling: Sampling | None = None, reference: int = 2000
+) -> dict[str, Any]:
     """Measure a model: distances from real clips, right answers on prompts with one digit, places kept.
 
     Args:
@@ -28,10 +29,11 @@ def evaluate(pipe: Pipe, clips: int, seed: int = 0, sampling: Sampling | None = 
         clips: made for the distances; as many again, at most 128, for the answers.
         seed: of the samples.
         sampling: how clips are made.
+        reference: real clips that the distances are from.
     """
     sampling = sampling or Sampling()
     frames, judge = protocol.frames_of(pipe), Judge.load()
-    measure = FidelityMeasure(judge, render(reference_specs(_REFERENCE, frames, TWO_DIGITS), frames, SIZE))
+    measure = FidelityMeasure(judge, render(reference_specs(reference, frames, TWO_DIGITS), frames, SIZE))
     specs = reference_specs(clips, frames, TWO_DIGITS, seed=1)
     seeds = [seed * 1_000_000 + i for i in range(clips)]
     made = protocol.make(pipe, [s.caption for s in specs], seeds, sampling, label="distances")

@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from videofusion.data.digits_captions import DIGIT_WORDS
+from videofusion.data.digits_render import images_of
 from videofusion.data.digits_spec import COLOURS
 from videofusion.data.moving_digits import MovingDigits, evaluation_prompts
 from videofusion.errors import InputError
@@ -26,7 +27,6 @@ from videofusion.evaluation.rates import Rate
 from videofusion.evaluation.record import checksum, markdown_table
 from videofusion.evaluation.tracker import SIZE
 
-_REAL = 400  # pairs of real clips that the threshold of "same form" comes from
 WANTED = {"keeps": 0.9, "other course, over random pairs": 0.8, "Spearman": 0.9}
 
 
@@ -38,17 +38,19 @@ class Protocol:
         pairs: pairs of clips with one content seed and two motion seeds.
         prompts: held-out prompts that the knob is turned for; 0 leaves the knob out.
         knob: its values, increasing.
+        real: pairs of real clips that tell how alike two clips of one digit's form are, and of two.
         seed: chooses prompts and samples.
     """
 
     pairs: int = 200
     prompts: int = 100
     knob: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    real: int = 400
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.pairs < 2:
-            raise InputError(f"pairs is {self.pairs}, but must be at least 2")
+        if self.pairs < 2 or self.real < 20:
+            raise InputError(f"pairs is {self.pairs} and real {self.real}, but must be at least 2 and 20")
         if self.prompts < 0 or len(self.knob) < 3 or list(self.knob) != sorted(set(self.knob)):
             raise InputError(f"knob is {self.knob}, but must be three increasing values or more; prompts at least 0")
 
@@ -85,7 +87,7 @@ def digits_motion(pipe: Pipe, protocol_: Protocol, sampling: Sampling) -> Report
         for n, offset in ((1, 10**8), (2, 2 * 10**8))
     )
     a, b = judge.look(first), judge.look(second)
-    threshold, apart = form_threshold(judge, frames, plan.seed)
+    threshold, apart = form_threshold(judge, frames, plan.real, plan.seed)
     form = same_form(a, b) > threshold
     keeps = [bool(k) for k in form & same_digit(a, b) & (a.tracks.colour == b.tracks.colour)[:, 0]]
     other = other_course(a, b)
@@ -186,23 +188,20 @@ def _rolled(findings: Findings) -> Findings:
     return replace(findings, tracks=tracks)
 
 
-def form_threshold(judge: Judge, frames: int, seed: int) -> tuple[float, Rate]:
+def form_threshold(judge: Judge, frames: int, count: int, seed: int) -> tuple[float, Rate]:
     """The correlation of outlines that best tells one handwritten image on two courses from two of one digit.
 
     From real clips of the test split; returns it with the rate at which it is right on those.
     """
     digits = MovingDigits(frames, SIZE, "test", 0.0, combinations="all", full_captions=True)
-    one = digits.specs(range(_REAL), seed=seed + 11)
-    two = digits.specs(range(_REAL, 2 * _REAL), seed=seed + 11)
-    by_digit: dict[int, list[int]] = {d: [] for d in range(10)}
-    for spec in two:
-        by_digit[spec.objects[0].digit].append(spec.objects[0].image)
+    one = digits.specs(range(count), seed=seed + 11)
+    two = digits.specs(range(count, 2 * count), seed=seed + 11)
     same, different = [], []
     for i, (spec, course) in enumerate(zip(one, two, strict=True)):
         mine, route = spec.objects[0], course.objects[0]
         moved = replace(route, digit=mine.digit, image=mine.image)
         same.append(replace(course, objects=(moved,)))
-        rest = [image for image in by_digit[mine.digit] if image != mine.image]
+        rest = [image for image in images_of()["test"][mine.digit] if image != mine.image]
         different.append(replace(course, objects=(replace(moved, image=rest[i % len(rest)]),)))
     base, again, others = (protocol.look_at_real(judge, s, frames) for s in (one, same, different))
     yes, no = same_form(base, again).numpy(), same_form(base, others).numpy()

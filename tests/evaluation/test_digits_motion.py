@@ -1,0 +1,62 @@
+"""Content and motion apart, for a model that keeps them apart by construction and one that does not."""
+
+import pytest
+
+from videofusion.data.moving_digits import evaluation_prompts, render
+from videofusion.errors import InputError
+from videofusion.evaluation.digits_motion import (
+    Protocol,
+    digits_motion,
+    form_threshold,
+    other_course,
+    same_digit,
+    same_form,
+)
+from videofusion.evaluation.judge import Judge
+from videofusion.evaluation.protocol import Sampling
+
+
+def test_a_model_with_content_and_motion_apart(perfect):
+    plan = Protocol(pairs=24, prompts=6, knob=(0.0, 0.25, 0.5, 1.0), real=60)
+    found = digits_motion(perfect, plan, Sampling())
+    rates = found.record["rates"]
+    assert rates["keeps digit, form and colour"]["value"] > 0.8
+    assert found.record["other_course_over_random_pairs"] > 0.7
+    assert found.record["form_threshold_right_on_real_pairs"]["value"] > 0.85
+    assert found.record["knob"]["spearman_per_prompt"] > 0.95
+    distances = found.record["knob"]["mean_displacement"]
+    assert distances == sorted(distances)
+    assert len(found.pairs) == len(found.pair_captions) == 12
+    assert "| keeps digit, form and colour" in found.table
+
+
+def test_a_model_without_motion_of_its_own_has_one_course(perfect):
+    """Same content seed and a motion seed that is not listened to."""
+
+    def deaf(prompts, *, motion_seed=None, **rest):
+        return perfect(prompts, **rest)
+
+    deaf.config = perfect.config
+    found = digits_motion(deaf, Protocol(pairs=12, prompts=0, real=20), Sampling())
+    assert found.record["rates"]["other course"]["value"] == 0
+    assert found.record["rates"]["keeps digit, form and colour"]["value"] == 1
+    assert found.knob is None
+
+
+def test_a_clip_is_like_itself_and_unlike_another():
+    judge = Judge.load()
+    a = judge.look(render(evaluation_prompts(20, held_out=False, seed=1), 16, 32))
+    b = judge.look(render(evaluation_prompts(20, held_out=False, seed=2), 16, 32))
+    assert same_form(a, a).min() > 0.999
+    assert same_form(a, b).mean() < 0.7
+    assert same_digit(a, a).all()
+    assert not other_course(a, a).any()
+    threshold, right = form_threshold(judge, 16, 80, 0)
+    assert 0.5 < threshold < 1
+    assert right.value > 0.85
+
+
+@pytest.mark.parametrize("wrong", [{"pairs": 1}, {"real": 3}, {"knob": (0.0, 1.0)}, {"knob": (1.0, 0.5, 0.0)}])
+def test_protocols_that_measure_nothing_are_refused(wrong):
+    with pytest.raises(InputError):
+        Protocol(**wrong)
