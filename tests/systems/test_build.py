@@ -73,6 +73,19 @@ def test_a_base_of_other_sizes_is_refused(digits, tmp_path):
         build_system(recipe(pretrained_base=str(tmp_path / "unet")), digits)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_residual_generator_that_starts_from_the_base(variant, digits):
+    system = build_system(recipe(variant=variant, residual_from_base="true"), digits)
+    base, residual = system.base.spatial_state(), system.residual.spatial_state()
+    first, own = base.pop("conv_in.weight"), residual.pop("conv_in.weight")
+    assert base.keys() == residual.keys()
+    assert all(torch.equal(value, residual[name]) for name, value in base.items())
+    assert torch.equal(own[:, : first.shape[1]], first)
+    assert not own[:, first.shape[1] :].any()  # what it sees beside the noisy frame weighs nothing yet
+    with pytest.raises(InputError, match="residual_from_base needs generators of the same channels"):
+        build_system(recipe(variant=variant, residual_from_base="true", residual_channels="16,32"), digits)
+
+
 def test_grouping_needs_data_that_name_identity_or_action(digits):
     with pytest.raises(InputError, match="grouped is True, but the data name no clip's identity or action"):
         build_system(recipe(grouped="true"), digits)
