@@ -6,7 +6,7 @@ In image mode its parameters and its forward pass are those of diffusers' `UNet2
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -237,7 +237,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             x = F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last)
         x = self.conv_in(x)
         skips = [x]
-        for block in self.down_blocks:
+        for block in cast("list[Level]", self.down_blocks):
             for i in range(len(block.resnets)):
                 x = self._step(block, i, x, told)
                 skips.append(x)
@@ -246,7 +246,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 skips.append(x)
         x = self._step(self.mid_block, 0, x, told)
         x = self._step(self.mid_block, 1, x, told)
-        for block in self.up_blocks:
+        for block in cast("list[Level]", self.up_blocks):
             for i in range(len(block.resnets)):
                 x = self._step(block, i, torch.cat([x, skips.pop()], dim=1), told)
             if block.upsamplers is not None:
