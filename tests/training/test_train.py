@@ -26,6 +26,7 @@ def smallest(name: str = "tiny", **changes: object) -> Recipe:
         "blocks": 1,
         "text_dim": 16,
         "size": 8,
+        "patch": 1,
         "batch_size": 2,
         "steps": 4,
         "warmup": 1,

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from videofusion.errors import InputError
 
-PER_CLIP = ("text", "text_mask", "pooled_text", "time_ids", "image_embedding", "labels", "share")
+PER_CLIP = ("text", "text_mask", "pooled_text", "time_ids", "image_embedding", "labels", "anchor", "share")
+_NOT_TOLD = ("null", "temporal", "anchor")  # what no network is told
 PER_FRAME = {"frames": 0, "share": 1}  # name -> the axis that counts frames
 
 
@@ -26,6 +27,7 @@ class Conditions:
         time_ids: sizes and crops that Stable Diffusion XL is told, [b n].
         image_embedding: embedding of the central frame [b d].
         labels: class numbers, int [b].
+        anchor: the clean middle frame [b 1 c h w]; read by VideoFusion's "anchored" variant, not by networks.
         frames: global frame numbers [t], the same for the whole batch; 0 ... t-1 when not given.
         share: lambda of VideoFusion per frame [b t], in [0, 1], 1 at the base frame.
         temporal: False runs video networks as image networks, frame by frame.
@@ -38,6 +40,7 @@ class Conditions:
     time_ids: Tensor | None = None
     image_embedding: Tensor | None = None
     labels: Tensor | None = None
+    anchor: Tensor | None = None
     frames: Tensor | None = None
     share: Tensor | None = None
     temporal: bool = True
@@ -45,7 +48,7 @@ class Conditions:
 
     def given(self) -> dict[str, Tensor]:
         """The tensors that are given, by name: a network's keyword arguments."""
-        values = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name not in ("null", "temporal"))
+        values = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name not in _NOT_TOLD)
         return {name: value for name, value in values if value is not None}
 
     def without(self, *names: str) -> Conditions:

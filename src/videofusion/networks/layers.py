@@ -191,9 +191,10 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape
-        # on few pixels the sums cost more than they save; a GPU was not measured; an adapter (LoRA) in place of the
-        # convolution has more than its weight
-        if n * height * width < 256 or x.device.type != "cpu" or type(self.conv) is not nn.Conv2d:
+        # on few pixels the sums cost more than they save; float32 on a CPU is what was measured (docs/speed.md); an
+        # adapter (LoRA) in place of the convolution has more than its weight
+        measured = x.device.type == "cpu" and x.dtype == torch.float32
+        if n * height * width < 256 or not measured or type(self.conv) is not nn.Conv2d:
             return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return F.conv_transpose2d(x, doubling_kernel(self.conv.weight), self.conv.bias, stride=2, padding=1)
 

@@ -40,10 +40,10 @@ TEMPORAL_DESIGNS = {
     "factorised": TemporalDesign(attention="place"),
     # the residual generator with temporal layers
     "residual": TemporalDesign(attention="place", frame_number=True, share=True),
-    # both with attention over space and time at the coarsest level, where it costs little and sees motion
-    "factorised_joint": TemporalDesign(attention="place", joint_levels=1, frame_number=True),
-    "residual_joint": TemporalDesign(attention="place", joint_levels=1, frame_number=True, share=True),
-    # both with that attention only, as Lumiere has it: a quarter less time on a CPU
+    # both with attention over space and time at the two coarsest levels instead, which sees motion
+    "factorised_joint": TemporalDesign(joint_levels=2, frame_number=True),
+    "residual_joint": TemporalDesign(joint_levels=2, frame_number=True, share=True),
+    # both with it at the coarsest level only, where Lumiere has its attention
     "factorised_coarse": TemporalDesign(joint_levels=1, frame_number=True),
     "residual_coarse": TemporalDesign(joint_levels=1, frame_number=True, share=True),
 }
@@ -60,17 +60,46 @@ def temporal_design(name: str) -> TemporalDesign:
     return TEMPORAL_DESIGNS[name]
 
 
-def rotate(x: Tensor, numbers: Tensor, head: int) -> Tensor:
-    """Rotary positions (Su et al. 2021): attention then sees differences of frame numbers only.
+def time_angles(frames: Tensor, half: int) -> Tensor:
+    """Rotary angles of frame numbers: [t] to [t half]."""
+    frequencies = 100.0 ** (-torch.arange(half, device=frames.device, dtype=torch.float32) / max(half, 1))
+    return frames.float()[:, None] * frequencies
+
+
+def space_time_angles(frames: Tensor, height: int, width: int, half: int) -> Tensor:
+    """Rotary angles of every place of every frame: half of the pairs turn with time, a quarter with each side.
+
+    Args:
+        frames: frame numbers [t].
+        height: of the feature map.
+        width: of the feature map.
+        half: pairs of features of a head.
+
+    Returns:
+        [t*height*width half].
+    """
+    side = half // 4
+    frequencies = 10.0 ** (-torch.arange(side, device=frames.device, dtype=torch.float32) / max(side, 1))
+    rows = torch.arange(height, device=frames.device).float()[:, None] * frequencies
+    columns = torch.arange(width, device=frames.device).float()[:, None] * frequencies
+    t = len(frames)
+    axes = (
+        time_angles(frames, half - 2 * side)[:, None, None].expand(t, height, width, -1),
+        rows[None, :, None].expand(t, height, width, -1),
+        columns[None, None].expand(t, height, width, -1),
+    )
+    return torch.cat(axes, dim=-1).flatten(0, 2)
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotary positions (Su et al. 2021): attention then sees differences of positions only.
 
     Args:
         x: queries or keys of all heads side by side [... n heads*head].
-        numbers: the frame number of each of the n tokens.
-        head: features of a head, even; the first half of them is turned with the second.
+        angles: of each of the n tokens [n head/2]; the first half of a head's features is turned with the second.
     """
-    half, heads = head // 2, x.shape[-1] // head
-    frequencies = 100.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angles = numbers.float()[:, None] * frequencies
+    half = angles.shape[-1]
+    head, heads = 2 * half, x.shape[-1] // (2 * half)
     sin = angles.sin()
     # tables as wide as x: its rows are read once and whole, where slices of a few features would be slow
     cos_table = angles.cos().repeat(1, 2 * heads).to(x.dtype)
@@ -110,12 +139,13 @@ class TemporalAttention(nn.Module):
         b, t = clip_shape
         c, h, w = x.shape[1:]
         tokens = self.norm(x).permute(0, 2, 3, 1).reshape(b, t, h * w, c)
+        half = c // self.heads // 2
         if self.joint:
-            tokens, numbers = tokens.reshape(b, t * h * w, c), frames.repeat_interleave(h * w)
+            tokens, angles = tokens.reshape(b, t * h * w, c), space_time_angles(frames, h, w, half)
         else:
-            tokens, numbers = tokens.transpose(1, 2).reshape(b * h * w, t, c), frames
+            tokens, angles = tokens.transpose(1, 2).reshape(b * h * w, t, c), time_angles(frames, half)
         qk, v = self.to_qkv(tokens).split((2 * c, c), dim=-1)
-        qk = rotate(qk, numbers, c // self.heads)
+        qk = rotate(qk, angles)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (*qk.split(c, dim=-1), v))
         mixed = self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         if self.joint:

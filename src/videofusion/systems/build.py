@@ -55,7 +55,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
         published = recipe.variant == "published"
         image = _unet(recipe, colours, recipe.channels, "image", embedded=published)
-        seen = 2 * colours if recipe.variant == "corrected" else colours
+        seen = 2 * colours if recipe.variant in ("anchored", "corrected") else colours
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
         system = VideoFusionSystem(
             image,
@@ -102,7 +102,7 @@ def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str, *, 
 
 
 def _start_from(residual: UNet, base: UNet) -> None:
-    """Start the residual generator's spatial layers from the base's; what it sees beside the noisy frame weighs nothing.
+    """Start the residual generator's spatial layers from the base's; what it sees beside its frame weighs nothing.
 
     Raises:
         InputError: the two have other sizes.

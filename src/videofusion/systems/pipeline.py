@@ -22,6 +22,7 @@ from videofusion.networks.unet import UNet
 from videofusion.systems.training import text_conditions
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
+Draw = Callable[[Denoiser, int, Conditions], Tensor]
 
 
 class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -49,8 +50,15 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Lambda per clip and frame for a motion knob, or None for systems without."""
         raise NotImplementedError
 
-    def complete(self, conditions: Conditions, keys: Keys, guidance: float) -> Conditions:
-        """Add what a system's networks are told beside text and share; nothing unless a subclass says otherwise."""
+    def complete(self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw) -> Conditions:
+        """Add what a system is told beside text and share; nothing unless a subclass says otherwise.
+
+        Args:
+            conditions: text and share.
+            keys: of the clips.
+            guidance: scale.
+            draw: samples (denoiser, frames, conditions) to a clip, as the caller asked for it.
+        """
         return conditions
 
     def check_prompt(self, prompt: str) -> str | None:
@@ -127,13 +135,15 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         device = self.text_encoder.device
         conditions = text_conditions(self.text_encoder, prompts, share=None if share is None else share.to(device))
-        conditions = self.complete(conditions, keys, guidance)
-        noise = bind(self.noise_source(), shape, keys, share, device=device)
-        denoiser = ClassifierFree(self.denoiser(), guidance)
-        clip = sample(
-            denoiser, noise(0), stops, schedule=schedule, conditions=conditions, noise=noise, progress=progress
-        )
-        clip = clip.float().clamp(-1, 1)
+
+        def draw(denoiser: Denoiser, frames: int, told: Conditions) -> Tensor:
+            size = (shape[0], frames, *shape[2:])
+            noise = bind(self.noise_source(), size, keys, told.share, device=device)
+            guided = ClassifierFree(denoiser, guidance)
+            return sample(guided, noise(0), stops, schedule=schedule, conditions=told, noise=noise, progress=progress)
+
+        conditions = self.complete(conditions, keys, guidance, draw)
+        clip = draw(self.denoiser(), shape[1], conditions).float().clamp(-1, 1)
         return clip[0] if isinstance(prompt, str) else clip
 
     def _shape(self, clips: int, *asked: int | None) -> tuple[int, int, int, int, int]:

@@ -4,13 +4,16 @@ Each frame's noise is a base noise shared by the clip plus a residual noise of i
 image diffusion model, predicts the base noise from the middle frame, once per clip (eq. 11); it is taken out of every
 frame (eq. 12), and a smaller residual generator predicts what is left (eq. 13).
 
-Three variants (docs/videofusion.md has the reasons):
+Four variants (docs/videofusion.md has the reasons):
 
 - ``framewise``: the residual generator sees one frame and its number, as the text of the paper reads.
 - ``published``: it has temporal attention; both generators are told an embedding of the middle frame, which a prior
   makes at sampling.
 - ``corrected``, ours: it has temporal attention, sees the base generator's clean middle frame beside every noisy frame,
   and corrects that middle frame too, so that the whole is a joint predictor and needs neither embedding nor prior.
+- ``anchored``, ours and the default: the base generator finishes the middle frame first, from the base noise alone; the
+  residual generator, with temporal attention, sees it clean beside every frame. The base noise is then known, not
+  estimated, and the chain rule, p(middle frame) p(others | middle frame), makes the whole exact.
 """
 
 from __future__ import annotations
@@ -28,17 +31,18 @@ from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import NetworkDenoiser
 from videofusion.diffusion.losses import joint_errors
-from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
+from videofusion.diffusion.noise import ANCHOR, DecomposedNoise, Keys, base_frame, normal, uniform
 from videofusion.diffusion.prediction import Prediction, expand
 from videofusion.diffusion.schedules import Schedule, make_schedule
 from videofusion.errors import InputError
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
-from videofusion.systems.pipeline import VideoPipeline
+from videofusion.systems.pipeline import Draw, VideoPipeline
 from videofusion.systems.prior import augmented, prior_errors, sample_prior
 from videofusion.systems.training import Losses, choose, choose_frames, grouped_keys, text_conditions
 
-VARIANTS = ("corrected", "framewise", "published")
+VARIANTS = ("anchored", "corrected", "framewise", "published")
+ANCHOR_NOISE = 0.15  # most noise that a training step adds to the middle frame: the one at sampling is not perfect
 BASE_LOSSES = ("stop", "joint", "fixed")
 
 
@@ -80,6 +84,10 @@ class VideoFusion:
 
     def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
         """Predict; `conditions.share` must be given, 1 at the base frame. See `Denoiser`."""
+        if self.variant == "anchored":
+            if conditions.anchor is None:
+                raise InputError("anchor is not given; the variant 'anchored' needs the clean middle frame")
+            return self.around(z, t, conditions, conditions.anchor)
         return self.predict(z, t, conditions)[1]
 
     def predict(self, z: Tensor, t: Tensor, conditions: Conditions) -> tuple[Prediction, Prediction]:
@@ -93,12 +101,27 @@ class VideoFusion:
         Raises:
             InputError: no share is given.
         """
+        middle = base_frame(z.shape[1])
+        base = self.base(z[:, middle : middle + 1], t, conditions.window(middle, middle + 1))
+        clean = base.x0.detach() if self.stop_gradient else base.x0
+        return base, self.around(z, t, conditions, clean if conditions.anchor is None else conditions.anchor)
+
+    def around(self, z: Tensor, t: Tensor, conditions: Conditions, clean: Tensor) -> Prediction:
+        """The composite's prediction, given what is taken for the clean middle frame.
+
+        Args:
+            z: noisy clip [b t c h w].
+            t: time [b].
+            conditions: of the clips, with `share`.
+            clean: the base generator's estimate, or the frame itself [b 1 c h w].
+
+        Raises:
+            InputError: no share is given.
+        """
         if conditions.share is None:
             raise InputError("share is not given; VideoFusion needs it for every frame")
         middle = base_frame(z.shape[1])
         z_base = z[:, middle : middle + 1]
-        base = self.base(z_base, t, conditions.window(middle, middle + 1))
-        clean = base.x0.detach() if self.stop_gradient else base.x0
         alpha, sigma = (expand(scale, z) for scale in self.schedule.alpha_sigma(t))
         share = expand(conditions.share, z)
 
@@ -112,8 +135,9 @@ class VideoFusion:
         shared = share >= 1
         seen = torch.where(shared, clean, rest / power)
         if self.variant == "corrected":
-            own = torch.where(shared, z, seen)  # the base frame is shown as it is: its estimate stands beside it
-            seen = torch.cat([own, clean.expand_as(z)], dim=2)
+            seen = torch.where(shared, z, seen)  # the base frame is shown as it is: its estimate stands beside it
+        if self.variant in ("anchored", "corrected"):
+            seen = torch.cat([seen, clean.expand_as(z)], dim=2)
         # that process is plain diffusion, only less noisy: frames are told the time at which it stands
         time = self.schedule.time_at(2 * (alpha / own_sigma).log())[:, :, 0, 0, 0]
         time = torch.where(conditions.share >= 1, t[:, None] if self.variant == "corrected" else 0.0, time)
@@ -122,8 +146,7 @@ class VideoFusion:
         output = self.residual(seen, self.schedule.network_time(time), temporal=temporal, **told)
         x0 = Prediction.of(self.residual_prediction, output, rest / power, alpha_r, sigma_r).x0
         x0_shared = clean + sigma * output if self.variant == "corrected" else clean
-        joint = Prediction(z, z, z, alpha, sigma).with_x0(torch.where(shared, x0_shared, x0))
-        return base, joint
+        return Prediction(z, z, z, alpha, sigma).with_x0(torch.where(shared, x0_shared, x0))
 
 
 def check_parts(variant: str, image_encoder: FrameEncoder | None, prior: Prior | None) -> None:
@@ -254,6 +277,8 @@ class VideoFusionSystem:
             extra = prior_errors(self.prior, embedding, t, conditions, keys, step)
             parts["prior"] = extra.mean().detach()
             conditions = replace(conditions, image_embedding=augmented(embedding, keys, step))
+        if self.variant == "anchored":
+            conditions = replace(conditions, anchor=self._anchor(clip, keys, step))
         base, joint = self.denoiser.predict(alpha * clip + sigma * eps, t, conditions)
         own, errors = joint_errors(base, joint, clip, eps, share, self.weighting)
         if self.variant != "corrected":  # there the composite's base frame is the base generator's
@@ -261,6 +286,14 @@ class VideoFusionSystem:
         per_clip = (own + errors.sum(dim=1)) / clip.shape[1] + extra
         parts |= {"base": own.mean().detach(), "residual": errors.mean().detach()}
         return Losses(per_clip.mean(), parts, per_clip)
+
+    def _anchor(self, clip: Tensor, keys: Keys, step: int) -> Tensor:
+        """The clean middle frame with a little noise, as much as a key says."""
+        middle = base_frame(clip.shape[1])
+        frame = clip[:, middle : middle + 1]
+        amounts = torch.tensor([uniform(key, step, 4)[3] for key in keys.content]).to(clip)
+        noise = torch.stack([normal(key, ANCHOR, step, 0, frame.shape[1:]) for key in keys.content]).to(clip)
+        return frame + ANCHOR_NOISE * expand(amounts, frame) * noise
 
     def pipeline(self) -> VideoFusionPipeline:
         """The pipeline with the present weights."""
@@ -368,7 +401,11 @@ class VideoFusionPipeline(VideoPipeline):
             raise InputError(f"motion is {motion}; this model was not trained for it, leave it out")
         return share_at(self.config.profiles, motion, frames).expand(clips, -1)
 
-    def complete(self, conditions: Conditions, keys: Keys, guidance: float) -> Conditions:
+    def complete(self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw) -> Conditions:
+        if self.config.variant == "anchored":
+            base = NetworkDenoiser(self.base, make_schedule(self.config.schedule), self.config.base_prediction)
+            alone = replace(conditions, share=torch.ones(len(keys.content), 1), frames=None)
+            return replace(conditions, anchor=draw(base, 1, alone).clamp(-1, 1))
         if self.prior is None:
             return conditions
         return replace(conditions, image_embedding=sample_prior(self.prior, conditions, keys, guidance))

@@ -25,7 +25,7 @@ class Recipe:
     Args:
         name: the recipe's name; a run folder belongs to one.
         system: "videofusion" (decomposed noise) or "vdm" (independent noise; with temporal "image", an image model).
-        variant: of VideoFusion: "corrected", "framewise" or "published".
+        variant: of VideoFusion: "anchored", "corrected", "framewise" or "published".
         share: the share ratio λ of the frames other than the middle one, in [0, 1).
         adaptive: probability that a clip's λ is measured from its frames (what the user's motion knob needs).
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None, and in every
@@ -84,7 +84,7 @@ class Recipe:
 
     name: str
     system: Literal["videofusion", "vdm"] = "videofusion"
-    variant: Literal["corrected", "framewise", "published"] = "corrected"
+    variant: Literal["anchored", "corrected", "framewise", "published"] = "anchored"
     share: float = 0.5
     adaptive: float = 0.0
     train_frames: int | None = None
@@ -262,7 +262,7 @@ def moving_digits() -> Recipe:
     """VideoFusion, text to video, on moving digits: the model that ships, its base pretrained by `digit-images`."""
     return Recipe(
         name="moving-digits",
-        temporal="residual_coarse",
+        temporal="residual_joint",
         residual_channels=(64, 128),
         residual_from_base=True,
         base_rate_ratio=0.3,
@@ -287,7 +287,7 @@ def digit_images() -> Recipe:
 
 def vdm_moving_digits() -> Recipe:
     """The baseline: Video Diffusion Models' independent noise, same data and budget."""
-    return Recipe(name="vdm-moving-digits", system="vdm", temporal="factorised_coarse", **_DIGIT_CLIPS)
+    return Recipe(name="vdm-moving-digits", system="vdm", temporal="factorised_joint", **_DIGIT_CLIPS)
 
 
 def base_digits() -> Recipe:
