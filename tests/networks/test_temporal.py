@@ -5,9 +5,17 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.errors import InputError
-from videofusion.networks.temporal import TEMPORAL_DESIGNS, TemporalAttention, rotate, temporal_design
+from videofusion.networks.temporal import (
+    TEMPORAL_DESIGNS,
+    TemporalAttention,
+    TemporalDesign,
+    rotate,
+    space_time_angles,
+    temporal_design,
+    time_angles,
+)
 
-B, T, C, H, W = 2, 5, 8, 3, 4
+B, T, C, H, W = 2, 5, 16, 3, 4
 HEADS = 2
 
 
@@ -32,11 +40,16 @@ def plain(made: TemporalAttention, x: Tensor, frames: list[int]) -> Tensor:
     h = made.norm(x).unflatten(0, (B, T))  # b t c h w
     q, k, v = torch.einsum("oc,btchw->obthw", made.to_qkv.weight, h).unflatten(0, (3, HEADS, C // HEADS))
     half = C // HEADS // 2
-    speed = 100.0 ** (-torch.arange(half).double() / half)
-    turn = torch.polar(torch.ones(T, half).double(), torch.tensor(frames).double()[:, None] * speed)
+    axes = [torch.tensor(frames)[:, None, None], torch.arange(H)[:, None], torch.arange(W)]
+    pairs, slowest = ([half // 2, half // 4, half // 4], [100.0, 10.0, 10.0]) if made.joint else ([half], [100.0])
+    angles = [
+        (axis[..., None] * last ** (-torch.arange(count).double() / count)).expand(T, H, W, count)
+        for axis, count, last in zip(axes, pairs, slowest, strict=False)
+    ]
+    turn = torch.polar(torch.ones(()).double(), torch.cat(angles, dim=-1)).permute(3, 0, 1, 2)  # d/2 t h w
 
     def turned(y: Tensor) -> Tensor:  # [heads d b t h w] -> [heads d/2 b t h w], complex
-        return torch.complex(y[:, :half], y[:, half:]) * turn.T[None, :, None, :, None, None]
+        return torch.complex(y[:, :half], y[:, half:]) * turn[None, :, None]
 
     q, k = turned(q), turned(k)
     score = torch.einsum("gdbtij,gdbsmn->gbtijsmn", q, k.conj()).real / (C // HEADS) ** 0.5
@@ -93,17 +106,23 @@ def test_places_mix_only_where_attention_is_joint() -> None:
 
 def test_rotation_keeps_lengths_and_turns_back() -> None:
     torch.manual_seed(0)
-    x, numbers = torch.randn(2, T, C), torch.arange(T)
-    turned = rotate(x, numbers, C // HEADS)
+    x, angles = torch.randn(2, T, C), time_angles(torch.arange(T), C // HEADS // 2)
+    turned = rotate(x, angles)
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
-    torch.testing.assert_close(rotate(turned, -numbers, C // HEADS), x)
+    torch.testing.assert_close(rotate(turned, -angles), x)
     assert torch.equal(turned[:, 0], x[:, 0])  # frame 0 is not turned
 
 
-def test_a_joint_level_is_one_of_the_coarsest() -> None:
-    design = TEMPORAL_DESIGNS["residual_joint"]
-    assert [design.kind(level, 3) for level in range(3)] == ["place", "place", "joint"]
-    assert TEMPORAL_DESIGNS["image"].kind(2, 3) == "none"
+def test_every_place_of_space_and_time_has_its_own_angles() -> None:
+    angles = space_time_angles(torch.tensor([3, 4, 7]), 4, 5, 8)
+    assert angles.shape == (3 * 4 * 5, 8)
+    assert len(angles.unique(dim=0)) == 3 * 4 * 5
+
+
+def test_joint_levels_are_the_coarsest() -> None:
+    design = TemporalDesign(attention="place", joint_levels=2)
+    assert [design.kind(level, 3) for level in range(3)] == ["place", "joint", "joint"]
+    assert {TEMPORAL_DESIGNS["image"].kind(level, 3) for level in range(3)} == {"none"}
 
 
 def test_refuses_an_unknown_design() -> None:

@@ -1,0 +1,107 @@
+"""How everything here is measured: alternating runs, medians, and the machine's own convolution beside them."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+Run = Callable[[], object]
+PEAK = "3x3 convolution"
+
+
+def clock() -> float:
+    """Seconds: of CPU time with one thread, which other work on the machine disturbs least, else of the wall clock."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def alternate(runs: Mapping[str, Run], repeats: int) -> dict[str, float]:
+    """Median seconds of each, one after the other in turns, after one turn that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):
+        for name, run in runs.items():
+            start = clock()
+            run()
+            if turn:
+                seconds[name].append(clock() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def gigaflops(run: Run) -> float:
+    """Arithmetic of a run, in 10^9 operations, attention included; PyTorch's counter does not know the CPU's."""
+
+    def attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+        return sdpa_flop_count(query, key, value)
+
+    def attention_backward(
+        _: object, query: torch.Size, key: torch.Size, value: torch.Size, *__: object, **___: object
+    ) -> int:
+        return 5 * sdpa_flop_count(query, key, value) // 2  # five products where forward has two
+
+    kernels = torch.ops.aten
+    mapping = {
+        kernels._scaled_dot_product_flash_attention_for_cpu: attention,
+        kernels._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
+    }
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+        run()
+    return counter.get_total_flops() / 1e9
+
+
+def peak(dtype: torch.dtype) -> Run:
+    """A 3x3 convolution of 128 channels, the machine's own rate for what a U-Net does most."""
+    x = torch.randn(16, 128, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
+    weight = torch.randn(128, 128, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def run() -> object:
+        return torch.conv2d(x, weight, padding=1)
+
+    return run
+
+
+def table(runs: Mapping[str, Run], repeats: int, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+    """Measure and print a line for each; the first is what the ratios are to.
+
+    Returns:
+        ratio of the first's time to each one's.
+    """
+    work = {name: gigaflops(run) for name, run in runs.items()} | {PEAK: gigaflops(peak(dtype))}
+    seconds = alternate({**runs, PEAK: peak(dtype)}, repeats)
+    rate = {name: work[name] / seconds[name] for name in seconds}
+    first = next(iter(runs))
+    print(f"| {'':44} | {'s':>7} | {'GFLOP':>7} | {'GFLOP/s':>7} | of peak | times faster |")
+    print(f"|{'-' * 46}|--------:|--------:|--------:|--------:|-------------:|")
+    for name in seconds:
+        times = "" if name == PEAK else f"{seconds[first] / seconds[name]:.2f}"
+        print(
+            f"| {name:44} | {seconds[name]:7.3f} | {work[name]:7.1f} | {rate[name]:7.1f} "
+            f"| {rate[name] / rate[PEAK]:6.0%}  | {times:>12} |"
+        )
+    return {name: seconds[first] / seconds[name] for name in runs}
+
+
+def machine() -> str:
+    """One line that says on what this was measured."""
+    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    features = torch.backends.cpu.get_cpu_capability()
+    name = names[0] if names else platform.processor()
+    clock_name = "CPU seconds" if torch.get_num_threads() == 1 else "seconds"
+    return (
+        f"{name}, {features}, {torch.get_num_threads()} thread(s), torch {torch.__version__}; medians of {clock_name}"
+    )
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process in bytes (Linux): getrusage would count that of its parent too."""
+    (line,) = [line for line in _lines("/proc/self/status") if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
