@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import videofusion
 from videofusion.errors import InputError
-from videofusion.models import SHIPPED, WEIGHTS, find, load
+from videofusion.models import SHIPPED, WEIGHTS, export, find, load
 from videofusion.systems.vdm import VDMPipeline
 
 
@@ -121,3 +121,20 @@ def test_a_damaged_model_is_refused_in_a_sentence(damage: str, model: Path) -> N
         load(model, device="cpu")
     assert "\n" not in str(refused.value)
     assert str(model) in str(refused.value)
+
+
+def test_an_exported_model_has_half_the_bytes_and_nearly_the_clips(saved_model: Path, tmp_path: Path) -> None:
+    small = export(saved_model, tmp_path / "new" / "small")
+    sizes = [sum(file.stat().st_size for file in folder.rglob("*.safetensors")) for folder in (saved_model, small)]
+    assert sizes[1] < 0.6 * sizes[0]
+    pipe, half = load(saved_model, device="cpu"), load(small, device="cpu")
+    assert half.unet.dtype is torch.float32
+    clips = [each("red three", steps=3) for each in (pipe, half)]
+    assert (clips[0] - clips[1]).abs().max() < 0.02
+
+
+def test_export_refuses_a_taken_place_and_an_unknown_kind(saved_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="which exists"):
+        export(saved_model, tmp_path)
+    with pytest.raises(InputError, match="dtype is 'int8'"):
+        export(saved_model, tmp_path / "new", dtype="int8")

@@ -116,6 +116,37 @@ def load(name_or_path: str | Path, *, device: str | None = None) -> VideoPipelin
     return pipe.to(where)
 
 
+def export(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Path:
+    """Write a model's folder to share it: the same pipeline, its weights in half precision.
+
+    Args:
+        name_or_path: as for `load`.
+        out: the new folder, which must not exist; its parent is made.
+        dtype: "float16", "bfloat16" or "float32" (no change).
+
+    Returns:
+        the new folder, written whole or not at all.
+
+    Raises:
+        InputError: no such model, an unknown dtype, or something at `out` already.
+    """
+    kinds = ("float16", "bfloat16", "float32")
+    if dtype not in kinds:
+        raise InputError(f"dtype is {dtype!r}, but must be one of {', '.join(kinds)}")
+    if out.exists():
+        raise InputError(f"out is {out}, which exists; name a folder that does not")
+    pipe = load(name_or_path, device="cpu")
+
+    import torch
+
+    from videofusion.training.checkpoints import write_folder
+
+    pipe.to(getattr(torch, dtype))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_folder(out, pipe.save_pretrained)
+    return out
+
+
 def find(name_or_path: str | Path) -> Path:
     """The folder of a model.
 

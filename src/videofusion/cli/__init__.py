@@ -27,6 +27,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "generate": Command("videofusion.cli.generate:generate", "make a video from a prompt"),
     "train": Command("videofusion.cli.train:train", "train a recipe on built-in data or on your own folder of clips"),
+    "export": Command("videofusion.cli.models:export", "write a model's folder in half precision, to share it"),
     "models": Command("videofusion.cli.models:models", "list the models that --model knows by name"),
     "data make": Command("videofusion.cli.data:make", "write a folder of built-in clips with captions"),
     "data check": Command("videofusion.cli.data:check", "name every file of a folder that cannot be used, and why"),

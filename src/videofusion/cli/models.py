@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from videofusion.models import SHIPPED
 
@@ -16,3 +20,21 @@ def models() -> None:
         print(f"{model.name}  ({model.shape}, {model.megabytes:.1f} MB)\n  {model.summary}")
         print(f'  for example: videofusion generate "{model.example}" --model {model.name} -o clip.mp4')
         print(textwrap.fill(f"words: {', '.join(model.words)}", 100, initial_indent="  ", subsequent_indent="    "))
+
+
+def export(
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    *,
+    dtype: str = "float16",
+) -> None:
+    """Write a model's folder to share it: the same model in half the bytes.
+
+    Args:
+        model: a name that `videofusion models` lists, or the folder of a model, as RUN/model
+        out: the new folder
+        dtype: of the weights: float16, bfloat16 or float32
+    """
+    from videofusion.models import export as write
+
+    print(write(model, out, dtype=dtype))
