@@ -117,7 +117,8 @@ def compare(folder: Path, budget: Budget, minutes: float | None = None, say: Cal
     Args:
         folder: of all runs and results.
         budget: how much everything gets; a folder belongs to one.
-        minutes: after which to stop and keep everything; None for no limit.
+        minutes: after which to stop and keep everything (a run's evaluation, once begun, is finished); None for no
+            limit.
         say: what tells the user how it goes.
 
     Raises:
@@ -133,6 +134,9 @@ def compare(folder: Path, budget: Budget, minutes: float | None = None, say: Cal
             continue
         say(f"[{number + 1}/{len(runs)}] {run.name}")
         if not train_run(folder, run, deadline):
+            say("the time is up; the same command goes on from here")
+            return
+        if deadline is not None and time.monotonic() > deadline:
             say("the time is up; the same command goes on from here")
             return
         row = {"name": run.name, **run_facts(folder / run.name)}

@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from videofusion.data.moving_digits import evaluation_prompts, render
 from videofusion.evaluation import protocol
-from videofusion.evaluation.comparison_measure import TWO_DIGITS
 from videofusion.evaluation.distortions import DISTORTIONS
 from videofusion.evaluation.fidelity import FidelityMeasure, reference_specs
 from videofusion.evaluation.judge import WEIGHTS, Judge
@@ -20,6 +19,7 @@ from videofusion.evaluation.record import checksum, markdown_table
 from videofusion.evaluation.tracker import SIZE
 
 STRENGTHS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+TWO_DIGITS = 0.2  # part of the clips that are spoiled
 _SEED = 500
 
 
