@@ -16,6 +16,7 @@ from videofusion.data.moving_digits import WORDS, MovingDigits
 from videofusion.errors import InputError
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
+from videofusion.systems.decomposed import SEES_MIDDLE
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.recipes import Recipe
@@ -55,7 +56,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
         published = recipe.variant == "published"
         image = _unet(recipe, colours, recipe.channels, "image", embedded=published)
-        seen = 2 * colours if recipe.variant in ("anchored", "corrected") else colours
+        seen = 2 * colours if recipe.variant in SEES_MIDDLE else colours
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
         system = VideoFusionSystem(
             image,

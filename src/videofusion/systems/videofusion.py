@@ -1,20 +1,4 @@
-"""VideoFusion: decomposed diffusion (Luo et al. 2023).
-
-Each frame's noise is a base noise shared by the clip plus a residual noise of its own (eq. 7). A base generator, any
-image diffusion model, predicts the base noise from the middle frame, once per clip (eq. 11); it is taken out of every
-frame (eq. 12), and a smaller residual generator predicts what is left (eq. 13).
-
-Four variants (docs/videofusion.md has the reasons):
-
-- ``framewise``: the residual generator sees one frame and its number, as the text of the paper reads.
-- ``published``: it has temporal attention; both generators are told an embedding of the middle frame, which a prior
-  makes at sampling.
-- ``corrected``, ours: it has temporal attention, sees the base generator's clean middle frame beside every noisy frame,
-  and corrects that middle frame too, so that the whole is a joint predictor and needs neither embedding nor prior.
-- ``anchored``, ours and the default: the base generator finishes the middle frame first, from the base noise alone; the
-  residual generator, with temporal attention, sees it clean beside every frame. The base noise is then known, not
-  estimated, and the chain rule, p(middle frame) p(others | middle frame), makes the whole exact.
-"""
+"""VideoFusion in training and as a pipeline; `decomposed.py` has its denoiser and the variants."""
 
 from __future__ import annotations
 
@@ -29,124 +13,20 @@ from videofusion.conditioning.motion import measured_share, share_at
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
-from videofusion.diffusion.denoiser import NetworkDenoiser
 from videofusion.diffusion.losses import joint_errors
 from videofusion.diffusion.noise import ANCHOR, DecomposedNoise, Keys, base_frame, normal, uniform
-from videofusion.diffusion.prediction import Prediction, expand
-from videofusion.diffusion.schedules import Schedule, make_schedule
+from videofusion.diffusion.prediction import expand
+from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
+from videofusion.systems.decomposed import VideoFusion
 from videofusion.systems.pipeline import Draw, VideoPipeline
 from videofusion.systems.prior import augmented, prior_errors, sample_prior
 from videofusion.systems.training import Losses, choose, choose_frames, grouped_keys, text_conditions
 
-VARIANTS = ("anchored", "corrected", "framewise", "published")
 ANCHOR_NOISE = 0.15  # most noise that a training step adds to the middle frame: the one at sampling is not perfect
 BASE_LOSSES = ("stop", "joint", "fixed")
-
-
-class VideoFusion:
-    """Base generator and residual generator as one Denoiser.
-
-    Args:
-        base: an image network, called with one-frame clips.
-        residual: a video network (frame by frame for "framewise"); with twice the channels in for "corrected".
-        schedule: that the base was trained for.
-        base_prediction: what the base predicts: "eps", "x0", "v" or "flow".
-        residual_prediction: the same for the residual generator, of the residual process.
-        variant: one of `VARIANTS`.
-        stop_gradient: keep the other frames' losses from the base (eq. 14).
-
-    Raises:
-        InputError: an unknown variant.
-    """
-
-    def __init__(
-        self,
-        base: nn.Module,
-        residual: nn.Module,
-        schedule: Schedule,
-        *,
-        base_prediction: str = "v",
-        residual_prediction: str = "v",
-        variant: str = "corrected",
-        stop_gradient: bool = True,
-    ) -> None:
-        if variant not in VARIANTS:
-            raise InputError(f"variant is {variant!r}; it must be one of {', '.join(VARIANTS)}")
-        self.base = NetworkDenoiser(base, schedule, base_prediction)
-        self.residual = residual
-        self.schedule = schedule
-        self.residual_prediction = residual_prediction
-        self.variant = variant
-        self.stop_gradient = stop_gradient
-
-    def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
-        """Predict; `conditions.share` must be given, 1 at the base frame. See `Denoiser`."""
-        if self.variant == "anchored":
-            if conditions.anchor is None:
-                raise InputError("anchor is not given; the variant 'anchored' needs the clean middle frame")
-            return self.around(z, t, conditions, conditions.anchor)
-        return self.predict(z, t, conditions)[1]
-
-    def predict(self, z: Tensor, t: Tensor, conditions: Conditions) -> tuple[Prediction, Prediction]:
-        """The base generator's prediction of the base frame [b 1 c h w], and the composite's of the clip [b t c h w].
-
-        Args:
-            z: noisy clip [b t c h w].
-            t: time [b].
-            conditions: of the clips, with `share`.
-
-        Raises:
-            InputError: no share is given.
-        """
-        middle = base_frame(z.shape[1])
-        base = self.base(z[:, middle : middle + 1], t, conditions.window(middle, middle + 1))
-        clean = base.x0.detach() if self.stop_gradient else base.x0
-        return base, self.around(z, t, conditions, clean if conditions.anchor is None else conditions.anchor)
-
-    def around(self, z: Tensor, t: Tensor, conditions: Conditions, clean: Tensor) -> Prediction:
-        """The composite's prediction, given what is taken for the clean middle frame.
-
-        Args:
-            z: noisy clip [b t c h w].
-            t: time [b].
-            conditions: of the clips, with `share`.
-            clean: the base generator's estimate, or the frame itself [b 1 c h w].
-
-        Raises:
-            InputError: no share is given.
-        """
-        if conditions.share is None:
-            raise InputError("share is not given; VideoFusion needs it for every frame")
-        middle = base_frame(z.shape[1])
-        z_base = z[:, middle : middle + 1]
-        alpha, sigma = (expand(scale, z) for scale in self.schedule.alpha_sigma(t))
-        share = expand(conditions.share, z)
-
-        # eq. 12 with the base noise written as (z^m - alpha x^m) / sigma, so that nothing is divided by sigma
-        rest = z - share.sqrt() * (z_base - alpha * clean)
-        # the residual process: rest = alpha x + sigma sqrt(1 - share) r, scaled to unit power
-        own_sigma = sigma * (1 - share).sqrt()
-        power = (alpha.square() + own_sigma.square()).sqrt().clamp_min(1e-6)
-        alpha_r, sigma_r = alpha / power, own_sigma / power
-        # frames that share everything are the base frame: their rest is alpha x^m, and nothing of it is noise
-        shared = share >= 1
-        seen = torch.where(shared, clean, rest / power)
-        if self.variant == "corrected":
-            seen = torch.where(shared, z, seen)  # the base frame is shown as it is: its estimate stands beside it
-        if self.variant in ("anchored", "corrected"):
-            seen = torch.cat([seen, clean.expand_as(z)], dim=2)
-        # that process is plain diffusion, only less noisy: frames are told the time at which it stands
-        time = self.schedule.time_at(2 * (alpha / own_sigma).log())[:, :, 0, 0, 0]
-        time = torch.where(conditions.share >= 1, t[:, None] if self.variant == "corrected" else 0.0, time)
-        told = conditions.given()
-        temporal = conditions.temporal and self.variant != "framewise"
-        output = self.residual(seen, self.schedule.network_time(time), temporal=temporal, **told)
-        x0 = Prediction.of(self.residual_prediction, output, rest / power, alpha_r, sigma_r).x0
-        x0_shared = clean + sigma * output if self.variant == "corrected" else clean
-        return Prediction(z, z, z, alpha, sigma).with_x0(torch.where(shared, x0_shared, x0))
 
 
 def check_parts(variant: str, image_encoder: FrameEncoder | None, prior: Prior | None) -> None:
@@ -167,7 +47,7 @@ class VideoFusionSystem:
         text_encoder: trained with both.
         schedule: by name.
         prediction: what both generators predict.
-        variant: one of `VARIANTS`.
+        variant: one of `decomposed.VARIANTS`.
         share: lambda where it is fixed.
         adaptive: probability that a clip's lambda is measured from its frames instead.
         profiles: quantiles of measured lambda, for the motion knob; see `share_profiles`.
@@ -327,7 +207,7 @@ class VideoFusionPipeline(VideoPipeline):
         frames: of a clip by default.
         height: in pixels by default.
         width: in pixels by default.
-        variant: one of `VARIANTS`.
+        variant: one of `decomposed.VARIANTS`.
         share: lambda when no motion is asked for.
         profiles: quantiles of lambda for the motion knob; None when the model was not trained for it.
         base_prediction: what the base predicts.
@@ -403,9 +283,8 @@ class VideoFusionPipeline(VideoPipeline):
 
     def complete(self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw) -> Conditions:
         if self.config.variant == "anchored":
-            base = NetworkDenoiser(self.base, make_schedule(self.config.schedule), self.config.base_prediction)
-            alone = replace(conditions, share=torch.ones(len(keys.content), 1), frames=None)
-            return replace(conditions, anchor=draw(base, 1, alone).clamp(-1, 1))
+            alone = replace(conditions, share=torch.ones(len(keys.content), 1))
+            return replace(conditions, anchor=draw(self.denoiser().base, 1, alone).clamp(-1, 1))
         if self.prior is None:
             return conditions
         return replace(conditions, image_embedding=sample_prior(self.prior, conditions, keys, guidance))
