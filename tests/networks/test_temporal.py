@@ -119,6 +119,18 @@ def test_every_place_of_space_and_time_has_its_own_angles() -> None:
     assert len(angles.unique(dim=0)) == 3 * 4 * 5
 
 
+def test_scores_see_differences_of_places_and_frames_only() -> None:
+    """Moving all positions in space and time alike changes no score of attention."""
+    torch.manual_seed(0)
+    q, k = torch.randn(2, T * H * W, C, dtype=torch.float64)
+    whole = space_time_angles(torch.arange(T + 6), H + 3, W + 2, C // 2).double().unflatten(0, (T + 6, H + 3, W + 2))
+    here, there = whole[:T, :H, :W].flatten(0, 2), whole[6:, 3:, 2:].flatten(0, 2)
+    scores = rotate(q, here) @ rotate(k, here).T
+    torch.testing.assert_close(rotate(q, there) @ rotate(k, there).T, scores, atol=1e-4, rtol=0)
+    for moved in (whole[6:, :H, :W], whole[:T, 3:, :W], whole[:T, :H, 2:]):  # each of the three counts
+        assert (rotate(q, here) @ rotate(k, moved.flatten(0, 2)).T - scores).abs().max() > 0.1
+
+
 def test_joint_levels_are_the_coarsest() -> None:
     design = TemporalDesign(attention="place", joint_levels=2)
     assert [design.kind(level, 3) for level in range(3)] == ["place", "joint", "joint"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import VARIANTS
 
 from videofusion.data.batch import Batch
 from videofusion.data.folder import VideoFolder
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.systems.build import build_system
+from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.vdm import VDMSystem
 from videofusion.training.recipes import Recipe, get_recipe
 from videofusion.training.trainer import training_keys

@@ -8,7 +8,7 @@ composite's own. DDIM is linear then, and the covariance of its samples is known
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pytest
@@ -25,12 +25,13 @@ from videofusion.diffusion import (
     times,
 )
 from videofusion.diffusion.samplers import ddim
-from videofusion.systems.videofusion import VideoFusion
+from videofusion.systems.decomposed import VideoFusion
 
 FRAMES, MIDDLE = 5, 2
 SCHEDULE = make_schedule("cosine")
 MOTION = torch.arange(FRAMES, dtype=torch.float64) - MIDDLE
-UNITS = torch.eye(FRAMES + 1, dtype=torch.float64)  # a clip for each frame's noise, and one for the content
+# a clip for each frame's noise, one for the content, and one for the middle frame where that is told clean
+UNITS = torch.eye(FRAMES + 2, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,15 @@ class Law:
         return motion + (0.0 if self.told else 1.0)
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """At a time: alpha, sigma, the covariance of clip and noisy clip, that of the noisy clip."""
+        """At a time: alpha, sigma, the covariance of the clip with what there is to see, and the covariance of that.
+
+        There is the noisy clip to see, and, last, the clean middle frame.
+        """
         alpha, sigma = SCHEDULE.alpha_sigma(t)
-        return alpha, sigma, alpha * self.unknown, alpha**2 * self.unknown + sigma**2 * self.noise
+        sees = torch.cat([alpha * torch.eye(FRAMES, dtype=torch.float64), UNITS[MIDDLE : MIDDLE + 1, :FRAMES]])
+        noise = torch.zeros_like(UNITS[1:, 1:])
+        noise[:FRAMES, :FRAMES] = sigma**2 * self.noise
+        return alpha, sigma, self.unknown @ sees.T, sees @ self.unknown @ sees.T + noise
 
 
 class Base(nn.Module):
@@ -95,15 +102,15 @@ class Residual(nn.Module):
 
     def _learn(self, seen: Tensor, t: Tensor, temporal: bool) -> None:
         alpha, sigma, cross, power = self.law.at(t)
-        meaning = seen.flatten(1).T  # [inputs, frames + 1]: of the noisy clip's frames and of the content
-        on_noisy, on_content = meaning[:, :FRAMES], meaning[:, FRAMES]
-        self.meaning_of_content = on_content + alpha * on_noisy.sum(1)
+        meaning = seen.flatten(1).T  # [inputs, frames + 2]: of the noisy clip's frames, content and clean middle frame
+        on_content, on_seen = meaning[:, FRAMES], torch.cat([meaning[:, :FRAMES], meaning[:, FRAMES + 1 :]], dim=1)
+        self.meaning_of_content = on_content + alpha * on_seen[:, :FRAMES].sum(1) + on_seen[:, FRAMES]
         target, self.of_content = cross.clone(), torch.ones(FRAMES, dtype=torch.float64)
         if self.corrects_the_middle:  # its output there is (x - base generator's x) / sigma
             gain = cross[MIDDLE, MIDDLE] / power[MIDDLE, MIDDLE]
             target[MIDDLE] = (cross[MIDDLE] - gain * power[MIDDLE]) / sigma
             self.of_content[MIDDLE] = 0
-        with_inputs, among_inputs = target @ on_noisy.T, on_noisy @ power @ on_noisy.T
+        with_inputs, among_inputs = target @ on_seen.T, on_seen @ power @ on_seen.T
         if not temporal:  # a frame's output may depend on its own input only
             of_frame = torch.eye(FRAMES, dtype=torch.float64).repeat_interleave(len(meaning) // FRAMES, 1)
             with_inputs, among_inputs = with_inputs * of_frame, among_inputs * (of_frame.T @ of_frame)
@@ -124,16 +131,21 @@ def sampled(
         denoiser = VideoFusion(
             Base(law), network, SCHEDULE, base_prediction="x0", residual_prediction="x0", variant=system
         )
-    conditions = Conditions(share=shares.expand(FRAMES + 1, -1), image_embedding=UNITS[:, FRAMES:])
-    units = UNITS[:, :FRAMES, None, None, None]
+    conditions = Conditions(share=shares.expand(len(UNITS), -1), image_embedding=UNITS[:, FRAMES : FRAMES + 1])
+    units, middles = UNITS[..., None, None, None].tensor_split([FRAMES], dim=1)
+    stops = times(SCHEDULE, steps).double()
+    if system == "anchored":  # the base generator finishes the middle frame first
+        told_to_base = conditions.window(MIDDLE, MIDDLE + 1)
+        image = ddim(denoiser.base, units[:, MIDDLE : MIDDLE + 1], stops, schedule=SCHEDULE, conditions=told_to_base)
+        conditions = replace(conditions, anchor=image)
 
     def best(z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
         network.learning = t[0]
-        denoiser(units, t, conditions)
+        denoiser(units, t, replace(conditions, anchor=middles[:, 1:]))
         network.learning = None
         return denoiser(z, t, conditions)
 
-    clips = ddim(best, units, times(SCHEDULE, steps).double(), schedule=SCHEDULE, conditions=conditions)
+    clips = ddim(best, units, stops, schedule=SCHEDULE, conditions=conditions)
     of_noise, of_content = clips.flatten(1).T[:, :FRAMES], clips.flatten(1)[FRAMES]
     covariance = of_noise @ law.noise @ of_noise.T
     if told:
@@ -153,6 +165,8 @@ TABLE = {
     "published, share 0.9": (("published", {"share": 0.9}), 0.19, -0.60),
     "published, content told": (("published", {"told": True}), 0.01, -1.00),
     "corrected": (("corrected", {}), 0.01, -1.00),
+    "anchored": (("anchored", {}), 0.01, -1.00),
+    "anchored, content told": (("anchored", {"told": True}), 0.01, -1.00),
 }
 
 
@@ -168,9 +182,11 @@ def test_the_published_variant_gets_worse_the_closer_clips_are_to_a_plane_and_ou
     plane, near = (sampled("published", own=own, steps=100)[0] for own in (1e-5, 1e-3))
     assert plane > 2 * near
     assert sampled("corrected", own=1e-5, steps=100)[0] < 0.04
+    assert sampled("anchored", own=1e-5, steps=100)[0] < 0.04
 
 
-def test_the_corrected_variant_is_exact_at_another_share() -> None:
-    error, correlation = sampled("corrected", share=0.9, steps=100)
+@pytest.mark.parametrize("system", ["corrected", "anchored"])
+def test_our_variants_are_exact_at_another_share(system: str) -> None:
+    error, correlation = sampled(system, share=0.9, steps=100)
     assert error < 0.08
     assert correlation < -0.99

@@ -8,11 +8,16 @@ import re
 
 import pytest
 import torch
-from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, VARIANTS, WORDS, unet, vdm, videofusion, words
+from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, WORDS, unet, vdm, videofusion, words
 from torch import Tensor
 
+from videofusion.diffusion import ClassifierFree, Keys, NetworkDenoiser, make_schedule, times
+from videofusion.diffusion.noise import DecomposedNoise
+from videofusion.diffusion.samplers import get_sampler
 from videofusion.errors import InputError
 from videofusion.models import load
+from videofusion.systems.decomposed import VARIANTS
+from videofusion.systems.training import text_conditions
 from videofusion.systems.vdm import VDMPipeline
 from videofusion.systems.videofusion import VideoFusionPipeline
 
@@ -56,6 +61,33 @@ def test_a_motion_seed_changes_the_other_frames_only(variant, sampler):
     first, second = (make(pipe, seed=3, motion_seed=seed, sampler=sampler) for seed in (10, 20))
     torch.testing.assert_close(first[:, MIDDLE], second[:, MIDDLE], atol=1e-5, rtol=0)
     assert (first - second)[:, OTHERS].abs().amax(dim=(0, 2, 3, 4)).min() > 0.01
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++", "ddpm"])
+def test_the_middle_of_an_anchored_clip_is_the_base_generator_s_own_image(sampler):
+    """Sampled from the base noise alone, whatever the others' noise and share, injected noise included."""
+    pipe = pipeline("anchored")
+    schedule, keys = make_schedule("cosine"), Keys.of([3, 4])
+
+    def base_noise(step: int) -> Tensor:
+        return DecomposedNoise().draw((2, FRAMES, 3, SIZE, SIZE), keys, step).base
+
+    with torch.no_grad():
+        image = get_sampler(sampler)(
+            ClassifierFree(NetworkDenoiser(pipe.base, schedule, "v"), 2.0),
+            base_noise(0),
+            times(schedule, 3),
+            schedule=schedule,
+            conditions=text_conditions(pipe.text_encoder, CAPTIONS[:2]),
+            noise=base_noise,
+        ).clamp(-1, 1)
+    clips = [
+        make(pipe, seed=[3, 4], steps=3, sampler=sampler, **more) for more in ({}, {"motion_seed": 9}, {"motion": 1.0})
+    ]
+    for clip in clips:
+        torch.testing.assert_close(clip[:, MIDDLE], image[:, 0], atol=1e-5, rtol=0)
+    for clip in clips[1:]:
+        assert (clip - clips[0])[:, OTHERS].abs().amax(dim=(0, 2, 3, 4)).min() > 0.01
 
 
 def test_a_content_seed_changes_all_frames():

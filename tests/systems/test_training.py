@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import CAPTIONS, FRAMES, VARIANTS, batch, gradients, keys, select, vdm, videofusion
+from tiny import CAPTIONS, FRAMES, MIDDLE, batch, gradients, keys, select, vdm, videofusion
 
 from videofusion.conditioning.motion import measured_share
 from videofusion.diffusion import Keys
 from videofusion.errors import InputError
 from videofusion.systems import videofusion as home
+from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.training import choose, choose_frames, grouped_keys
 
 SYSTEMS = [*((videofusion, {"variant": variant}) for variant in VARIANTS), (vdm, {})]
@@ -45,11 +46,17 @@ def test_with_stop_gradient_the_base_learns_from_its_own_frame_alone(variant, mo
     assert torch.equal(whole, base_gradient(videofusion(variant)))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant != "anchored"])
 def test_without_it_the_base_learns_from_all_frames(variant, monkeypatch):
     whole = base_gradient(videofusion(variant, base_loss="joint"))
     only_the_base_frame(monkeypatch)
     assert (whole - base_gradient(videofusion(variant, base_loss="joint"))).abs().max() > 1e-3
+
+
+def test_an_anchored_base_learns_from_its_own_frame_alone_in_any_case():
+    """The others are told the true middle frame, and nothing of what the base generator says."""
+    gradients = [base_gradient(videofusion("anchored", base_loss=base_loss)) for base_loss in ("stop", "joint")]
+    assert torch.equal(*gradients)
 
 
 @pytest.mark.parametrize(("base_loss", "moves"), [("stop", True), ("joint", True), ("fixed", False)])
@@ -147,6 +154,17 @@ def test_few_frames_keep_their_numbers_and_shares(monkeypatch):
     frames = choose_frames(FRAMES, 3, 1)
     assert conditions.frames.tolist() == frames
     assert torch.equal(conditions.share, measured_share(batch().clip)[:, frames])
+
+
+def test_an_anchor_is_the_middle_frame_with_a_little_noise(monkeypatch):
+    """Of each clip and step its own: what sampling puts there is not perfect."""
+    clips, middle = batch(), batch().clip[:, MIDDLE : MIDDLE + 1]
+    noise = told_to_the_denoiser(videofusion("anchored"), monkeypatch).anchor - middle
+    amounts = noise.std(dim=(1, 2, 3, 4))
+    assert noise.shape == (len(clips.clip), 1, *clips.clip.shape[2:])
+    assert amounts.max() < 1.2 * home.ANCHOR_NOISE
+    assert len(amounts.unique()) == len(amounts)
+    assert told_to_the_denoiser(videofusion("corrected"), monkeypatch).anchor is None
 
 
 def test_groups_share_the_smallest_key_of_theirs():

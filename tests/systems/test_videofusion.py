@@ -6,18 +6,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, VARIANTS, vdm, videofusion
+from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, batch, keys, vdm, videofusion
 from torch import Tensor, nn
 
 from videofusion.diffusion import ClassifierFree, Conditions, Keys, NetworkDenoiser, Prediction, make_schedule, times
 from videofusion.diffusion.noise import DecomposedNoise
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.errors import InputError
+from videofusion.systems.decomposed import VARIANTS, VideoFusion
 from videofusion.systems.training import text_conditions
-from videofusion.systems.videofusion import VideoFusion
 
 SCHEDULE = make_schedule("cosine")
 UNCORRECTED = ("framewise", "published")
+ANCHOR = torch.sin(torch.arange(2 * 3 * SIZE * SIZE) * 0.7).reshape(2, 1, 3, SIZE, SIZE)
 SHAPE = (2, FRAMES, 3, SIZE, SIZE)
 SEEDS = Keys.of([3, 4])
 
@@ -29,13 +30,13 @@ def _no_gradients():
 
 
 def told(system, share: Tensor) -> Conditions:
-    """Two prompts, their share, and an embedding for those who want one."""
-    conditions = text_conditions(system.text_encoder, CAPTIONS[:2], share=share)
+    """Two prompts, their share, and an embedding and a clean middle frame for those who want one."""
+    conditions = text_conditions(system.text_encoder, CAPTIONS[:2], share=share, anchor=ANCHOR)
     return replace(conditions, image_embedding=torch.sin(torch.arange(32.0)).reshape(2, 16))
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
-@pytest.mark.parametrize("variant", UNCORRECTED)
+@pytest.mark.parametrize("variant", ["anchored", *UNCORRECTED])
 def test_sharing_everything_repeats_the_image_model(variant, sampler):
     system = videofusion(variant)
     share = torch.ones(2, FRAMES)
@@ -43,9 +44,10 @@ def test_sharing_everything_repeats_the_image_model(variant, sampler):
     conditions = told(system, share)
     sample = get_sampler(sampler)
     options = {"schedule": SCHEDULE, "times": times(SCHEDULE, 3)}
-    clip = sample(ClassifierFree(system.denoiser, 2.0), z, conditions=conditions, **options)
     image_model = ClassifierFree(NetworkDenoiser(system.base, SCHEDULE, "v"), 2.0)
     image = sample(image_model, z[:, :1], conditions=conditions.window(MIDDLE, MIDDLE + 1), **options)
+    conditions = replace(conditions, anchor=image)
+    clip = sample(ClassifierFree(system.denoiser, 2.0), z, conditions=conditions, **options)
     torch.testing.assert_close(clip, image.expand_as(clip), atol=1e-5, rtol=1e-5)
     assert clip[0].sub(clip[1]).abs().max() > 0.1  # two clips, two images
 
@@ -73,8 +75,10 @@ def test_who_decides_the_middle_frame(variant):
     share = DecomposedNoise(0.5).shares(2, FRAMES)
     z = DecomposedNoise(0.5).draw(SHAPE, SEEDS, 0, share).eps
     base, joint = system.denoiser.predict(z, torch.tensor([0.4, 0.8]), told(system, share))
-    same = torch.allclose(base.x0, joint.x0[:, MIDDLE : MIDDLE + 1], atol=1e-6)
-    assert same == (variant in UNCORRECTED)
+    of_base, of_anchor = (
+        torch.allclose(each, joint.x0[:, MIDDLE : MIDDLE + 1], atol=1e-6) for each in (base.x0, ANCHOR)
+    )
+    assert (of_base, of_anchor) == (variant in UNCORRECTED, variant == "anchored")
 
 
 def shifted(z: Tensor, frame: int) -> Tensor:
@@ -85,7 +89,7 @@ def shifted(z: Tensor, frame: int) -> Tensor:
 
 @pytest.mark.parametrize(
     ("variant", "others_reach_the_middle", "others_reach_each_other"),
-    [("corrected", True, True), ("framewise", False, False), ("published", False, True)],
+    [("anchored", False, True), ("corrected", True, True), ("framewise", False, False), ("published", False, True)],
 )
 def test_which_frames_hear_of_which(variant, others_reach_the_middle, others_reach_each_other):
     system = videofusion(variant)
@@ -97,7 +101,8 @@ def test_which_frames_hear_of_which(variant, others_reach_the_middle, others_rea
     assert bool(heard[MIDDLE]) == others_reach_the_middle
     assert heard[[0, 1, 3]].tolist() == [others_reach_each_other] * 3
     heard = (system.denoiser(shifted(z, MIDDLE), t, conditions).x0 - before).abs().amax(dim=(0, 2, 3, 4)) > 1e-5
-    assert heard.all()  # the base noise is in every frame
+    assert heard[[0, 1, 3, 4]].all()  # the base noise is in every frame
+    assert heard[MIDDLE] == (variant != "anchored")  # whose middle frame is settled
 
 
 class Known(nn.Module):
@@ -113,7 +118,7 @@ class Known(nn.Module):
         return getattr(prediction, self.kind)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["corrected", *UNCORRECTED])
 @pytest.mark.parametrize("kind", ["eps", "x0", "flow"])
 def test_the_kind_of_the_base_does_not_matter(kind, variant):
     system = videofusion(variant)
@@ -193,6 +198,79 @@ def test_corrected_is_exact_where_a_normal_law_is_known():
         torch.testing.assert_close(composite(z, t, Conditions(share=share)).x0, expected)
 
 
+def test_an_estimated_base_noise_leaves_a_ghost_of_the_middle_frame_and_a_known_one_none():
+    """Of the middle frame's error e, -sqrt(share) alpha e is left in every frame that the residual generator sees."""
+    share = torch.tensor([[0.2, 0.7, 1.0, 0.9, 0.0]] * 2)
+    noise = DecomposedNoise().draw(SHAPE, SEEDS, 0, share)
+    x, t = torch.sin(torch.arange(torch.Size(SHAPE).numel()) * 0.3).reshape(SHAPE), torch.tensor([0.85, 0.3])
+    alpha, sigma = (scale.reshape(-1, 1, 1, 1, 1) for scale in SCHEDULE.alpha_sigma(t))
+    weight = share[:, :, None, None, None]
+    error = ANCHOR
+
+    class Off(nn.Module):
+        """Says the middle frame, with that error."""
+
+        def forward(self, z: Tensor, time: Tensor, **_: object) -> Tensor:
+            return x[:, MIDDLE : MIDDLE + 1] - error
+
+    class Sees(nn.Module):
+        def forward(self, seen: Tensor, time: Tensor, **_: object) -> Tensor:
+            self.rest = seen[:, :, :3] * (alpha**2 + sigma**2 * (1 - weight)).sqrt()
+            return torch.zeros_like(seen[:, :, :3])
+
+    others = [i for i in range(FRAMES) if i != MIDDLE]
+    process = alpha * x + sigma * (1 - weight).sqrt() * noise.residual
+    conditions = Conditions(share=share, anchor=x[:, MIDDLE : MIDDLE + 1])
+    for variant, ghost in (("corrected", -weight.sqrt() * alpha * error), ("anchored", torch.zeros_like(x))):
+        residual = Sees()
+        VideoFusion(Off(), residual, SCHEDULE, base_prediction="x0", variant=variant)(
+            alpha * x + sigma * noise.eps, t, conditions
+        )
+        torch.testing.assert_close((residual.rest - process)[:, others], ghost[:, others], atol=1e-5, rtol=0)
+
+
+STOCHASTIC = [("ddpm", {}), ("ddim", {"eta": 1.0})]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "options"), [*STOCHASTIC, ("ddim", {}), ("dpm++", {}), ("heun", {}), ("angular", {})]
+)
+def test_every_sampler_leaves_an_anchored_middle_frame_where_it_is(sampler, options):
+    system = videofusion("anchored")
+    share = DecomposedNoise(0.5).shares(2, FRAMES)
+
+    def noise(step: int) -> Tensor:
+        return DecomposedNoise(0.5).draw(SHAPE, SEEDS, step, share).eps
+
+    clip = get_sampler(sampler)(
+        ClassifierFree(system.denoiser, 2.0),
+        noise(0),
+        times(SCHEDULE, 3),
+        schedule=SCHEDULE,
+        conditions=told(system, share),
+        noise=noise,
+        **options,
+    )
+    torch.testing.assert_close(clip[:, MIDDLE], ANCHOR[:, 0], atol=1e-5, rtol=0)
+    assert (clip - ANCHOR).abs().amax(dim=(0, 2, 3, 4))[[0, 1, 3, 4]].min() > 0.1
+
+
+def test_an_anchor_belongs_to_the_composite_and_reaches_no_network():
+    system = videofusion("anchored")
+    conditions = told(system, DecomposedNoise(0.5).shares(2, FRAMES))
+    assert "anchor" not in conditions.given()
+    for part in (conditions.window(1, 4), conditions.without("text")):
+        assert torch.equal(part.anchor, ANCHOR)
+    assert torch.equal(conditions.select([1]).anchor, ANCHOR[1:])
+    heard = []
+    for network in (system.base, system.residual):
+        network.register_forward_pre_hook(lambda _, __, told: heard.append(set(told)), with_kwargs=True)
+    system.loss(batch(), keys(), 1)
+    system.pipeline()(CAPTIONS[0], steps=1)
+    assert len(heard) == 2 + 2 * 2  # base and residual generator once in training; with guidance twice each at sampling
+    assert not any("anchor" in names for names in heard)
+
+
 def test_a_window_of_frames_keeps_their_numbers():
     """Frames 1 to 3 alone, the middle one still in the middle, frame by frame: as in the whole clip."""
     system = videofusion("framewise")
@@ -205,12 +283,18 @@ def test_a_window_of_frames_keeps_their_numbers():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match=r"variant is 'best'; it must be one of corrected, framewise, published"):
+    with pytest.raises(InputError, match=r"variant is 'best'; it must be one of anchored, corrected, framewise"):
         VideoFusion(nn.Identity(), nn.Identity(), SCHEDULE, variant="best")
     system = videofusion()
     conditions = replace(told(system, torch.ones(2, FRAMES)), share=None)
     with pytest.raises(InputError, match="share is not given"):
         system.denoiser(torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), conditions)
+    anchored = videofusion("anchored").denoiser
+    for call in (anchored, anchored.predict):
+        with pytest.raises(
+            InputError, match="anchor is not given; the variant 'anchored' needs the clean middle frame"
+        ):
+            call(torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), replace(conditions, anchor=None))
     with pytest.raises(InputError, match="base_loss is 'some'; it must be one of stop, joint, fixed"):
         videofusion(base_loss="some")
     with pytest.raises(InputError, match="prediction is 'noise'"):

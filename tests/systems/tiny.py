@@ -11,12 +11,12 @@ from videofusion.data.batch import Batch
 from videofusion.diffusion import Keys
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
+from videofusion.systems.decomposed import SEES_MIDDLE
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
 
 FRAMES, SIZE, MIDDLE = 5, 8, 2
 WORDS = ["a", "red", "blue", "three", "moving", "left"]
-VARIANTS = ("corrected", "framewise", "published")
 
 
 def unet(temporal: str, in_channels: int = 3, image_size: int | None = None) -> UNet:
@@ -52,7 +52,7 @@ def videofusion(variant: str = "corrected", **options: object) -> VideoFusionSys
     torch.manual_seed(0)
     published = variant == "published"
     size = 16 if published else None
-    residual = unet("framewise" if variant == "framewise" else "residual", 6 if variant == "corrected" else 3, size)
+    residual = unet("framewise" if variant == "framewise" else "residual", 6 if variant in SEES_MIDDLE else 3, size)
     prior = Prior(size=16, text_size=16, width=16, depth=1) if published else None
     if prior is not None:
         shake(prior)
