@@ -1,0 +1,30 @@
+"""The commands that judge: what they refuse, before any work."""
+
+import pytest
+
+from videofusion.cli import main
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["digits-report", "--count", "3"], "count is 3"),
+        (["digits-motion", "--pairs", "1"], "pairs is 1"),
+        (["digits-report", "--model", "no-such-model"], "no-such-model"),
+        (["compare", "new", "--seconds", "-1"], "seconds is -1"),
+        (["compare", "new", "--report-only"], "no finished run"),
+    ],
+)
+def test_bad_input_is_a_sentence(words, named, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert named in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["digits-report", "digits-motion", "judge-report"])
+def test_a_file_is_no_folder_for_results(command, capsys, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert main([command, "--out", str(tmp_path / "file")]) == 2
+    assert "must be a folder" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
