@@ -43,7 +43,7 @@ def test_every_run_is_a_recipe_with_what_all_share():
     assert {run.base for run in trained} == {*bases, None}
     # A base comes before what starts from it.
     assert all(run.base is None or names.index(run.base) < names.index(run.name) for run in runs)
-    assert {run.name for run in trained if run.base is None} == {"vdm-scratch", "corrected-scratch"}
+    assert {run.name for run in trained if run.base is None} == {"vdm-scratch", "videofusion-scratch"}
 
 
 def test_the_headline_pair_has_as_many_parameters():
@@ -54,7 +54,7 @@ def test_the_headline_pair_has_as_many_parameters():
         modules = build_system(recipe, MovingDigits(recipe.frames, recipe.size)).modules.values()
         return sum(p.numel() for module in modules for p in module.parameters())
 
-    assert size("vdm-0") == pytest.approx(size("corrected-0"), rel=0.05)
+    assert size("vdm-0") == pytest.approx(size("videofusion-0"), rel=0.05)
 
 
 def test_goes_on_after_a_stop(tmp_path, monkeypatch):
@@ -82,20 +82,20 @@ def test_goes_on_after_a_stop(tmp_path, monkeypatch):
 
 
 def test_claims_only_what_exceeds_the_spread_over_seeds():
-    clear = [row(f"vdm-{i}", 10 + i) for i in range(3)] + [row(f"corrected-{i}", 3 + i) for i in range(3)]
+    clear = [row(f"vdm-{i}", 10 + i) for i in range(3)] + [row(f"videofusion-{i}", 3 + i) for i in range(3)]
     assert "decomposed is nearer" in claims(clear)[0]
-    unclear = [row(f"vdm-{i}", 10 + 5 * i) for i in range(3)] + [row(f"corrected-{i}", 9 + 5 * i) for i in range(3)]
+    unclear = [row(f"vdm-{i}", 10 + 5 * i) for i in range(3)] + [row(f"videofusion-{i}", 9 + 5 * i) for i in range(3)]
     assert "no claim" in claims(unclear)[0]
-    other = [row(f"vdm-{i}", 1 + 0.1 * i) for i in range(3)] + [row(f"corrected-{i}", 5) for i in range(3)]
+    other = [row(f"vdm-{i}", 1 + 0.1 * i) for i in range(3)] + [row(f"videofusion-{i}", 5) for i in range(3)]
     assert "independent is nearer" in claims(other)[0]
-    assert "nothing is claimed" in claims([row("vdm-0"), row("corrected-0")])[0]
+    assert "nothing is claimed" in claims([row("vdm-0"), row("videofusion-0")])[0]
     assert "not finished" in claims([row("vdm-0"), row("vdm-scratch")])[0]
 
 
 def test_table_and_plot_of_what_is_finished(tmp_path):
     with pytest.raises(InputError, match="no finished run"):
         report(tmp_path)
-    rows = [row("vdm-0", 10), row("corrected-0", 4), row("share-0", 9), row("share-0.9", 5), {"name": "base-narrow"}]
+    rows = [row("vdm-0", 10), row("videofusion-0", 4), row("share-0", 9), row("share-0.9", 5), {"name": "base-narrow"}]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     table = report(tmp_path)
     assert "base-narrow" not in table

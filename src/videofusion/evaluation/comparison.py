@@ -93,19 +93,20 @@ def plan(budget: Budget) -> list[Run]:
 
     for seed in range(budget.seeds):
         runs.append(vdm_run(f"vdm-{seed}", wide, channels=WIDE, seed=seed))
-        runs.append(fusion_run(f"corrected-{seed}", seed=seed))
-    runs += [fusion_run("framewise", variant="framewise"), fusion_run("published", variant="published")]
+        runs.append(fusion_run(f"videofusion-{seed}", seed=seed))
+    runs += [fusion_run(variant, variant=variant) for variant in ("corrected", "framewise", "published")]
     # No image model to start from, so that neither generator has seen one.
     runs += [
         vdm_run("vdm-scratch", None, channels=WIDE),
-        fusion_run("corrected-scratch", None, residual_from_base=False, base_rate_ratio=1.0),
+        fusion_run("videofusion-scratch", None, residual_from_base=False, base_rate_ratio=1.0),
     ]
     # The default share is the headline run itself.
     default = get_recipe(fusion).share
     runs += [fusion_run(f"share-{share:g}", share=share) for share in SHARES if share != default]
     runs += [
-        fusion_run("no-stop-gradient", base_loss="joint"),
-        fusion_run("fixed-base", base_loss="fixed"),
+        # beside "corrected": where the base frame is told clean, no gradient of other frames could reach the base
+        fusion_run("no-stop-gradient", variant="corrected", base_loss="joint"),
+        fusion_run("fixed-base", variant="corrected", base_loss="fixed"),
         vdm_run("vdm-narrow", narrow),
     ]
     return runs

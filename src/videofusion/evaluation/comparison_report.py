@@ -42,7 +42,7 @@ def claims(rows: Sequence[Row]) -> list[str]:
     """Sentences on the headline pair: a difference counts only where it exceeds the spread over seeds."""
     said = []
     for measure in MEASURES:
-        fusion, vdm = (_over_seeds(rows, kind, measure) for kind in ("corrected", "vdm"))
+        fusion, vdm = (_over_seeds(rows, kind, measure) for kind in ("videofusion", "vdm"))
         if not fusion.size or not vdm.size:
             said.append(f"{measure}: the headline pair is not finished.")
             continue
@@ -110,7 +110,7 @@ def share_points(rows: Sequence[Row], measure: str) -> list[tuple[float, float, 
     by_name = {row["name"]: row[measure] for row in rows}
     points = []
     for share in SHARES:
-        found = by_name.get("corrected-0" if share == default else f"share-{share:g}")
+        found = by_name.get("videofusion-0" if share == default else f"share-{share:g}")
         if found is not None:
             points.append((share, found["value"], found["deviation"]))
     return points
