@@ -296,10 +296,10 @@ def kill_until_done(run: Path, kills: int, steps: int) -> int:
         struck += 1
 
 
-@pytest.mark.parametrize(("kills", "steps"), [(2, 60), pytest.param(20, 800, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "steps"), [(2, 150), pytest.param(20, 800, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_comes_to_the_same_bits(tmp_path, kills, steps):
     struck = kill_until_done(tmp_path / "killed", kills, steps)
-    assert struck > kills // 2
+    assert struck >= max(1, kills // 2)  # else the run was over too soon to show anything
     whole = toy_trainer(tmp_path / "whole", steps=steps, **toy.LONG)
     whole.train()
     assert_same_state(newest(tmp_path / "killed" / "checkpoints", pytest.fail), whole.state.checkpoint())
