@@ -20,20 +20,8 @@ def clock() -> float:
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-def alternate(runs: Mapping[str, Run], repeats: int) -> dict[str, float]:
-    """Median seconds of each, one after the other in turns, after one turn that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(repeats + 1):
-        for name, run in runs.items():
-            start = clock()
-            run()
-            if turn:
-                seconds[name].append(clock() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
 def gigaflops(run: Run) -> float:
-    """Arithmetic of a run, in 10^9 operations, attention included; PyTorch's counter does not know the CPU's."""
+    """Run it once; 10^9 operations of arithmetic, with those of attention, whose CPU kernel PyTorch does not count."""
 
     def attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
         return sdpa_flop_count(query, key, value)
@@ -66,13 +54,20 @@ def peak(dtype: torch.dtype) -> Run:
 
 
 def table(runs: Mapping[str, Run], repeats: int, dtype: torch.dtype = torch.float32) -> dict[str, float]:
-    """Measure and print a line for each; the first is what the ratios are to.
+    """Measure in turns, and print a line for each with its median; the first is what the ratios are to.
 
     Returns:
         ratio of the first's time to each one's.
     """
-    work = {name: gigaflops(run) for name, run in runs.items()} | {PEAK: gigaflops(peak(dtype))}
-    seconds = alternate({**runs, PEAK: peak(dtype)}, repeats)
+    runs = {**runs, PEAK: peak(dtype)}
+    work = {name: gigaflops(run) for name, run in runs.items()}  # the first turn, which does not count
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = clock()
+            run()
+            taken[name].append(clock() - start)
+    seconds = {name: statistics.median(values) for name, values in taken.items()}
     rate = {name: work[name] / seconds[name] for name in seconds}
     first = next(iter(runs))
     print(f"| {'':44} | {'s':>7} | {'GFLOP':>7} | {'GFLOP/s':>7} | of peak | times faster |")

@@ -60,16 +60,16 @@ def residual_width(width: int, ratio: float) -> int:
 
 
 def make_call(system: str, args: argparse.Namespace) -> Callable[[], object]:
-    """The call that is measured: one prediction for one clip.
+    """The call that is measured: one prediction for a batch of clips.
 
     The published variant's prior runs once for a clip, so a call with it takes its part of all the sampler's steps.
     """
     torch.manual_seed(0)
     schedule = make_schedule("cosine")
-    z, t = torch.randn(1, args.frames, 3, 64, 64), torch.tensor([0.5])
-    text = torch.randn(1, 20, TEXT)
-    share = DecomposedNoise(0.5).shares(1, args.frames)
-    conditions = Conditions(text=text, share=share, null={"text": torch.zeros_like(text)})
+    z, t = torch.randn(args.clips, args.frames, 3, 64, 64), torch.full((args.clips,), 0.5)
+    text = torch.randn(args.clips, 20, TEXT)
+    share = DecomposedNoise(0.5).shares(args.clips, args.frames)
+    conditions = Conditions(text=text, share=share, null={"text": torch.zeros_like(text[:1])})
     if system == "VDM":
         denoiser: Denoiser = NetworkDenoiser(make_unet(args.width, temporal="factorised"), schedule)
     else:
@@ -84,32 +84,36 @@ def make_call(system: str, args: argparse.Namespace) -> Callable[[], object]:
     @torch.no_grad()
     def prior_call() -> object:
         assert prior is not None
-        return sample_prior(prior, conditions, Keys.of([0]), 2.0)
+        return sample_prior(prior, conditions, Keys.of(list(range(args.clips))), 2.0)
 
     call.prior = None if prior is None else prior_call  # type: ignore[attr-defined]
     return call
 
 
 def child(args: argparse.Namespace) -> dict[str, float]:
-    """In a fresh process: seconds of the second call, and the peak memory."""
+    """In a fresh process: seconds and arithmetic of the second call, and the peak memory."""
     if args.child == "idle":
         return {"memory": peak_memory()}
     call = make_call(args.child, args)
     prior: Callable[[], object] | None = call.prior  # type: ignore[attr-defined]
 
-    def seconds(run: Callable[[], object]) -> float:
-        run()
+    def measured(run: Callable[[], object]) -> tuple[float, float]:
+        work = gigaflops(run)
         start = clock()
         run()
-        return clock() - start
+        return clock() - start, work
 
-    taken = seconds(call) + (seconds(prior) / args.steps if prior else 0.0)
-    return {"seconds": taken, "memory": peak_memory()}
+    seconds, work = measured(call)
+    if prior is not None:
+        seconds, work = (own + once / args.steps for own, once in zip((seconds, work), measured(prior), strict=True))
+    return {"seconds": seconds, "memory": peak_memory(), "work": work}
 
 
 def fresh(system: str, args: argparse.Namespace) -> dict[str, float]:
     """What `child` says of a system."""
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in vars(args).items() if name != "child"]
+    options = [
+        f"--{name.replace('_', '-')}={value}" for name, value in vars(args).items() if name not in ("child", "systems")
+    ]
     command = [sys.executable, __file__, *options, "--child", system]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -117,13 +121,15 @@ def fresh(system: str, args: argparse.Namespace) -> dict[str, float]:
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=int, default=96, help="of the base's first level; 288 has 600 M parameters")
+    parser.add_argument("--width", type=int, default=96, help="of the base's first level; 256 has 627 M parameters")
     parser.add_argument("--ratio", type=float, default=0.3, help="of the residual generator's parameters to the base's")
     parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--clips", type=int, default=1, help="in the batch")
     parser.add_argument("--steps", type=int, default=20, help="of the sampler, over which the prior's time is spread")
     parser.add_argument("--prior-width", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="VDM comes first")
     parser.add_argument("--child", choices=["idle", *SYSTEMS], help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -138,29 +144,28 @@ def main() -> None:
     print(machine())
     print(
         f"base {sizes[0] / 1e6:.0f} M, residual {sizes[1] / 1e6:.0f} M ({sizes[1] / sizes[0]:.2f}), "
-        f"VDM {sizes[2] / 1e6:.0f} M parameters; {args.frames} x 64 x 64, fp32\n"
+        f"VDM {sizes[2] / 1e6:.0f} M parameters; {args.clips} x {args.frames} x 64 x 64, fp32\n"
     )
     idle = fresh("idle", args)["memory"]
-    results: dict[str, list[dict[str, float]]] = {system: [] for system in SYSTEMS}
+    results: dict[str, list[dict[str, float]]] = {system: [] for system in args.systems}
     for _ in range(args.repeats):
-        for system in SYSTEMS:
+        for system in results:
             results[system].append(fresh(system, args))
     convolution = peak(torch.float32)
     work = gigaflops(convolution)
-    convolution()
     start = clock()
     convolution()
     rate = work / (clock() - start)
 
     medians = {
-        system: tuple(statistics.median(row[name] for row in rows) for name in ("seconds", "memory"))
+        system: tuple(statistics.median(row[name] for row in rows) for name in ("seconds", "memory", "work"))
         for system, rows in results.items()
     }
     print("|                       |  s a step | of VDM |  MiB  | of VDM | GFLOP/s | of peak |")
     print("|-----------------------|----------:|-------:|------:|-------:|--------:|--------:|")
-    for system, (seconds, memory) in medians.items():
-        first_seconds, first_memory = medians["VDM"]
-        done = gigaflops(make_call(system, args)) / seconds
+    first_seconds, first_memory, _ = medians[args.systems[0]]
+    for system, (seconds, memory, work) in medians.items():
+        done = work / seconds
         print(
             f"| {system:21} | {seconds:9.2f} | {seconds / first_seconds:6.3f} | {(memory - idle) / 2**20:5.0f} "
             f"| {(memory - idle) / (first_memory - idle):6.3f} | {done:7.1f} | {done / rate:6.0%}  |"
