@@ -127,6 +127,7 @@ def test_an_exported_model_has_half_the_bytes_and_nearly_the_clips(saved_model: 
     small = export(saved_model, tmp_path / "new" / "small")
     sizes = [sum(file.stat().st_size for file in folder.rglob("*.safetensors")) for folder in (saved_model, small)]
     assert sizes[1] < 0.6 * sizes[0]
+    assert not any(str(saved_model) in file.read_text() for file in small.rglob("*.json"))
     pipe, half = load(saved_model, device="cpu"), load(small, device="cpu")
     assert half.unet.dtype is torch.float32
     clips = [each("red three", steps=3) for each in (pipe, half)]

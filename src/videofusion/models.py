@@ -142,8 +142,15 @@ def export(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Pa
     from videofusion.training.checkpoints import write_folder
 
     pipe.to(getattr(torch, dtype))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_folder(out, pipe.save_pretrained)
+
+    def fill(folder: Path) -> None:
+        pipe.save_pretrained(folder)
+        for file in folder.rglob("*.json"):  # where it lay on this machine is nobody else's business
+            values = _read_json(file)
+            values.pop("_name_or_path", None)
+            file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+    write_folder(out, fill)
     return out
 
 
