@@ -29,6 +29,14 @@ lint: $(VENV)/.installed-dev
 prove: $(VENV)/.installed-dev
 	$(BIN)/pytest -m "slow or peer"
 
+# the peer's network comes without its dependencies: it would bring torchvision, which is stubbed (docs/speed.md)
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --no-deps video-diffusion-pytorch einops-exts rotary-embedding-torch
+	$(BIN)/python benchmarks/unet_speed.py vdm --what forward --precision fp32 --repeats 3
+	$(BIN)/python benchmarks/unet_speed.py vdm --what training --precision fp32 --frames 8 --repeats 2
+	$(BIN)/python benchmarks/unet_speed.py image --precision fp32 --width 96 --repeats 3
+	$(BIN)/python benchmarks/videofusion_vs_vdm.py --width 128 --repeats 1
+
 clean:
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache
 
