@@ -74,7 +74,7 @@ def make_call(system: str, args: argparse.Namespace) -> Callable[[], object]:
         denoiser: Denoiser = NetworkDenoiser(make_unet(args.width, temporal="factorised"), schedule)
     else:
         residual = make_unet(residual_width(args.width, args.ratio), in_channels=6, temporal="residual")
-        denoiser = VideoFusion(make_unet(args.width), residual, schedule)
+        denoiser = VideoFusion(make_unet(args.width), residual, schedule, variant="corrected")
     prior = Prior(size=TEXT, text_size=TEXT, width=args.prior_width) if "prior" in system else None
 
     @torch.no_grad()

@@ -51,9 +51,9 @@ def test_a_prompt_has_an_end(encoder):
 def test_an_embedding_does_not_depend_on_longer_prompts_beside_it(encoder):
     alone, mask = encoder.encode(["red three"])
     beside, wide = encoder.encode(["a red three moving left", "red three"])
-    assert mask.tolist() == [[True] * 3]
-    assert wide.tolist() == [[True] * 6, [True] * 3 + [False] * 3]
-    torch.testing.assert_close(beside[1, :3], alone[0], atol=1e-5, rtol=1e-5)
+    assert mask.tolist() == [[True] * 3 + [False] * 13]
+    assert wide.tolist() == [[True] * 6 + [False] * 10, [True] * 3 + [False] * 13]
+    torch.testing.assert_close(beside[1, :3], alone[0, :3], atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -65,14 +65,20 @@ def test_order_counts_and_the_first_token_has_heard_of_all(encoder):
 @torch.no_grad()
 def test_the_empty_prompt_is_the_null_condition(encoder):
     text, mask = encoder.encode([""])
-    assert text.shape == (1, 1, 16)
-    assert mask.all()
+    assert text.shape == (1, 16, 16)
+    assert mask.tolist() == [[True] + [False] * 15]
 
 
 @torch.no_grad()
 def test_captions_of_training_are_cut_rather_than_refused(encoder):
-    text, _ = encoder.encode(["a red " * 10])
-    assert text.shape[1] == 7
+    _, mask = encoder.encode(["a red " * 10])
+    assert mask.sum() == 7
+
+
+@torch.no_grad()
+def test_compiled_networks_meet_few_lengths(encoder):
+    lengths = {encoder.encode([" ".join(["a"] * words)])[0].shape[1] for words in range(7)}
+    assert lengths == {16}
 
 
 def test_saved_words_are_kept(encoder, tmp_path):

@@ -235,6 +235,34 @@ def test_stills_stand_still_and_grey_is_grey() -> None:
     assert not any(word in COLOURS or word in DIRECTIONS for text in grey.captions for word in text.split())
 
 
+def test_only_the_middle_frame_with_the_clip_s_caption() -> None:
+    whole, middle = MovingDigits(16, 32).batch(range(6)), MovingDigits(16, 32, only_middle=True).batch(range(6))
+    assert torch.equal(middle.clip, whole.clip[:, 8:9])
+    assert middle.captions == whole.captions
+
+
+def test_crops_hold_the_whole_digit() -> None:
+    """Its ink is as much as in the whole frame, and the crop is a part of that frame."""
+    data = {"two_digits": 0.0, "only_middle": True}
+    whole, close = (MovingDigits(16, 32, **data, crop=crop).batch(range(40)) for crop in (None, 16))
+    assert close.clip.shape == (40, 1, 3, 16, 16)
+    assert close.captions == whole.captions
+    windows = whole.clip[:, 0].unfold(2, 16, 1).unfold(3, 16, 1)  # b c y x 16 16
+    found = (windows == close.clip[:, 0, :, None, None]).all(5).all(4).all(1)  # b y x
+    assert found.flatten(1).any(1).all()
+    dark = [not spec.background for spec in MovingDigits(16, 32, **data).specs(range(40))]
+    ink = [(batch.clip + 1).sum(dim=(1, 2, 3, 4))[dark] for batch in (whole, close)]
+    torch.testing.assert_close(ink[0], ink[1], rtol=0.05, atol=0)  # strokes may reach a little over the square
+
+
+def test_crops_do_not_depend_on_their_batch_and_need_room() -> None:
+    data = MovingDigits(16, 32, only_middle=True, crop=16)
+    assert torch.equal(data.batch([3, 4]).clip[1], data.batch([4]).clip[0])
+    for options in ({"crop": 16}, {"crop": 14, "only_middle": True}, {"crop": 33, "only_middle": True}):
+        with pytest.raises(InputError, match="crop is"):
+            MovingDigits(16, 32, **options)
+
+
 # Captions
 
 

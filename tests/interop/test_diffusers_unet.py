@@ -38,6 +38,7 @@ CONDITION = {
         "projection_class_embeddings_input_dim": 20 + 6 * 256,
     },
     "classes": SD | {"num_class_embeds": 5, "layers_per_block": 1},
+    "scale and shift": SD | {"resnet_time_scale_shift": "scale_shift", "layers_per_block": 1},
 }
 PLAIN = {
     "plain": SMALL

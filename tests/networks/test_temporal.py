@@ -19,9 +19,9 @@ B, T, C, H, W = 2, 5, 16, 3, 4
 HEADS = 2
 
 
-def layer(*, joint: bool, fresh: bool = False) -> TemporalAttention:
+def layer(kind: str, *, fresh: bool = False) -> TemporalAttention:
     torch.manual_seed(1)
-    made = TemporalAttention(C, HEADS, 4, joint=joint)
+    made = TemporalAttention(C, HEADS, 4, kind)
     if not fresh:
         nn.init.normal_(made.to_out.weight)
     return made.double()
@@ -32,7 +32,7 @@ def clip() -> Tensor:
     return torch.randn(B * T, C, H, W, dtype=torch.float64)
 
 
-both = pytest.mark.parametrize("joint", [False, True])
+every = pytest.mark.parametrize("kind", ["place", "joint", "middle"])
 
 
 def plain(made: TemporalAttention, x: Tensor, frames: list[int]) -> Tensor:
@@ -41,7 +41,8 @@ def plain(made: TemporalAttention, x: Tensor, frames: list[int]) -> Tensor:
     q, k, v = torch.einsum("oc,btchw->obthw", made.to_qkv.weight, h).unflatten(0, (3, HEADS, C // HEADS))
     half = C // HEADS // 2
     axes = [torch.tensor(frames)[:, None, None], torch.arange(H)[:, None], torch.arange(W)]
-    pairs, slowest = ([half // 2, half // 4, half // 4], [100.0, 10.0, 10.0]) if made.joint else ([half], [100.0])
+    places = made.kind != "place"  # also of rows and columns
+    pairs, slowest = ([half // 2, half // 4, half // 4], [100.0, 10.0, 10.0]) if places else ([half], [100.0])
     angles = [
         (axis[..., None] * last ** (-torch.arange(count).double() / count)).expand(T, H, W, count)
         for axis, count, last in zip(axes, pairs, slowest, strict=False)
@@ -53,54 +54,60 @@ def plain(made: TemporalAttention, x: Tensor, frames: list[int]) -> Tensor:
 
     q, k = turned(q), turned(k)
     score = torch.einsum("gdbtij,gdbsmn->gbtijsmn", q, k.conj()).real / (C // HEADS) ** 0.5
-    if not made.joint:
+    if made.kind == "middle":
+        score = score[..., T // 2 : T // 2 + 1, :, :]
+        v = v[:, :, :, T // 2 : T // 2 + 1]
+    if made.kind == "place":
         here = torch.einsum("im,jn->ijmn", torch.eye(H), torch.eye(W)).bool()  # at the same place only
         score = score.masked_fill(~here[None, None, None, :, :, None], -torch.inf)
-    share = score.flatten(5).softmax(dim=-1).unflatten(-1, (T, H, W))
+    share = score.flatten(5).softmax(dim=-1).unflatten(-1, (-1, H, W))
     mixed = torch.einsum("gbtijsmn,gdbsmn->btgdij", share, v).flatten(2, 3)
     out = torch.einsum("oc,btcij->btoij", made.to_out.weight, mixed) + made.to_out.bias[:, None, None]
     return x + out.flatten(0, 1)
 
 
-@both
-def test_is_attention_with_rotary_positions(joint: bool) -> None:
-    made, x, frames = layer(joint=joint), clip(), [3, 4, 5, 7, 11]
+@every
+def test_is_attention_with_rotary_positions(kind: str) -> None:
+    made, x, frames = layer(kind), clip(), [3, 4, 5, 7, 11]
     # frequencies are made in float32
     torch.testing.assert_close(made(x, (B, T), torch.tensor(frames)), plain(made, x, frames), rtol=1e-5, atol=1e-5)
 
 
-@both
-def test_is_the_identity_when_fresh(joint: bool) -> None:
+@every
+def test_is_the_identity_when_fresh(kind: str) -> None:
     x = clip()
-    assert torch.equal(layer(joint=joint, fresh=True)(x, (B, T), torch.arange(T)), x)
+    assert torch.equal(layer(kind, fresh=True)(x, (B, T), torch.arange(T)), x)
 
 
-@both
-def test_sees_differences_of_frame_numbers_only(joint: bool) -> None:
-    made, x = layer(joint=joint), clip()
+@every
+def test_sees_differences_of_frame_numbers_only(kind: str) -> None:
+    made, x = layer(kind), clip()
     torch.testing.assert_close(
         made(x, (B, T), torch.arange(T)), made(x, (B, T), torch.arange(T) + 23), rtol=1e-5, atol=1e-5
     )
     assert not torch.allclose(made(x, (B, T), torch.arange(T)), made(x, (B, T), 2 * torch.arange(T)), atol=1e-3)
 
 
-@both
-def test_clips_of_a_batch_do_not_mix(joint: bool) -> None:
-    made, x = layer(joint=joint), clip()
+@every
+def test_clips_of_a_batch_do_not_mix(kind: str) -> None:
+    made, x = layer(kind), clip()
     torch.testing.assert_close(made(x, (B, T), torch.arange(T))[:T], made(x[:T], (1, T), torch.arange(T)))
 
 
 def test_places_mix_only_where_attention_is_joint() -> None:
     x = clip()
     x.requires_grad_()
-    for joint in (False, True):
-        made = layer(joint=joint)
+    for kind in ("place", "joint", "middle"):
+        made = layer(kind)
         made.norm = nn.Identity()  # which looks at all places of a frame
         (gradient,) = torch.autograd.grad(made(x, (B, T), torch.arange(T))[0, :, 0, 0].sum(), x)
         elsewhere = gradient.clone()
         elsewhere[:, :, 0, 0] = 0
-        assert bool((elsewhere != 0).any()) == joint
-        assert bool((gradient[1:T, :, 0, 0] != 0).all())  # every other frame of the clip is seen
+        assert bool((elsewhere != 0).any()) == (kind != "place")
+        seen = [f for f in range(1, T) if bool((gradient[f, :, 0, 0] != 0).all())]
+        assert seen == ([T // 2] if kind == "middle" else list(range(1, T)))  # which other frames of the clip
+        if kind == "middle":
+            assert not bool((gradient[[f for f in range(1, T) if f != T // 2]] != 0).any())
         assert not bool((gradient[T:] != 0).any())
 
 

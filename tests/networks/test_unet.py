@@ -101,7 +101,8 @@ class TestWhatMayNotMatter:
 
     @videos
     def test_the_order_in_which_numbered_frames_come(self, temporal: str, told: dict[str, Tensor]) -> None:
-        unet, order = make(temporal), torch.tensor([2, 0, 1])
+        keeps_middle = TEMPORAL_DESIGNS[temporal].attention == "middle"
+        unet, order = make(temporal), torch.tensor([2, 1, 0] if keeps_middle else [2, 0, 1])
         mixed = told | {"z": told["z"][:, order], "share": told["share"][:, order], "frames": order}
         torch.testing.assert_close(unet(**told)[:, order], unet(**mixed), **ONE_THREAD)
 
@@ -217,6 +218,16 @@ class TestConditions:
         assert unet(**told, pooled_text=pooled, time_ids=ids).shape == told["z"].shape
         with pytest.raises(InputError, match="time_ids"):
             unet(**told, pooled_text=pooled)
+
+    def test_frame_number_and_text_are_heard_together(self, told: dict[str, Tensor]) -> None:
+        """What the text adds differs from frame to frame: a course is a direction times the frames that have passed."""
+        unet = make("framewise", pool_text=True)
+        between = []
+        unet.frame_embedding.register_forward_hook(lambda _, __, made: between.append(made[:, 1] - made[:, 0]))
+        for text in (told["text"], -told["text"]):
+            unet(**told | {"text": text})
+        assert between[0].shape[0] == B
+        assert (between[0] - between[1]).abs().max() > 1e-2
 
     def test_share_is_missed_where_the_design_is_told_it(self, told: dict[str, Tensor]) -> None:
         del told["share"]

@@ -73,6 +73,30 @@ def test_a_base_of_other_sizes_is_refused(digits, tmp_path):
         build_system(recipe(pretrained_base=str(tmp_path / "unet")), digits)
 
 
+@pytest.mark.parametrize("system", ["videofusion", "vdm"])
+def test_all_parts_may_come_from_a_trained_model_and_the_base_from_another(system, digits, tmp_path):
+    first, second = (build_system(recipe(system=system, seed=seed), digits) for seed in ("0", "1"))
+    first.pipeline().save_pretrained(tmp_path / "first")
+    started = build_system(recipe(system=system, pretrained=str(tmp_path / "first")), digits)
+    for name, part in first.modules.items():
+        weights = started.modules[name].state_dict()
+        assert all(torch.equal(value, weights[key]) for key, value in part.state_dict().items())
+    if system == "videofusion":
+        second.pipeline().save_pretrained(tmp_path / "second")
+        both = {"pretrained": str(tmp_path / "first"), "pretrained_base": str(tmp_path / "second")}
+        started = build_system(recipe(**both), digits)
+        for one, other in ((started.base, second.base), (started.residual, first.residual)):
+            assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_model_of_other_parts_or_sizes_is_refused(digits, tmp_path):
+    build_system(recipe(), digits).pipeline().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="does not fit: residual lacks"):
+        build_system(recipe(residual_channels="32,16", pretrained=str(tmp_path)), digits)
+    with pytest.raises(InputError, match="it must be a run or model folder with a unet in it"):
+        build_system(recipe(system="vdm", temporal="factorised", pretrained=str(tmp_path)), digits)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_residual_generator_that_starts_from_the_base(variant, digits):
     system = build_system(recipe(variant=variant, residual_from_base="true"), digits)

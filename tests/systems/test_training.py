@@ -132,9 +132,9 @@ def told_to_the_denoiser(system, monkeypatch, **about):
     seen = []
     predict = system.denoiser.predict
 
-    def spy(z, t, conditions):
+    def spy(z, t, conditions, clean):
         seen.append(conditions)
-        return predict(z, t, conditions)
+        return predict(z, t, conditions, clean)
 
     monkeypatch.setattr(system.denoiser, "predict", spy)
     with torch.no_grad():
@@ -165,6 +165,41 @@ def test_an_anchor_is_the_middle_frame_with_a_little_noise(monkeypatch):
     assert amounts.max() < 1.2 * home.ANCHOR_NOISE
     assert len(amounts.unique()) == len(amounts)
     assert told_to_the_denoiser(videofusion("corrected"), monkeypatch).anchor is None
+
+
+def test_only_what_is_shown_of_the_anchor_has_noise(monkeypatch):
+    """The base noise is taken out with the true middle frame, so that what is left is the residual process exactly."""
+    system = videofusion("anchored")
+    seen = []
+    system.residual.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    monkeypatch.setattr(home, "ANCHOR_NOISE", 0.0)
+    quiet = system.loss(batch(), keys(), 1)
+    monkeypatch.setattr(home, "ANCHOR_NOISE", 5.0)
+    loud = system.loss(batch(), keys(), 1)
+    others = [i for i in range(FRAMES) if i != MIDDLE]
+    assert torch.equal(seen[0][:, others, :3], seen[1][:, others, :3])
+    assert (seen[0][:, :, 3:] - seen[1][:, :, 3:]).abs().amax(dim=(1, 2, 3, 4)).min() > 0.1
+    assert not torch.equal(quiet.per_clip, loud.per_clip)
+
+
+def test_an_anchored_residual_generator_learns_the_same_beside_a_fixed_base():
+    """There the base is not asked at all."""
+    whole, alone = videofusion("anchored"), videofusion("anchored", base_loss="fixed")
+    alone.base.register_forward_pre_hook(lambda *_: pytest.fail("the base was asked"))
+    for system in (whole, alone):
+        system.loss(batch(), keys(), 1).total.backward()
+    assert gradients(alone.residual).any()
+    assert torch.equal(gradients(alone.residual), gradients(whole.residual))
+
+
+@pytest.mark.parametrize("make", [videofusion, vdm])
+def test_a_text_encoder_that_is_not_trained_stays_as_it_was(make):
+    system = make(train_text=False)
+    trained = {id(p) for group in system.parameter_groups(1e-3) for p in group["params"]}
+    system.loss(batch(), keys(), 1).total.backward()
+    assert not gradients(system.text_encoder).any()
+    for name, part in system.modules.items():
+        assert all((id(p) in trained) == (name != "text_encoder") for p in part.parameters())
 
 
 def test_groups_share_the_smallest_key_of_theirs():

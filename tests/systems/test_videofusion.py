@@ -190,7 +190,9 @@ def test_corrected_is_exact_where_a_normal_law_is_known():
             answer[:, MIDDLE] = (x0[:, MIDDLE] - clean[:, 0]) / sigma
             return answer
 
-    composite = VideoFusion(Base(), Residual(), SCHEDULE, base_prediction="x0", residual_prediction="x0")
+    composite = VideoFusion(
+        Base(), Residual(), SCHEDULE, base_prediction="x0", residual_prediction="x0", variant="corrected"
+    )
     z = torch.randn(1, FRAMES, 3, 2, 2, generator=generator, dtype=torch.float64)
     for time in (0.05, 0.5, 0.95):
         t = torch.tensor([time], dtype=torch.float64)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from videofusion.errors import InputError
 
 _PAD, _BEGIN, _UNKNOWN, _SPECIAL = 0, 1, 2, 3
+_ROUND = 16  # lengths are multiples of it, so that compiled networks meet few of them
 
 
 def split_words(text: str) -> list[str]:
@@ -72,10 +73,10 @@ class WordEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         limit = self.config.max_words
         rows = [[_BEGIN, *(self._number.get(w, _UNKNOWN) for w in split_words(p)[:limit])] for p in prompts]
-        length = max(map(len, rows))
+        length = -(-max(map(len, rows)) // _ROUND) * _ROUND
         numbers = torch.tensor([row + [_PAD] * (length - len(row)) for row in rows], device=self.device)
         mask = numbers != _PAD
-        x = self.tokens(numbers) + self.positions.weight[:length]
+        x = self.tokens(numbers) + self.positions.weight[torch.arange(length).clamp_max(limit)]
         return self.transformer(x, src_key_padding_mask=~mask), mask
 
     def forward(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:

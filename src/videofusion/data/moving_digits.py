@@ -7,15 +7,19 @@ from math import dist, tau
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from videofusion.data.batch import Batch, Sample
 from videofusion.data.counter import keys, uniforms
 from videofusion.data.digits_captions import WORDS, caption, parse
-from videofusion.data.digits_render import SPLITS, check_shape, images_of, render
+from videofusion.data.digits_render import SPLITS, check_shape, images_of, positions, render
 from videofusion.data.digits_spec import (
     COLOURS,
+    DIGIT_SIZE,
     DIRECTIONS,
     GREY,
+    ROOM,
     SPEEDS,
     Colour,
     DigitClipSpec,
@@ -24,6 +28,7 @@ from videofusion.data.digits_spec import (
     is_held_out,
     velocity,
 )
+from videofusion.diffusion.noise import base_frame
 from videofusion.errors import InputError
 
 __all__ = [
@@ -46,6 +51,7 @@ BRIGHTEST = 0.35  # of any channel of a gradient
 PLACES_TRIED = 4  # for the second digit
 
 _DRAWS = 48  # random numbers that one clip may take
+_CUT = 3  # where others have the number of the split: the key of a crop's place
 
 
 class MovingDigits:
@@ -62,6 +68,8 @@ class MovingDigits:
             trained on; for the test split only) or "all" (likewise).
         length: clips in an epoch.
         static: the digits stand still, as in single images.
+        only_middle: give only the middle frame of each clip, with the caption of the clip.
+        crop: side in pixels of a square to cut from the middle frame, the first digit in it; the whole frame when None.
         grey: grey digits on black or grey, without colours.
         full_captions: captions leave out neither digit nor colour nor direction.
 
@@ -79,6 +87,8 @@ class MovingDigits:
         combinations: str = "seen",
         length: int = 100_000,
         static: bool = False,
+        only_middle: bool = False,
+        crop: int | None = None,
         grey: bool = False,
         full_captions: bool = False,
     ) -> None:
@@ -98,9 +108,13 @@ class MovingDigits:
             raise InputError(f"length is {length}; an epoch has at least 1 clip")
         if grey and not static:
             raise InputError("grey is set without static; grey digits only come as stills")
+        least = int(DIGIT_SIZE * size) + 1
+        if crop is not None and not (only_middle and least <= crop <= size):
+            raise InputError(f"crop is {crop}; it is for only_middle, and must be in [{least}, {size}]")
         self.frames, self.size, self.split, self.length = frames, size, split, length
         self.two_digits, self.combinations = two_digits, combinations
         self.static, self.grey, self.full_captions = static, grey, full_captions
+        self.only_middle, self.crop = only_middle, crop
 
     def __len__(self) -> int:
         return self.length
@@ -117,8 +131,16 @@ class MovingDigits:
     def batch(self, indices: Sequence[int], epoch: int = 0, seed: int = 0) -> Batch:
         """The clips of these numbers, drawn together."""
         specs = self.specs(indices, epoch, seed)
+        clip = render(specs, self.frames, self.size)
+        if self.only_middle:
+            middle = base_frame(self.frames)
+            clip = clip[:, middle : middle + 1].contiguous()
+            if self.crop is not None:
+                first = positions([spec.objects[0] for spec in specs], self.frames)[:, middle]
+                draws = uniforms(keys(seed, _CUT, epoch, np.asarray(indices, np.int64)), 2)
+                clip = self._cut(clip, first * (ROOM * self.size), draws, self.crop)
         return Batch(
-            render(specs, self.frames, self.size),
+            clip,
             [spec.caption for spec in specs],
             [spec.name for spec in specs],
             torch.as_tensor(indices, dtype=torch.int64),
@@ -128,6 +150,16 @@ class MovingDigits:
         """Clip number `index` of an epoch."""
         batch = self.batch([index], epoch, seed)
         return Sample(batch.clip[0], batch.captions[0], batch.names[0])
+
+    def _cut(self, frames: Tensor, corners: Tensor, draws: NDArray[np.float64], side: int) -> Tensor:
+        """Squares of frames [b 1 c h w] around the digits whose left and top corners are [b 2], in pixels."""
+        digit = DIGIT_SIZE * self.size
+        lowest = (corners + digit - side).ceil().clamp(0, self.size - side)
+        highest = torch.maximum(corners.floor().clamp(0, self.size - side), lowest)
+        edges = (lowest + torch.from_numpy(draws) * (highest - lowest + 1)).floor().long().tolist()
+        return torch.stack(
+            [frame[..., top : top + side, left : left + side] for frame, (left, top) in zip(frames, edges, strict=True)]
+        )
 
     def _spec(self, draws: Iterator[float], name: str) -> DigitClipSpec:
         digit, colour = int(next(draws) * 10), int(next(draws) * len(COLOURS))

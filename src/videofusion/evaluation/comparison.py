@@ -26,7 +26,7 @@ from videofusion.evaluation.record import versions
 from videofusion.training.recipes import get_recipe
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
-WIDE = "96,176"  # channels of a VDM with as many parameters as VideoFusion's two generators
+WIDE = "48,96,176"  # channels of a VDM with as many parameters as VideoFusion's two generators
 PLACE_KEPT = 0.8  # part of VDM's samples that must keep the digit's place at the budget of the comparison
 _GRACE = 120  # seconds that a run has to write its checkpoint when the time is up
 

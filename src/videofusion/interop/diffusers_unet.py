@@ -32,7 +32,6 @@ FIXED_BOTH: dict[str, tuple[Any, ...]] = {
     "freq_shift": (0,),
     "mid_block_scale_factor": (1,),
     "norm_eps": (1e-5,),
-    "resnet_time_scale_shift": ("default",),
     "time_embedding_dim": (None,),
     "time_embedding_type": ("positional",),
 }
@@ -53,6 +52,7 @@ FIXED_CONDITION = FIXED_BOTH | {
     "only_cross_attention": (False,),
     "resnet_out_scale_factor": (1,),
     "resnet_skip_time_act": (False,),
+    "resnet_time_scale_shift": ("default", "scale_shift"),
     "reverse_transformer_layers_per_block": (None,),
     "time_cond_proj_dim": (None,),
     "time_embedding_act_fn": (None,),
@@ -62,6 +62,7 @@ FIXED_PLAIN = FIXED_BOTH | {
     "attn_norm_num_groups": (None,),
     "downsample_type": ("conv",),
     "mid_block_type": ("UNetMidBlock2D",),
+    "resnet_time_scale_shift": ("default",),  # the other one takes a norm from the attention of the middle
     "upsample_type": ("conv",),
 }
 NEEDED = ("in_channels", "out_channels", "block_out_channels", "down_block_types", "up_block_types")
@@ -152,6 +153,7 @@ def unet_config(config: Mapping[str, Any]) -> dict[str, Any]:
         ours["added_size"] = config["projection_class_embeddings_input_dim"]
     return ours | {
         "middle_attention": "transformer",
+        "scale_shift": config.get("resnet_time_scale_shift") == "scale_shift",
         # misnamed in diffusers: it is the number of heads
         "heads": [head] * levels if isinstance(head, int) else list(head),
         "depth": _per_level(config.get("transformer_layers_per_block", 1), levels),

@@ -38,13 +38,17 @@ class Embedding(nn.Module):
 
 
 class Resnet(nn.Module):
-    """Two convolutions with the time embedding added between."""
+    """Two convolutions, told the time between: it shifts the features, or scales and shifts them after their norm.
 
-    def __init__(self, channels_in: int, channels: int, time_size: int, groups: int) -> None:
+    Scaling as well (Dhariwal & Nichol 2021, sec. 3.1) says more, where what is told is more than the time.
+    """
+
+    def __init__(self, channels_in: int, channels: int, time_size: int, groups: int, *, scale: bool = False) -> None:
         super().__init__()
+        self.scale = scale
         self.norm1 = nn.GroupNorm(groups, channels_in, eps=1e-5)
         self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
-        self.time_emb_proj = nn.Linear(time_size, channels)
+        self.time_emb_proj = nn.Linear(time_size, 2 * channels if scale else channels)
         self.norm2 = nn.GroupNorm(groups, channels, eps=1e-5)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else None
@@ -52,8 +56,13 @@ class Resnet(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Args: x [n c h w]; time [n d], already through SiLU."""
         h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.time_emb_proj(time)[:, :, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
+        told = self.time_emb_proj(time)[:, :, None, None]
+        if self.scale:
+            scale, shift = told.chunk(2, dim=1)
+            h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        else:
+            h = self.norm2(h + told)
+        h = self.conv2(F.silu(h))
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from videofusion.diffusion.noise import base_frame
 from videofusion.errors import InputError
 
 
@@ -16,7 +17,8 @@ class TemporalDesign:
     """What a video U-Net has beyond the image U-Net.
 
     Args:
-        attention: after every spatial unit: "none" or "place" (over time at the same place).
+        attention: after every spatial unit: "none", "place" (over time at the same place) or "middle" (to every place
+            of the middle frame).
         joint_levels: this many of the coarsest levels attend over space and time at once instead.
         frame_number: every frame is told its number.
         share: every frame is told its share lambda.
@@ -28,7 +30,7 @@ class TemporalDesign:
     share: bool = False
 
     def kind(self, level: int, levels: int) -> str:
-        """The attention of one level, counted from the finest: "none", "place" or "joint"."""
+        """The attention of one level, counted from the finest: "none", "place", "middle" or "joint"."""
         return "joint" if level >= levels - self.joint_levels else self.attention
 
 
@@ -43,6 +45,8 @@ TEMPORAL_DESIGNS = {
     # both with attention over space and time at the two coarsest levels instead, which sees motion
     "factorised_joint": TemporalDesign(joint_levels=2, frame_number=True),
     "residual_joint": TemporalDesign(joint_levels=2, frame_number=True, share=True),
+    # the anchored variant's: finer levels look at the middle frame only, which is clean there
+    "residual_middle": TemporalDesign(attention="middle", joint_levels=1, frame_number=True, share=True),
     # both with it at the coarsest level only, where Lumiere has its attention
     "factorised_coarse": TemporalDesign(joint_levels=1, frame_number=True),
     "residual_coarse": TemporalDesign(joint_levels=1, frame_number=True, share=True),
@@ -115,13 +119,14 @@ class TemporalAttention(nn.Module):
         channels: of the features.
         heads: of the attention.
         groups: of the norm.
-        joint: attend over space and time at once instead of over time at the same place.
+        kind: "place" (over time at the same place), "joint" (over space and time at once) or "middle" (from every place
+            of every frame to every place of the middle frame).
     """
 
-    def __init__(self, channels: int, heads: int, groups: int, *, joint: bool = False) -> None:
+    def __init__(self, channels: int, heads: int, groups: int, kind: str = "place") -> None:
         super().__init__()
         self.heads = heads
-        self.joint = joint
+        self.kind = kind
         self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
         self.to_qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
@@ -140,16 +145,24 @@ class TemporalAttention(nn.Module):
         c, h, w = x.shape[1:]
         tokens = self.norm(x).permute(0, 2, 3, 1).reshape(b, t, h * w, c)
         half = c // self.heads // 2
-        if self.joint:
-            tokens, angles = tokens.reshape(b, t * h * w, c), space_time_angles(frames, h, w, half)
-        else:
+        if self.kind == "place":
             tokens, angles = tokens.transpose(1, 2).reshape(b * h * w, t, c), time_angles(frames, half)
-        qk, v = self.to_qkv(tokens).split((2 * c, c), dim=-1)
-        qk = rotate(qk, angles)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (*qk.split(c, dim=-1), v))
-        mixed = self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        if self.joint:
-            mixed = mixed.reshape(b * t, h, w, c)
         else:
-            mixed = mixed.reshape(b, h * w, t, c).transpose(1, 2).reshape(b * t, h, w, c)
-        return x + mixed.permute(0, 3, 1, 2)
+            tokens, angles = tokens.reshape(b, t * h * w, c), space_time_angles(frames, h, w, half)
+        q, k, v = self._projected(tokens, angles, base_frame(t) * h * w, h * w)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
+        mixed = self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        if self.kind == "place":
+            mixed = mixed.reshape(b, h * w, t, c).transpose(1, 2)
+        return x + mixed.reshape(b * t, h, w, c).permute(0, 3, 1, 2)
+
+    def _projected(self, tokens: Tensor, angles: Tensor, start: int, count: int) -> tuple[Tensor, ...]:
+        """Queries, keys and values, the first two turned to their places; "middle" has keys of `count` tokens only."""
+        c = tokens.shape[-1]
+        if self.kind != "middle":
+            qk, v = self.to_qkv(tokens).split((2 * c, c), dim=-1)
+            return *rotate(qk, angles).split(c, dim=-1), v
+        own, others = self.to_qkv.weight.split((c, 2 * c))
+        seen = slice(start, start + count)
+        k, v = F.linear(tokens[:, seen], others).split(c, dim=-1)
+        return rotate(F.linear(tokens, own), angles), rotate(k, angles[seen]), v

@@ -87,6 +87,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         added_size: of Stable Diffusion XL's pooled text and time numbers together; None for none.
         labels: number of classes; None for none.
         groups: of every group norm.
+        scale_shift: what every layer is told scales its features too, rather than only shifting them.
         patch: side of the squares of pixels that are folded into channels (Hoogeboom et al. 2023, sec. 3.2).
         temporal: a row of `TEMPORAL_DESIGNS`.
 
@@ -116,6 +117,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         added_size: int | None = None,
         labels: int | None = None,
         groups: int = 32,
+        scale_shift: bool = False,
         patch: int = 1,
         temporal: str = "image",
     ) -> None:
@@ -138,7 +140,9 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.text_embedding = Embedding(text_size, time_size) if pool_text and text_size else None
         self.image_embedding = Embedding(image_size, time_size) if image_size else None
         self.class_embedding = nn.Embedding(labels, time_size) if labels else None
-        self.frame_embedding = Embedding(channels[0], time_size) if design.frame_number else None
+        # where a thing is depends on its direction times the frames that have passed: one network hears both
+        heard = channels[0] + (text_size if self.text_embedding is not None and text_size else 0)
+        self.frame_embedding = Embedding(heard, time_size) if design.frame_number else None
         self.share_embedding = Embedding(channels[0], time_size) if design.share else None
 
         def spatial(kind: str, level: int) -> nn.Module | None:
@@ -151,10 +155,10 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             kind = design.kind(level, levels)
             if kind == "none":
                 return None
-            return TemporalAttention(channels[level], heads[level], groups, joint=kind == "joint")
+            return TemporalAttention(channels[level], heads[level], groups, kind)
 
         def make_level(level: int, kind: str, widths: list[tuple[int, int]], units: int) -> Level:
-            resnets: list[nn.Module] = [Resnet(a, b, time_size, groups) for a, b in widths]
+            resnets: list[nn.Module] = [Resnet(a, b, time_size, groups, scale=scale_shift) for a, b in widths]
             attentions = [m for m in (spatial(kind, level) for _ in range(units)) if m is not None]
             temporals = [m for m in (over_time(level) for _ in range(units)) if m is not None]
             return Level(resnets, attentions, temporals)
@@ -299,7 +303,10 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             ids = sinusoidal(time_ids.reshape(-1), TIME_ID_SIZE).reshape(b, -1).to(dtype)
             total = total + self.add_embedding(torch.cat([pooled_text, ids], dim=-1))[:, None]
         if self.frame_embedding is not None:
-            total = total + numbers(self.frame_embedding, frames)
+            number = sinusoidal(frames, size).to(dtype).expand(b, -1, -1)
+            if self.text_embedding is not None and text is not None:
+                number = torch.cat([number, text[:, :1].expand(-1, t, -1)], dim=-1)
+            total = total + self.frame_embedding(number)
         if self.share_embedding is not None:
             if share is None:
                 raise InputError("share is not given; this network was made to be told it")

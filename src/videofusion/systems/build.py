@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -47,6 +47,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             schedule=recipe.schedule,
             prediction=recipe.prediction,
             weighting=recipe.weighting,
+            train_text=recipe.train_text,
             caption_dropout=recipe.caption_dropout,
             train_frames=recipe.train_frames,
         )
@@ -72,15 +73,18 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             profiles=_profiles(data) if recipe.adaptive else None,
             base_loss=recipe.base_loss,
             base_rate_ratio=recipe.base_rate_ratio,
+            train_text=recipe.train_text,
             caption_dropout=recipe.caption_dropout,
             train_frames=recipe.train_frames,
             grouped=recipe.grouped,
             image_encoder=FrameEncoder(size=recipe.text_dim) if published else None,
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,
         )
+    if recipe.pretrained is not None:
+        _load_parts(system, Path(recipe.pretrained))
     if recipe.pretrained_base is not None:
         _load_image(image, text_encoder, Path(recipe.pretrained_base))
-    if recipe.residual_from_base and isinstance(system, VideoFusionSystem):
+    if recipe.residual_from_base and recipe.pretrained is None and isinstance(system, VideoFusionSystem):
         _start_from(system.residual, image)
     return system
 
@@ -96,7 +100,8 @@ def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str, *, 
         text_size=recipe.text_dim,
         image_size=recipe.text_dim if embedded else None,
         pool_text=True,
-        groups=16,
+        groups=recipe.groups,
+        scale_shift=True,
         patch=recipe.patch,
         temporal=temporal,
     )
@@ -139,29 +144,48 @@ def _profiles(data: Dataset) -> list[list[float]]:
     return share_profiles(torch.cat(shares))
 
 
-def _load_image(image: UNet, text_encoder: WordEncoder, folder: Path) -> None:
-    """Load spatial weights and text encoder of an image model: a run folder or its model folder."""
-    from safetensors.torch import load_file
+def _load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> None:
+    """Load every part of a trained system: a run folder or its model folder."""
+    model = _model_folder(folder)
+    for name, module in system.modules.items():
+        if not (model / name).is_dir():
+            raise InputError(f"pretrained is {folder}; it must be a run or model folder with a {name} in it")
+        _load(module, model / name, module.state_dict(), f"pretrained {folder}")
 
-    model = folder / "model" if (folder / "model").is_dir() else folder
+
+def _load_image(image: UNet, text_encoder: WordEncoder, folder: Path) -> None:
+    """Load spatial weights and text encoder of an image model, or of a base generator."""
+    model = _model_folder(folder)
     part = next((model / name for name in ("unet", "base") if (model / name).is_dir()), None)
     if part is None:
         raise InputError(f"pretrained_base is {folder}; it must be a run or model folder with a unet or a base in it")
-    pairs: list[tuple[Path, nn.Module, dict[str, Tensor]]] = [
-        (part, image, image.spatial_state()),
-        (model / "text_encoder", text_encoder, text_encoder.state_dict()),
-    ]
-    for source, module, wanted in pairs:
-        weights = load_file(source / "diffusion_pytorch_model.safetensors")
-        if module is image and image.image_embedding is not None and "image_embedding.linear_1.weight" not in weights:
-            # an image model that was not told the embedding begins as it is, and learns to listen
-            nn.init.zeros_(image.image_embedding.linear_2.weight)
-            nn.init.zeros_(image.image_embedding.linear_2.bias)
-            wanted = {name: value for name, value in wanted.items() if not name.startswith("image_embedding.")}
-        wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
-        if wrong:
-            raise InputError(
-                f"pretrained_base {folder} does not fit: {source.name} lacks {wrong[0]} of shape "
-                f"{tuple(wanted[wrong[0]].shape)} (and {len(wrong) - 1} more)"
-            )
-        module.load_state_dict({name: weights[name] for name in wanted}, strict=False)
+    wanted = image.spatial_state()
+    if image.image_embedding is not None and "image_embedding.linear_1.weight" not in _weights(part):
+        # an image model that was not told the embedding begins as it is, and learns to listen
+        nn.init.zeros_(image.image_embedding.linear_2.weight)
+        nn.init.zeros_(image.image_embedding.linear_2.bias)
+        wanted = {name: value for name, value in wanted.items() if not name.startswith("image_embedding.")}
+    _load(image, part, wanted, f"pretrained_base {folder}")
+    _load(text_encoder, model / "text_encoder", text_encoder.state_dict(), f"pretrained_base {folder}")
+
+
+def _model_folder(folder: Path) -> Path:
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def _weights(part: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(part / "diffusion_pytorch_model.safetensors")
+
+
+def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str) -> None:
+    """Load the wanted tensors; raises InputError, which begins with `what`, where a file lacks one of that shape."""
+    weights = _weights(part)
+    wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
+    if wrong:
+        raise InputError(
+            f"{what} does not fit: {part.name} lacks {wrong[0]} of shape "
+            f"{tuple(wanted[wrong[0]].shape)} (and {len(wrong) - 1} more)"
+        )
+    module.load_state_dict({name: weights[name] for name in wanted}, strict=False)

@@ -56,7 +56,7 @@ class VideoFusion:
         *,
         base_prediction: str = "v",
         residual_prediction: str = "v",
-        variant: str = "corrected",
+        variant: str = "anchored",
         stop_gradient: bool = True,
     ) -> None:
         if variant not in VARIANTS:
@@ -85,13 +85,16 @@ class VideoFusion:
             raise InputError("anchor is not given; the variant 'anchored' needs the clean middle frame")
         return self.around(z, t, conditions, conditions.anchor)
 
-    def predict(self, z: Tensor, t: Tensor, conditions: Conditions) -> tuple[Prediction, Prediction]:
+    def predict(
+        self, z: Tensor, t: Tensor, conditions: Conditions, clean: Tensor | None = None
+    ) -> tuple[Prediction, Prediction]:
         """The base generator's prediction of the base frame [b 1 c h w], and the composite's of the clip [b t c h w].
 
         Args:
             z: noisy clip [b t c h w].
             t: time [b].
             conditions: of the clips, with `share`, and for "anchored" with `anchor`.
+            clean: for "anchored", the middle frame that z was made from [b 1 c h w], where it is not the anchor itself.
 
         Raises:
             InputError: one of these is not given.
@@ -99,7 +102,7 @@ class VideoFusion:
         middle = base_frame(z.shape[1])
         base = self.base(z[:, middle : middle + 1], t, conditions.window(middle, middle + 1))
         if self.variant == "anchored":
-            return base, self(z, t, conditions)
+            return base, self(z, t, conditions) if clean is None else self.around(z, t, conditions, clean)
         return base, self.around(z, t, conditions, base.x0.detach() if self.stop_gradient else base.x0)
 
     def around(self, z: Tensor, t: Tensor, conditions: Conditions, clean: Tensor) -> Prediction:
@@ -109,7 +112,8 @@ class VideoFusion:
             z: noisy clip [b t c h w].
             t: time [b].
             conditions: of the clips, with `share`.
-            clean: the base generator's estimate, or the frame itself [b 1 c h w].
+            clean: the base generator's estimate, or the frame itself [b 1 c h w]; "anchored" shows the residual
+                generator the anchor of the conditions instead, if they have one.
 
         Raises:
             InputError: no share is given.
@@ -129,11 +133,12 @@ class VideoFusion:
         alpha_r, sigma_r = alpha / power, own_sigma / power
         # frames that share everything are the base frame: their rest is alpha x^m, and nothing of it is noise
         shared = share >= 1
-        seen = torch.where(shared, clean, rest / power)
+        shown = conditions.anchor if self.variant == "anchored" and conditions.anchor is not None else clean
+        seen = torch.where(shared, shown, rest / power)
         if self.variant == "corrected":
             seen = torch.where(shared, z, seen)  # the base frame is shown as it is: its estimate stands beside it
         if self.variant in SEES_MIDDLE:
-            seen = torch.cat([seen, clean.expand_as(z)], dim=2)
+            seen = torch.cat([seen, shown.expand_as(z)], dim=2)
         # that process is plain diffusion, only less noisy: frames are told the time at which it stands
         time = self.schedule.time_at(2 * (alpha / own_sigma).log())[:, :, 0, 0, 0]
         time = torch.where(conditions.share >= 1, t[:, None] if self.variant == "corrected" else 0.0, time)

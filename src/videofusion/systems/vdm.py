@@ -32,8 +32,9 @@ class VDMSystem:
         shape: frames, height and width of the clips, which the pipeline makes by default.
         schedule: by name.
         prediction: what the network predicts.
+        train_text: train the text encoder too.
         caption_dropout: probability that a clip is trained without its caption.
-        weighting: of the errors, "v" or "eps".
+        weighting: of the errors, see `frame_errors`.
         train_frames: frames of a clip that a step looks at; all when None.
     """
 
@@ -45,6 +46,7 @@ class VDMSystem:
         shape: tuple[int, int, int],
         schedule: str = "cosine",
         prediction: str = "v",
+        train_text: bool = True,
         caption_dropout: float = 0.1,
         weighting: str = "v",
         train_frames: int | None = None,
@@ -52,6 +54,7 @@ class VDMSystem:
         self.unet, self.text_encoder = unet, text_encoder
         self.schedule, self.prediction, self.shape = schedule, prediction, shape
         self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
+        text_encoder.requires_grad_(train_text)
         self.denoiser = NetworkDenoiser(unet, make_schedule(schedule), prediction)
 
     @property
@@ -61,7 +64,8 @@ class VDMSystem:
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """All parameters at one rate."""
-        return [{"params": [*self.unet.parameters(), *self.text_encoder.parameters()], "lr": lr}]
+        parameters = (p for part in self.modules.values() for p in part.parameters())
+        return [{"params": [p for p in parameters if p.requires_grad], "lr": lr}]
 
     def loss(self, batch: Batch, keys: Keys, step: int) -> Losses:
         """The plain loss of a batch; see `VideoFusionSystem.loss`."""

@@ -13,7 +13,7 @@ from videofusion.conditioning.motion import measured_share, share_at
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
-from videofusion.diffusion.losses import joint_errors
+from videofusion.diffusion.losses import frame_errors, joint_errors
 from videofusion.diffusion.noise import ANCHOR, DecomposedNoise, Keys, base_frame, normal, uniform
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
@@ -53,6 +53,7 @@ class VideoFusionSystem:
         profiles: quantiles of measured lambda, for the motion knob; see `share_profiles`.
         base_loss: "stop" (eq. 14), "joint" (no stop-gradient) or "fixed" (the base is not trained).
         base_rate_ratio: the base's learning rate over the others'.
+        train_text: train the text encoder too; not with a fixed base that was trained with it.
         caption_dropout: probability that a clip is trained without its caption.
         weighting: of the errors, see `frame_errors`; eq. 14 is printed with "eps".
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
@@ -74,12 +75,13 @@ class VideoFusionSystem:
         shape: tuple[int, int, int],
         schedule: str = "cosine",
         prediction: str = "v",
-        variant: str = "corrected",
+        variant: str = "anchored",
         share: float = 0.5,
         adaptive: float = 0.0,
         profiles: list[list[float]] | None = None,
         base_loss: str = "stop",
         base_rate_ratio: float = 1.0,
+        train_text: bool = True,
         caption_dropout: float = 0.1,
         weighting: str = "v",
         train_frames: int | None = None,
@@ -99,6 +101,7 @@ class VideoFusionSystem:
         self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
         self.grouped = grouped
         base.requires_grad_(base_loss != "fixed")
+        text_encoder.requires_grad_(train_text)
         self.denoiser = VideoFusion(
             base,
             residual,
@@ -122,7 +125,8 @@ class VideoFusionSystem:
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Parameters with their learning rates; the base's is smaller when it is pretrained (sec. 3.4)."""
-        others = [p for name, part in self.modules.items() if name != "base" for p in part.parameters()]
+        parts = {name: part for name, part in self.modules.items() if name != "base"}
+        others = [p for part in parts.values() for p in part.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [{"params": others, "lr": lr}]
         if self.base_loss != "fixed":
             groups.append({"params": list(self.base.parameters()), "lr": lr * self.base_rate_ratio})
@@ -157,22 +161,27 @@ class VideoFusionSystem:
             extra = prior_errors(self.prior, embedding, t, conditions, keys, step)
             parts["prior"] = extra.mean().detach()
             conditions = replace(conditions, image_embedding=augmented(embedding, keys, step))
-        if self.variant == "anchored":
-            conditions = replace(conditions, anchor=self._anchor(clip, keys, step))
-        base, joint = self.denoiser.predict(alpha * clip + sigma * eps, t, conditions)
-        own, errors = joint_errors(base, joint, clip, eps, share, self.weighting)
+        middle = base_frame(clip.shape[1])
+        clean = clip[:, middle : middle + 1] if self.variant == "anchored" else None
+        if clean is not None:
+            conditions = replace(conditions, anchor=self._anchor(clean, keys, step))
+        z = alpha * clip + sigma * eps
+        if clean is not None and self.base_loss == "fixed":  # the residual generator learns without the base
+            own = torch.zeros_like(t)
+            errors = frame_errors(self.denoiser.around(z, t, conditions, clean), clip, eps, self.weighting)
+        else:
+            base, joint = self.denoiser.predict(z, t, conditions, clean)
+            own, errors = joint_errors(base, joint, clip, eps, share, self.weighting)
         if self.variant != "corrected":  # there the composite's base frame is the base generator's
             errors = torch.where(share >= 1, torch.zeros_like(errors), errors)
         per_clip = (own + errors.sum(dim=1)) / clip.shape[1] + extra
         parts |= {"base": own.mean().detach(), "residual": errors.mean().detach()}
         return Losses(per_clip.mean(), parts, per_clip)
 
-    def _anchor(self, clip: Tensor, keys: Keys, step: int) -> Tensor:
-        """The clean middle frame with a little noise, as much as a key says."""
-        middle = base_frame(clip.shape[1])
-        frame = clip[:, middle : middle + 1]
-        amounts = torch.tensor([uniform(key, step, 4)[3] for key in keys.content]).to(clip)
-        noise = torch.stack([normal(key, ANCHOR, step, 0, frame.shape[1:]) for key in keys.content]).to(clip)
+    def _anchor(self, frame: Tensor, keys: Keys, step: int) -> Tensor:
+        """What the residual generator is shown of the middle frame: a little noise on it, as much as a key says."""
+        amounts = torch.tensor([uniform(key, step, 4)[3] for key in keys.content]).to(frame)
+        noise = torch.stack([normal(key, ANCHOR, step, 0, frame.shape[1:]) for key in keys.content]).to(frame)
         return frame + ANCHOR_NOISE * expand(amounts, frame) * noise
 
     def pipeline(self) -> VideoFusionPipeline:
@@ -230,7 +239,7 @@ class VideoFusionPipeline(VideoPipeline):
         frames: int = 16,
         height: int = 32,
         width: int = 32,
-        variant: str = "corrected",
+        variant: str = "anchored",
         share: float = 0.5,
         profiles: list[list[float]] | None = None,
         base_prediction: str = "v",

@@ -52,6 +52,11 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
         )
     if data is not None:
         raise InputError(f'data is {data}, but the recipe "{recipe.name}" makes its own data ({recipe.data})')
+    if recipe.data in ("middle-digits", "digit-crops"):
+        if recipe.frames != 1:
+            raise InputError(f"recipe key frames is {recipe.frames}, but the data {recipe.data} have 1 of each clip")
+        crop = recipe.size if recipe.data == "digit-crops" else None
+        size = recipe.size if crop is None else 2 * crop
+        return MovingDigits(size=size, split=split, two_digits=recipe.two_digits, only_middle=True, crop=crop)
     grey = recipe.data == "static-digits"
-    still = grey or recipe.data == "still-digits"
-    return MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=still, grey=grey)
+    return MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=grey, grey=grey)

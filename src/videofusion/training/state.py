@@ -45,7 +45,7 @@ class State:
         for name, module in system.modules.items():
             module.to(device).train()
             if recipe.compile and name != "text_encoder":  # a table of words: nothing to compile
-                module.compile()
+                module.compile(dynamic=False)
         self.tensors: dict[str, Tensor] = {
             f"{name}.{key}": value
             for name, module in system.modules.items()
@@ -58,6 +58,7 @@ class State:
             lr=recipe.learning_rate,
             betas=(0.9, 0.99),
             weight_decay=recipe.weight_decay,
+            fused=True,  # on a CPU a fifth of the loop's time
         )
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.trained: list[nn.Parameter] = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -146,6 +147,9 @@ class State:
                 raise InputError(
                     f"the optimiser of step {found.step} in {where} trains {name}, but this system does not"
                 )
+            parameter = self.tensors[name]
+            if value.shape == parameter.shape:  # in the parameter's memory format: a fused step reads memory in order
+                value = torch.empty_like(parameter).copy_(value)
             moments.setdefault(index[name], {})[kind] = value
         for mine, theirs in pairs.values():
             for name, tensor in mine.items():
