@@ -27,6 +27,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 prove: $(VENV)/.installed-dev
+	$(INSTALL) torchmetrics
 	$(BIN)/pytest -m "slow or peer"
 
 # the peer's network comes without its dependencies: it would bring torchvision, which is stubbed (docs/speed.md)
