@@ -62,6 +62,18 @@ def test_singular_covariances_are_nothing_special():
     assert frechet_distance(mu, cov, mu, cov) == pytest.approx(0, abs=1e-8 * np.trace(cov))
 
 
+def test_features_that_are_constant_add_the_variance_of_the_other_set():
+    rng = np.random.default_rng(12)
+    mu1, cov1 = gaussian(rng, 6)
+    mu2, cov2 = gaussian(rng, 6)
+    cov1[[1, 4]] = cov1[:, [1, 4]] = 0
+    rest = [0, 2, 3, 5]
+    expected = frechet_distance(mu1[rest], cov1[np.ix_(rest, rest)], mu2[rest], cov2[np.ix_(rest, rest)])
+    expected += np.sum((mu1 - mu2)[[1, 4]] ** 2) + np.trace(cov2[np.ix_([1, 4], [1, 4])])
+    assert frechet_distance(mu1, cov1, mu2, cov2) == pytest.approx(expected)
+    assert frechet_distance(mu2, cov2, mu1, cov1) == pytest.approx(expected)
+
+
 def test_a_shift_of_the_features_is_its_square():
     features = np.random.default_rng(5).normal(size=(50, 4))
     assert feature_distance(features, features + 3, allow_few=True) == pytest.approx(4 * 9)
@@ -88,6 +100,8 @@ def test_features_that_have_no_moments_are_refused(features):
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="frechet_distance"):
         frechet_distance(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3))
+    with pytest.raises(InputError, match="finite"):
+        frechet_distance(np.zeros(2), np.eye(2), np.zeros(2), np.eye(2) * np.nan)
 
 
 @pytest.mark.parametrize(("n", "m"), [(30, 30), (30, 200), (200, 30)])

@@ -52,7 +52,7 @@ def test_a_missing_mode_is_missed_by_recall_and_coverage():
 
 
 def test_one_far_outlier_stretches_recall_but_not_coverage():
-    # Naeem et al. 2020, figure 3: a made outlier's ball swallows all real samples.
+    # What Naeem et al. 2020 hold against recall: a made outlier's ball swallows all real samples.
     rng = np.random.default_rng(3)
     real, made = rng.normal(size=(100, 2)) + 30, rng.normal(size=(100, 2))
     made[0] = 1000

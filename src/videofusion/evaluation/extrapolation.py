@@ -1,4 +1,4 @@
-"""The Fréchet distance that infinitely many samples would have (Chong and Forsyth 2020, section 3).
+"""The Fréchet distance that infinitely many samples would have (Chong and Forsyth 2020).
 
 At N samples the distance is too large by about a constant over N, and the constant is the model's own, so an order of
 models at one N need not be the true one. Distances over parts of the samples show the line; its end is at 1/N = 0.

@@ -88,7 +88,7 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
         cov2: its covariance.
 
     Raises:
-        InputError: shapes that do not fit each other.
+        InputError: shapes that do not fit each other, or values that are not finite.
     """
     mu1, cov1, mu2, cov2 = (np.asarray(a, dtype=np.float64) for a in (mu1, cov1, mu2, cov2))
     d = mu1.size
@@ -97,12 +97,19 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
             "frechet_distance takes means [d] and covariances [d d] of one d, "
             f"not {mu1.shape}, {cov1.shape}, {mu2.shape} and {cov2.shape}"
         )
-    overlap = _roots(_product_eigenvalues(cov1, cov2)).sum()
+    if not all(np.isfinite(a).all() for a in (mu1, cov1, mu2, cov2)):
+        raise InputError("frechet_distance takes finite means and covariances, but some values are not")
+    # A feature that is constant in one set has no part in the overlap, but would make its covariance singular.
+    varying = (np.diag(cov1) > 0) & (np.diag(cov2) > 0)
+    among = (cov1, cov2) if varying.all() else (cov1[varying][:, varying], cov2[varying][:, varying])
+    overlap = _roots(_product_eigenvalues(*among)).sum()
     return float(np.sum((mu1 - mu2) ** 2) + np.trace(cov1) + np.trace(cov2) - 2 * overlap)
 
 
 def _product_eigenvalues(cov1: Array, cov2: Array) -> Array:
     """Eigenvalues of C1 C2."""
+    if cov1.size == 0:
+        return np.zeros(0)
     try:
         return eigh(cov2, cov1, type=2, eigvals_only=True, driver="gv")  # of C2 C1 x = w x, by a Cholesky factor of C1
     except np.linalg.LinAlgError:  # C1 is singular: fewer samples than features, or features that depend on each other

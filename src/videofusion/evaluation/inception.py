@@ -1,6 +1,6 @@
 """The Inception Score, exp of the mutual information between a sample and its class (Salimans et al. 2016, section 4).
 
-Over clips with the classes of C3D it is the "video Inception Score" (Saito et al. 2017, TGAN, section 5.2).
+Over clips with the classes of C3D it is the "video Inception Score" (Saito et al. 2017, TGAN).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Kernel distances: KID over features of frames, KVD over those of clips.
 
 The squared maximum mean discrepancy under the kernel k(x, y) = (x·y / d + 1)³, in its unbiased form (Binkowski et al.
-2018, section 4; over clips Unterthiner et al. 2018, and the papers that quote TATS's evaluation).
+2018; over clips Unterthiner et al. 2018, and the papers that quote TATS's evaluation).
 """
 
 from __future__ import annotations

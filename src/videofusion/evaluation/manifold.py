@@ -36,7 +36,7 @@ class DensityCoverage:
 
 
 def precision_recall(real: ArrayLike, made: ArrayLike, *, k: int = 3, allow_few: bool = False) -> PrecisionRecall:
-    """Improved precision and recall (Kynkäänniemi et al. 2019, eq. 1-3; k = 3 there).
+    """Improved precision and recall (Kynkäänniemi et al. 2019; k = 3 there).
 
     Args:
         real: features [n d].
@@ -54,7 +54,7 @@ def precision_recall(real: ArrayLike, made: ArrayLike, *, k: int = 3, allow_few:
 
 
 def density_coverage(real: ArrayLike, made: ArrayLike, *, k: int = 5, allow_few: bool = False) -> DensityCoverage:
-    """Density and coverage (Naeem et al. 2020, eq. 4-5; k = 5 there); arguments and errors as `precision_recall`."""
+    """Density and coverage (Naeem et al. 2020; k = 5 there); arguments and errors as `precision_recall`."""
     real, made = _check(real, made, k, allow_few)
     radii = _radii(real, k)
     balls, nearest = _meet(real, made, radii)

@@ -44,7 +44,7 @@ def warping_error(
     flow: Float[Tensor, "b s 2 h w"],
     seen: Bool[Tensor, "b s h w"] | None = None,
 ) -> Float[Tensor, "b"]:
-    """Mean squared difference of a frame and the next one brought back along the flow (Lai et al. 2018, section 4.2).
+    """Mean squared difference of a frame and the next one brought back along the flow (Lai et al. 2018).
 
     Of values in [0, 1], over the pixels that stay within the frame and are seen in both. A clip's error is over all its
     pixels alike; where none is left it is refused.
@@ -76,7 +76,7 @@ def warping_error(
 def unoccluded(forward: Float[Tensor, "b s 2 h w"], backward: Float[Tensor, "b s 2 h w"]) -> Bool[Tensor, "b s h w"]:
     """Which pixels of a frame are in the next one too: there and back leads to where it began.
 
-    The rule and its two constants are those of Ruder et al. 2016, eq. 5 (after Sundaram et al. 2010).
+    The rule and its two constants are those of Ruder et al. 2016 (after Sundaram et al. 2010).
 
     Args:
         forward: flow from each frame to the next, in pixels.
@@ -106,7 +106,7 @@ def content_drift(features: Float[Tensor, "b t d"]) -> Float[Tensor, "b t"]:
 
 
 def frame_consistency(features: Float[Tensor, "b t d"]) -> Float[Tensor, "b"]:
-    """Mean cosine of the features of neighbouring frames (Esser et al. 2023, Gen-1, section 4.2, with CLIP's features).
+    """Mean cosine of the features of neighbouring frames (Esser et al. 2023, Gen-1, with CLIP's features).
 
     Raises:
         InputError: no features, one frame only, or features whose direction is undefined.
