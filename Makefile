@@ -27,6 +27,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 prove: $(VENV)/.installed-dev
+	$(INSTALL) torchmetrics
 	$(BIN)/pytest -m "slow or peer"
 
 # the peer's network comes without its dependencies: it would bring torchvision, which is stubbed (docs/speed.md)
@@ -36,6 +37,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/unet_speed.py vdm --what training --precision fp32 --frames 8 --repeats 2
 	$(BIN)/python benchmarks/unet_speed.py image --precision fp32 --width 96 --repeats 3
 	$(BIN)/python benchmarks/videofusion_vs_vdm.py --width 128 --repeats 1
+	$(BIN)/python benchmarks/frechet_speed.py --shapes 2048x400 10000x2048 --repeats 3
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache

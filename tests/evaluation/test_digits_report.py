@@ -11,9 +11,10 @@ import torch
 from videofusion.data.moving_digits import evaluation_prompts, render
 from videofusion.errors import InputError
 from videofusion.evaluation.digits_report import Protocol, digits_report
+from videofusion.evaluation.diversity import diversity, mean_pairwise
 from videofusion.evaluation.judge import Judge
 from videofusion.evaluation.protocol import QUESTIONS, Sampling, answers, frames_of, make, real_clips_of
-from videofusion.evaluation.variety import Nearest, Space, diversity, mean_pairwise
+from videofusion.evaluation.variety import Nearest, Space
 
 SMALL = Protocol(count=40, two_digits=10, real=40, prompts=4, samples=4, training_clips=256)
 

@@ -12,11 +12,12 @@ from videofusion.data.digits_spec import DigitClipSpec
 from videofusion.data.moving_digits import evaluation_prompts, render
 from videofusion.errors import InputError
 from videofusion.evaluation import protocol
+from videofusion.evaluation.diversity import diversity, ratio_of_means
 from videofusion.evaluation.judge import WEIGHTS, Findings, Judge
 from videofusion.evaluation.protocol import QUESTIONS, Pipe, Sampling
 from videofusion.evaluation.record import checksum, markdown_table
 from videofusion.evaluation.tracker import SIZE
-from videofusion.evaluation.variety import Nearest, Space, diversity, ratio_of_means
+from videofusion.evaluation.variety import Nearest, Space
 
 # What is asked of the shipped model (with one digit), and of the judge.
 WANTED = {"digit": 0.90, "colour": 0.97, "direction": 0.92, "same ends": 0.95}

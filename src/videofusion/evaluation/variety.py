@@ -14,13 +14,11 @@ from tqdm import tqdm
 
 from videofusion.data.digits_spec import DigitClipSpec
 from videofusion.data.moving_digits import MovingDigits, render
-from videofusion.evaluation.frechet import Spread
 from videofusion.evaluation.judge import Findings, Judge, course
 from videofusion.evaluation.protocol import CHUNK
 from videofusion.evaluation.tracker import COLOUR_NAMES, SIZE, canonical
 
 TRAIN_SEED = 7  # of the training clips that clips are compared with
-_REPLICATES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,33 +46,6 @@ class Space:
         return torch.cat(
             [findings.shape[:, 0] / self.shape_scale, course(findings)[:, 0] / self.course_scale, colour], -1
         )
-
-
-def mean_pairwise(points: Float[Tensor, "b d"]) -> float:
-    """Mean distance between two different points."""
-    return float(torch.pdist(points).mean())
-
-
-def diversity(made: Sequence[Tensor], real: Sequence[Tensor]) -> Spread:
-    """Mean pairwise distance of made clips of a prompt over that of real ones, with its spread over prompts.
-
-    Args:
-        made: for each prompt the made clips' places [n d].
-        real: for each prompt the real clips' places.
-    """
-    pairs = np.array([[mean_pairwise(m), mean_pairwise(r)] for m, r in zip(made, real, strict=True)])
-    return ratio_of_means(pairs[:, 0], pairs[:, 1], paired=True)
-
-
-def ratio_of_means(above: np.ndarray, below: np.ndarray, *, paired: bool = False, seed: int = 0) -> Spread:
-    """Ratio of two means, and its bootstrap deviation."""
-    rng = np.random.default_rng(seed)
-    draws = []
-    for _ in range(_REPLICATES):
-        first = rng.integers(0, len(above), len(above))
-        second = first if paired else rng.integers(0, len(below), len(below))
-        draws.append(above[first].mean() / below[second].mean())
-    return Spread(value=float(above.mean() / below.mean()), deviation=float(np.std(draws, ddof=1)))
 
 
 class Nearest:

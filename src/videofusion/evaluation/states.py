@@ -1,0 +1,61 @@
+"""Accumulators to one file and back, so that an evaluation that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from videofusion.clip import write_whole
+from videofusion.errors import InputError
+from videofusion.evaluation.inception import InceptionScore
+from videofusion.evaluation.streaming import FeatureSample, RunningMoments
+
+Accumulator = RunningMoments | FeatureSample | InceptionScore
+
+_KINDS = {kind.__name__: kind for kind in (RunningMoments, FeatureSample, InceptionScore)}
+
+
+def save_state(path: str | Path, accumulators: Mapping[str, Accumulator], *, done: int) -> None:
+    """Write all accumulators of an evaluation; the file is whole or absent, so they never disagree.
+
+    Args:
+        path: a safetensors file.
+        accumulators: under names without "/".
+        done: clips that have gone through, where the evaluation is to go on.
+
+    Raises:
+        InputError: a name with "/".
+        RunError: it cannot be written.
+    """
+    from safetensors.numpy import save
+
+    wrong = [name for name in accumulators if "/" in name]
+    if wrong:
+        raise InputError(f'the name "{wrong[0]}" of an accumulator has a "/" in it, which is not allowed')
+    arrays = {f"{name}/{part}": array for name, each in accumulators.items() for part, array in each.state().items()}
+    kinds = {f"kind/{name}": type(each).__name__ for name, each in accumulators.items()}
+    write_whole(path, save(arrays, {**kinds, "done": str(done)}))
+
+
+def load_state(path: str | Path) -> tuple[dict[str, Accumulator], int]:
+    """Read what `save_state` wrote: the accumulators, and the number of clips that have gone through.
+
+    Raises:
+        InputError: there is no such file, or it is another's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            meta = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it has no iteration)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f'"{path}" is no state of an evaluation: {error}') from error
+    kinds = {entry.removeprefix("kind/"): kind for entry, kind in meta.items() if entry.startswith("kind/")}
+    if "done" not in meta or not _KINDS.keys() >= set(kinds.values()):
+        raise InputError(f'"{path}" is no state of an evaluation, or that of another version: it says {meta}')
+    found: dict[str, Accumulator] = {}
+    for name, kind in kinds.items():
+        parts = {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}
+        found[name] = _KINDS[kind].from_state(parts)
+    return found, int(meta["done"])

@@ -1,0 +1,61 @@
+"""Kernel distances: of samples that can be counted by hand, and without bias over Gaussians."""
+
+import numpy as np
+import pytest
+
+from videofusion.errors import InputError
+from videofusion.evaluation import kernel
+from videofusion.evaluation.kernel import kernel_distance, polynomial_mmd
+
+
+def test_two_and_two_samples_by_hand():
+    # k(x, y) = (x y + 1)³: within 1 and 1, across (1 + 1 + 1 + 27) / 4.
+    assert polynomial_mmd([[0.0], [1.0]], [[0.0], [2.0]]) == pytest.approx(1 + 1 - 2 * 30 / 4)
+
+
+def test_unbiased_over_gaussians():
+    # d = 1: E k is 1 + 3 E x E y + 3 E x² E y² + E x³ E y³.
+    m = 0.6
+    first, second = (0, 1, 0), (m, 1 + m**2, m**3 + 3 * m)
+
+    def expected(a, b):
+        return 1 + 3 * a[0] * b[0] + 3 * a[1] * b[1] + a[2] * b[2]
+
+    truth = expected(first, first) + expected(second, second) - 2 * expected(first, second)
+    rng = np.random.default_rng(0)
+    found = [polynomial_mmd(rng.normal(size=(30, 1)), rng.normal(m, 1, size=(20, 1))) for _ in range(3000)]
+    error = np.std(found) / len(found) ** 0.5
+    assert error < 0.1 * truth
+    assert abs(np.mean(found) - truth) < 4 * error
+
+
+def test_blocks_sum_to_the_whole(monkeypatch):
+    rng = np.random.default_rng(1)
+    real, made = rng.normal(size=(40, 5)), rng.normal(size=(23, 5))
+    kxx, kyy, kxy = ((a @ b.T / 5 + 1) ** 3 for a, b in ((real, real), (made, made), (real, made)))
+    expected = (kxx.sum() - kxx.trace()) / (40 * 39) + (kyy.sum() - kyy.trace()) / (23 * 22) - 2 * kxy.mean()
+    assert polynomial_mmd(real, made) == pytest.approx(expected)
+    monkeypatch.setattr(kernel, "_BLOCK", 7)
+    assert polynomial_mmd(real, made) == pytest.approx(expected)
+    assert polynomial_mmd(real[::-1], made[::-1]) == pytest.approx(expected)
+
+
+def test_error_over_subsets_shrinks_with_their_size_and_holds_the_whole():
+    rng = np.random.default_rng(2)
+    real, made = rng.normal(size=(400, 4)), rng.normal(0.3, 1, size=(400, 4))
+    small, large = (kernel_distance(real, made, subsets=40, size=size) for size in (20, 200))
+    assert large.deviation < small.deviation / 2
+    whole = polynomial_mmd(real, made)
+    assert abs(large.value - whole) < 4 * large.deviation / 40**0.5
+    assert kernel_distance(real, made, subsets=40, size=20) == small
+    assert kernel_distance(real, made, subsets=2, size=400).value == pytest.approx(whole)
+
+
+def test_bad_input_is_refused():
+    features = np.zeros((20, 3))
+    with pytest.raises(InputError, match="size is 1000"):
+        kernel_distance(features, features)
+    with pytest.raises(InputError, match="alike"):
+        polynomial_mmd(features, np.zeros((20, 4)))
+    with pytest.raises(InputError, match="made"):
+        polynomial_mmd(features, np.zeros((1, 3)))
