@@ -267,7 +267,7 @@ _DIGIT_NETWORK: dict[str, Any] = {
     "ema_decay": 0.999,
 }
 
-_DIGIT_CLIPS: dict[str, Any] = {**_DIGIT_NETWORK, "train_frames": 6, "batch_size": 10, "prompts": _DIGIT_PROMPTS}
+_DIGIT_CLIPS: dict[str, Any] = {**_DIGIT_NETWORK, "train_frames": 6, "batch_size": 8, "prompts": _DIGIT_PROMPTS}
 
 
 def moving_digits() -> Recipe:
@@ -284,21 +284,24 @@ def moving_digits() -> Recipe:
 
 
 def digit_crops() -> Recipe:
-    """An image model of digits close up: four times as fast as on whole frames, and the digit is nearly all there is."""
+    """An image model of digits close up: a quarter of the frame, and the digit is nearly all that there is."""
     return digit_images().replace(
-        {"name": "digit-crops", "data": "digit-crops", "size": 16, "two_digits": 0.0, "batch_size": 96}
+        {"name": "digit-crops", "data": "digit-crops", "size": 16, "two_digits": 0.0, "batch_size": 64}
     )
 
 
 def digit_images() -> Recipe:
-    """An image model of the clips' middle frames, told the clips' captions: the base of `moving-digits`."""
+    """An image model of the clips' middle frames, told the clips' captions: the base of `moving-digits`.
+
+    It starts from `digit-crops`.
+    """
     return Recipe(
         name="digit-images",
         system="vdm",
         temporal="image",
         data="middle-digits",
         frames=1,
-        batch_size=48,
+        batch_size=24,
         prompts=_DIGIT_PROMPTS,
         **_DIGIT_NETWORK,
     )
