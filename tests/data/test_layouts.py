@@ -55,7 +55,7 @@ def test_ucf101s_split_files(tmp_path):
     with pytest.raises(InputError, match="fold is 4; allowed are 1, 2, 3"):
         open_source(tmp_path, fold=4)
     parts = {split: [item.name for item in part(source.items, split, 0.3)] for split in ("train", "val", "test")}
-    assert sorted(sum(parts.values(), [])) == names
+    assert sorted(name for each in parts.values() for name in each) == names
     assert all("_g03" in name for name in parts["test"])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -31,8 +33,6 @@ class Film:
 
 
 def source(*items):
-    from pathlib import Path
-
     return Source(root=Path("."), files=list(items), told="none")
 
 
@@ -60,7 +60,7 @@ def test_rates_of_a_range_are_drawn_evenly_in_their_logarithm_and_fit():
     short = Film(20).open()  # 2 s: 8 frames need 3.5 per second
     rates = [sampler.window(short, sampler.draws(index, 0, 0))[1] for index in range(50)]
     assert 3.5 <= min(rates) < 4 < 7 < max(rates) <= 8
-    with pytest.raises(Unreadable, match="too short: 0.80 s, needed are more than 0.88 s"):
+    with pytest.raises(Unreadable, match=r"too short: 0\.80 s, needed are more than 0\.88 s"):
         sampler.window(Film(8).open(), MIDDLE)
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import tarfile
+from dataclasses import replace
 
 import pytest
 import torch
@@ -178,7 +179,8 @@ def elsewhere(shards, tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_streamed_shards_give_the_same_clips_shard_by_shard(shards, elsewhere):
     streamed = VideoFolder(elsewhere, frames=4, size=16)
-    assert not (elsewhere.parent / "cache").exists()  # nothing is fetched before it is needed
+    assert "Ä," in streamed.captions  # the index says the words
+    assert not (elsewhere.parent / "cache").exists()  # so nothing is fetched before it is needed
     local = VideoFolder(shards, frames=4, size=16)
     assert streamed.names == local.names
     for index in range(5):
@@ -189,19 +191,19 @@ def test_streamed_shards_give_the_same_clips_shard_by_shard(shards, elsewhere):
     whole = [Loader(streamed, 2, seed=1).batch(number).names for number in range(5)]
     ranks = [[Loader(streamed, 1, seed=1, rank=r, world=2).batch(n).names[0] for r in range(2)] for n in range(5)]
     assert whole == ranks
-    assert sorted(sum(whole, [])) == sorted(local.names * 2)
+    assert sorted(name for names in whole for name in names) == sorted(local.names * 2)
+    spoken = {word for caption in local.captions for word in caption.split()}
+    assert {word for caption in streamed.captions for word in caption.split()} == spoken
     parts = [VideoFolder(elsewhere, split=split, holdout=0.4).names for split in ("train", "val")]
     assert len(parts[1]) == 2
     assert sorted(parts[0] + parts[1]) == sorted(local.names)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_the_cache_is_bounded_and_what_left_it_comes_back(elsewhere, monkeypatch):
-    import videofusion.data.streaming as streaming
-
+def test_the_cache_is_bounded_and_what_left_it_comes_back(elsewhere):
     data = VideoFolder(elsewhere, frames=4, size=16, cache_bytes=0)
     size = 3 * max(shard["filesize"] for shard in json.loads(elsewhere.read_text())["shardlist"])
-    data.items.shards[:] = [(streaming.Fetched(s.url, s.folder, size), n) for s, n in data.items.shards]
+    data.items.shards[:] = [(replace(s, limit=size), n) for s, n in data.items.shards]
     for index in (0, 1, 2, 3, 4, 0, 1):
         data.sample(index)
         assert sum(file.stat().st_size for file in (elsewhere.parent / "cache").iterdir()) <= size
@@ -214,6 +216,9 @@ def test_a_shard_that_does_not_come_ends_the_run_with_its_address(elsewhere, mon
     monkeypatch.setattr(streaming.time, "sleep", lambda seconds: None)
     elsewhere.write_text('{"shardlist": [{"url": "pipe:cat /none/there.tar", "nsamples": 3}]}')
     with pytest.raises(RunError, match=r"/none/there\.tar cannot be fetched"):
+        VideoFolder(elsewhere, frames=4, size=16).sample(0)
+    elsewhere.write_text('{"shardlist": [{"url": "pipe:printf abc", "nsamples": 3, "filesize": 1000}]}')
+    with pytest.raises(RunError, match="3 bytes came of 1000"):
         VideoFolder(elsewhere, frames=4, size=16).sample(0)
     elsewhere.write_text("{}")
     with pytest.raises(InputError, match="shardlist"):

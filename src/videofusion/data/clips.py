@@ -64,7 +64,9 @@ class Clips:
     @property
     def captions(self) -> list[str]:
         """All that clips may be said to show; a text encoder learns its words from them."""
-        said = [caption for item in self.items for caption in item.captions or ("",)]
+        # Of clips that are not all at hand, the words are; without them, all are looked at once.
+        words: Sequence[str] = getattr(self.items, "words", ())
+        said = list(words) or [caption for item in self.items for caption in item.captions or ("",)]
         return [*said, *map(mirrored, said)] if self.sampler.flip else said
 
     @property

@@ -96,7 +96,8 @@ def _to_shards(items: list[Item], place: Path, shard_bytes: int, progress: Progr
                 if progress is not None:
                     progress(done, len(items))
         shards.append({"url": path.name, "nsamples": done - began, "filesize": path.stat().st_size})
-    index = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": shards}
+    words = sorted({word for item in items for caption in item.captions for word in caption.split()})
+    index = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": shards, "words": words}
     (place / INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 

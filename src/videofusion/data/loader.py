@@ -107,6 +107,8 @@ class Loader:
             try:
                 batch, bad = next(batches)
             except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+                if isinstance(error, RunError):  # a worker's own, with its traceback as text
+                    raise RunError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
                 # torch notices a dead worker itself, or stumbles over the batch that it was sending.
                 if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise

@@ -39,10 +39,10 @@ def list_shards(path: str | Path, fold: int = 1) -> Source:
     if fold != 1:
         raise InputError(f"fold is {fold}; allowed is 1, as shards say the split clip by clip")
     if place.is_file() and place.suffix.lower() == ".json":
-        shards = read_index(place)
-        if any(is_address(url) for url, _ in shards):
-            return Source(root=place.parent, files=streamed(shards, place.parent), told="the shards' own texts")
-        paths = [place.parent / url for url, _ in shards]
+        shards, words = read_index(place)
+        if any(is_address(url) for url, *_ in shards):
+            return Source(root=place.parent, files=streamed(shards, place.parent, words), told="the shards' own texts")
+        paths = [place.parent / url for url, *_ in shards]
     else:
         paths = [place] if place.is_file() else sorted(place.rglob("*.tar"))
     if not paths:
@@ -94,20 +94,25 @@ def read_shard(path: Path, file: Path | Remote, name: str, problems: dict[str, s
             problems[f"{name}/{key}"] = str(error)
 
 
-def read_index(path: Path) -> list[tuple[str, int]]:
-    """The shards of an `index.json` in the format of webdataset's wids: address and number of clips.
+def read_index(path: Path) -> tuple[list[tuple[str, int, int]], tuple[str, ...]]:
+    """The shards of an `index.json` in the format of webdataset's wids: address, number of clips, bytes (or 0).
+
+    Beside them the words of all captions, where it names them (`convert` does).
 
     Raises:
         InputError: a file of another kind.
     """
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))["shardlist"]
-        shards = [(str(shard["url"]), int(shard["nsamples"])) for shard in listed]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        shards = [
+            (str(shard["url"]), int(shard["nsamples"]), int(shard.get("filesize", 0))) for shard in content["shardlist"]
+        ]
+        words = tuple(map(str, content.get("words", ())))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f'"{path}" is no index of shards: it needs a "shardlist" with url and nsamples') from error
     if not shards:
         raise InputError(f'"{path}" names no shard')
-    return shards
+    return shards, words
 
 
 def is_address(url: str) -> bool:

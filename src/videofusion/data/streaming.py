@@ -35,10 +35,18 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class Fetched:
-    """A shard by its address, and the folder that it is kept in."""
+    """A shard by its address, and the folder that it is kept in.
+
+    Args:
+        url: what webdataset opens.
+        folder: where fetched shards lie.
+        size: in bytes, 0 where the index does not say it.
+        limit: bytes that the folder may hold.
+    """
 
     url: str
     folder: Path
+    size: int = 0
     limit: int = CACHE_BYTES
 
     @property
@@ -63,8 +71,8 @@ class Fetched:
                 try:
                     with gopen(self.url, "rb") as shard:
                         shutil.copyfileobj(shard, file)
-                    if file.tell() == 0:
-                        raise OSError("nothing came")
+                    if file.tell() != self.size if self.size else file.tell() == 0:
+                        raise OSError(f"{file.tell()} bytes came" + (f" of {self.size}" if self.size else ""))
                 except Exception as error:  # of curl, of a socket, of whatever the address names
                     Path(file.name).unlink()
                     if not left:
@@ -106,9 +114,11 @@ class Streamed(Sequence[Item]):
 
     Args:
         shards: each with the numbers of its clips that belong here.
+        words: all that occur in captions, where the index names them.
     """
 
     shards: list[tuple[Fetched, range]]
+    words: tuple[str, ...] = ()
     _read: dict[str, list[Item]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -155,10 +165,10 @@ class Streamed(Sequence[Item]):
         if len(self.shards) == 1:
             shard, numbers = self.shards[0]
             cut = len(numbers) - min(max(1, round(holdout * len(numbers))), len(numbers) - 1)
-            return Streamed([(shard, numbers[cut:] if split == "val" else numbers[:cut])])
+            return Streamed([(shard, numbers[cut:] if split == "val" else numbers[:cut])], self.words)
         ranked = sorted((shard.url for shard, _ in self.shards), key=lambda url: hashlib.sha256(url.encode()).digest())
         held_out = set(ranked[: min(max(1, round(holdout * len(ranked))), len(ranked) - 1)])
-        return Streamed([each for each in self.shards if (each[0].url in held_out) == (split == "val")])
+        return Streamed([each for each in self.shards if (each[0].url in held_out) == (split == "val")], self.words)
 
     def order(self, epoch: int, seed: int) -> NDArray[np.int64]:
         """The order of an epoch: shard by shard, so that each is fetched once."""
@@ -168,12 +178,12 @@ class Streamed(Sequence[Item]):
         return np.lexsort((of_clips, of_shards[shard_of])).astype(np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"shards": self.shards, "_read": {}, "_ends": self._ends}
+        return {"shards": self.shards, "words": self.words, "_read": {}, "_ends": self._ends}
 
 
-def streamed(shards: list[tuple[str, int]], beside: Path) -> Streamed:
+def streamed(shards: list[tuple[str, int, int]], beside: Path, words: tuple[str, ...] = ()) -> Streamed:
     """The clips of shards by address and number of clips; those without an address lie in `beside`."""
     default = Path(tempfile.gettempdir()) / f"videofusion-shards-{os.getuid() if hasattr(os, 'getuid') else 0}"
     folder = Path(os.environ.get("VIDEOFUSION_SHARDS", default)).expanduser()
-    urls = [(url if is_address(url) else str(beside / url), count) for url, count in shards]
-    return Streamed([(Fetched(url, folder), range(count)) for url, count in urls])
+    urls = [(url if is_address(url) else str(beside / url), count, size) for url, count, size in shards]
+    return Streamed([(Fetched(url, folder, size), range(count)) for url, count, size in urls], words)
