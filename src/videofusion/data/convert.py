@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from videofusion.data.decode import VideoFile
-from videofusion.data.footage import Data, Unreadable, ending
+from videofusion.data.footage import PICTURE_ENDINGS, Data, Unreadable, ending
 from videofusion.data.items import Item
 from videofusion.data.layouts import detect, open_source
 from videofusion.data.shards import INDEX
@@ -105,10 +105,9 @@ def _to_folder(items: list[Item], place: Path, shard_bytes: int, progress: Progr
     lines = []
     for number, item in enumerate(items):
         name = _safe(item.name)
+        frames = isinstance(item.origin, Pictures) and not _is_image(item)
         for field, data in _fields(item):
-            # A clip of frames is a folder; a single picture is a file.
-            is_folder = isinstance(item.origin, Pictures) and not PurePosixPath(name).suffix
-            file = place / name / field.lstrip(".") if is_folder else place / name
+            file = place / name / field.lstrip(".") if frames else place / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data.read_bytes())
         lines.append(json.dumps({**_row(item), "file_name": name}, ensure_ascii=False) + "\n")
@@ -123,9 +122,15 @@ def _fields(item: Item) -> list[tuple[str, Data]]:
         return [(ending(item.origin.data), item.origin.data)]
     assert isinstance(item.origin, Pictures)
     pictures = item.origin.paths()
-    if len(pictures) == 1 and PurePosixPath(item.name).suffix:
+    if _is_image(item):
         return [(ending(pictures[0]), pictures[0])]
     return [(f".{number:06d}{ending(picture)}", picture) for number, picture in enumerate(pictures)]
+
+
+def _is_image(item: Item) -> bool:
+    """Whether a clip is a picture on its own rather than a folder of frames."""
+    named = PurePosixPath(item.name).suffix.lower() in PICTURE_ENDINGS
+    return named and isinstance(item.origin, Pictures) and len(item.origin.paths()) == 1
 
 
 def _row(item: Item) -> dict[str, Any]:

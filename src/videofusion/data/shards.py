@@ -124,8 +124,8 @@ def _item(name: str, parts: dict[str, Part], texts: dict[str, bytes]) -> Item:
     """The clip of a group of members; raises `ValueError` with what is wrong."""
     row = _row(texts)
     captions = texts_of(next((row[key] for key in ("text", "caption") if row.get(key)), None))
-    videos = [field for field in parts if field in VIDEO_ENDINGS]
-    pictures = sorted((field for field in parts if PurePosixPath(field).suffix in PICTURE_ENDINGS), key=natural)
+    videos = [field for field in parts if _ending(field) in VIDEO_ENDINGS]
+    pictures = sorted((field for field in parts if _ending(field) in PICTURE_ENDINGS), key=natural)
     origin: Origin
     if len(videos) == 1 and not pictures:
         origin = VideoFile(parts[videos[0]])
@@ -162,3 +162,7 @@ def _key(name: str) -> tuple[str, str]:
     folder, slash, base = name.rpartition("/")
     stem, dot, field = base.partition(".")
     return f"{folder}{slash}{stem}", (dot + field).lower()
+
+
+def _ending(field: str) -> str:
+    return "." + field.rpartition(".")[2]

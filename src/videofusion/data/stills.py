@@ -110,7 +110,7 @@ class Rows:
         for number in sorted(int(each) for each in numbers):
             frame = np.array(self.frames[number], np.uint8)
             frame = frame[..., None] if frame.ndim == 2 else frame
-            yield np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3)))
+            yield np.repeat(frame, 3 // frame.shape[2], axis=2)
 
 
 def is_picture(file: Path) -> bool:

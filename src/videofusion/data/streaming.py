@@ -119,7 +119,7 @@ class Streamed(Sequence[Item]):
 
     shards: list[tuple[Fetched, range]]
     words: tuple[str, ...] = ()
-    _read: dict[str, list[Item]] = field(default_factory=dict, repr=False, compare=False)
+    _read: dict[str, list[Item]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._ends = list(accumulate(len(numbers) for _, numbers in self.shards))
