@@ -12,6 +12,7 @@ from videofusion.data.hub import of_dataset
 from videofusion.errors import InputError
 
 datasets = pytest.importorskip("datasets")
+pytestmark = pytest.mark.peer  # a large package, and not in the dev extra
 
 
 @pytest.fixture(scope="module")

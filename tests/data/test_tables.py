@@ -101,6 +101,7 @@ def test_rows_with_one_path_add_captions_and_bad_rows_are_named(tmp_path):
     }
 
 
+@pytest.mark.peer
 def test_parquet(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
