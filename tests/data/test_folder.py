@@ -139,7 +139,7 @@ def test_travels_to_another_process_without_its_pictures(folder):
         ({"fps": 5, "stride": 2}, "not both"),
         ({"stride": 0}, "stride is 0"),
         ({"crop": "left"}, "center, random"),
-        ({"split": "dev"}, "all, train, val"),
+        ({"split": "dev"}, "all, train, val, test"),
         ({"holdout": 1}, "holdout is 1"),
     ],
 )

@@ -16,8 +16,10 @@ def test_a_table_may_name_identity_and_action(tmp_path):
         '{"file_name": "a.mp4", "text": "a", "identity": 0, "action": "bend"}\n{"file_name": "b.mp4", "text": "b"}\n'
     )
     listing = list_videos(tmp_path)
-    assert listing.identities == {"a.mp4": "0"}
-    assert listing.actions == {"a.mp4": "bend"}
+    assert [(item.name, item.identity, item.action) for item in listing.items] == [
+        ("a.mp4", "0", "bend"),
+        ("b.mp4", "", ""),
+    ]
 
 
 class Three:

@@ -168,3 +168,14 @@ def test_a_killed_worker_is_a_sentence():
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_workers_outlive_a_sigterm_for_a_while():
     assert len(first(Loader(Ended(4), 2, workers=1), 20)) == 20
+
+
+class Away(Numbers):
+    def sample(self, index, epoch, seed):
+        raise RunError("shard https://example.org/0.tar cannot be fetched: gone")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_what_ends_a_run_in_a_worker_is_said_as_it_was():
+    with pytest.raises(RunError, match=r"^shard https://example\.org/0\.tar cannot be fetched: gone$"):
+        first(Loader(Away(4), 2, workers=1), 1)

@@ -32,6 +32,7 @@ COMMANDS = {
     "data make": Command("videofusion.cli.data:make", "write a folder of built-in clips with captions"),
     "data check": Command("videofusion.cli.data:check", "name every file of a folder that cannot be used, and why"),
     "data report": Command("videofusion.cli.data:report", "say what a folder of clips holds"),
+    "data convert": Command("videofusion.cli.data:convert", "write shards from a folder, or a folder from shards"),
     "digits-report": Command("videofusion.cli.evaluate:digits_report", "judge a model on moving digits"),
     "digits-motion": Command("videofusion.cli.evaluate:digits_motion", "measure content and motion apart"),
     "judge-report": Command("videofusion.cli.evaluate:judge_report", "test the judge of moving digits on real clips"),

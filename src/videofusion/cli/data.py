@@ -1,4 +1,4 @@
-"""`videofusion data make`, `data check` and `data report`."""
+"""`videofusion data make`, `data check`, `data report` and `data convert`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+Place = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 
 
 def make(
@@ -58,13 +59,14 @@ def make(
     print(f"{count} clips and {metadata}")
 
 
-def check(folder: Folder, *, frames: int = 2) -> int:
+def check(folder: Folder, *, layout: str = "auto", frames: int = 2) -> int:
     """Decode every video of a folder, and name each file that cannot be used, with the reason.
 
     The exit code is 1 if there is any.
 
     Args:
         folder: your folder of videos
+        layout: how it is laid out; docs/data.md shows each
         frames: a video with fewer is too short
     """
     from tqdm import tqdm
@@ -72,21 +74,46 @@ def check(folder: Folder, *, frames: int = 2) -> int:
     from videofusion.data.check import check_folder
 
     with tqdm(unit="file", leave=False) as bar:
-        bad = check_folder(folder, frames=frames, progress=_show_on(bar))
+        bad = check_folder(folder, layout=layout, frames=frames, progress=_show_on(bar))
     for name, reason in bad:
         print(f"{name}: {reason}")
     return 1 if bad else 0
 
 
-def report(folder: Folder) -> None:
+def report(folder: Folder, *, layout: str = "auto") -> None:
     """Say what a folder of videos holds: sizes, rates, lengths, codecs, captions, and what cannot be opened.
 
     Args:
         folder: your folder of videos
+        layout: how it is laid out; docs/data.md shows each
     """
     from videofusion.data.report import folder_report
 
-    print(folder_report(folder))
+    print(folder_report(folder, layout))
+
+
+def convert(source: Place, target: Folder, *, layout: str = "auto", shard_megabytes: float = 512.0) -> None:
+    """Write tar shards from a folder or a table of clips, or a folder with a metadata.jsonl from shards.
+
+    Files are copied byte by byte. What cannot be used is named and left out.
+
+    Args:
+        source: your clips
+        target: a new folder
+        layout: how the source is laid out; docs/data.md shows each
+        shard_megabytes: size at which a shard is closed and the next one begun
+    """
+    from tqdm import tqdm
+
+    from videofusion.data.convert import convert as convert_data
+
+    with tqdm(unit="clip", leave=False) as bar:
+        count, problems = convert_data(
+            source, target, layout=layout, shard_bytes=int(shard_megabytes * 2**20), progress=_show_on(bar)
+        )
+    for name, reason in sorted(problems.items()):
+        print(f"left out: {name}: {reason}")
+    print(f"{count} clips in {target}")
 
 
 def _show_on(bar: tqdm[Any]) -> Callable[[int, int], None]:

@@ -20,6 +20,9 @@ class Sample:
         name: the file (or the made-up name) that a report would print.
         identity: who or what is seen, "" when nothing is known.
         action: what it does, "" when nothing is known.
+        label: its class, "" when nothing is known.
+        fps: frames per second that the clip shows of the scene (MagicVideo's new FPS); 0 for a
+            picture, and where nothing says it.
     """
 
     clip: Tensor
@@ -27,6 +30,8 @@ class Sample:
     name: str
     identity: str = ""
     action: str = ""
+    label: str = ""
+    fps: float | int = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Batch:
         ids: int64 [b], the number that all randomness about a sample is keyed by.
         identities: b texts, or none at all; see `Sample`.
         actions: b texts, or none at all; see `Sample`.
+        labels: b texts, or none at all; see `Sample`.
+        fps: float32 [b], or None where no clip has one; see `Sample`.
     """
 
     clip: Tensor
@@ -48,6 +55,8 @@ class Batch:
     ids: Tensor
     identities: list[str] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    fps: Tensor | None = None
 
     @staticmethod
     def of(samples: Sequence[Sample], ids: Sequence[int]) -> Batch:
@@ -59,6 +68,8 @@ class Batch:
             torch.tensor(list(ids), dtype=torch.int64),
             [sample.identity for sample in samples],
             [sample.action for sample in samples],
+            [sample.label for sample in samples],
+            torch.tensor([sample.fps for sample in samples], dtype=torch.float32),
         )
 
     def __len__(self) -> int:

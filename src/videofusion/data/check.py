@@ -1,4 +1,4 @@
-"""Which files of a folder cannot be trained on, and why."""
+"""Which clips of a folder cannot be trained on, and why."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from videofusion.data.decode import Unreadable, decode_all, open_video
-from videofusion.data.listing import list_videos
+from videofusion.data.decode import Video, decode_all
+from videofusion.data.footage import Unreadable
+from videofusion.data.items import Item
+from videofusion.data.layouts import open_source
 from videofusion.errors import InputError
 
+_File = TypeVar("_File")
 _Result = TypeVar("_Result")
 
 
 def check_folder(
-    path: str | Path, *, frames: int = 2, progress: Callable[[int, int], None] | None = None
+    path: str | Path, *, layout: str = "auto", frames: int = 2, progress: Callable[[int, int], None] | None = None
 ) -> list[tuple[str, str]]:
-    """Decode every frame of every video in a folder, and compare the captions with the files.
+    """Decode every frame of every clip at a path, and compare the captions with the files.
 
     Args:
-        path: the folder.
+        path: a folder or file.
+        layout: how it is laid out; see `layouts.open_source`.
         frames: a video with fewer is too short.
         progress: called with (files done, files in all) after each file.
 
@@ -29,33 +33,36 @@ def check_folder(
         (name, reason) of what cannot be used, in the names' order; empty if all is well.
 
     Raises:
-        InputError: no folder, no video file in it, or `frames` below 1.
+        InputError: nothing that can be read as clips, or `frames` below 1.
     """
     if frames < 1:
         raise InputError(f"frames is {frames}; allowed are whole numbers from 1")
-    listing = list_videos(path)
-    reasons = for_each_file(
-        [listing.root / name for name in listing.files], lambda file: check_video(file, frames), progress
-    )
-    bad = dict(listing.problems)
-    bad.update({name: reason for name, reason in zip(listing.files, reasons, strict=True) if reason is not None})
+    source = open_source(path, layout)
+    files = list(source.files)
+    reasons = for_each_file(files, lambda item: check_item(item, frames), progress)
+    bad = dict(source.problems)
+    bad.update({item.name: reason for item, reason in zip(files, reasons, strict=True) if reason is not None})
     return sorted(bad.items())
 
 
-def check_video(file: Path, frames: int = 1) -> str | None:
-    """Return why a video cannot be used, None if it can."""
+def check_item(item: Item, frames: int = 1) -> str | None:
+    """Return why a clip cannot be used, None if it can."""
     try:
-        video = open_video(file)
-        if len(video) < frames:
-            raise Unreadable(f"too short: {len(video)} frames, needed are {frames}")
-        decode_all(video)
+        footage = item.open()
+        if len(footage) < frames:
+            raise Unreadable(f"too short: {len(footage)} frames, needed are {frames}")
+        if isinstance(footage, Video):
+            decode_all(footage)
+        else:
+            for _ in footage.decode(range(len(footage))):
+                pass
     except Unreadable as error:
         return str(error)
     return None
 
 
 def for_each_file(
-    files: Sequence[Path], work: Callable[[Path], _Result], progress: Callable[[int, int], None] | None = None
+    files: Sequence[_File], work: Callable[[_File], _Result], progress: Callable[[int, int], None] | None = None
 ) -> list[_Result]:
     """Do something with many files at once, in order.
 

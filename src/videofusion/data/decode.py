@@ -1,7 +1,6 @@
 """Frames of a video file by number, exactly those and none that the decoder made up.
 
-PyAV (FFmpeg) reads containers, Pillow reads animated images (FFmpeg has no decoder for
-animated WebP, and says nothing about a GIF that breaks off). Damage is an error here:
+PyAV (FFmpeg) reads containers, Pillow reads animated images. Damage is an error here:
 FFmpeg would rather paint over a hole, and a network would learn the paint.
 """
 
@@ -9,24 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import av
 import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from PIL import Image
 
-VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp")
-_ANIMATED_IMAGES = (".gif", ".webp")
-_PILLOW_ERRORS = (OSError, EOFError, SyntaxError, Image.DecompressionBombError)
-
-Frame = NDArray[np.uint8]  # h w 3, upright
-
-
-class Unreadable(ValueError):
-    """A file is no video, or a damaged one; the message is the reason, without the file's name."""
+from videofusion.data.animation import ANIMATED_IMAGES, PILLOW_ERRORS, decode_pictures, frames_of
+from videofusion.data.footage import Data, Frame, Unreadable, byte_count, ending, head, readable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +36,7 @@ class Video:
         repeats: for animated images, the number of the stored picture that each frame shows [n].
     """
 
-    path: Path
+    path: Data
     codec: str
     width: int
     height: int
@@ -64,25 +54,38 @@ class Video:
         """Length, the last frame's own share included."""
         return float(self.times[-1]) + 1 / self.fps
 
+    def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
+        return decode(self, numbers)
 
-def open_video(path: Path) -> Video:
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video file, on its own or in an archive."""
+
+    data: Data
+
+    def open(self) -> Video:
+        return open_video(self.data)
+
+
+def open_video(path: Data) -> Video:
     """Read a file's packets (no picture is decoded) and check that none is missing.
 
     Raises:
         Unreadable: no video, an empty or a truncated one.
     """
     try:
-        if path.stat().st_size == 0:
+        if byte_count(path) == 0:
             raise Unreadable("the file is empty")
-        if path.suffix.lower() in _ANIMATED_IMAGES:
+        if ending(path) in ANIMATED_IMAGES:
             return _open_animation(path)
-        with av.open(str(path)) as container:
+        with av.open(readable(path)) as container:
             return _index(path, container)
     except FileNotFoundError as error:
         raise Unreadable("there is no such file") from error
     except av.FFmpegError as error:
         raise Unreadable(_cannot_open(path, error)) from error
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise Unreadable(f"cannot be opened: {_one_line(error)}") from error
 
 
@@ -97,14 +100,14 @@ def decode(video: Video, wanted: Sequence[int]) -> Iterator[Frame]:
         raise IndexError(f"frames {numbers[0]} to {numbers[-1]} of a video of {len(video)}")
     try:
         if video.repeats is not None:
-            yield from _decode_animation(video, video.repeats[numbers])
+            yield from decode_pictures(video.path, video.repeats[numbers])
         elif video.stamps is None:
             yield from _decode_counting(video, numbers)
         else:
             yield from _decode_stamps(video, video.stamps[numbers])
     except av.FFmpegError as error:
         raise Unreadable(f"damaged: {_one_line(error)}") from error
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise Unreadable(f"damaged: {_one_line(error)}") from error
 
 
@@ -122,7 +125,7 @@ def decode_all(video: Video) -> None:
         raise Unreadable(f"damaged: {len(video) - count} of {len(video)} frames do not come out of the decoder")
 
 
-def _index(path: Path, container: av.container.InputContainer) -> Video:
+def _index(path: Data, container: av.container.InputContainer) -> Video:
     if not container.streams.video:
         raise Unreadable("there is no video stream in it")
     stream = container.streams.video[0]
@@ -152,32 +155,31 @@ def _index(path: Path, container: av.container.InputContainer) -> Video:
     )
 
 
-def _check_complete(path: Path, stream: VideoStream, packets: list[Packet]) -> None:
+def _check_complete(path: Data, stream: VideoStream, packets: list[Packet]) -> None:
     """Compare what is there with what the container's header promises."""
     if stream.frames > len(packets):
         raise Unreadable(f"truncated: {len(packets)} of its {stream.frames} frames are there")
     if any(packet.is_corrupt for packet in packets):
         raise Unreadable("damaged: the container marks a packet as corrupt")
-    promised, there = _matroska_size(path), path.stat().st_size
+    promised, there = _matroska_size(path), byte_count(path)
     if promised is not None and promised > there:
         raise Unreadable(f"truncated: {there} of its {promised} bytes are there")
 
 
-def _matroska_size(path: Path) -> int | None:
+def _matroska_size(path: Data) -> int | None:
     """Where a Matroska or WebM file says that it ends: it counts no frames, and FFmpeg lets a lost end pass."""
-    with path.open("rb") as file:
-        head = file.read(256)
-    segment = head.find(b"\x18\x53\x80\x67") + 4
-    if not head.startswith(b"\x1a\x45\xdf\xa3") or not 4 < segment < len(head):
+    start = head(path, 256)
+    segment = start.find(b"\x18\x53\x80\x67") + 4
+    if not start.startswith(b"\x1a\x45\xdf\xa3") or not 4 < segment < len(start):
         return None
-    length = 9 - head[segment].bit_length()  # of a number whose leading zeros tell its length
+    length = 9 - start[segment].bit_length()  # of a number whose leading zeros tell its length
     mask = (1 << 7 * length) - 1
-    size = int.from_bytes(head[segment : segment + length], "big") & mask
+    size = int.from_bytes(start[segment : segment + length], "big") & mask
     return None if size == mask else segment + length + size  # all ones: the writer did not know
 
 
 def _frames(video: Video, seek_to: int | None) -> Generator[av.VideoFrame, None, None]:
-    with av.open(str(video.path)) as container:
+    with av.open(readable(video.path)) as container:
         stream = container.streams.video[0]
         # One thread: the loader's workers are the parallel part, and a frame costs the same anywhere.
         stream.codec_context.thread_count = 1
@@ -252,44 +254,14 @@ def _upright(frame: av.VideoFrame) -> Frame:
     return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture
 
 
-def _open_animation(path: Path) -> Video:
-    if path.suffix.lower() == ".gif" and not path.read_bytes().rstrip(b"\0").endswith(b"\x3b"):
-        raise Unreadable("truncated: the end mark of the GIF is missing")
-    with Image.open(path) as image:
-        milliseconds = []
-        for number in range(getattr(image, "n_frames", 1)):
-            image.seek(number)
-            image.load()  # a WebP knows a frame's duration only now
-            milliseconds.append(float(image.info.get("duration") or 0) or 100.0)  # 0: as browsers do
-        # Writers merge equal neighbours into one long frame: undo that, on the grid of the shortest.
-        tick = min(milliseconds)
-        repeats = np.repeat(np.arange(len(milliseconds)), [max(1, round(each / tick)) for each in milliseconds])
-        fps = 1000 * len(repeats) / sum(milliseconds)
-        return Video(
-            path=path,
-            codec=(image.format or "image").lower(),
-            width=image.width,
-            height=image.height,
-            times=np.arange(len(repeats)) / fps,
-            fps=fps,
-            repeats=repeats,
-        )
+def _open_animation(path: Data) -> Video:
+    codec, width, height, repeats, fps = frames_of(path)
+    times = np.arange(len(repeats)) / fps
+    return Video(path=path, codec=codec, width=width, height=height, times=times, fps=fps, repeats=repeats)
 
 
-def _decode_animation(video: Video, pictures: NDArray[np.int64]) -> Iterator[Frame]:
-    with Image.open(video.path) as image:
-        current, frame = -1, np.empty(0, np.uint8)
-        for number in pictures:
-            if number != current:
-                image.seek(int(number))
-                current, frame = int(number), np.array(image.convert("RGB"))
-            yield frame
-
-
-def _cannot_open(path: Path, error: Exception) -> str:
-    with path.open("rb") as file:
-        head = file.read(64)
-    if head[4:8] == b"ftyp":
+def _cannot_open(path: Data, error: Exception) -> str:
+    if head(path, 8)[4:] == b"ftyp":
         return "truncated or damaged: the index of the MP4 is missing"
     return f"not a video that FFmpeg can open: {_one_line(error)}"
 

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from videofusion.data.decode import Video
+from videofusion.data.footage import Footage
 
 # Seconds by which a time stamp may be off: Matroska keeps whole milliseconds.
 ROUNDING = 0.002
 
 
-def frames_at(video: Video, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+def frames_at(video: Footage, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the number of the frame that is on screen at each time (whatever the frame rate does)."""
     return (np.searchsorted(video.times, seconds + ROUNDING, side="right") - 1).clip(0, len(video) - 1)
 
 
 def window(
-    video: Video, frames: int, *, place: float, stride: int = 1, fps: float | int | None = None
+    video: Footage, frames: int, *, place: float, stride: int = 1, fps: float | int | None = None
 ) -> NDArray[np.int64] | None:
     """Return the numbers of a clip's frames, None where the video is too short for it.
 

@@ -107,6 +107,8 @@ class Loader:
             try:
                 batch, bad = next(batches)
             except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+                if isinstance(error, RunError):  # a worker's own, with its traceback as text
+                    raise RunError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
                 # torch notices a dead worker itself, or stumbles over the batch that it was sending.
                 if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise
@@ -149,8 +151,12 @@ class Loader:
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:
-            ranks = uniforms(keys(self.seed, epoch, np.arange(len(self.dataset))), 1)[:, 0]
-            self._order = epoch, np.argsort(ranks, kind="stable")
+            own = getattr(self.dataset, "order", None)  # of clips that are not all at hand
+            order = None if own is None else own(epoch, self.seed)
+            if order is None:
+                ranks = uniforms(keys(self.seed, epoch, np.arange(len(self.dataset))), 1)[:, 0]
+                order = np.argsort(ranks, kind="stable")
+            self._order = epoch, order
         return self._order[1]
 
     def _note(self, bad: dict[str, str]) -> None:
@@ -206,6 +212,10 @@ def _joined(parts: Sequence[Batch]) -> Batch:
         torch.cat([part.ids for part in parts]),
         [identity for part in parts for identity in part.identities],
         [action for part in parts for action in part.actions],
+        [label for part in parts for label in part.labels],
+        None
+        if any(part.fps is None for part in parts)
+        else torch.cat([part.fps for part in parts if part.fps is not None]),
     )
 
 

@@ -9,45 +9,47 @@ from pathlib import Path
 import numpy as np
 
 from videofusion.data.check import for_each_file
-from videofusion.data.decode import Unreadable, Video, open_video
-from videofusion.data.listing import Listing, list_videos
+from videofusion.data.decode import Video, VideoFile
+from videofusion.data.footage import Footage, Unreadable, byte_count
+from videofusion.data.items import Item, Source
+from videofusion.data.layouts import open_source
 
 _MOST = 8  # lines of a histogram
 
 
-def folder_report(path: str | Path) -> str:
+def folder_report(path: str | Path, layout: str = "auto") -> str:
     """Count a folder's videos: sizes, rates, lengths, codecs, captions, and what cannot be opened.
 
     No picture is decoded; `check_folder` does that.
 
     Raises:
-        InputError: no folder, or no video file in it.
+        InputError: nothing that can be read as clips.
     """
-    listing = list_videos(path)
-    opened = dict(
-        zip(listing.files, for_each_file([listing.root / name for name in listing.files], _open), strict=True)
-    )
-    videos = [video for video in opened.values() if isinstance(video, Video)]
-    bad = listing.problems | {name: video for name, video in opened.items() if isinstance(video, str)}
-    size = sum((listing.root / name).stat().st_size for name in listing.files)
-    lines = [f"{listing.root}: {len(listing.files)} videos, {size / 1e6:.1f} MB"]
+    source = open_source(path, layout)
+    items = list(source.files)
+    opened = dict(zip((item.name for item in items), for_each_file(items, _open), strict=True))
+    videos = [footage for footage in opened.values() if not isinstance(footage, str)]
+    bad = source.problems | {name: reason for name, reason in opened.items() if isinstance(reason, str)}
+    files = {item.origin.data for item in items if isinstance(item.origin, VideoFile)}
+    size = sum(byte_count(file) for file in files)
+    lines = [f"{source.root}: {len(items)} videos" + (f", {size / 1e6:.1f} MB" if files else "")]
     if videos:
         lines += [
             f"length    {_spread([len(video) for video in videos], 'frames', '.0f')}",
-            f"          {_spread([video.seconds for video in videos], 's', '.2f')}",
+            f"          {_spread([float(video.seconds) for video in videos], 's', '.2f')}",
             f"          {sum(video.seconds for video in videos):.1f} s in all",
             *_histogram("size", (f"{video.width}x{video.height}" for video in videos)),
-            *_histogram("rate", (f"{video.fps:.3g} per second" for video in videos)),
-            *_histogram("codec", (video.codec for video in videos)),
+            *_histogram("rate", (f"{video.fps:.3g} per second" if video.fps else "not said" for video in videos)),
+            *_histogram("codec", (video.codec if isinstance(video, Video) else "pictures" for video in videos)),
         ]
-    lines += _captions(listing)
+    lines += _captions(source)
     lines += [f"bad       {len(bad)}", *(f"          {name}: {reason}" for name, reason in sorted(bad.items()))]
     return "\n".join(lines)
 
 
-def _open(file: Path) -> Video | str:
+def _open(item: Item) -> Footage | str:
     try:
-        return open_video(file)
+        return item.open()
     except Unreadable as error:
         return str(error)
 
@@ -65,14 +67,14 @@ def _histogram(title: str, values: Iterable[str]) -> list[str]:
     return [f"{title if number == 0 else '':<10}{line}" for number, line in enumerate(lines)]
 
 
-def _captions(listing: Listing) -> list[str]:
-    captions = [caption for caption in listing.captions.values() if caption]
+def _captions(source: Source) -> list[str]:
+    captions = [caption for caption in source.captions.values() if caption]
     if not captions:
         return ["captions  none"]
     words = Counter(word.strip('.,;:!?"').lower() for caption in captions for word in caption.split())
     lengths = [len(caption.split()) for caption in captions]
     return [
-        f"captions  for {len(captions)} videos, {len(set(captions))} different, from {listing.source}",
+        f"captions  for {len(captions)} videos, {len(set(captions))} different, from {source.told}",
         f"          {_spread(lengths, 'words', '.0f')}; {len(words)} different words",
         *_histogram("", captions),
     ]

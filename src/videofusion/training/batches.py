@@ -42,11 +42,15 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
             raise InputError(f'data is not given, but the recipe "{recipe.name}" trains on a folder of clips')
         return VideoFolder(
             data,
+            layout=recipe.layout,
+            fold=recipe.fold,
             frames=recipe.frames,
             size=recipe.size,
-            fps=recipe.fps,
-            stride=recipe.stride,
+            fps=_rates(recipe),
+            stride=recipe.strides or recipe.stride,
             crop=recipe.crop,
+            flip=recipe.flip and split == "train",
+            clips=recipe.clips_per_video if split == "train" else 1,
             split=split,
             holdout=recipe.validation_share,
         )
@@ -60,3 +64,13 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
         return MovingDigits(size=size, split=split, two_digits=recipe.two_digits, only_middle=True, crop=crop)
     grey = recipe.data == "static-digits"
     return MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=grey, grey=grey)
+
+
+def _rates(recipe: Recipe) -> float | tuple[float, float] | None:
+    if not recipe.fps_range:
+        return recipe.fps
+    if recipe.fps is not None or len(recipe.fps_range) != 2:
+        raise InputError(
+            f"fps is {recipe.fps} and fps_range {recipe.fps_range}; allowed is one of them, a range being two numbers"
+        )
+    return recipe.fps_range[0], recipe.fps_range[1]

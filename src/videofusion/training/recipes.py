@@ -55,9 +55,15 @@ class Recipe:
         frames: frames of a clip.
         size: height and width in pixels.
         two_digits: share of the moving-digits clips with two digits, in [0, 1].
+        layout: how a folder is laid out: "auto" looks at it; docs/data.md shows each.
+        fold: which of a folder's numbered split files (UCF101 and HMDB51 have three).
         fps: frames per second of a folder's clips; None for the files' own.
+        fps_range: instead of `fps`, the lowest and the highest rate, between which each clip draws its own.
         stride: every how many of a file's frames, where `fps` is None.
+        strides: instead of `stride`, several of them, from which each clip draws its own.
         crop: of a folder's frames, "center" or "random".
+        flip: mirror every other training clip of a folder; "left" and "right" change places in its caption.
+        clips_per_video: training clips per video and epoch.
         validation_share: share of a folder's files held out for the validation loss.
         batch_size: clips per micro-batch.
         accumulation: micro-batches per optimiser step.
@@ -114,9 +120,15 @@ class Recipe:
     frames: int = 16
     size: int = 32
     two_digits: float = 0.3
+    layout: Literal["auto", "folder", "frames", "images", "table", "shards", "array", "datasets"] = "auto"
+    fold: int = 1
     fps: float | None = None
+    fps_range: tuple[float, ...] = ()
     stride: int = 1
+    strides: tuple[int, ...] = ()
     crop: Literal["center", "random"] = "center"
+    flip: bool = False
+    clips_per_video: int = 1
     validation_share: float = 0.05
     batch_size: int = 16
     accumulation: int = 1
@@ -187,6 +199,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("two_digits", 0, 1),
     ("fps", 0.01, 1000),
     ("stride", 1, 1000),
+    ("fold", 1, 1000),
+    ("clips_per_video", 1, 10_000),
     ("validation_share", 0.001, 0.9),
     ("batch_size", 1, 65536),
     ("accumulation", 1, 65536),

@@ -1,0 +1,187 @@
+"""The frames that a clip is cut from, wherever they are: what all kinds of footage have in common.
+
+An `Origin` says where frames are (a file, a folder of pictures, a part of an archive, an array)
+and is all that travels to a worker process; opened, it is `Footage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
+
+Frame = NDArray[np.uint8]  # h w 3, upright
+
+
+class Unreadable(ValueError):
+    """A file is no video, or a damaged one; the message is the reason, without the file's name."""
+
+
+@runtime_checkable
+class Footage(Protocol):
+    """Frames by number, none of them decoded yet.
+
+    `times` are seconds from the first frame to each frame, increasing [n]; `fps` is frames per
+    second on average, and 0 where nothing says it: then `times` only count.
+    """
+
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def times(self) -> NDArray[np.float64]: ...
+    @property
+    def fps(self) -> float | int: ...
+    @property
+    def seconds(self) -> float | int:
+        """Length, the last frame's own share included; 0 where the rate is not known."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
+        """Frames by number, in rising order; raises `Unreadable`."""
+        ...
+
+
+@runtime_checkable
+class Origin(Protocol):
+    """Where frames are; small, and the same in every process."""
+
+    def open(self) -> Footage:
+        """Look at it without decoding; raises `Unreadable`."""
+        ...
+
+
+@runtime_checkable
+class Data(Protocol):
+    """The bytes of one file: a `Path`, or what lies in an archive or a table."""
+
+    @property
+    def name(self) -> str: ...
+    def read_bytes(self) -> bytes: ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """An archive that comes over a network."""
+
+    def local(self) -> Path:
+        """It as a file, fetched where it is not there."""
+        ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file that is a stretch of another one, as in a tar.
+
+    Args:
+        file: the archive.
+        start: of its first byte.
+        length: in bytes.
+        name: what it is called in the archive.
+    """
+
+    file: Path | Remote
+    start: int
+    length: int
+    name: str
+
+    def read_bytes(self) -> bytes:
+        local = self.file if isinstance(self.file, Path) else self.file.local()
+        with local.open("rb") as file:
+            file.seek(self.start)
+            data = file.read(self.length)
+        if len(data) < self.length:
+            raise OSError("the archive ends too early")
+        return data
+
+
+def readable(data: Data) -> str | BytesIO:
+    """What FFmpeg and Pillow read from: a file by its name, so that they need not hold all of it."""
+    return str(data) if isinstance(data, Path) else BytesIO(data.read_bytes())
+
+
+def byte_count(data: Data) -> int:
+    """How many bytes a file has."""
+    if isinstance(data, Path):
+        return data.stat().st_size
+    return data.length if isinstance(data, Part) else len(data.read_bytes())
+
+
+def head(data: Data, count: int) -> bytes:
+    """The first bytes of a file."""
+    if isinstance(data, Path):
+        with data.open("rb") as file:
+            return file.read(count)
+    return data.read_bytes()[:count]
+
+
+def ending(data: Data) -> str:
+    """The ending of a file's name, with its dot, in small letters."""
+    return Path(data.name).suffix.lower()
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Part of some footage by time, such as a row of a table names it.
+
+    Args:
+        whole: the footage.
+        first: number of its first frame here.
+        count: of frames.
+    """
+
+    whole: Footage
+    first: int
+    count: int
+
+    @staticmethod
+    def between(whole: Footage, start: float | int, end: float | int) -> Excerpt:
+        """The frames from `start` up to, not including, `end` (seconds).
+
+        Raises:
+            Unreadable: there is no frame in between, or the footage has no rate.
+        """
+        if whole.fps == 0:
+            raise Unreadable("a part by time is asked for, but nothing says its frame rate")
+        first, last = (int(each) for each in np.searchsorted(whole.times, [start - 1e-3, end - 1e-3]))
+        if last <= first:
+            raise Unreadable(f"there is no frame from {start:g} to {end:g} s; it has {whole.seconds:.2f} s")
+        return Excerpt(whole, first, last - first)
+
+    @property
+    def height(self) -> int:
+        return self.whole.height
+
+    @property
+    def width(self) -> int:
+        return self.whole.width
+
+    @property
+    def fps(self) -> float | int:
+        return self.whole.fps
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        times = self.whole.times[self.first : self.first + self.count]
+        return times - times[0]
+
+    @property
+    def seconds(self) -> float | int:
+        return float(self.times[-1]) + 1 / self.fps
+
+    def __len__(self) -> int:
+        return self.count
+
+    def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
+        return self.whole.decode([self.first + int(number) for number in numbers])

@@ -1,0 +1,121 @@
+"""What a source of clips is: a list of items, each of which says where its frames are and what they show."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from videofusion.data.footage import Excerpt, Footage, Origin
+from videofusion.errors import InputError
+
+SPLITS = ("all", "train", "val", "test")
+# An item that its data set leaves out of this division into parts (HMDB51's third group).
+UNUSED = "unused"
+_SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video, or the part of one that a table names.
+
+    Args:
+        name: of it, for messages; no two items of a source share one.
+        origin: where the frames are.
+        captions: what is said of it; where there are several, each clip draws one.
+        label: its class, "" when nothing is known.
+        identity: who or what is seen, "" when nothing is known.
+        action: what it does, "" when nothing is known.
+        split: "train", "val" or "test" where the data say it, "unused", else "".
+        span: seconds from and to, where the item is part of the origin's frames.
+    """
+
+    name: str
+    origin: Origin
+    captions: tuple[str, ...] = ()
+    label: str = ""
+    identity: str = ""
+    action: str = ""
+    split: str = ""
+    span: tuple[float, float] | None = None
+
+    @property
+    def caption(self) -> str:
+        """The first one, "" when there is none."""
+        return self.captions[0] if self.captions else ""
+
+    def open(self) -> Footage:
+        """The item's frames; raises `Unreadable`."""
+        whole = self.origin.open()
+        return whole if self.span is None else Excerpt.between(whole, *self.span)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """All that a place holds.
+
+    Args:
+        root: the folder or file.
+        files: all items that are there, in order.
+        problems: reason by name, for what cannot be used as far as is known without opening it:
+            a file without a row, a row without a file, a row that cannot be read.
+        told: where captions come from, for the report.
+    """
+
+    root: Path
+    files: Sequence[Item]
+    problems: dict[str, str] = field(default_factory=dict)
+    told: str
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The items that can be used."""
+        return [item for item in self.files if item.name not in self.problems] if self.problems else self.files
+
+    @property
+    def captions(self) -> dict[str, str]:
+        """Caption by name."""
+        return {item.name: item.caption for item in self.items}
+
+
+def split_called(name: str) -> str:
+    """Which split a word means ("validation", "sky_train"), "" if it is none."""
+    return _SPLIT_NAMES.get(name.strip().lower().rpartition("_")[2], "")
+
+
+def part(items: Sequence[Item], split: str, holdout: float | int) -> Sequence[Item]:
+    """The items of a split.
+
+    What the data call "test" is in "test" and "all" only. Where they name no validation part,
+    `holdout` of the others is "val", by a hash of the name, so that the order of classes plays no role.
+
+    Raises:
+        InputError: no such split, or a holdout outside of (0, 1).
+    """
+    if split not in SPLITS:
+        raise InputError(f'split is "{split}"; allowed are {", ".join(SPLITS)}')
+    if not 0 < holdout < 1:
+        raise InputError(f"holdout is {holdout}; allowed are values between 0 and 1")
+    own: Callable[[str, float | int], Sequence[Item]] | None = getattr(items, "part", None)
+    if own is not None:  # clips that are not to be looked at one by one
+        return own(split, holdout)
+    if split == "all":
+        return items
+    if split == "test":
+        found = [item for item in items if item.split == "test"]
+        if not found:
+            raise InputError('split is "test", but the data name no test part; allowed are all, train, val')
+        return found
+    if any(item.split == "val" for item in items):
+        return [item for item in items if (item.split or "train") == split]
+    pool = [item for item in items if item.split in ("", "train")]
+    ranked = sorted((item.name for item in pool), key=lambda name: hashlib.sha256(name.encode()).digest())
+    # At least one on either side, where there are two files.
+    count = min(max(1, round(holdout * len(pool))), len(pool) - 1) if pool else 0
+    held_out = set(ranked[:count])
+    return [item for item in pool if (item.name in held_out) == (split == "val")]

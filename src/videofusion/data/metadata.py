@@ -1,0 +1,110 @@
+"""What a `metadata.jsonl` or `metadata.csv` says of the files beside it, in the Hub's video-folder layout.
+
+A row has a `file_name` relative to the table and a `text` (or `caption`, or `label`); in jsonl
+the text may be a list of several. It may have an `identity`, an `action`, a `label` (the class),
+a `split`, and for folders of frames an `fps`.
+What does not fit together is listed, not guessed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from videofusion.data.items import split_called
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+_CAPTION_COLUMNS = ("text", "caption", "label")
+
+
+class Row(NamedTuple):
+    """What a table says of a file."""
+
+    captions: tuple[str, ...]
+    identity: str = ""
+    action: str = ""
+    label: str = ""
+    split: str = ""
+    fps: float | int = 0
+
+
+def read_metadata(table: Path, root: Path, known: set[str], rows: dict[str, Row], problems: dict[str, str]) -> None:
+    """Add what a table says to `rows` and what is wrong with it to `problems`, both by name below `root`."""
+    place = table.relative_to(root)
+    for number, row in rows_of(table):
+        line = f"{place.as_posix()}, line {number}"
+        if isinstance(row, str):
+            problems[line] = row
+            continue
+        file_name = row.get("file_name")
+        if not isinstance(file_name, str) or not file_name:
+            problems[line] = "it has no file_name"
+            continue
+        name = (place.parent / file_name).as_posix()
+        caption = next((row[column] for column in _CAPTION_COLUMNS if row.get(column) is not None), None)
+        fps = number_in(row.get("fps"))
+        if name not in known:
+            problems[name] = f"there is no such file (or of another kind), but a caption for it in {line}"
+        elif name in rows:
+            problems[line] = f"a second row for {name}; the first one counts"
+        elif caption is None:
+            problems[name] = f"no caption: none of {', '.join(_CAPTION_COLUMNS)} in {line}"
+        elif fps is None:
+            problems[name] = f"its fps is {row['fps']} in {line}; it has to be a number above 0"
+        else:
+            split = split_called(text_of(row.get("split")))
+            identity, action, label = (text_of(row.get(key)) for key in ("identity", "action", "label"))
+            rows[name] = Row(texts_of(caption), identity, action, label, split, fps)
+
+
+def rows_of(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Line number and row of a csv, tsv or jsonl file, or what is wrong with the row."""
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        yield 1, f"it cannot be read: {error}"
+        return
+    if table.suffix.lower() in (".csv", ".tsv"):
+        delimiter = "\t" if table.suffix.lower() == ".tsv" else ","
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            for entry in reader:
+                yield reader.line_num, {key: value for key, value in entry.items() if key and value}
+        except csv.Error as error:
+            yield reader.line_num, f"it is no csv: {error}"
+        return
+    for number, line in enumerate(text.split("\n"), start=1):  # splitlines would cut at rarer ends inside of a text
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield number, f"it is no JSON: {error.msg}"
+            continue
+        yield number, row if isinstance(row, dict) else "it is no JSON object"
+
+
+def text_of(value: Any) -> str:
+    """A value of a table as one line of text."""
+    return "" if value is None else " ".join(str(value).split())
+
+
+def texts_of(value: Any) -> tuple[str, ...]:
+    """One text or a list of them, without repetitions and empty ones."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(text for text in map(text_of, values) if text))
+
+
+def number_in(value: Any) -> float | None:
+    """A rate that a table gives: 0 where it gives none, None where it is no number above 0."""
+    if value in (None, ""):
+        return 0.0
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < 1e6 else None
