@@ -78,8 +78,8 @@ def generate(
         raise InputError(f"--scale is {scale}, but must be from 1 to 64")
     width, height = parse_size(size, "--size")
     if prompts is not None:
-        defaults = {"seed": seed, "motion_seed": motion_seed, "frames": frames, "size": size, "steps": steps}
-        defaults |= {"sampler": sampler, "guidance": guidance, "motion": motion}
+        defaults: dict[str, Any] = {"seed": seed, "motion_seed": motion_seed, "frames": frames, "size": size}
+        defaults |= {"steps": steps, "sampler": sampler, "guidance": guidance, "motion": motion}
         if prompt or count > 1:
             raise InputError(f"{'PROMPT' if prompt else '--count'} and --prompts are both given; leave one out")
         return _many(prompts, out, model, defaults, batch, format, sheet, fps, scale, device)
