@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +16,36 @@ from videofusion.errors import InputError, RunError
 from videofusion.training.trainer import train
 
 
+def records(data: bytes) -> Iterator[bytes]:
+    """The records of a run's file: LevelDB's log format, after seven bytes of its own."""
+    position, record = 7, b""
+    while position + 7 <= len(data):
+        left = 32768 - position % 32768  # of the block; a header is never divided
+        if left < 7:
+            position += left
+            continue
+        length, kind = struct.unpack_from("<HB", data, position + 4)
+        record += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield record
+            record = b""
+
+
 def recorded(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The recipe, and all rows of numbers, that are in the files of an offline run, session after session."""
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
     config: dict[str, Any] = {}
     rows = []
     for file in sorted(run.glob("wandb/offline-run-*/*.wandb")):
-        store = DataStore()
-        store.open_for_scan(str(file))
-        while data := store.scan_data():
+        for data in records(file.read_bytes()):
             record = wandb_internal_pb2.Record()
             record.ParseFromString(data)
             config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
             if record.history.item:
-                rows.append(
-                    {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
-                )
-        store.close()
+                items = record.history.item
+                rows.append({item.key or item.nested_key[0]: json.loads(item.value_json) for item in items})
     return config, rows
 
 
