@@ -6,6 +6,7 @@ put its folder under `models_shipped` and add a line to `SHIPPED`.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import json
@@ -180,6 +181,17 @@ def find(name_or_path: str | Path) -> Path:
         hint = f"; did you mean {inner}?" if (inner / "model_index.json").is_file() else ""
         raise InputError(f"model {path} is a folder without a model_index.json{hint}")
     return path
+
+
+def digest(folder: Path) -> str:
+    """A short name for what a model's folder holds: equal for equal weights and settings, wherever they lie."""
+    total = hashlib.blake2b(digest_size=8)
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
+        total.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                total.update(block)
+    return total.hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -106,6 +106,54 @@ def test_bad_values_are_one_sentence_and_leave_nothing(
     assert not pipe.calls
 
 
+def test_a_file_of_prompts_makes_a_folder_with_the_options_as_defaults(
+    saved_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": "red", "seed": 4}\n{"prompt": " "}\n{"prompt": "three", "id": "x"}\n')
+    words = [
+        "generate",
+        "--prompts",
+        str(tmp_path / "p.jsonl"),
+        "-o",
+        str(tmp_path / "out"),
+        "--model",
+        str(saved_model),
+    ]
+    words += ["--steps", "1", "--format", "webp", "--scale", "1", "--frames", "2", "--sheet", "--device", "cpu"]
+    assert main(words) == 1
+    captured = capsys.readouterr()
+    assert captured.out == f"{tmp_path / 'out'}: 2 made, 1 failed\n"
+    assert "row 2: prompt is ' '; it must have at least one word" in captured.err
+    names = ["000001.png", "000001.webp", "results.jsonl", "x.png", "x.webp"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
+    assert read_clip(tmp_path / "out" / "x.webp").shape == (2, 3, 8, 8)
+    assert main(words) == 1
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}: 0 made, 2 made before, 1 failed\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "prompt is ''; it must have at least one word, or --prompts name a file of them"),
+        (["red", "--prompts", "p.jsonl"], "PROMPT and --prompts are both given"),
+        (["--prompts", "p.jsonl", "--count", "2"], "--count and --prompts are both given"),
+        (["--prompts", "p.jsonl", "--batch", "0"], "--batch is 0"),
+        (["--prompts", "p.jsonl", "--format", "avi"], '--format is "avi", but must be mp4, gif'),
+        (["--prompts", "p.jsonl", "--size", "8x"], '--size is "8x"'),
+        (["--prompts", "p.jsonl"], 'prompts "p.jsonl" cannot be read'),
+        (["red", "--batch", "2"], "--batch is 2, but is for --prompts only"),
+    ],
+)
+def test_prompt_and_prompts_do_not_mix(
+    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", *words, "-o", str(tmp_path / "out.mp4")]) == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_output_is_checked_before_the_model_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -258,7 +258,7 @@ def test_without_tensorboard_a_line_says_so_and_the_log_is_complete(tmp_path, mo
     def missing(module, extra):
         raise InputError(f'"{module}" is not installed')
 
-    monkeypatch.setattr("videofusion.training.logs.require", missing)
+    monkeypatch.setattr("videofusion.training.boards.require", missing)
     toy_trainer(tmp_path).train()
     assert any("no TensorBoard" in line["text"] for line in log_of(tmp_path, "note"))
     assert [line["step"] for line in log_of(tmp_path, "train")] == [2, 4, 6, 8, 10]

@@ -25,8 +25,9 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "generate": Command("videofusion.cli.generate:generate", "make a video from a prompt"),
+    "generate": Command("videofusion.cli.generate:generate", "make a video from a prompt, or many from a file"),
     "train": Command("videofusion.cli.train:train", "train a recipe on built-in data or on your own folder of clips"),
+    "runs": Command("videofusion.cli.runs:runs", "list run folders: state, step, loss, speed, last sample"),
     "export": Command("videofusion.cli.models:export", "write a model's folder in half precision, to share it"),
     "models": Command("videofusion.cli.models:models", "list the models that --model knows by name"),
     "data make": Command("videofusion.cli.data:make", "write a folder of built-in clips with captions"),

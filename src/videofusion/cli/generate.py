@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -12,15 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from videofusion.errors import InputError, RunError
+from videofusion.generation.rows import parse_size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def generate(
-    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")],
+    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")] = "",
     *,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")],
+    prompts: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "moving-digits",
     frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     size: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None,
@@ -31,16 +32,25 @@ def generate(
     seed: int = 0,
     motion_seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     count: int = 1,
+    batch: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    format: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     fps: float = 8.0,
     scale: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-) -> None:
-    """Make a video from a prompt.
+) -> int:
+    """Make a video from a prompt, or a folder of them from a file of prompts.
+
+    A file of prompts has a row on each line, as {"prompt": "a red three", "seed": 5}. A row may have its own seed,
+    motion_seed, frames, size, steps, sampler, guidance and motion, and an id, by which its file is named (else by its
+    line's number); the options hold for what it leaves out. OUT/results.jsonl tells what became of each row. The same
+    command goes on where it stopped; a row that is made is refused with other settings, until its file is deleted. A
+    row that fails is named, the others are made, and the exit code is 1.
 
     Args:
         prompt: what the video shows; `videofusion models` lists the words that a model knows
-        out: the file: .mp4, .gif, .webp, or .png for a contact sheet
+        out: the file: .mp4, .gif, .webp, or .png for a contact sheet; with --prompts, the folder
+        prompts: make a clip for each row of this JSONL file
         model: a name that `videofusion models` lists, or the folder of a model
         frames: frames of the clip; the model's own number by default
         size: in pixels, as 32 or 64x48; the model's own by default
@@ -51,18 +61,31 @@ def generate(
         seed: the same seed gives the same clip
         motion_seed: another one moves the same content otherwise
         count: how many clips, with seeds from SEED on; the files are numbered
+        batch: with --prompts, how many rows of equal settings are made together (4)
+        format: with --prompts, of the files: mp4, gif, webp or png (mp4)
         fps: frames per second of the file
         scale: pixels of the file for each of the clip's; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
     """
+    if prompts is None and not prompt.strip():
+        raise InputError(f"prompt is {prompt!r}; it must have at least one word, or --prompts name a file of them")
     if count < 1:
         raise InputError(f"--count is {count}, but must be at least 1")
     if not 0 < fps <= 240:
         raise InputError(f"--fps is {fps:g}, but must be above 0 and at most 240")
     if scale is not None and not 1 <= scale <= 64:
         raise InputError(f"--scale is {scale}, but must be from 1 to 64")
-    width, height = _size(size)
+    width, height = parse_size(size, "--size")
+    if prompts is not None:
+        defaults: dict[str, Any] = {"seed": seed, "motion_seed": motion_seed, "frames": frames, "size": size}
+        defaults |= {"steps": steps, "sampler": sampler, "guidance": guidance, "motion": motion}
+        if prompt or count > 1:
+            raise InputError(f"{'PROMPT' if prompt else '--count'} and --prompts are both given; leave one out")
+        return _many(prompts, out, model, defaults, batch, format, sheet, fps, scale, device)
+    for option, value in (("--batch", batch), ("--format", format)):
+        if value is not None:
+            raise InputError(f"{option} is {value}, but is for --prompts only")
 
     from videofusion.clip import check_output, watchable_scale
 
@@ -97,17 +120,33 @@ def generate(
         for file in files:
             _write(clip, file, fps, pixels, {"prompt": prompt, "model": model, **settings})
         print(f"{', '.join(map(str, files))}  ({len(clip)} frames, seed {own_seed}, {seconds:.1f} s)")
+    return 0
 
 
-def _size(text: str | None) -> tuple[int | None, int | None]:
-    """Width and height of "64x48", or of "32" for both."""
-    if text is None:
-        return None, None
-    match = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text.strip())
-    if not match:
-        raise InputError(f'--size is "{text}", but must be a number of pixels or WIDTHxHEIGHT, as in 64x48')
-    width = int(match[1])
-    return width, int(match[2] or width)
+def _many(
+    prompts: Path,
+    out: Path,
+    model: str,
+    defaults: Mapping[str, Any],
+    batch: int | None,
+    format: str | None,
+    sheet: bool,
+    fps: float,
+    scale: int | None,
+    device: str | None,
+) -> int:
+    if batch is not None and batch < 1:
+        raise InputError(f"--batch is {batch}, but must be at least 1")
+    if format not in (None, "mp4", "gif", "webp", "png"):
+        raise InputError(f'--format is "{format}", but must be mp4, gif, webp or png')
+
+    from videofusion.generation.many import Form, generate_many
+
+    form = Form(ending=f".{format or 'mp4'}", sheet=sheet, fps=fps, scale=scale)
+    done = generate_many(prompts, out, model=model, defaults=defaults, batch=batch or 4, form=form, device=device)
+    parts = [(done.made, "made"), (done.before, "made before"), (len(done.failed), "failed"), (done.left, "left")]
+    print(f"{out}: " + ", ".join(f"{number} {what}" for number, what in parts if number or what == "made"))
+    return done.exit_code
 
 
 def _files(out: Path, number: int, count: int, sheet: bool) -> list[Path]:

@@ -1,8 +1,9 @@
-"""What a run tells: a line of json per event, TensorBoard where it is installed, a progress bar."""
+"""What a run tells: a line of json per event, the boards that the recipe names, a progress bar."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -11,36 +12,43 @@ from typing import Any
 
 from tqdm import tqdm
 
-from videofusion.errors import InputError, require
+from videofusion.errors import InputError
+from videofusion.training.boards import Board, TensorBoard, WeightsAndBiases
+from videofusion.training.recipes import Recipe
+
+_BEAT = 10.0  # seconds between signs of life (the log's time of change) where there is nothing to log
 
 
 class Log:
-    """The log of a run: `log.jsonl` always, TensorBoard under `tensorboard/` if installed, notes on stderr.
+    """The log of a run: `log.jsonl` always, the recipe's boards, notes on stderr.
 
     Args:
         run: the run folder.
-        steps: the step that the progress bar ends at.
+        recipe: its `steps` end the progress bar, its `log` names the boards.
         start: the step that this session starts from.
         bar: show a progress bar.
+
+    Raises:
+        InputError: Weights & Biases is asked for and does not start.
     """
 
-    def __init__(self, run: Path, steps: int, start: int, bar: bool) -> None:
-        self._file = (run / "log.jsonl").open("a", encoding="utf-8")
+    def __init__(self, run: Path, recipe: Recipe, start: int, bar: bool) -> None:
+        self._boards: list[Board] = []
+        if "wandb" in recipe.log:
+            self._boards.append(WeightsAndBiases(run, recipe.to_json()))
+        self._path = run / "log.jsonl"
+        self._file = self._path.open("a", encoding="utf-8")
+        self._beat = time.monotonic()
         pause = 0.1 if sys.stderr.isatty() else 30  # seconds between redrawings, which are lines in a file
         self._bar = tqdm(
-            total=steps, initial=start, unit="step", disable=not bar, dynamic_ncols=True, mininterval=pause
+            total=recipe.steps, initial=start, unit="step", disable=not bar, dynamic_ncols=True, mininterval=pause
         )
         self._left_out: set[str] = set()
-        self._board = None
-        try:
-            require("tensorboard", extra="train")
-        except InputError as error:
-            self.note(f"no TensorBoard curves: {error}; log.jsonl has the same numbers")
-        else:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # purge_step hides what a killed session wrote after the checkpoint we go on from
-            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
+        if "tensorboard" in recipe.log:
+            try:
+                self._boards.append(TensorBoard(run, start))
+            except InputError as error:  # the recipes ask for it, so nobody may have
+                self.note(f"no TensorBoard curves: {error}; log.jsonl has the same numbers")
 
     def note(self, text: str) -> None:
         """Print a line on stderr, above the progress bar, and keep it in the log."""
@@ -50,15 +58,14 @@ class Log:
     def numbers(self, event: str, step: int, values: dict[str, float]) -> None:
         """Record values of a step."""
         self._write({"event": event, "step": step, **values})
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"{event}/{name}", value, step)
+        for board in self._boards:
+            board.numbers(event, step, values)
 
     def picture(self, step: int, path: Path, sheet: Any) -> None:
         """Record a contact sheet (uint8 `h w 3`) that was written to `path`."""
         self._write({"event": "samples", "step": step, "path": path.name})
-        if self._board is not None:
-            self._board.add_image("samples", sheet, step, dataformats="HWC")
+        for board in self._boards:
+            board.picture(step, sheet)
 
     def left_out(self, report: Mapping[str, str]) -> None:
         """Record the clips that could not be used, each once: reason by name."""
@@ -71,13 +78,16 @@ class Log:
         text = f"loss {loss:.4f}, {rate:.1f} clips/s, {_clock(left)} left"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(1)
+        if time.monotonic() - self._beat > _BEAT:
+            self._beat = time.monotonic()
+            os.utime(self._path)
 
     def close(self) -> None:
         """Flush and close everything."""
         self._bar.close()
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for board in self._boards:
+            board.close()
 
     def _write(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps({**line, "time": round(time.time(), 3)}) + "\n")

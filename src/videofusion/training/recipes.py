@@ -81,6 +81,7 @@ class Recipe:
         precision: "float32" or "bfloat16" (autocast; weights stay float32).
         compile: compile the networks with torch.compile.
         seed: the seed of everything random.
+        log: where curves and sample grids are shown beside log.jsonl: "tensorboard", "wandb", both or none.
         log_interval: steps between lines of the log.
         validation_interval: steps between validations.
         validation_batches: batches of a validation.
@@ -146,6 +147,7 @@ class Recipe:
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     seed: int = 0
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     log_interval: int = 10
     validation_interval: int = 500
     validation_batches: int = 4
@@ -162,11 +164,14 @@ class Recipe:
             if value is not None and not low <= value <= high:
                 raise InputError(f"recipe key {key} is {value}, but must be in [{low:g}, {high:g}]")
         for key, kind in typing.get_type_hints(type(self)).items():
-            value = getattr(self, key)
-            if typing.get_origin(kind) is Literal and value not in typing.get_args(kind):
-                raise InputError(
-                    f"recipe key {key} is {value!r}, but must be one of {', '.join(typing.get_args(kind))}"
-                )
+            values = [getattr(self, key)]
+            if typing.get_origin(kind) is tuple:
+                kind, values = typing.get_args(kind)[0], values[0]
+            for value in values:
+                if typing.get_origin(kind) is Literal and value not in typing.get_args(kind):
+                    raise InputError(
+                        f"recipe key {key} is {value!r}, but must be one of {', '.join(typing.get_args(kind))}"
+                    )
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain values, which `from_json` takes back."""

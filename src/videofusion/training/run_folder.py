@@ -11,7 +11,17 @@ from videofusion.training.recipes import Recipe
 
 # What may differ between the sessions of one run: how long it goes, what it prints, how fast it computes.
 _MAY_CHANGE = {
-    *("steps", "seconds", "workers", "compile", "log_interval", "validation_interval", "checkpoint_interval", "keep"),
+    *(
+        "steps",
+        "seconds",
+        "workers",
+        "compile",
+        "log",
+        "log_interval",
+        "validation_interval",
+        "checkpoint_interval",
+        "keep",
+    ),
     *("sample_interval", "prompts", "sample_steps", "guidance"),
 }
 

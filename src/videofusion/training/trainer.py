@@ -1,7 +1,8 @@
 """The training loop: `train` takes a recipe and a run folder and goes on from what the folder holds.
 
 A run folder has `recipe.json`, `log.jsonl`, `checkpoints/`, `samples/` and `model/`, the finished pipeline with the
-averaged weights, renewed at every checkpoint. Data order and noise are functions of (seed, step, sample), so a run that
+averaged weights, renewed at every checkpoint; `session.json` tells who trains in it or how that ended, `crash.txt` why
+it crashed. Data order and noise are functions of (seed, step, sample), so a run that
 was stopped or killed goes on to the same bits on the CPU.
 
 SIGTERM and SIGINT finish the step, write a checkpoint and return a `Result` whose exit code is 128 + the signal's
@@ -26,10 +27,12 @@ from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import RunError
 from videofusion.training import checkpoints
+from videofusion.training.boards import check_boards
 from videofusion.training.logs import Log
 from videofusion.training.rates import Pace, progress, rate_factor
 from videofusion.training.recipes import Recipe
 from videofusion.training.run_folder import Result, open_run
+from videofusion.training.session import session
 from videofusion.training.signals import StopSignal, stop_signal
 from videofusion.training.state import State, System
 from videofusion.training.world import World
@@ -80,6 +83,7 @@ def train(
     recipe = recipe.replace({key: value for key, value in changes.items() if value is not None})
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     world = World()
+    check_boards(recipe.log)
     batches, validation = training_data(recipe, data, world)
     torch.manual_seed(recipe.seed)  # the initial weights
     system = build_system(recipe, batches.dataset)
@@ -133,6 +137,12 @@ class Trainer:
             InputError: the checkpoint's tensors are not those of this system.
             RunError: see `train`.
         """
+        with session(self.run) as tell:
+            result = self._train()
+            tell(result)
+        return result
+
+    def _train(self) -> Result:
         notes: list[str] = []
         found = checkpoints.newest(self.run / "checkpoints", notes.append)
         checkpoints.recover_folder(self.run / "model")
@@ -141,7 +151,7 @@ class Trainer:
         else:
             self.state.restore(found, str(self.run))
             notes.append(f"going on from step {found.step} in {self.run}")
-        log = Log(self.run, self.recipe.steps, self.state.step, self._show_bar)
+        log = Log(self.run, self.recipe, self.state.step, self._show_bar)
         try:
             for text in notes:
                 log.note(text)

@@ -1,0 +1,23 @@
+"""`videofusion runs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+def runs(folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Path()) -> None:
+    """List the run folders at and below a folder: state, step, loss, speed, last sample, and when last seen.
+
+    A run is running, finished, stopped (by a signal) or crashed; why stands below its line, and more of a crash in the
+    run folder's crash.txt.
+
+    Args:
+        folder: where to look
+    """
+    from videofusion.training.runs import find_runs, table
+
+    found = find_runs(folder)
+    print(table(found, folder) if found else f"no run folders in {folder}")

@@ -1,0 +1,112 @@
+"""Rows to files: a model that is loaded once and makes batch after batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+from diffusers.utils import logging
+from torch import Tensor
+
+from videofusion.clip import watchable_scale, write_clip
+from videofusion.errors import InputError, RunError
+from videofusion.generation.rows import Row
+from videofusion.models import load
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How clips become files.
+
+    Args:
+        ending: of the file, one of `CLIP_ENDINGS`.
+        sheet: also write the frames side by side, as .png.
+        fps: frames per second of the file.
+        scale: pixels of the file for each of the clip's; None enlarges small clips.
+    """
+
+    ending: str = ".mp4"
+    sheet: bool = False
+    fps: float = 8.0
+    scale: int | None = None
+
+    def files(self, row: Row) -> list[str]:
+        """Names of a row's files."""
+        return [row.name + ending for ending in dict.fromkeys([self.ending, *[".png"] * self.sheet])]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the files' contents beside the clip."""
+        return {key: value for key, value in asdict(self).items() if key in ("fps", "scale")}
+
+
+class Maker:
+    """A model, ready to make rows into files.
+
+    Args:
+        model: a name or a folder, as `load` takes it.
+        weights: the model's digest, for the record.
+        folder: where the files go.
+        form: of the files.
+        device: as `load` takes it.
+    """
+
+    def __init__(self, model: str, weights: str, folder: Path, form: Form, device: str | None) -> None:
+        logging.disable_progress_bar()  # of loading, which takes a moment
+        self._pipe = load(model, device=device)
+        self._model, self._weights, self._folder, self._form = model, weights, folder, form
+
+    def make(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Make the clips of rows with equal `call`s and write their files, each whole or not at all.
+
+        Returns:
+            a line of the record for each row.
+
+        Raises:
+            RunError: a file cannot be written, which no other row will find better.
+        """
+        began = time.perf_counter()
+        try:
+            clips = self._clips(rows)
+        except (InputError, RuntimeError) as error:  # torch calls a lack of memory a RuntimeError
+            if len(rows) > 1:  # it may be one row's fault, or their number's
+                return [line for row in rows for line in self.make([row])]
+            return [failed(rows[0], str(error))]
+        seconds = (time.perf_counter() - began) / len(rows)
+        return [self._write(row, clip, seconds) for row, clip in zip(rows, clips, strict=True)]
+
+    def _clips(self, rows: Sequence[Row]) -> Tensor:
+        seeds = [row.settings["seed"] for row in rows]
+        motions = [row.settings["motion_seed"] for row in rows]
+        return self._pipe(
+            [row.settings["prompt"] for row in rows],
+            seed=seeds,
+            motion_seed=[seed if own is None else own for seed, own in zip(seeds, motions, strict=True)],
+            **rows[0].call,
+        )
+
+    def _write(self, row: Row, clip: Tensor, seconds: float) -> dict[str, Any]:
+        form = self._form
+        scale = form.scale or watchable_scale(*clip.shape[-2:])
+        files = form.files(row)
+        try:
+            for file in files:
+                write_clip(clip, self._folder / file, form.fps, {"model": self._model, **row.settings}, scale=scale)
+        except RunError as error:
+            if not isinstance(error.__cause__, av.FFmpegError):
+                raise
+            return failed(row, str(error))
+        except (OSError, ValueError) as error:  # a clip that the format cannot hold
+            return failed(row, str(error))
+        made = {"files": files, "model": self._model, "weights": self._weights, "seconds": round(seconds, 3)}
+        return {"row": row.number, "id": row.name, "state": "done", **row.settings, **form.settings, **made}
+
+
+def failed(row: Row, reason: str) -> dict[str, Any]:
+    """The line of the record for a row that could not be made."""
+    first = (reason.strip().splitlines() or ["no reason was given"])[0]
+    return {"row": row.number, "id": row.name, "state": "failed", "reason": first, **row.settings}

@@ -1,0 +1,146 @@
+"""`generate_many`: a file of prompts to a folder of clips, with a record that lets it go on where it stopped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from videofusion.clip import CLIP_ENDINGS
+from videofusion.errors import InputError
+from videofusion.generation.maker import Form, Maker, failed
+from videofusion.generation.results import Results, open_results
+from videofusion.generation.rows import Row, read_rows
+from videofusion.models import digest, find
+from videofusion.training.signals import stop_signal
+
+Work = Generator[list[dict[str, Any]], None, None]  # the lines of a batch, batch after batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What became of the rows.
+
+    Args:
+        made: rows made now.
+        before: rows that an earlier call had made.
+        failed: reasons by id.
+        left: rows that a signal left to be made.
+        stopped_by: "SIGTERM" or "SIGINT", or None.
+    """
+
+    made: int
+    before: int
+    failed: Mapping[str, str]
+    left: int
+    stopped_by: str | None
+
+    @property
+    def exit_code(self) -> int:
+        """143 or 130 when a signal stopped it, 1 when a row failed, else 0."""
+        return {"SIGTERM": 143, "SIGINT": 130}.get(self.stopped_by or "", 1 if self.failed else 0)
+
+
+def generate_many(
+    prompts: Path,
+    out: Path,
+    *,
+    model: str | Path = "moving-digits",
+    defaults: Mapping[str, Any] | None = None,
+    batch: int = 4,
+    form: Form | None = None,
+    device: str | None = None,
+    bar: bool = True,
+) -> Summary:
+    """Make a clip for every row of a file, and a line for each in `out`/results.jsonl as soon as it is made.
+
+    The same call goes on where it stopped: a row is done when its line says so, its files exist and its settings are
+    those of the line. A row that is done with other settings is refused, so that no clip is lost by a slip; delete its
+    file to have it made anew. A row that failed is tried again. A signal ends the work after the batch in hand.
+
+    Args:
+        prompts: JSONL, see `read_rows`.
+        out: the folder; made if missing.
+        model: as `load` takes it.
+        defaults: settings of rows that do not give their own, see `rows.DEFAULTS`.
+        batch: most rows made together, of those with equal settings; it changes no clip (beyond what the pipeline
+            says of batches), only speed and memory.
+        form: of the files; 8 frames a second as .mp4 by default.
+        device: as `load` takes it.
+        bar: show a progress bar.
+
+    Returns:
+        what became of the rows; those that failed are named on stderr, and in the record.
+
+    Raises:
+        InputError: no such model, a file that cannot be read, a row that is done with other settings, a folder that
+            cannot be used or that another process uses.
+        RunError: the disk is full; what is made is kept.
+    """
+    form = form or Form()
+    if batch < 1:
+        raise InputError(f"batch is {batch}; it must be at least 1")
+    if form.ending not in CLIP_ENDINGS:
+        raise InputError(f'form has the ending "{form.ending}"; allowed endings are {", ".join(CLIP_ENDINGS)}')
+    rows = read_rows(prompts, defaults)
+    weights = digest(find(model))
+    with open_results(out) as results:
+        todo = []
+        for row in rows:
+            settings = {**row.settings, **form.settings, "weights": weights}
+            if row.reason is None and not results.is_done(row.name, form.files(row), settings):
+                todo.append(row)
+        wrong = [row for row in rows if row.reason is not None]
+        before = len(rows) - len(todo) - len(wrong)
+        for row in wrong:
+            results.add(failed(row, str(row.reason)))
+            tqdm.write(f"{row.label}: {row.reason}", file=sys.stderr)
+        reasons = {row.name: str(row.reason) for row in wrong}
+        made, stopped_by = 0, None
+        if todo:
+            maker = Maker(str(model), weights, out, form, device)
+            work = _one_by_one(maker, _batches(todo, batch))
+            made, stopped_by = _record(work, todo, results, reasons, bar)
+    left = len(rows) - before - made - len(reasons)
+    return Summary(made=made, before=before, failed=reasons, left=left, stopped_by=stopped_by)
+
+
+def _record(
+    work: Work, todo: Sequence[Row], results: Results, reasons: dict[str, str], bar: bool
+) -> tuple[int, str | None]:
+    """Write down what comes out of the work, until it ends or a signal comes; adds to `reasons`."""
+    labels = {row.name: row.label for row in todo}
+    made = 0
+    with stop_signal() as signal, tqdm(total=len(todo), unit="clip", disable=not bar) as shown, closing(work):
+        for lines in work:
+            for line in lines:
+                results.add(line)
+                shown.update(1)
+                if line["state"] == "done":
+                    made += 1
+                else:
+                    reasons[line["id"]] = line["reason"]
+                    tqdm.write(f"{labels[line['id']]}: {line['reason']}", file=sys.stderr)
+            if signal.name is not None:
+                break
+        return made, signal.name
+
+
+def _batches(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
+    """Rows of equal calls together, at most `size`; groups in the order of their first row."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.call.items()), []).append(row)
+    for group in groups.values():
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
+def _one_by_one(maker: Maker, batches: Iterable[list[Row]]) -> Work:
+    for rows in batches:
+        yield maker.make(rows)
