@@ -58,7 +58,7 @@ def test_clip(clip_folder):
     torch.testing.assert_close(texts[:1], extractor.text(["ab"]), atol=1e-5, rtol=0)
     with pytest.raises(InputError, match="prompts are empty"):
         extractor.text([])
-    with pytest.raises(InputError, match="videomae|VideoMAE"):
+    with pytest.raises(InputError, match="VideoMAE"):
         load_extractor("videomae", clip_folder, device="cpu")
 
 

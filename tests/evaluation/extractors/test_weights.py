@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from videofusion.errors import InputError
 from videofusion.evaluation.extractors import EXTRACTORS, convert, load_extractor
 from videofusion.evaluation.extractors import weights as module
-from videofusion.evaluation.extractors.c3d import CHANNEL_MEAN, C3D
+from videofusion.evaluation.extractors.c3d import C3D, CHANNEL_MEAN
 from videofusion.evaluation.extractors.c3d import public_name as c3d_name
 from videofusion.evaluation.extractors.i3d import I3D, public_name
 
@@ -89,7 +89,7 @@ def test_files_that_are_no_weights(i3d_file, tmp_path):
         convert(tmp_path / "other.safetensors", out)
     with pytest.raises(InputError, match="no file"):
         convert(tmp_path / "none.pt", out)
-    with pytest.raises(InputError, match="have the SHA-256 .*, not 00"):
+    with pytest.raises(InputError, match=r"have the SHA-256 .*, not 00"):
         convert(i3d_file, out, sha256="00")
     with pytest.raises(InputError, match="must end in"):
         convert(i3d_file, tmp_path / "out.pt")
@@ -115,7 +115,7 @@ def test_c3d_without_a_mean_says_what_it_takes(randomise, monkeypatch, tmp_path)
 def test_another_networks_file_and_unknown_names(i3d_file):
     with pytest.raises(InputError, match="are i3d's, not inception-v3's"):
         load_extractor("inception-v3", i3d_file, device="cpu")
-    with pytest.raises(InputError, match=f'"i3" but|"i3", but must be one of {", ".join(EXTRACTORS)}'):
+    with pytest.raises(InputError, match=f"must be one of {', '.join(EXTRACTORS)}"):
         load_extractor("i3", i3d_file)
 
 

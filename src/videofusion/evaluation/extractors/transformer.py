@@ -121,7 +121,7 @@ class VideoMAEExtractor(NetworkExtractor):
 
     network: Any
 
-    def __init__(self, network: nn.Module, *, name: str, checksum: str, batch: int = 8) -> None:
+    def __init__(self, network: Any, *, name: str, checksum: str, batch: int = 8) -> None:
         super().__init__(network, name=name, checksum=checksum, batch=batch)
         self.min_frames = self.max_frames = network.config.num_frames
 
