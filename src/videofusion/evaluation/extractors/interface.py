@@ -57,7 +57,9 @@ class NetworkExtractor:
     max_frames: int | None = None
 
     def __init__(self, network: nn.Module, *, name: str, checksum: str, batch: int = 8) -> None:
-        self.network = network.eval().requires_grad_(False)
+        self.network = network.eval()
+        for parameter in network.parameters():  # a TorchScript has no requires_grad_ of its own
+            parameter.requires_grad_(False)
         self.name, self.checksum, self.batch = name, checksum, batch
 
     def _forward(self, clips: Float[Tensor, "b t 3 h w"]) -> dict[str, Tensor]:
