@@ -106,7 +106,8 @@ class CLIPExtractor(NetworkExtractor):
         """
         if not prompts:
             raise InputError("prompts are empty, but CLIP takes at least one")
-        tokens = self.tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
+        longest = self.network.config.text_config.max_position_embeddings  # a folder may not tell the tokenizer
+        tokens = self.tokenizer(list(prompts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
         device = self.network.text_projection.weight.device
         pooled = self.network.text_model(**{name: value.to(device) for name, value in tokens.items()}).pooler_output
         return F.normalize(self.network.text_projection(pooled), dim=-1).float().cpu()
