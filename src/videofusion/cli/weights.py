@@ -1,0 +1,30 @@
+"""`videofusion weights convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+def convert(
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT.safetensors")],
+    *,
+    torchscript: bool = False,
+    sha256: str | None = None,
+) -> None:
+    """Write the weights of a public feature network (I3D, C3D, Inception-v3) as safetensors.
+
+    Args:
+        file: a state dict, as rgb_imagenet.pt or i3d_pretrained_400.pt; or a TorchScript
+        out: the new file
+        torchscript: open a TorchScript, which is a program; takes --sha256
+        sha256: the checksum that the file must have
+    """
+    from videofusion.evaluation.extractors import convert as write
+    from videofusion.evaluation.record import checksum
+
+    architecture = write(file, out, torchscript=torchscript, sha256=sha256)
+    print(f"{out}  {architecture}  sha256 {checksum(out)}")
