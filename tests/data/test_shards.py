@@ -75,7 +75,7 @@ def test_clips_from_shards_are_those_from_files(folder, shards):
     assert len(pickle.dumps(packed)) < 6000
     for index, name in enumerate(packed.names):
         one, other = packed.sampler.draws(0, 0, 0), files.names.index(name)
-        window = packed.sampler.window(packed.items[index].open(), one)[0]
+        window = [int(n) for n in packed.sampler.window(packed.items[index].open(), one)[0]]
         read = [list(each.open().decode(window)) for each in (packed.items[index], files.items[other])]
         assert all((a == b).all() for a, b in zip(*read, strict=True))
     assert check_folder(shards) == []

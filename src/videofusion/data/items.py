@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from videofusion.data.footage import Excerpt, Footage, Origin
 from videofusion.errors import InputError
@@ -55,6 +56,17 @@ class Item:
         return whole if self.span is None else Excerpt.between(whole, *self.span)
 
 
+@runtime_checkable
+class Items(Protocol):
+    """Items by number. No list is asked for: shards that are elsewhere are fetched when one of their items is."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Item: ...
+
+    def __iter__(self) -> Iterator[Item]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """All that a place holds.
@@ -68,12 +80,12 @@ class Source:
     """
 
     root: Path
-    files: Sequence[Item]
+    files: Items
     problems: dict[str, str] = field(default_factory=dict)
     told: str
 
     @property
-    def items(self) -> Sequence[Item]:
+    def items(self) -> Items:
         """The items that can be used."""
         return [item for item in self.files if item.name not in self.problems] if self.problems else self.files
 
@@ -88,7 +100,7 @@ def split_called(name: str) -> str:
     return _SPLIT_NAMES.get(name.strip().lower().rpartition("_")[2], "")
 
 
-def part(items: Sequence[Item], split: str, holdout: float | int) -> Sequence[Item]:
+def part(items: Items, split: str, holdout: float | int) -> Items:
     """The items of a split.
 
     What the data call "test" is in "test" and "all" only. Where they name no validation part,
@@ -101,7 +113,7 @@ def part(items: Sequence[Item], split: str, holdout: float | int) -> Sequence[It
         raise InputError(f'split is "{split}"; allowed are {", ".join(SPLITS)}')
     if not 0 < holdout < 1:
         raise InputError(f"holdout is {holdout}; allowed are values between 0 and 1")
-    own: Callable[[str, float | int], Sequence[Item]] | None = getattr(items, "part", None)
+    own: Callable[[str, float | int], Items] | None = getattr(items, "part", None)
     if own is not None:  # clips that are not to be looked at one by one
         return own(split, holdout)
     if split == "all":

@@ -13,12 +13,12 @@ import shutil
 import tempfile
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ class _Missing:
 
 
 @dataclass
-class Streamed(Sequence[Item]):
+class Streamed:
     """The clips of streamed shards, by number.
 
     Args:
@@ -127,13 +127,7 @@ class Streamed(Sequence[Item]):
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> Item:
         if not 0 <= index < len(self):
             raise IndexError(index)
         place = bisect_right(self._ends, index)
@@ -144,6 +138,9 @@ class Streamed(Sequence[Item]):
             return items[number]
         reason = f"shard {shard.url} holds {len(items)} clips that can be used, its index says more"
         return Item(f"{shard.name}, clip {number}", _Missing(reason))
+
+    def __iter__(self) -> Iterator[Item]:
+        return (self[number] for number in range(len(self)))
 
     def _items(self, shard: Fetched) -> list[Item]:
         if shard.url not in self._read:
