@@ -45,3 +45,13 @@ def test_the_keys_of_a_recipe_reach_the_clips(array):
 def test_keys_that_do_not_fit_are_refused_before_training(array, keys, said):
     with pytest.raises(InputError, match=said):
         training_data(get_recipe("tiny", {**FOLDER, **keys}), array, World())  # it reads the validation clips
+
+
+@pytest.mark.parametrize(("name", "size"), [("digit-crops", 16), ("digit-crops", 24), ("digit-images", 32)])
+def test_image_models_of_digits_see_one_frame_of_each_clip(name, size):
+    loader, _ = training_data(get_recipe(name, {"size": size, "batch_size": 2, "validation_batches": 1}), None, World())
+    batch = loader.batch(0)
+    assert batch.clip.shape == (2, 1, 3, size, size)
+    assert any("moving" in text or "goes" in text or "drifts" in text for text in loader.batch(1).captions)
+    with pytest.raises(InputError, match="frames is 4, but the data"):
+        training_data(get_recipe(name, {"frames": 4}), None, World())

@@ -59,9 +59,9 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
     if recipe.data in ("middle-digits", "digit-crops"):
         if recipe.frames != 1:
             raise InputError(f"recipe key frames is {recipe.frames}, but the data {recipe.data} have 1 of each clip")
-        crop = recipe.size if recipe.data == "digit-crops" else None
-        size = recipe.size if crop is None else 2 * crop
-        return MovingDigits(size=size, split=split, two_digits=recipe.two_digits, only_middle=True, crop=crop)
+        if recipe.data == "digit-crops":
+            return MovingDigits(split=split, two_digits=recipe.two_digits, only_middle=True, crop=recipe.size)
+        return MovingDigits(size=recipe.size, split=split, two_digits=recipe.two_digits, only_middle=True)
     grey = recipe.data == "static-digits"
     return MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=grey, grey=grey)
 

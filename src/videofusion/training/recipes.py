@@ -51,7 +51,7 @@ class Recipe:
             image network.
         residual_from_base: start the residual generator's spatial layers from the base's, of the same channels.
         data: "moving-digits", "static-digits" (grey stills), "middle-digits" (the middle frames of moving
-            digits), "digit-crops" (a quarter of each of those, with the digit in it) or "folder".
+            digits), "digit-crops" (squares of `size` cut from those at 32x32, with the digit in them) or "folder".
         frames: frames of a clip.
         size: height and width in pixels.
         two_digits: share of the moving-digits clips with two digits, in [0, 1].
