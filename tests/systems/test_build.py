@@ -12,7 +12,8 @@ from videofusion.errors import InputError
 from videofusion.systems.build import build_system
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.vdm import VDMSystem
-from videofusion.training.recipes import Recipe, get_recipe
+from videofusion.training.recipe import Recipe
+from videofusion.training.recipes import get_recipe
 from videofusion.training.trainer import training_keys
 
 SMALL = {"channels": "16,16", "residual_channels": "16,16", "frames": "4", "text_dim": "16", "train_frames": "none"}

@@ -55,3 +55,8 @@ def test_image_models_of_digits_see_one_frame_of_each_clip(name, size):
     assert any("moving" in text or "goes" in text or "drifts" in text for text in loader.batch(1).captions)
     with pytest.raises(InputError, match="frames is 4, but the data"):
         training_data(get_recipe(name, {"frames": 4}), None, World())
+
+
+def test_crops_that_hold_no_digit_are_refused_by_the_name_of_the_key():
+    with pytest.raises(InputError, match=r"size is 12, but must be in \[16, 32\]"):
+        training_data(get_recipe("digit-crops", {"size": 12}), None, World())

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from videofusion.errors import InputError
-from videofusion.training.recipes import RECIPES, Recipe, get_recipe
+from videofusion.training.recipe import Recipe
+from videofusion.training.recipes import RECIPES, get_recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)

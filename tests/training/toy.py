@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import IndependentNoise, Keys
-from videofusion.training.recipes import Recipe
+from videofusion.training.recipe import Recipe
 from videofusion.training.run_folder import open_run
 from videofusion.training.trainer import Trainer
 

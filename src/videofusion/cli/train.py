@@ -9,7 +9,8 @@ from typing import Annotated, get_args, get_type_hints
 import tyro
 
 from videofusion.errors import InputError
-from videofusion.training.recipes import RECIPES, Recipe, get_recipe
+from videofusion.training.recipe import Recipe
+from videofusion.training.recipes import RECIPES, get_recipe
 
 BUILT_IN = [kind for kind in get_args(get_type_hints(Recipe)["data"]) if kind != "folder"]
 

@@ -15,8 +15,25 @@ from videofusion.data.animation import PILLOW_ERRORS
 from videofusion.data.footage import PICTURE_ENDINGS, Data, Frame, Unreadable, ending, readable
 
 
+class _Even:
+    """Frames at an even rate, 0 where nothing says it."""
+
+    fps: float | int
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        return np.arange(len(self)) / (self.fps or 1)
+
+    @property
+    def seconds(self) -> float | int:
+        return len(self) / self.fps if self.fps else 0
+
+
 @dataclass(frozen=True, kw_only=True)
-class Stills:
+class Stills(_Even):
     """Frames that are pictures of one size.
 
     Args:
@@ -30,14 +47,6 @@ class Stills:
     height: int
     width: int
     fps: float | int = 0
-
-    @property
-    def times(self) -> NDArray[np.float64]:
-        return _times(len(self), self.fps)
-
-    @property
-    def seconds(self) -> float | int:
-        return len(self) / self.fps if self.fps else 0
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -81,7 +90,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(_Even):
     """Frames in an array in memory or on disk, n h w or n h w c of bytes."""
 
     frames: NDArray[np.uint8]
@@ -94,14 +103,6 @@ class Rows:
     @property
     def width(self) -> int:
         return int(self.frames.shape[2])
-
-    @property
-    def times(self) -> NDArray[np.float64]:
-        return _times(len(self), self.fps)
-
-    @property
-    def seconds(self) -> float | int:
-        return len(self) / self.fps if self.fps else 0
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -122,10 +123,6 @@ def natural(file: Data | str) -> list[tuple[int, str]]:
     """The order of names with numbers: frame 10 after frame 9."""
     name = file if isinstance(file, str) else str(file) if isinstance(file, Path) else file.name
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
-
-
-def _times(count: int, fps: float | int) -> NDArray[np.float64]:
-    return np.arange(count) / (fps or 1)
 
 
 def _size(picture: Data) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_MIDDLE
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
-from videofusion.training.recipes import Recipe
+from videofusion.training.recipe import Recipe
 
 PROFILE_CLIPS = 256  # training clips whose lambda is measured for the motion knob
 

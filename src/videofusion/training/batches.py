@@ -10,7 +10,7 @@ from videofusion.data.folder import VideoFolder
 from videofusion.data.loader import Loader
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
-from videofusion.training.recipes import Recipe
+from videofusion.training.recipe import Recipe
 from videofusion.training.world import World
 
 
@@ -60,6 +60,8 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
         if recipe.frames != 1:
             raise InputError(f"recipe key frames is {recipe.frames}, but the data {recipe.data} have 1 of each clip")
         if recipe.data == "digit-crops":
+            if not 16 <= recipe.size <= 32:
+                raise InputError(f"recipe key size is {recipe.size}, but must be in [16, 32] for the data digit-crops")
             return MovingDigits(split=split, two_digits=recipe.two_digits, only_middle=True, crop=recipe.size)
         return MovingDigits(size=recipe.size, split=split, two_digits=recipe.two_digits, only_middle=True)
     grey = recipe.data == "static-digits"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from videofusion.errors import InputError
 from videofusion.training.boards import Board, TensorBoard, WeightsAndBiases
-from videofusion.training.recipes import Recipe
+from videofusion.training.recipe import Recipe
 
 _BEAT = 10.0  # seconds between signs of life (the log's time of change) where there is nothing to log
 

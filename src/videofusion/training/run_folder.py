@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videofusion.errors import InputError
-from videofusion.training.recipes import Recipe
+from videofusion.training.recipe import Recipe
 
 # What may differ between the sessions of one run: how long it goes, what it prints, how fast it computes.
 _MAY_CHANGE = {

@@ -14,7 +14,7 @@ from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.training.checkpoints import Checkpoint, check_shapes
 from videofusion.training.ema import Ema
-from videofusion.training.recipes import Recipe
+from videofusion.training.recipe import Recipe
 
 
 class System(Protocol):

@@ -30,7 +30,7 @@ from videofusion.training import checkpoints
 from videofusion.training.boards import check_boards
 from videofusion.training.logs import Log
 from videofusion.training.rates import Pace, progress, rate_factor
-from videofusion.training.recipes import Recipe
+from videofusion.training.recipe import Recipe
 from videofusion.training.run_folder import Result, open_run
 from videofusion.training.session import session
 from videofusion.training.signals import StopSignal, stop_signal

@@ -83,7 +83,7 @@ def test_files_that_are_no_weights(i3d_file, tmp_path):
     (tmp_path / "text.safetensors").write_text("no weights")
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     for name in ("pickle.pt", "text.pt", "text.safetensors"):
-        with pytest.raises(InputError, match=f"{name} cannot be read"):
+        with pytest.raises(InputError, match=f"{name} cannot be read(?!.*weights_only)"):
             convert(tmp_path / name, out)
     with pytest.raises(InputError, match=r"none of the networks i3d, c3d, inception-v3 \(a is one"):
         convert(tmp_path / "other.safetensors", out)

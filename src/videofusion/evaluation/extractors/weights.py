@@ -87,7 +87,9 @@ def read_weights(path: Path, *, torchscript: bool = False, sha256: str | None = 
         if path.suffix == ".safetensors":
             return load_file(path)
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError as error:  # whose own words advise to run what the file says
+        raise InputError(f"weights {path} cannot be read: no file of tensors, or more than tensors in it") from error
+    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise InputError(f"weights {path} cannot be read: {_first_line(error)}") from error
     if not isinstance(stored, Mapping) or not all(isinstance(value, Tensor) for value in stored.values()):
         raise InputError(f"weights {path} are no plain state dict: a dictionary of names and tensors")

@@ -1,0 +1,269 @@
+"""Everything that decides what a training run does, in one flat dataclass, and how its values are read from text."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from videofusion.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What to train, on what, and how.
+
+    Args:
+        name: the recipe's name; a run folder belongs to one.
+        system: "videofusion" (decomposed noise) or "vdm" (independent noise; with temporal "image", an image model).
+        variant: of VideoFusion: "anchored", "corrected", "framewise" or "published".
+        share: the share ratio λ of the frames other than the middle one, in [0, 1).
+        adaptive: probability that a clip's λ is measured from its frames (what the user's motion knob needs).
+        train_frames: frames of a clip that a step looks at, the middle one among them; all when None, and in every
+            eighth step.
+        grouped: clips of one identity share base noise and clips of one action residual noise, within a batch (the
+            paper's section 4.7); for a folder whose metadata has the columns `identity` or `action`.
+        base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
+        schedule: noise schedule by name.
+        prediction: what the networks predict: "v", or "x0" where squares of pixels are folded into few channels.
+        weighting: of the errors: "v", "clipped_v" (with x0), "eps" (the papers') or "x0".
+        channels: channels of each level of the U-Net (of VideoFusion: of the base generator), finest first.
+        residual_channels: the same for VideoFusion's residual generator; as many levels.
+        attention: spatial attention of each level: "none", "plain" or "transformer" (with the text).
+        temporal: temporal design of the U-Net (of VideoFusion: of the residual generator).
+        blocks: residual blocks per level.
+        heads: attention heads.
+        groups: of every group norm; few channels in a group leave little of what a layer is told.
+        patch: side of the squares of pixels that are folded into channels.
+        text_dim: size of the text's token embeddings.
+        train_text: train the text encoder; False keeps the pretrained one, so that parts trained apart stay together.
+        pretrained: a run folder or model folder of the same system, from which all parts start.
+        pretrained_base: a run folder or model folder; the base generator (of VDM: the spatial layers) starts from its
+            image network.
+        residual_from_base: start the residual generator's spatial layers from the base's, of the same channels.
+        data: "moving-digits", "static-digits" (grey stills), "middle-digits" (the middle frames of moving
+            digits), "digit-crops" (squares of `size` cut from those at 32x32, with the digit in them) or "folder".
+        frames: frames of a clip.
+        size: height and width in pixels.
+        two_digits: share of the moving-digits clips with two digits, in [0, 1].
+        layout: how a folder is laid out: "auto" looks at it; docs/data.md shows each.
+        fold: which of a folder's numbered split files (UCF101 and HMDB51 have three).
+        fps: frames per second of a folder's clips; None for the files' own.
+        fps_range: instead of `fps`, the lowest and the highest rate, between which each clip draws its own.
+        stride: every how many of a file's frames, where `fps` is None.
+        strides: instead of `stride`, several of them, from which each clip draws its own.
+        crop: of a folder's frames, "center" or "random".
+        flip: mirror every other training clip of a folder; "left" and "right" change places in its caption.
+        clips_per_video: training clips per video and epoch.
+        validation_share: share of a folder's files held out for the validation loss.
+        batch_size: clips per micro-batch.
+        accumulation: micro-batches per optimiser step.
+        workers: processes that prepare batches; 0 prepares them in this one.
+        steps: optimiser steps, after which the run ends.
+        seconds: budget of seconds of training (steps only, summed over sessions), or None.
+        learning_rate: peak rate of AdamW.
+        base_rate_ratio: the base generator's rate over `learning_rate` (small when it is pretrained).
+        schedule_rate: "cosine" or "constant".
+        warmup: steps of linear warm-up.
+        weight_decay: of AdamW.
+        clip_gradient: largest norm of the gradient.
+        ema_decay: decay of the moving average, in [0, 1).
+        caption_dropout: share of clips trained without their caption, in [0, 1].
+        precision: "float32" or "bfloat16" (autocast; weights stay float32).
+        compile: compile the networks with torch.compile.
+        seed: the seed of everything random.
+        log: where curves and sample grids are shown beside log.jsonl: "tensorboard", "wandb", both or none.
+        log_interval: steps between lines of the log.
+        validation_interval: steps between validations.
+        validation_batches: batches of a validation.
+        checkpoint_interval: steps between checkpoints.
+        keep: checkpoints to keep beside the best.
+        sample_interval: steps between sample grids; 0 for none.
+        prompts: what the sample grids show; captions of the validation clips when there are none.
+        sample_steps: sampler steps of a grid.
+        guidance: guidance scale of a grid; 1 is off.
+    """
+
+    name: str
+    system: Literal["videofusion", "vdm"] = "videofusion"
+    variant: Literal["anchored", "corrected", "framewise", "published"] = "anchored"
+    share: float = 0.5
+    adaptive: float = 0.0
+    train_frames: int | None = None
+    grouped: bool = False
+    base_loss: Literal["stop", "joint", "fixed"] = "stop"
+    schedule: str = "cosine"
+    prediction: Literal["v", "x0", "eps", "flow"] = "v"
+    weighting: Literal["v", "clipped_v", "eps", "x0"] = "v"
+    channels: tuple[int, ...] = (64, 128, 192)
+    residual_channels: tuple[int, ...] = (32, 64, 96)
+    attention: tuple[str, ...] = ("none", "transformer", "transformer")
+    temporal: str = "residual_joint"
+    blocks: int = 2
+    heads: int = 4
+    groups: int = 16
+    patch: int = 1
+    text_dim: int = 128
+    train_text: bool = True
+    pretrained: str | None = None
+    pretrained_base: str | None = None
+    residual_from_base: bool = False
+    data: Literal["moving-digits", "static-digits", "middle-digits", "digit-crops", "folder"] = "moving-digits"
+    frames: int = 16
+    size: int = 32
+    two_digits: float = 0.3
+    layout: Literal["auto", "folder", "frames", "images", "table", "shards", "array", "datasets"] = "auto"
+    fold: int = 1
+    fps: float | None = None
+    fps_range: tuple[float, ...] = ()
+    stride: int = 1
+    strides: tuple[int, ...] = ()
+    crop: Literal["center", "random"] = "center"
+    flip: bool = False
+    clips_per_video: int = 1
+    validation_share: float = 0.05
+    batch_size: int = 16
+    accumulation: int = 1
+    workers: int = 0
+    steps: int = 20_000
+    seconds: float | None = None
+    learning_rate: float = 4e-4
+    base_rate_ratio: float = 1.0
+    schedule_rate: Literal["cosine", "constant"] = "cosine"
+    warmup: int = 200
+    weight_decay: float = 0.01
+    clip_gradient: float = 1.0
+    ema_decay: float = 0.999
+    caption_dropout: float = 0.1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    seed: int = 0
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
+    log_interval: int = 10
+    validation_interval: int = 500
+    validation_batches: int = 4
+    checkpoint_interval: int = 500
+    keep: int = 2
+    sample_interval: int = 1000
+    prompts: tuple[str, ...] = ()
+    sample_steps: int = 20
+    guidance: float = 2.0
+
+    def __post_init__(self) -> None:
+        for key, low, high in _RANGES:
+            value = getattr(self, key)
+            if value is not None and not low <= value <= high:
+                raise InputError(f"recipe key {key} is {value}, but must be in [{low:g}, {high:g}]")
+        for key, kind in typing.get_type_hints(type(self)).items():
+            values = [getattr(self, key)]
+            if typing.get_origin(kind) is tuple:
+                kind, values = typing.get_args(kind)[0], values[0]
+            for value in values:
+                if typing.get_origin(kind) is Literal and value not in typing.get_args(kind):
+                    raise InputError(
+                        f"recipe key {key} is {value!r}, but must be one of {', '.join(typing.get_args(kind))}"
+                    )
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as plain values, which `from_json` takes back."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe of `to_json`'s values; raises `InputError` for unknown keys and wrong kinds."""
+        if "name" not in values:
+            raise InputError("a recipe needs the key name")
+        return cls(**{key: _parse(key, value) for key, value in values.items()})
+
+    def replace(self, overrides: Mapping[str, Any]) -> Recipe:
+        """The recipe with some keys changed; values may be text, as a command line gives them."""
+        return dataclasses.replace(self, **{key: _parse(key, value) for key, value in overrides.items()})
+
+
+_MANY = 10.0**9
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("share", 0, 0.999),
+    ("adaptive", 0, 1),
+    ("train_frames", 1, 4096),
+    ("blocks", 1, 8),
+    ("heads", 1, 64),
+    ("groups", 1, 64),
+    ("patch", 1, 16),
+    ("text_dim", 8, 8192),
+    ("frames", 1, 4096),
+    ("size", 8, 4096),
+    ("two_digits", 0, 1),
+    ("fps", 0.01, 1000),
+    ("stride", 1, 1000),
+    ("fold", 1, 1000),
+    ("clips_per_video", 1, 10_000),
+    ("validation_share", 0.001, 0.9),
+    ("batch_size", 1, 65536),
+    ("accumulation", 1, 65536),
+    ("workers", 0, 256),
+    ("steps", 1, _MANY),
+    ("seconds", 1e-3, _MANY),
+    ("learning_rate", 0, 1),
+    ("base_rate_ratio", 0, 10),
+    ("warmup", 0, _MANY),
+    ("weight_decay", 0, 10),
+    ("clip_gradient", 1e-6, _MANY),
+    ("ema_decay", 0, 0.999999),
+    ("caption_dropout", 0, 1),
+    ("log_interval", 1, _MANY),
+    ("validation_interval", 1, _MANY),
+    ("validation_batches", 1, _MANY),
+    ("checkpoint_interval", 1, _MANY),
+    ("keep", 1, _MANY),
+    ("sample_interval", 0, _MANY),
+    ("sample_steps", 1, 1000),
+    ("guidance", 0, 100),
+)
+
+
+def _parse(key: str, value: Any) -> Any:
+    """`value` as the kind that the key has; text is read as a command line would give it."""
+    kinds = typing.get_type_hints(Recipe)
+    if key not in kinds:
+        raise InputError(f'recipe key "{key}" is unknown; there are {", ".join(kinds)}')
+    try:
+        return _read(kinds[key], value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"recipe key {key} cannot be {value!r}: it is of kind {_kind_name(kinds[key])}") from error
+
+
+def _read(kind: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        optional = next(argument for argument in arguments if argument is not type(None))
+        return None if value is None or value == "none" else _read(optional, value)
+    if origin is Literal:
+        return value if isinstance(value, str) else _wrong()
+    if origin is tuple:
+        if isinstance(value, str):  # a json list where an item holds a comma, else items between commas
+            value = json.loads(value) if value.startswith("[") else [item for item in value.split(",") if item.strip()]
+        items = value if isinstance(value, (list, tuple)) else _wrong()
+        return tuple(_read(arguments[0], item.strip() if isinstance(item, str) else item) for item in items)
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        return value == "true" if value in ("true", "false") else _wrong()
+    if kind is str:
+        return value if isinstance(value, str) else _wrong()
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return _wrong()
+    if kind is int and isinstance(value, float) and not value.is_integer():
+        return _wrong()
+    return kind(value)
+
+
+def _wrong() -> Any:
+    raise TypeError
+
+
+def _kind_name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
