@@ -113,6 +113,24 @@ def test_choices_have_the_rates_that_were_asked_for():
     assert torch.histc(choices.t, 4, 0, 1).sub(1000).abs().max() < 150
 
 
+def test_times_whose_logit_is_normal():
+    t = choose(Keys.of(range(4000)), 5, caption_dropout=0.0, adaptive=0.0, time_logit=(1.0, 0.5)).t
+    assert t.logit().mean() == pytest.approx(1.0, abs=0.03)
+    assert t.logit().std() == pytest.approx(0.5, abs=0.02)
+    extreme = choose(Keys.of(range(4000)), 5, caption_dropout=0.0, adaptive=0.0, time_logit=(0.0, 50.0)).t
+    assert 0 < float(extreme.min()) < float(extreme.max()) < 1
+
+
+@pytest.mark.parametrize(("make", "options"), SYSTEMS, ids=names(SYSTEMS))
+def test_systems_train_at_the_times_asked_for(make, options):
+    """Where there is nearly no noise, even a network that knows nothing is nearly right about the clip."""
+    noisy, clean = (make(**options, weighting="x0", time_logit=(mean, 0.01)) for mean in (6.0, -6.0))
+    with torch.no_grad():
+        losses = [system.loss(batch(), keys(), 1) for system in (noisy, clean)]
+    far, near = (loss.total - loss.parts.get("prior", 0) for loss in losses)
+    assert near < 0.01 * far
+
+
 @pytest.mark.parametrize("count", [2, 3, 5, 16])
 @pytest.mark.parametrize("few", [2, 3, 6, 15])
 def test_chosen_frames_keep_the_middle_in_the_middle(count, few):
@@ -125,6 +143,16 @@ def test_chosen_frames_keep_the_middle_in_the_middle(count, few):
         seen |= set(frames)
     assert seen == set(range(count))
     assert choose_frames(count, None, 1) == list(range(count))
+
+
+@pytest.mark.parametrize("count", [2, 5, 16])
+@pytest.mark.parametrize("few", [None, 2, 4])
+@pytest.mark.parametrize("reach", [1, 3, 20])
+def test_chosen_frames_are_within_reach_of_the_middle(count, few, reach):
+    near = [i for i in range(count) if abs(i - count // 2) <= reach]
+    chosen = [choose_frames(count, few, step, reach) for step in range(1, 60)]
+    assert all(frames[len(frames) // 2] == count // 2 for frames in chosen)
+    assert sorted(set().union(*chosen)) == near
 
 
 def told_to_the_denoiser(system, monkeypatch, **about):

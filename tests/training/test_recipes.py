@@ -69,6 +69,8 @@ def test_unknown_key_lists_those_there_are():
         ("channels", 3),
         ("prompts", [1]),
         ("seconds", -1),
+        ("time_logit", "1"),
+        ("time_logit", "1,0"),
     ],
 )
 def test_wrong_values_are_refused_by_the_name_of_their_key(key, value):

@@ -94,7 +94,9 @@ def plan(budget: Budget) -> list[Run]:
     for seed in range(budget.seeds):
         runs.append(vdm_run(f"vdm-{seed}", wide, channels=WIDE, seed=seed))
         runs.append(fusion_run(f"videofusion-{seed}", seed=seed))
-    runs += [fusion_run(variant, variant=variant) for variant in ("corrected", "framewise", "published")]
+    # attention to the middle frame alone is for "anchored", where that frame is clean
+    joint: dict[str, Any] = {"temporal": "residual_joint"}
+    runs += [fusion_run(variant, variant=variant, **joint) for variant in ("corrected", "framewise", "published")]
     # No image model to start from, so that neither generator has seen one.
     runs += [
         vdm_run("vdm-scratch", None, channels=WIDE),
@@ -105,8 +107,8 @@ def plan(budget: Budget) -> list[Run]:
     runs += [fusion_run(f"share-{share:g}", share=share) for share in SHARES if share != default]
     runs += [
         # beside "corrected": where the base frame is told clean, no gradient of other frames could reach the base
-        fusion_run("no-stop-gradient", variant="corrected", base_loss="joint"),
-        fusion_run("fixed-base", variant="corrected", base_loss="fixed"),
+        fusion_run("no-stop-gradient", variant="corrected", base_loss="joint", **joint),
+        fusion_run("fixed-base", variant="corrected", base_loss="fixed", **joint),
         vdm_run("vdm-narrow", narrow),
     ]
     return runs

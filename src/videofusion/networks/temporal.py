@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from videofusion.diffusion.noise import base_frame
 from videofusion.errors import InputError
 
 
@@ -18,7 +17,7 @@ class TemporalDesign:
 
     Args:
         attention: after every spatial unit: "none", "place" (over time at the same place) or "middle" (to every place
-            of the middle frame).
+            of the middle frame, around one that it points at; see `PointedAttention`).
         joint_levels: this many of the coarsest levels attend over space and time at once instead.
         frame_number: every frame is told its number.
         share: every frame is told its share lambda.
@@ -119,8 +118,7 @@ class TemporalAttention(nn.Module):
         channels: of the features.
         heads: of the attention.
         groups: of the norm.
-        kind: "place" (over time at the same place), "joint" (over space and time at once) or "middle" (from every place
-            of every frame to every place of the middle frame).
+        kind: "place" (over time at the same place) or "joint" (over space and time at once).
     """
 
     def __init__(self, channels: int, heads: int, groups: int, kind: str = "place") -> None:
@@ -133,13 +131,14 @@ class TemporalAttention(nn.Module):
         nn.init.zeros_(self.to_out.weight)
         nn.init.zeros_(self.to_out.bias)
 
-    def forward(self, x: Tensor, clip_shape: tuple[int, int], frames: Tensor) -> Tensor:
+    def forward(self, x: Tensor, clip_shape: tuple[int, int], frames: Tensor, told: Tensor | None = None) -> Tensor:
         """Mix frames.
 
         Args:
             x: features [(b t) c h w].
             clip_shape: (b, t).
             frames: global frame numbers [t].
+            told: is not read.
         """
         b, t = clip_shape
         c, h, w = x.shape[1:]
@@ -149,20 +148,10 @@ class TemporalAttention(nn.Module):
             tokens, angles = tokens.transpose(1, 2).reshape(b * h * w, t, c), time_angles(frames, half)
         else:
             tokens, angles = tokens.reshape(b, t * h * w, c), space_time_angles(frames, h, w, half)
-        q, k, v = self._projected(tokens, angles, base_frame(t) * h * w, h * w)
+        qk, v = self.to_qkv(tokens).split((2 * c, c), dim=-1)
+        q, k = rotate(qk, angles).split(c, dim=-1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
         mixed = self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         if self.kind == "place":
             mixed = mixed.reshape(b, h * w, t, c).transpose(1, 2)
         return x + mixed.reshape(b * t, h, w, c).permute(0, 3, 1, 2)
-
-    def _projected(self, tokens: Tensor, angles: Tensor, start: int, count: int) -> tuple[Tensor, ...]:
-        """Queries, keys and values, the first two turned to their places; "middle" has keys of `count` tokens only."""
-        c = tokens.shape[-1]
-        if self.kind != "middle":
-            qk, v = self.to_qkv(tokens).split((2 * c, c), dim=-1)
-            return *rotate(qk, angles).split(c, dim=-1), v
-        own, others = self.to_qkv.weight.split((c, 2 * c))
-        seen = slice(start, start + count)
-        k, v = F.linear(tokens[:, seen], others).split(c, dim=-1)
-        return rotate(F.linear(tokens, own), angles), rotate(k, angles[seen]), v

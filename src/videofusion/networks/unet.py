@@ -25,6 +25,7 @@ from videofusion.networks.layers import (
     Upsample,
     sinusoidal,
 )
+from videofusion.networks.pointing import PointedAttention
 from videofusion.networks.temporal import TemporalAttention, temporal_design
 
 ATTENTION = ("none", "plain", "transformer")
@@ -64,7 +65,7 @@ class Level(nn.Module):
         if self.attentions is not None and index < len(self.attentions):
             x = self.attentions[index](x, told.text, told.text_mask)
         if self.temporals is not None and index < len(self.temporals) and told.frames is not None:
-            x = self.temporals[index](x, told.clip_shape, told.frames)
+            x = self.temporals[index](x, told.clip_shape, told.frames, told.time)
         return x
 
 
@@ -155,6 +156,8 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             kind = design.kind(level, levels)
             if kind == "none":
                 return None
+            if kind == "middle":
+                return PointedAttention(channels[level], heads[level], groups, time_size)
             return TemporalAttention(channels[level], heads[level], groups, kind)
 
         def make_level(level: int, kind: str, widths: list[tuple[int, int]], units: int) -> Level:

@@ -50,6 +50,8 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             train_text=recipe.train_text,
             caption_dropout=recipe.caption_dropout,
             train_frames=recipe.train_frames,
+            reach=recipe.reach,
+            time_logit=recipe.time_logit,
         )
         image = unet
     else:
@@ -76,6 +78,8 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             train_text=recipe.train_text,
             caption_dropout=recipe.caption_dropout,
             train_frames=recipe.train_frames,
+            reach=recipe.reach,
+            time_logit=recipe.time_logit,
             grouped=recipe.grouped,
             image_encoder=FrameEncoder(size=recipe.text_dim) if published else None,
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,

@@ -33,7 +33,7 @@ class Choices:
     """Random choices of a step, functions of the clips' keys and the step only.
 
     Args:
-        t: times [b], uniform in (0, 1).
+        t: times [b] in (0, 1).
         drop: caption dropped [b], bool.
         adapt: share measured from the clip rather than fixed [b], bool.
     """
@@ -43,7 +43,9 @@ class Choices:
     adapt: Tensor
 
 
-def choose(keys: Keys, step: int, *, caption_dropout: float, adaptive: float) -> Choices:
+def choose(
+    keys: Keys, step: int, *, caption_dropout: float, adaptive: float, time_logit: Sequence[float] = ()
+) -> Choices:
     """Draw the choices of a step.
 
     Args:
@@ -51,12 +53,17 @@ def choose(keys: Keys, step: int, *, caption_dropout: float, adaptive: float) ->
         step: of the training.
         caption_dropout: probability that a caption is dropped.
         adaptive: probability that the share is measured.
+        time_logit: mean and standard deviation of log(t / (1 - t)), which is normal then (Esser et al. 2024, sec. 3.1);
+            times are uniform when empty.
     """
     rows = [uniform(key, step, 3) for key in keys.content]
     numbers = torch.tensor(rows, dtype=torch.float64)
     # no clip at exactly no noise or no signal: both ends teach nothing
-    t = (0.001 + 0.998 * numbers[:, 0]).float()
-    return Choices(t, [row[1] < caption_dropout for row in rows], numbers[:, 2] < adaptive)
+    t = 0.001 + 0.998 * numbers[:, 0]
+    if time_logit:
+        mean, deviation = time_logit
+        t = (mean + deviation * torch.special.ndtri(t)).sigmoid().clamp(0.001, 0.999)
+    return Choices(t.float(), [row[1] < caption_dropout for row in rows], numbers[:, 2] < adaptive)
 
 
 def grouped_keys(keys: Keys, identities: Sequence[str], actions: Sequence[str]) -> Keys:
@@ -77,21 +84,25 @@ def _grouped(keys: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
     return tuple(min(k for k, other in pairs if other == name) if name else key for key, name in pairs)
 
 
-def choose_frames(count: int, few: int | None, step: int) -> list[int]:
+def choose_frames(count: int, few: int | None, step: int, reach: int | None = None) -> list[int]:
     """The frames that a training step looks at: the middle one stays the middle one, others are drawn on both sides.
 
-    Frames of one clip teach much the same, so looking at some of them in more clips learns more in the same time.
+    Frames of one clip teach much the same, so looking at some of them in more clips learns more in the same time. And
+    those near the middle one are nearly what it is: to bring things over from it is learned there first.
 
     Args:
         count: frames of the clips.
         few: how many to look at; all when None, and in every eighth step: sampling looks at all of them.
         step: of the training.
+        reach: how far from the middle one they may be; as far as the clip goes when None.
     """
-    if few is None or few >= count or step % 8 == 0:
-        return list(range(count))
-    numbers, middle = uniform(0, step, count), base_frame(count)
-    before = sorted(range(middle), key=numbers.__getitem__)[: base_frame(few)]
-    after = sorted(range(middle + 1, count), key=numbers.__getitem__)[: few - 1 - base_frame(few)]
+    middle = base_frame(count)
+    near = [i for i in range(count) if reach is None or abs(i - middle) <= reach]
+    if few is None or few >= len(near) or step % 8 == 0:
+        return near
+    numbers = uniform(0, step, count)
+    before = sorted((i for i in near if i < middle), key=numbers.__getitem__)[: base_frame(few)]
+    after = sorted((i for i in near if i > middle), key=numbers.__getitem__)[: few - 1 - base_frame(few)]
     return sorted([*before, middle, *after])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -57,6 +58,8 @@ class VideoFusionSystem:
         caption_dropout: probability that a clip is trained without its caption.
         weighting: of the errors, see `frame_errors`; eq. 14 is printed with "eps".
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
+        reach: how far from the middle frame they may be; as far as the clip goes when None.
+        time_logit: mean and deviation of the logit of the times that are trained at; uniform when empty, see `choose`.
         shape: frames, height and width of the clips, which the pipeline makes by default.
         image_encoder: of the middle frame, trained with the generators; for "published" only.
         prior: over its embeddings, trained beside them; for "published" only.
@@ -85,6 +88,8 @@ class VideoFusionSystem:
         caption_dropout: float = 0.1,
         weighting: str = "v",
         train_frames: int | None = None,
+        reach: int | None = None,
+        time_logit: Sequence[float] = (),
         image_encoder: FrameEncoder | None = None,
         prior: Prior | None = None,
         grouped: bool = False,
@@ -99,6 +104,7 @@ class VideoFusionSystem:
         self.adaptive, self.profiles = adaptive, profiles
         self.base_loss, self.base_rate_ratio = base_loss, base_rate_ratio
         self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
+        self.time_logit, self.reach = time_logit, reach
         self.grouped = grouped
         base.requires_grad_(base_loss != "fixed")
         text_encoder.requires_grad_(train_text)
@@ -141,11 +147,13 @@ class VideoFusionSystem:
             step: of the training.
         """
         clip = batch.clip
-        choices = choose(keys, step, caption_dropout=self.caption_dropout, adaptive=self.adaptive)
+        choices = choose(
+            keys, step, caption_dropout=self.caption_dropout, adaptive=self.adaptive, time_logit=self.time_logit
+        )
         share = self.noise.shares(*clip.shape[:2]).to(clip)
         if self.adaptive:
             share = torch.where(choices.adapt.to(clip.device)[:, None], measured_share(clip), share)
-        frames = choose_frames(clip.shape[1], self.train_frames, step)
+        frames = choose_frames(clip.shape[1], self.train_frames, step, self.reach)
         clip, share = clip[:, frames], share[:, frames]
         noise_keys = grouped_keys(keys, batch.identities, batch.actions) if self.grouped else keys
         noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames)

@@ -25,12 +25,15 @@ class Recipe:
         adaptive: probability that a clip's λ is measured from its frames (what the user's motion knob needs).
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None, and in every
             eighth step.
+        reach: how far from the middle frame those may be that a step looks at; as far as the clip goes when None.
         grouped: clips of one identity share base noise and clips of one action residual noise, within a batch (the
             paper's section 4.7); for a folder whose metadata has the columns `identity` or `action`.
         base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
         schedule: noise schedule by name.
         prediction: what the networks predict: "v", or "x0" where squares of pixels are folded into few channels.
         weighting: of the errors: "v", "clipped_v" (with x0), "eps" (the papers') or "x0".
+        time_logit: mean and standard deviation of log(t / (1 - t)) of the times that are trained at, some more than
+            others (Esser et al. 2024); uniform when empty.
         channels: channels of each level of the U-Net (of VideoFusion: of the base generator), finest first.
         residual_channels: the same for VideoFusion's residual generator; as many levels.
         attention: spatial attention of each level: "none", "plain" or "transformer" (with the text).
@@ -94,11 +97,13 @@ class Recipe:
     share: float = 0.5
     adaptive: float = 0.0
     train_frames: int | None = None
+    reach: int | None = None
     grouped: bool = False
     base_loss: Literal["stop", "joint", "fixed"] = "stop"
     schedule: str = "cosine"
     prediction: Literal["v", "x0", "eps", "flow"] = "v"
     weighting: Literal["v", "clipped_v", "eps", "x0"] = "v"
+    time_logit: tuple[float, ...] = ()
     channels: tuple[int, ...] = (64, 128, 192)
     residual_channels: tuple[int, ...] = (32, 64, 96)
     attention: tuple[str, ...] = ("none", "transformer", "transformer")
@@ -158,6 +163,10 @@ class Recipe:
             value = getattr(self, key)
             if value is not None and not low <= value <= high:
                 raise InputError(f"recipe key {key} is {value}, but must be in [{low:g}, {high:g}]")
+        if self.time_logit and (len(self.time_logit) != 2 or self.time_logit[1] <= 0):
+            raise InputError(
+                f"recipe key time_logit is {self.time_logit}, but must be empty or a mean and a deviation over 0"
+            )
         for key, kind in typing.get_type_hints(type(self)).items():
             values = [getattr(self, key)]
             if typing.get_origin(kind) is tuple:
@@ -189,6 +198,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("share", 0, 0.999),
     ("adaptive", 0, 1),
     ("train_frames", 1, 4096),
+    ("reach", 1, 4096),
     ("blocks", 1, 8),
     ("heads", 1, 64),
     ("groups", 1, 64),
