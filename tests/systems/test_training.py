@@ -155,6 +155,14 @@ def test_chosen_frames_are_within_reach_of_the_middle(count, few, reach):
     assert sorted(set().union(*chosen)) == near
 
 
+def test_the_reach_grows_to_the_whole_clip():
+    farthest = [max(abs(i - 8) for i in choose_frames(16, None, step, 1, 70)) for step in range(100)]
+    assert farthest[0] == 1
+    assert farthest == sorted(farthest)
+    assert farthest[69] == 7 < farthest[70] == farthest[99] == 8
+    assert {farthest.count(reach) for reach in range(1, 8)} == {10}
+
+
 def told_to_the_denoiser(system, monkeypatch, **about):
     """The conditions that a training step hands to the composite."""
     seen = []

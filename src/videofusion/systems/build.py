@@ -51,6 +51,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             caption_dropout=recipe.caption_dropout,
             train_frames=recipe.train_frames,
             reach=recipe.reach,
+            reach_steps=recipe.reach_steps,
             time_logit=recipe.time_logit,
         )
         image = unet
@@ -79,6 +80,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             caption_dropout=recipe.caption_dropout,
             train_frames=recipe.train_frames,
             reach=recipe.reach,
+            reach_steps=recipe.reach_steps,
             time_logit=recipe.time_logit,
             grouped=recipe.grouped,
             image_encoder=FrameEncoder(size=recipe.text_dim) if published else None,

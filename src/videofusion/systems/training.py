@@ -84,7 +84,7 @@ def _grouped(keys: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
     return tuple(min(k for k, other in pairs if other == name) if name else key for key, name in pairs)
 
 
-def choose_frames(count: int, few: int | None, step: int, reach: int | None = None) -> list[int]:
+def choose_frames(count: int, few: int | None, step: int, reach: int | None = None, reach_steps: int = 0) -> list[int]:
     """The frames that a training step looks at: the middle one stays the middle one, others are drawn on both sides.
 
     Frames of one clip teach much the same, so looking at some of them in more clips learns more in the same time. And
@@ -95,8 +95,11 @@ def choose_frames(count: int, few: int | None, step: int, reach: int | None = No
         few: how many to look at; all when None, and in every eighth step: sampling looks at all of them.
         step: of the training.
         reach: how far from the middle one they may be; as far as the clip goes when None.
+        reach_steps: steps in which the reach grows evenly to the whole clip; 0 when it stays.
     """
     middle = base_frame(count)
+    if reach is not None and reach_steps:
+        reach += max(0, middle - reach) * step // reach_steps
     near = [i for i in range(count) if reach is None or abs(i - middle) <= reach]
     if few is None or few >= len(near) or step % 8 == 0:
         return near

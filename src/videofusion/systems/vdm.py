@@ -37,6 +37,7 @@ class VDMSystem:
         weighting: of the errors, see `frame_errors`.
         train_frames: frames of a clip that a step looks at; all when None.
         reach: how far from the middle frame they may be; as far as the clip goes when None.
+        reach_steps: steps in which that grows to the whole clip; 0 when it stays.
         time_logit: mean and deviation of the logit of the times that are trained at; uniform when empty, see `choose`.
     """
 
@@ -53,12 +54,13 @@ class VDMSystem:
         weighting: str = "v",
         train_frames: int | None = None,
         reach: int | None = None,
+        reach_steps: int = 0,
         time_logit: Sequence[float] = (),
     ) -> None:
         self.unet, self.text_encoder = unet, text_encoder
         self.schedule, self.prediction, self.shape = schedule, prediction, shape
         self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
-        self.time_logit, self.reach = time_logit, reach
+        self.time_logit, self.reach, self.reach_steps = time_logit, reach, reach_steps
         text_encoder.requires_grad_(train_text)
         self.denoiser = NetworkDenoiser(unet, make_schedule(schedule), prediction)
 
@@ -75,7 +77,7 @@ class VDMSystem:
     def loss(self, batch: Batch, keys: Keys, step: int) -> Losses:
         """The plain loss of a batch; see `VideoFusionSystem.loss`."""
         choices = choose(keys, step, caption_dropout=self.caption_dropout, adaptive=0.0, time_logit=self.time_logit)
-        frames = choose_frames(batch.clip.shape[1], self.train_frames, step, self.reach)
+        frames = choose_frames(batch.clip.shape[1], self.train_frames, step, self.reach, self.reach_steps)
         clip = batch.clip[:, frames]
         eps = IndependentNoise().draw(clip.shape, keys, step + 1, frames=frames).eps.to(clip)
         t = choices.t.to(clip)

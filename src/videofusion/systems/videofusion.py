@@ -59,6 +59,7 @@ class VideoFusionSystem:
         weighting: of the errors, see `frame_errors`; eq. 14 is printed with "eps".
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
         reach: how far from the middle frame they may be; as far as the clip goes when None.
+        reach_steps: steps in which that grows to the whole clip; 0 when it stays.
         time_logit: mean and deviation of the logit of the times that are trained at; uniform when empty, see `choose`.
         shape: frames, height and width of the clips, which the pipeline makes by default.
         image_encoder: of the middle frame, trained with the generators; for "published" only.
@@ -89,6 +90,7 @@ class VideoFusionSystem:
         weighting: str = "v",
         train_frames: int | None = None,
         reach: int | None = None,
+        reach_steps: int = 0,
         time_logit: Sequence[float] = (),
         image_encoder: FrameEncoder | None = None,
         prior: Prior | None = None,
@@ -104,7 +106,7 @@ class VideoFusionSystem:
         self.adaptive, self.profiles = adaptive, profiles
         self.base_loss, self.base_rate_ratio = base_loss, base_rate_ratio
         self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
-        self.time_logit, self.reach = time_logit, reach
+        self.time_logit, self.reach, self.reach_steps = time_logit, reach, reach_steps
         self.grouped = grouped
         base.requires_grad_(base_loss != "fixed")
         text_encoder.requires_grad_(train_text)
@@ -153,7 +155,7 @@ class VideoFusionSystem:
         share = self.noise.shares(*clip.shape[:2]).to(clip)
         if self.adaptive:
             share = torch.where(choices.adapt.to(clip.device)[:, None], measured_share(clip), share)
-        frames = choose_frames(clip.shape[1], self.train_frames, step, self.reach)
+        frames = choose_frames(clip.shape[1], self.train_frames, step, self.reach, self.reach_steps)
         clip, share = clip[:, frames], share[:, frames]
         noise_keys = grouped_keys(keys, batch.identities, batch.actions) if self.grouped else keys
         noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames)

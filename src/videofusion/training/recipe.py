@@ -26,6 +26,7 @@ class Recipe:
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None, and in every
             eighth step.
         reach: how far from the middle frame those may be that a step looks at; as far as the clip goes when None.
+        reach_steps: steps in which that grows evenly to the whole clip; 0 when it stays.
         grouped: clips of one identity share base noise and clips of one action residual noise, within a batch (the
             paper's section 4.7); for a folder whose metadata has the columns `identity` or `action`.
         base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
@@ -98,6 +99,7 @@ class Recipe:
     adaptive: float = 0.0
     train_frames: int | None = None
     reach: int | None = None
+    reach_steps: int = 0
     grouped: bool = False
     base_loss: Literal["stop", "joint", "fixed"] = "stop"
     schedule: str = "cosine"
@@ -199,6 +201,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("adaptive", 0, 1),
     ("train_frames", 1, 4096),
     ("reach", 1, 4096),
+    ("reach_steps", 0, _MANY),
     ("blocks", 1, 8),
     ("heads", 1, 64),
     ("groups", 1, 64),

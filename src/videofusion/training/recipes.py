@@ -66,12 +66,14 @@ _DIGIT_NETWORK: dict[str, Any] = {
     "train_text": False,
     "prediction": "x0",
     "weighting": "x0",
+    # which digit it is shows at these times: later only noise is seen, earlier hardly any
+    "time_logit": (1.0, 1.2),
     "two_digits": 0.2,
     "learning_rate": 1e-3,
     "ema_decay": 0.999,
 }
 
-_DIGIT_CLIPS: dict[str, Any] = {**_DIGIT_NETWORK, "train_frames": 6, "batch_size": 8, "prompts": _DIGIT_PROMPTS}
+_DIGIT_CLIPS: dict[str, Any] = {**_DIGIT_NETWORK, "train_frames": 5, "batch_size": 4, "prompts": _DIGIT_PROMPTS}
 
 
 def moving_digits() -> Recipe:
@@ -83,6 +85,9 @@ def moving_digits() -> Recipe:
         residual_from_base=True,
         base_rate_ratio=0.3,
         adaptive=0.25,
+        # to bring a shape over from the middle frame is learned where it has hardly moved
+        reach=1,
+        reach_steps=3000,
         **_DIGIT_CLIPS,
     )
 
@@ -162,7 +167,10 @@ def folder64_small() -> Recipe:
         weighting="x0",
         residual_from_base=True,
         adaptive=0.3,
-        train_frames=6,
+        time_logit=(1.0, 1.2),
+        reach=1,
+        reach_steps=3000,
+        train_frames=5,
         batch_size=4,
         learning_rate=1e-3,
     )
