@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from videofusion.cli import main
 from videofusion.data.digits_folder import write_folder
-from videofusion.evaluation.extractors import video
+from videofusion.evaluation.choose_clips import generated_clips, real_clips
+from videofusion.evaluation.extractors import load_extractor, video
 from videofusion.evaluation.extractors.i3d import I3D
+from videofusion.evaluation.frechet import feature_distance
+from videofusion.evaluation.kernel import polynomial_mmd
+from videofusion.evaluation.preset_table import find_preset
 
 COUNT = 8
 EMBEDDED = ("--protocol", "embedded", "--count", str(COUNT), "--allow-few", "--replicates", "3", "--device", "cpu")
@@ -39,10 +44,14 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def i3d_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """I3D with random weights."""
-    torch.manual_seed(0)
+    """I3D with random weights that keep numbers at one scale."""
+    random = torch.Generator().manual_seed(0)
+    weights = I3D().state_dict()
+    for value in weights.values():
+        if value.ndim > 1:
+            value.copy_(torch.randn(value.shape, generator=random) * (2 / value[0].numel()) ** 0.5)
     path = tmp_path_factory.mktemp("weights") / "i3d.safetensors"
-    save_file(I3D().state_dict(), path)
+    save_file(weights, path)
     return path
 
 
@@ -96,8 +105,17 @@ def test_i3d_on_small_frames(
 ) -> None:
     monkeypatch.setattr(video, "I3D_SIZE", 32)  # the whole path but for the pixels
     record = i3d_record(large, i3d_file, tmp_path / "a.json")
-    assert record["metrics"]["fvd"]["value"] > 0
-    assert set(record["metrics"]) == {"fvd", "kvd"}
+    extractor = load_extractor("i3d", i3d_file, device="cpu")
+    preset = find_preset("tats").with_count(2)
+    real, made = (
+        extractor.features(torch.stack([clips.clip(0), clips.clip(1)])).double().numpy()
+        for clips in (real_clips(large[1], preset), generated_clips(large[0], preset))
+    )
+    assert np.ptp(real, axis=0).max() > 1e-3
+    metrics = record["metrics"]
+    assert metrics["fvd"]["value"] == pytest.approx(feature_distance(real, made, allow_few=True), rel=1e-4)
+    assert metrics["kvd"]["value"] == pytest.approx(polynomial_mmd(real, made), rel=1e-3)
+    assert set(metrics) == {"fvd", "kvd"}
     assert len(record["extractors"]["i3d"]["sha256"]) == 64
     only = i3d_record(large, i3d_file, tmp_path / "b.json", "--metrics", "kvd")
     assert only["metrics"] == {"kvd": record["metrics"]["kvd"]}

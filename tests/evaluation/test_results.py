@@ -49,7 +49,16 @@ def test_what_has_to_be_said_is_above_the_numbers():
     assert "unreliable" not in table
     assert "300 generated clips" in table
     row = next(line for line in table.splitlines() if line.startswith("| fvd"))
-    assert [cell.strip() for cell in row.strip("|").split("|")] == ["fvd", "123.5", "100 to 140", "90", "lower"]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "fvd",
+        "123.5",
+        "100 to 140",
+        "90 (misfit 0.5)",
+        "lower",
+    ]
+    score = {"is": Measured(value=9.5, deviation=0.25, interval=(9.0, 10.0))}
+    row = result_table(record(found=score)).splitlines()[-1]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["is", "9.5 ± 0.25", "9 to 10", "", "higher"]
     assert "unreliable: under 256 clips" in result_table(record(count=255))
     assert "not comparable with published numbers" in result_table(record("embedded"))
 

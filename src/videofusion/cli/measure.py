@@ -93,10 +93,11 @@ def evaluate(
     with tqdm(unit="clip", leave=False) as bar:
 
         def measured(side: str, done: int, of: int) -> None:
-            bar.set_description(f"{side} clips", refresh=False)
+            if done <= bar.n:  # the other set begins
+                bar.reset()
             bar.total = of
-            bar.n = done
-            bar.refresh()
+            bar.set_description(f"{side} clips", refresh=False)
+            bar.update(done - bar.n)
 
         found = measure(
             preset,

@@ -79,8 +79,7 @@ def result_table(record: Mapping[str, Any]) -> str:
     clips = record["clips"]
     first = f"protocol {record['protocol']['name']}: {clips['generated']} generated clips, {clips['real']} real ones"
     rows = [
-        [name, _number(each["value"]), _interval(each), _number(each["at_infinity"]), _better(name)]
-        for name, each in record["metrics"].items()
+        [name, _value(each), _interval(each), _limit(each), _better(name)] for name, each in record["metrics"].items()
     ]
     table = markdown_table(["metric", "value", "95 %", "at infinite N", "better"], rows)
     return "\n".join([first, *record["notes"], "", table])
@@ -130,8 +129,16 @@ def _better(name: str) -> str:
     return "higher" if name.split("-")[0] in _HIGHER else "lower"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _value(measured: Mapping[str, Any]) -> str:
+    deviation = measured["deviation"]
+    return f"{measured['value']:.4g}" + ("" if deviation is None else f" ± {deviation:.2g}")
+
+
+def _limit(measured: Mapping[str, Any]) -> str:
+    """The value at infinite N, with how far the points lie from the line that it comes from."""
+    if measured["at_infinity"] is None:
+        return ""
+    return f"{measured['at_infinity']:.4g} (misfit {measured['misfit']:.2g})"
 
 
 def _interval(measured: Mapping[str, Any]) -> str:
@@ -143,4 +150,4 @@ def _cell(measured: Mapping[str, Any] | None) -> str:
     if measured is None:
         return ""
     interval = _interval(measured)
-    return f"{_number(measured['value'])} ({interval})" if interval else _number(measured["value"])
+    return f"{_value(measured)} ({interval})" if interval else _value(measured)
