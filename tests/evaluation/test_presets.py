@@ -1,6 +1,7 @@
 """Protocols: each is whole, says where it comes from, and fits the networks that it names."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,19 @@ def test_a_protocol_says_its_source_and_names_networks_that_there_are(preset):
     assert preset.given < preset.frames
     with pytest.raises(dataclasses.FrozenInstanceError):
         preset.count = 3
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_the_page_about_protocols_is_true(preset):
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{preset.name}` |"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2] == ", ".join(preset.extractors)
+    assert cells[3].startswith("as given" if preset.split == "all" else preset.split)
+    assert cells[4] == f"{preset.count:,} / {'all' if preset.real_count is None else format(preset.real_count, ',')}"
+    assert cells[5] == str(preset.size)
+    assert cells[6] == ("–" if preset.start == "spread" else str(preset.stride))
+    assert preset.frames == 16
 
 
 def test_what_sources_say():

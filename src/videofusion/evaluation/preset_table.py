@@ -62,8 +62,8 @@ _ALL = (
         real_count=None,
         size=256,
         resize="bilinear-antialias",
-        differs="it repeats generated clips where they are fewer than 2,048, and takes a random window of longer ones; "
-        "its VideoMAE-v2 is not here",
+        differs="it repeats generated clips where they are fewer than 2,048, takes a random window of longer ones, and "
+        "cuts resized values down to whole bytes; its VideoMAE-v2 is not here",
     ),
     Preset(
         name="latte",
@@ -95,7 +95,7 @@ _ALL = (
         start="first",
         size=64,
         given=1,
-        assumed="that the given frame is the video's first, and counts",
+        assumed="that the given frame is the video's first, and counts; TATS's file of I3D",
     ),
     Preset(
         name="vdm-k600",
@@ -107,8 +107,8 @@ _ALL = (
         start="first",
         size=64,
         given=5,
-        assumed="that REAL holds the windows that were predicted from, that the given frames count, and that the IS is "
-        "over the 400 classes of i3d, in 10 splits",
+        assumed="that REAL holds the windows that were predicted from, that the given frames count, that the IS is "
+        "over the 400 classes of i3d, in 10 splits; TATS's file of I3D",
     ),
     *(
         Preset(
@@ -129,7 +129,7 @@ _ALL = (
             real_count=4096,
             stride=stride,
             size=64,
-            assumed=f"the layers, the number of real clips, {_TFDS}; its data are not public",
+            assumed=f"layers and files of the networks, the number of real clips, {_TFDS}; its data are not public",
         )
         for name, stride in (("vdm-text", 1), ("vdm-text-skip4", 4))
     ),
