@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -40,6 +41,17 @@ def test_generated_clips_begin_at_the_first_frame(tmp_path):
     assert len({clips.key(i) for i in range(3)}) == 3
     assert clips.clip(0).shape == (4, 3, 8, 8)
     assert clips.clip(0).dtype == torch.float32
+
+
+def test_a_folder_that_generate_wrote(tmp_path):
+    for name in ("a", "b", "c"):
+        write_clip(torch.zeros(4, 3, 16, 16), tmp_path / f"{name}.mp4", 8)
+        write_clip(torch.zeros(4, 3, 16, 16), tmp_path / f"{name}.png", 8)
+    states = [("a", "done"), ("d", "failed"), ("b", "failed"), ("b", "done"), ("c", "done")]
+    lines = [json.dumps({"row": i, "id": name, "state": state}) for i, (name, state) in enumerate(states)]
+    (tmp_path / "results.jsonl").write_text("\n".join(lines) + "\n")
+    clips = generated_clips(tmp_path, PRESET)
+    assert {clips.key(i) for i in range(3)} == {"a.mp4@0", "b.mp4@0", "c.mp4@0"}
 
 
 def test_the_seed_and_nothing_else_chooses(tmp_path):

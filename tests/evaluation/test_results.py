@@ -61,6 +61,8 @@ def test_what_has_to_be_said_is_above_the_numbers():
     assert [cell.strip() for cell in row.strip("|").split("|")] == ["is", "9.5 ± 0.25", "9 to 10", "", "higher"]
     assert "unreliable: under 256 clips" in result_table(record(count=255))
     assert "not comparable with published numbers" in result_table(record("embedded"))
+    assert "left out" not in table
+    assert "3 real videos are left out" in result_table(changed(("real", "left_out"), 3))
 
 
 def test_records_of_one_protocol_stand_in_one_table():

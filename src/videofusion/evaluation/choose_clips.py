@@ -16,6 +16,7 @@ from videofusion.errors import InputError
 from videofusion.evaluation.clip_sets import FolderClips, Pick, Video
 from videofusion.evaluation.presets import Preset
 from videofusion.evaluation.shared_files import shared_file
+from videofusion.generation.results import NAME as RESULTS
 
 Progress = Callable[[int, int], None]
 
@@ -43,6 +44,8 @@ def generated_clips(
     Raises:
         InputError: fewer clips than `count`, one that cannot be opened, is too short or too small, or mixed sizes.
     """
+    if layout == "auto" and (Path(place) / RESULTS).is_file():
+        layout = "folder"  # what `generate --prompts` wrote: its clips count, not its lines, some of which failed
     videos, bad = _survey(open_source(place, layout).files, progress)
     if bad:
         name, reason = next(iter(bad.items()))

@@ -82,7 +82,9 @@ def result_table(record: Mapping[str, Any]) -> str:
         [name, _value(each), _interval(each), _limit(each), _better(name)] for name, each in record["metrics"].items()
     ]
     table = markdown_table(["metric", "value", "95 %", "at infinite N", "better"], rows)
-    return "\n".join([first, *record["notes"], "", table])
+    count = record["real"].get("left_out", 0)
+    left_out = [f"{count} real videos are left out, as too short or broken"] if count else []
+    return "\n".join([first, *record["notes"], *left_out, "", table])
 
 
 def joined_table(records: Mapping[str, Mapping[str, Any]]) -> str:
