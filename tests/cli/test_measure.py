@@ -12,7 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from videofusion.cli import main
 from videofusion.data.digits_folder import write_folder
+from videofusion.errors import RunError
+from videofusion.evaluation import measure
 from videofusion.evaluation.choose_clips import generated_clips, real_clips
+from videofusion.evaluation.clip_sets import FolderClips
 from videofusion.evaluation.extractors import load_extractor, video
 from videofusion.evaluation.extractors.i3d import I3D
 from videofusion.evaluation.frechet import feature_distance
@@ -93,6 +96,32 @@ def test_embedded_from_folders_to_a_record_and_a_joined_table(
     (tmp_path / "b.json").write_text(json.dumps(record))
     assert main(["results", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
     assert "cannot stand in one table: count of embedded is 9" in capsys.readouterr().err
+
+
+def test_the_same_command_goes_on_where_it_was_stopped(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = (*EMBEDDED, "--batch", "2", "-o", str(tmp_path / "a.json"))
+    monkeypatch.setattr(measure, "_SAVE_SECONDS", 0.0)
+    whole, read, asked = FolderClips.clip, [], COUNT + 3
+
+    def clip(self: FolderClips, number: int) -> torch.Tensor:
+        if len(read) == asked:
+            raise RunError("the machine went away")
+        read.append(number)
+        return whole(self, number)
+
+    monkeypatch.setattr(FolderClips, "clip", clip)
+    assert evaluate(folders, *options) == 1
+    assert [file.suffix for file in tmp_path.iterdir()] == [".state"]
+    read.clear()
+    assert evaluate(folders, *options) == 0
+    assert read == list(range(2, COUNT))
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+    record = json.loads((tmp_path / "a.json").read_text())
+    asked = 99
+    assert evaluate(folders, *options) == 0
+    assert json.loads((tmp_path / "a.json").read_text()) == record
 
 
 def i3d_record(large: tuple[Path, Path], weights: Path, out: Path, *options: str) -> dict:
