@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ def grey(seed: int) -> Tensor:
 
 class Pipe:
     """Makes grey clips, and keeps the calls."""
+
+    config = SimpleNamespace(guidance=2.5)
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -61,7 +64,7 @@ def test_writes_what_was_asked_for(pipe: Pipe, tmp_path: Path, capsys: pytest.Ca
         "width": 16,
         "steps": 20,
         "sampler": "dpm++",
-        "guidance": 2.0,
+        "guidance": 2.5,  # the model's own
         "motion": 0.5,
     }
     assert torch.allclose(read_clip(out), grey(5), atol=0.01)

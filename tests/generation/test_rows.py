@@ -20,7 +20,7 @@ def read(tmp_path: Path, *lines: object, **defaults: object) -> list[Row]:
 def test_a_row_has_what_it_gives_and_else_the_defaults(tmp_path: Path) -> None:
     own = {"seed": 5, "motion_seed": 6, "frames": 4, "size": 32, "steps": 3.0, "sampler": "ddim", "motion": 1}
     first, second = read(tmp_path, {"prompt": "a", "id": "x-1", **own}, b" \r", {"prompt": "b", "seed": None}, seed=9)
-    assert first == Row(1, "x-1", {"prompt": "a", **own, "size": "32", "guidance": 2.0})
+    assert first == Row(1, "x-1", {"prompt": "a", **own, "size": "32", "guidance": None})
     assert (type(first.settings["steps"]), type(first.settings["motion"])) == (int, float)
     assert second == Row(3, "000003", {**DEFAULTS, "prompt": "b", "seed": 9})
     assert (first.label, second.label) == ('row 1 (id "x-1")', "row 3")

@@ -103,6 +103,14 @@ def test_motion_is_a_share():
     assert not torch.allclose(make(pipe, motion=1.0), make(pipe, motion=0.0), atol=0.01)
 
 
+def test_a_model_has_its_own_guidance(tmp_path):
+    pipe = videofusion("anchored", guidance=3.5).pipeline()
+    assert torch.equal(make(pipe), make(pipe, guidance=3.5))
+    assert not torch.allclose(make(pipe), make(pipe, guidance=2.0), atol=1e-4)
+    pipe.save_pretrained(tmp_path)
+    assert torch.equal(make(load(tmp_path)), make(pipe))
+
+
 @pytest.mark.parametrize("guidance", [0.0, 1.0, 3.0])
 def test_guidance_has_one_meaning(guidance):
     """0 follows no prompt, 1 is off."""

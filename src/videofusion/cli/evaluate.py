@@ -23,7 +23,7 @@ def digits_report(
     two_digits: int = 100,
     steps: int = 20,
     sampler: str = "dpm++",
-    guidance: float = 2.0,
+    guidance: float | None = None,
     batch: int = 16,
     seed: int = 0,
     out: Out = None,
@@ -36,7 +36,7 @@ def digits_report(
         two_digits: prompts with two digits, likewise
         steps: sampler steps
         sampler: ddim, ddpm, dpm++, heun or angular
-        guidance: how closely to follow the prompt; 1 is off
+        guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         batch: clips made together
         seed: chooses prompts and samples
         out: a folder for the table, the record (json) and a picture
@@ -59,7 +59,7 @@ def digits_motion(
     prompts: int = 100,
     steps: int = 20,
     sampler: str = "dpm++",
-    guidance: float = 2.0,
+    guidance: float | None = None,
     batch: int = 16,
     seed: int = 0,
     out: Out = None,
@@ -72,7 +72,7 @@ def digits_motion(
         prompts: prompts of held-out combinations for which the motion knob is turned; 0 for a model without one
         steps: sampler steps
         sampler: ddim, ddpm, dpm++, heun or angular
-        guidance: how closely to follow the prompt; 1 is off
+        guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         batch: clips made together
         seed: chooses prompts and samples
         out: a folder for the table, the record (json) and pictures

@@ -27,7 +27,7 @@ def generate(
     size: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None,
     steps: int = 20,
     sampler: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dpm++",
-    guidance: float = 2.0,
+    guidance: float | None = None,
     motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
     seed: int = 0,
     motion_seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
@@ -56,7 +56,7 @@ def generate(
         size: in pixels, as 32 or 64x48; the model's own by default
         steps: sampler steps; more take longer
         sampler: ddim, ddpm, dpm++, heun or angular
-        guidance: how closely to follow the prompt; 1 is off
+        guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         motion: from 0 (still) to 1 (free), for models trained with this knob
         seed: the same seed gives the same clip
         motion_seed: another one moves the same content otherwise
@@ -111,7 +111,7 @@ def generate(
             "width": width,
             "steps": steps,
             "sampler": sampler,
-            "guidance": guidance,
+            "guidance": pipe.config.guidance if guidance is None else guidance,
             "motion": motion,
         }
         clip = pipe(prompt, **settings, progress=lambda steps: tqdm(steps, unit="step", leave=False))

@@ -29,13 +29,13 @@ class Sampling:
     Args:
         steps: of the sampler.
         sampler: its name.
-        guidance: classifier-free guidance scale, 1 = off.
+        guidance: classifier-free guidance scale, 1 = off; the model's own when None.
         batch: clips made together.
     """
 
     steps: int = 20
     sampler: str = "dpm++"
-    guidance: float = 2.0
+    guidance: float | None = None
     batch: int = 16
 
 

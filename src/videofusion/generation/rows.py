@@ -30,7 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "size": None,
     "steps": 20,
     "sampler": "dpm++",
-    "guidance": 2.0,
+    "guidance": None,
     "motion": None,
 }
 _WORDS = {int: "a whole number", float: "a number", str: "a text"}

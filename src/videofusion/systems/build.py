@@ -53,6 +53,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             reach=recipe.reach,
             reach_steps=recipe.reach_steps,
             time_logit=recipe.time_logit,
+            guidance=recipe.guidance,
         )
         image = unet
     else:
@@ -82,6 +83,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             reach=recipe.reach,
             reach_steps=recipe.reach_steps,
             time_logit=recipe.time_logit,
+            guidance=recipe.guidance,
             grouped=recipe.grouped,
             image_encoder=FrameEncoder(size=recipe.text_dim) if published else None,
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,

@@ -89,7 +89,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         width: int | None = None,
         steps: int = 20,
         sampler: str = "dpm++",
-        guidance: float = 2.0,
+        guidance: float | None = None,
         motion: float | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
@@ -105,7 +105,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             width: in pixels; the model's own by default.
             steps: of the sampler, at least 1.
             sampler: a key of `SAMPLERS`.
-            guidance: classifier-free guidance scale, 1 = off.
+            guidance: classifier-free guidance scale, 1 = off; the model's own by default.
             motion: from 0 (still) to 1 (free); the model's fixed share by default.
             progress: wraps the steps, as tqdm does.
 
@@ -122,6 +122,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         for message in dict.fromkeys(map(self.check_prompt, prompts)):
             if message is not None:
                 warnings.warn(message, UserWarning, stacklevel=2)
+        guidance = self.config.guidance if guidance is None else guidance
         if not (math.isfinite(guidance) and guidance >= 0):
             raise InputError(f"guidance is {guidance}; it must be a number of at least 0 (1 is off)")
         sample = get_sampler(sampler)

@@ -39,6 +39,7 @@ class VDMSystem:
         reach: how far from the middle frame they may be; as far as the clip goes when None.
         reach_steps: steps in which that grows to the whole clip; 0 when it stays.
         time_logit: mean and deviation of the logit of the times that are trained at; uniform when empty, see `choose`.
+        guidance: scale that the pipeline samples with by default.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class VDMSystem:
         reach: int | None = None,
         reach_steps: int = 0,
         time_logit: Sequence[float] = (),
+        guidance: float = 2.0,
     ) -> None:
         self.unet, self.text_encoder = unet, text_encoder
         self.schedule, self.prediction, self.shape = schedule, prediction, shape
         self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
+        self.guidance = guidance
         self.time_logit, self.reach, self.reach_steps = time_logit, reach, reach_steps
         text_encoder.requires_grad_(train_text)
         self.denoiser = NetworkDenoiser(unet, make_schedule(schedule), prediction)
@@ -99,6 +102,7 @@ class VDMSystem:
             frames=frames,
             height=height,
             width=width,
+            guidance=self.guidance,
             prediction=self.prediction,
         )
 
@@ -113,6 +117,7 @@ class VDMPipeline(VideoPipeline):
         frames: of a clip by default; 1 for an image model.
         height: in pixels by default.
         width: in pixels by default.
+        guidance: scale by default.
         prediction: what the network predicts.
     """
 
@@ -124,11 +129,14 @@ class VDMPipeline(VideoPipeline):
         frames: int = 16,
         height: int = 32,
         width: int = 32,
+        guidance: float = 2.0,
         prediction: str = "v",
     ) -> None:
         super().__init__()
         self.register_modules(unet=unet, text_encoder=text_encoder)
-        self.register_to_config(schedule=schedule, frames=frames, height=height, width=width, prediction=prediction)
+        self.register_to_config(
+            schedule=schedule, frames=frames, height=height, width=width, guidance=guidance, prediction=prediction
+        )
 
     @property
     def networks(self) -> list[UNet]:

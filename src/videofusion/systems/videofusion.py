@@ -61,6 +61,7 @@ class VideoFusionSystem:
         reach: how far from the middle frame they may be; as far as the clip goes when None.
         reach_steps: steps in which that grows to the whole clip; 0 when it stays.
         time_logit: mean and deviation of the logit of the times that are trained at; uniform when empty, see `choose`.
+        guidance: scale that the pipeline samples with by default.
         shape: frames, height and width of the clips, which the pipeline makes by default.
         image_encoder: of the middle frame, trained with the generators; for "published" only.
         prior: over its embeddings, trained beside them; for "published" only.
@@ -92,6 +93,7 @@ class VideoFusionSystem:
         reach: int | None = None,
         reach_steps: int = 0,
         time_logit: Sequence[float] = (),
+        guidance: float = 2.0,
         image_encoder: FrameEncoder | None = None,
         prior: Prior | None = None,
         grouped: bool = False,
@@ -106,6 +108,7 @@ class VideoFusionSystem:
         self.adaptive, self.profiles = adaptive, profiles
         self.base_loss, self.base_rate_ratio = base_loss, base_rate_ratio
         self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
+        self.guidance = guidance
         self.time_logit, self.reach, self.reach_steps = time_logit, reach, reach_steps
         self.grouped = grouped
         base.requires_grad_(base_loss != "fixed")
@@ -205,6 +208,7 @@ class VideoFusionSystem:
             frames=frames,
             height=height,
             width=width,
+            guidance=self.guidance,
             variant=self.variant,
             share=self.noise.share,
             profiles=self.profiles,
@@ -226,6 +230,7 @@ class VideoFusionPipeline(VideoPipeline):
         frames: of a clip by default.
         height: in pixels by default.
         width: in pixels by default.
+        guidance: scale by default.
         variant: one of `decomposed.VARIANTS`.
         share: lambda when no motion is asked for.
         profiles: quantiles of lambda for the motion knob; None when the model was not trained for it.
@@ -249,6 +254,7 @@ class VideoFusionPipeline(VideoPipeline):
         frames: int = 16,
         height: int = 32,
         width: int = 32,
+        guidance: float = 2.0,
         variant: str = "anchored",
         share: float = 0.5,
         profiles: list[list[float]] | None = None,
@@ -267,6 +273,7 @@ class VideoFusionPipeline(VideoPipeline):
             frames=frames,
             height=height,
             width=width,
+            guidance=guidance,
             variant=variant,
             share=share,
             profiles=profiles,

@@ -89,7 +89,7 @@ class Recipe:
         sample_interval: steps between sample grids; 0 for none.
         prompts: what the sample grids show; captions of the validation clips when there are none.
         sample_steps: sampler steps of a grid.
-        guidance: guidance scale of a grid; 1 is off.
+        guidance: guidance scale of a grid, and of the model by default; 1 is off.
     """
 
     name: str
