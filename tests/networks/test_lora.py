@@ -57,7 +57,7 @@ def test_every_adapter_is_heard_and_nothing_at_first(temporal):
     network = unet(temporal)
     before = said(network)
     add_lora(network, 2)
-    assert torch.equal(said(network), before)
+    torch.testing.assert_close(said(network), before)  # B is zero; a layer beside another rounds otherwise
     shake(network)
     said(network).square().mean().backward()
     for name, parameter in network.named_parameters():

@@ -88,6 +88,7 @@ def merged(unet: UNet) -> UNet:
             module.merge()
             parent, _, child = name.rpartition(".")
             setattr(plain.get_submodule(parent), child, module.get_base_layer())
+    plain.__dict__.pop("peft_config", None)  # PEFT's note of what it put in
     return plain
 
 
