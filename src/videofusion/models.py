@@ -73,17 +73,26 @@ SHIPPED = {
 }
 
 
-def load(name_or_path: str | Path, *, device: str | None = None) -> VideoPipeline:
+def load(
+    name_or_path: str | Path, *, lora: str | Path | None = None, lora_scale: float = 1.0, device: str | None = None
+) -> VideoPipeline:
     """A pipeline, ready to be called with a prompt.
 
     Args:
         name_or_path: a name of `SHIPPED`, or a folder that `save_pretrained` or a training run wrote.
+        lora: LoRA weights that are added to the model's: a file that training or diffusers wrote, or a folder with it.
+        lora_scale: how much of them; 1 is as trained.
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.
 
     Raises:
-        InputError: there is no such model or device, or the folder is not one this version can read.
+        InputError: there is no such model or device, or the folder is not one this version can read; the LoRA weights
+            are of another model.
     """
     folder = find(name_or_path)
+    if lora is not None:
+        from videofusion.networks.lora import apply_lora, find_lora
+
+        lora = find_lora(lora)
     index = _read_json(folder / "model_index.json")
 
     import torch
@@ -114,6 +123,8 @@ def load(name_or_path: str | Path, *, device: str | None = None) -> VideoPipelin
         part = getattr(pipe, name)
         if isinstance(part, torch.nn.Module):
             _check_weights(folder / name / WEIGHTS, part)
+    if lora is not None:
+        apply_lora(pipe.components, Path(lora), lora_scale)
     return pipe.to(where)
 
 

@@ -50,6 +50,23 @@ def run(out: Path, *options: str) -> int:
     return main(["generate", "a red three", "-o", str(out), *options])
 
 
+def test_lora_is_for_the_model_and_stands_in_the_file(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(models, "load", lambda name, **options: asked.update(options) or pipe)
+    out = tmp_path / "a.mp4"
+    assert run(out, "--lora", "runs/mine", "--lora-scale", "0.5", "--device", "cpu") == 0
+    assert asked == {"lora": "runs/mine", "lora_scale": 0.5, "device": "cpu"}
+    provenance = read_provenance(out)
+    assert provenance is not None
+    assert (provenance["lora"], provenance["lora_scale"]) == ("runs/mine", 0.5)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a"}')
+    assert main(["generate", "--prompts", str(rows), "-o", str(tmp_path / "clips"), "--lora", "runs/mine"]) == 2
+    assert "--prompts takes a --model only" in capsys.readouterr().err
+
+
 def test_writes_what_was_asked_for(pipe: Pipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "a.webp"
     assert run(out, "--size", "16x8", "--frames", "3", "--seed", "5", "--motion", "0.5", "--scale", "1") == 0

@@ -8,21 +8,72 @@ from pathlib import Path
 import pytest
 
 from videofusion.cli import main
+from videofusion.errors import InputError
+from videofusion.training import trial
+from videofusion.training.recipe import Recipe
 from videofusion.training.recipes import RECIPES, get_recipe
+
+
+class Found:
+    """A trial that found all well."""
+
+    def report(self) -> str:
+        return "what was found"
+
+    def check(self) -> None:
+        pass
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, Path, Path | None]]:
+    """What would have been tried, instead of trying it."""
+    calls: list[tuple[Recipe, Path, Path | None]] = []
+
+    def dry_run(recipe: Recipe, run: Path, data: Path | None, *, device: str) -> Found:
+        calls.append((recipe, run, data))
+        return Found()
+
+    monkeypatch.setattr(trial, "dry_run", dry_run)
+    return calls
 
 
 def dry(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     assert main(["train", *words, "--run", "unused", "--dry-run"]) == 0
-    recipe: dict[str, object] = json.loads(capsys.readouterr().out)
+    text, _, found = capsys.readouterr().out.partition("\n\n")
+    assert found == "what was found\nthe run can begin; nothing was written\n"
+    recipe: dict[str, object] = json.loads(text)
     return recipe
 
 
+@pytest.mark.usefixtures("tried")
 @pytest.mark.parametrize("name", RECIPES)
 def test_dry_run_prints_the_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert dry([name], capsys) == get_recipe(name).to_json()
     assert not Path("unused").exists()
 
 
+def test_dry_run_tries_what_would_be_trained(
+    tried: list[tuple[Recipe, Path, Path | None]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dry(["tiny", "--data", "clips", "--set", "batch_size=3"], capsys)
+    assert tried == [(get_recipe("tiny", {"data": "folder", "batch_size": 3}), Path("unused"), Path("clips"))]
+
+
+def test_dry_run_that_finds_too_little_room_says_so_after_its_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(Found):
+        def check(self) -> None:
+            raise InputError("the disk is too small")
+
+    monkeypatch.setattr(trial, "dry_run", lambda *_, **__: Full())
+    assert main(["train", "tiny", "--run", "unused", "--dry-run"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.endswith("what was found\n")
+    assert captured.err == "videofusion: the disk is too small\n"
+
+
+@pytest.mark.usefixtures("tried")
 def test_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["tiny", "--steps", "7", "--set", "batch-size=3", "--set", "learning_rate=1e-3"]
     assert (
@@ -30,6 +81,7 @@ def test_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.usefixtures("tried")
 @pytest.mark.parametrize(("data", "kind"), [("clips", "folder"), ("static-digits", "static-digits")])
 def test_data_is_a_folder_or_built_in(data: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert dry(["tiny", "--data", data], capsys)["data"] == kind

@@ -1,11 +1,11 @@
 """`train` with the real systems, at sizes that take a second."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from small import smallest, state_of
 
 from videofusion.errors import InputError
 from videofusion.models import load
@@ -15,30 +15,6 @@ from videofusion.training.checkpoints import newest
 from videofusion.training.trainer import train
 from videofusion.training.world import World
 
-
-def smallest(name: str = "tiny", **changes: object) -> Recipe:
-    """A recipe of the right kind with hardly any weights."""
-    sizes = {
-        "channels": (16, 16),
-        "residual_channels": (16, 16),
-        "attention": ("none", "transformer"),
-        "heads": 2,
-        "blocks": 1,
-        "text_dim": 16,
-        "size": 8,
-        "patch": 1,
-        "batch_size": 2,
-        "steps": 4,
-        "warmup": 1,
-        "schedule_rate": "constant",
-        "validation_batches": 1,
-        "checkpoint_interval": 2,
-        "validation_interval": 2,
-        "sample_interval": 0,
-    }
-    return get_recipe(name, {**sizes, **changes})
-
-
 RECIPES = {
     "videofusion": {},
     "adaptive": {"adaptive": 0.5},
@@ -46,12 +22,6 @@ RECIPES = {
     "fixed base": {"base_loss": "fixed"},
     "vdm": {"system": "vdm", "temporal": "factorised"},
 }
-
-
-def state_of(run: Path) -> dict[str, torch.Tensor]:
-    found = newest(run / "checkpoints", pytest.fail)
-    kinds = ("weights", "ema", "optimizer", "random")
-    return {f"{kind}/{name}": value for kind in kinds for name, value in getattr(found, kind).items()}
 
 
 @pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES)

@@ -23,6 +23,8 @@ def generate(
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")],
     prompts: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "moving-digits",
+    lora: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
+    lora_scale: float = 1.0,
     frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     size: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None,
     steps: int = 20,
@@ -52,6 +54,8 @@ def generate(
         out: the file: .mp4, .gif, .webp, or .png for a contact sheet; with --prompts, the folder
         prompts: make a clip for each row of this JSONL file
         model: a name that `videofusion models` lists, or the folder of a model
+        lora: LoRA weights that are added to the model's: a file, or the folder of the run that trained them
+        lora_scale: how much of them; 1 is as trained
         frames: frames of the clip; the model's own number by default
         size: in pixels, as 32 or 64x48; the model's own by default
         steps: sampler steps; more take longer
@@ -82,6 +86,11 @@ def generate(
         defaults |= {"steps": steps, "sampler": sampler, "guidance": guidance, "motion": motion}
         if prompt or count > 1:
             raise InputError(f"{'PROMPT' if prompt else '--count'} and --prompts are both given; leave one out")
+        if lora is not None:
+            raise InputError(
+                f"--lora is {lora}, but --prompts takes a --model only; "
+                "videofusion.load(model, lora=...).save_pretrained(folder) makes one of both"
+            )
         return _many(prompts, out, model, defaults, batch, format, sheet, fps, scale, device)
     for option, value in (("--batch", batch), ("--format", format)):
         if value is not None:
@@ -100,7 +109,8 @@ def generate(
     from videofusion.models import load
 
     logging.disable_progress_bar()  # of loading, which takes a moment
-    pipe = load(model, device=device)
+    tuned: dict[str, Any] = {} if lora is None else {"lora": str(lora), "lora_scale": lora_scale}
+    pipe = load(model, **tuned, device=device)
     for number, (own_seed, files) in enumerate(jobs):
         began = time.perf_counter()
         settings: dict[str, Any] = {
@@ -118,7 +128,7 @@ def generate(
         seconds = time.perf_counter() - began
         pixels = watchable_scale(*clip.shape[-2:]) if scale is None else scale
         for file in files:
-            _write(clip, file, fps, pixels, {"prompt": prompt, "model": model, **settings})
+            _write(clip, file, fps, pixels, {"prompt": prompt, "model": model, **tuned, **settings})
         print(f"{', '.join(map(str, files))}  ({len(clip)} frames, seed {own_seed}, {seconds:.1f} s)")
     return 0
 

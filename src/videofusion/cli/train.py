@@ -38,7 +38,7 @@ def train(
         seconds: seconds of training after which the run ends
         set: change a value of the recipe; --dry-run prints them all
         device: cpu, cuda, ...; the fastest there is by default
-        dry_run: print the recipe as it would run, and stop
+        dry_run: print the recipe, try its data and one step, say what memory and disk it needs, and leave nothing
     """
     overrides = {}
     folder = None
@@ -57,11 +57,19 @@ def train(
     if seconds is not None:
         overrides["seconds"] = str(seconds)
     resolved = get_recipe(recipe, overrides)
+    from videofusion.device import pick_device
+
     if dry_run:
         print(json.dumps(resolved.to_json(), indent=1))
+
+        from videofusion.training import trial
+
+        found = trial.dry_run(resolved, run, folder, device=str(pick_device(device)))
+        print(f"\n{found.report()}")
+        found.check()
+        print("the run can begin; nothing was written")
         return 0
 
-    from videofusion.device import pick_device
     from videofusion.training.trainer import train as run_recipe
 
     return run_recipe(resolved, run, folder, device=str(pick_device(device))).exit_code

@@ -20,6 +20,7 @@ from videofusion.systems.decomposed import SEES_MIDDLE
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.recipe import Recipe
+from videofusion.training.tuning import tune
 
 PROFILE_CLIPS = 256  # training clips whose lambda is measured for the motion knob
 
@@ -32,7 +33,8 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
         data: the training clips; their captions give the words, their frames the motion knob's range.
 
     Raises:
-        InputError: a pretrained base that is none, or of other sizes; data without what the recipe groups clips by.
+        InputError: a pretrained base that is none, or of other sizes; data without what the recipe groups clips by;
+            what `tune` refuses.
     """
     words = WORDS if isinstance(data, MovingDigits) else _words(data)
     text_encoder = WordEncoder(words=words, size=recipe.text_dim)
@@ -94,6 +96,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
         _load_image(image, text_encoder, Path(recipe.pretrained_base))
     if recipe.residual_from_base and recipe.pretrained is None and isinstance(system, VideoFusionSystem):
         _start_from(system.residual, image)
+    tune(system, recipe)
     return system
 
 

@@ -48,6 +48,12 @@ class Recipe:
         pretrained: a run folder or model folder of the same system, from which all parts start.
         pretrained_base: a run folder or model folder; the base generator (of VDM: the spatial layers) starts from its
             image network.
+        trains: "full" (all that the keys above and below leave trained), "temporal" (the layers and embeddings that an
+            image network has not) or "lora" (low-rank adapters on the U-Nets' attention); the latter two need one of
+            the keys above to start from.
+        lora_rank: of the adapters.
+        rates: learning rates of their own, items "PATTERN=RATE": parameters such as "residual.conv_in.weight" whose
+            name matches (`*` is any text) have the rate of the first such pattern, and are not trained where it is 0.
         residual_from_base: start the residual generator's spatial layers from the base's, of the same channels.
         data: "moving-digits", "static-digits" (grey stills), "middle-digits" (the middle frames of moving
             digits), "digit-crops" (squares of `size` cut from those at 32x32, with the digit in them) or "folder".
@@ -118,6 +124,9 @@ class Recipe:
     train_text: bool = True
     pretrained: str | None = None
     pretrained_base: str | None = None
+    trains: Literal["full", "temporal", "lora"] = "full"
+    lora_rank: int = 8
+    rates: tuple[str, ...] = ()
     residual_from_base: bool = False
     data: Literal["moving-digits", "static-digits", "middle-digits", "digit-crops", "folder"] = "moving-digits"
     frames: int = 16
@@ -207,6 +216,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("groups", 1, 64),
     ("patch", 1, 16),
     ("text_dim", 8, 8192),
+    ("lora_rank", 1, 1024),
     ("frames", 1, 4096),
     ("size", 8, 4096),
     ("two_digits", 0, 1),

@@ -54,9 +54,25 @@ def open_run(recipe: Recipe, run: Path) -> None:
     Raises:
         InputError: it cannot be made, or holds a run of another recipe (the keys that differ are named).
     """
+    check_run(recipe, run)
     path = run / "recipe.json"
     try:
         run.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(".recipe.json.new")
+        new.write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise InputError(f"run folder {run} cannot be used: {error.strerror or error}") from error
+
+
+def check_run(recipe: Recipe, run: Path) -> None:
+    """Check that what is in a run folder, if anything, belongs to this recipe; nothing is written.
+
+    Raises:
+        InputError: it holds a run of another recipe (the keys that differ are named), or cannot be read.
+    """
+    path = run / "recipe.json"
+    try:
         if path.exists():
             saved = Recipe.from_json(json.loads(path.read_text(encoding="utf-8"))).to_json()
             differing = [
@@ -66,9 +82,6 @@ def open_run(recipe: Recipe, run: Path) -> None:
             ]
             if differing:
                 raise InputError(f"run folder {run} is of another recipe; what differs: {', '.join(differing)}")
-        new = path.with_name(".recipe.json.new")
-        new.write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
-        new.replace(path)
     except OSError as error:
         raise InputError(f"run folder {run} cannot be used: {error.strerror or error}") from error
     except ValueError as error:

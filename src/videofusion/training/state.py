@@ -15,6 +15,7 @@ from videofusion.errors import InputError
 from videofusion.training.checkpoints import Checkpoint, check_shapes
 from videofusion.training.ema import Ema
 from videofusion.training.recipe import Recipe
+from videofusion.training.tuning import is_tuned, trained_groups
 
 
 class System(Protocol):
@@ -52,9 +53,11 @@ class State:
             for key, value in module.state_dict(keep_vars=True).items()
         }
         parameters = {name: value for name, value in self.tensors.items() if isinstance(value, nn.Parameter)}
-        self.ema = Ema(parameters, recipe.ema_decay)
+        # a run that tunes some of a large model should not hold, and write, the rest once more
+        averaged = {name: value for name, value in parameters.items() if value.requires_grad or not is_tuned(recipe)}
+        self.ema = Ema(averaged, recipe.ema_decay)
         self.optimizer = torch.optim.AdamW(
-            system.parameter_groups(recipe.learning_rate),
+            trained_groups(system, recipe),
             lr=recipe.learning_rate,
             betas=(0.9, 0.99),
             weight_decay=recipe.weight_decay,

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import RunError
+from videofusion.networks.lora import save_pipeline
 from videofusion.training import checkpoints
 from videofusion.training.boards import check_boards
 from videofusion.training.logs import Log
@@ -280,7 +281,10 @@ class Trainer:
         checkpoints.prune(self.run / "checkpoints", self.recipe.keep)
 
         def fill(new: Path) -> None:
-            self.system.pipeline().save_pretrained(new)
+            if self.recipe.trains == "lora":
+                save_pipeline(self.system.pipeline(), new)
+            else:
+                self.system.pipeline().save_pretrained(new)
             (new / "recipe.json").write_text(json.dumps(self.recipe.to_json(), indent=1) + "\n", encoding="utf-8")
 
         with self.state.averaged():

@@ -1,0 +1,118 @@
+"""What of a system a run trains, and at which rates: all, its temporal layers, adapters, or what patterns name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from videofusion.errors import InputError
+from videofusion.networks.lora import add_lora, is_adapter
+from videofusion.networks.unet import UNet
+from videofusion.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from videofusion.training.state import System
+
+
+def tune(system: System, recipe: Recipe) -> None:
+    """Freeze what the recipe does not train, and add adapters where it trains those.
+
+    Args:
+        system: changed in place; what it has frozen itself stays so.
+        recipe: its keys `trains`, `lora_rank` and `rates` say what is trained.
+
+    Raises:
+        InputError: nothing to start from, nothing left to train, a pattern that names nothing, PEFT is missing.
+    """
+    if recipe.trains != "full" and recipe.pretrained is None and recipe.pretrained_base is None:
+        raise InputError(
+            f"recipe key trains is {recipe.trains!r}, but neither pretrained nor pretrained_base names a model to tune"
+        )
+    for module in system.modules.values():
+        unet = module if isinstance(module, UNet) else None
+        trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+        if recipe.trains == "lora":
+            if unet is not None and trained:  # a base that is fixed stays as it is
+                add_lora(unet, recipe.lora_rank)
+            trained = {name for name, _ in module.named_parameters() if is_adapter(name)}
+        elif recipe.trains == "temporal":
+            spatial = set(module.state_dict()) if unet is None else set(unet.spatial_state())
+            trained -= spatial
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(name in trained)
+    names = _trained(system)
+    if not names:
+        raise InputError(f"recipe key trains is {recipe.trains!r}, but the system has no such layers to train")
+    rates = _rates(recipe.rates)
+    for pattern, _ in rates:
+        if not any(fnmatchcase(name, pattern) for name in names.values()):
+            raise InputError(
+                f"recipe key rates has the pattern {pattern!r}, which names nothing that is trained; there is "
+                f"{', '.join(list(names.values())[:: max(1, len(names) // 3)][:3])}, ..."
+            )
+    for parameter, name in names.items():
+        parameter.requires_grad_(_rate(rates, name) != 0)
+    if not _trained(system):
+        raise InputError(f"recipe key rates is {', '.join(recipe.rates)}, which leaves nothing to train")
+
+
+def trained_groups(system: System, recipe: Recipe) -> list[dict[str, Any]]:
+    """Groups of parameters with their peak learning rates, as an optimiser takes them.
+
+    Args:
+        system: after `tune`.
+        recipe: has the rates.
+    """
+    groups = system.parameter_groups(recipe.learning_rate)
+    if not is_tuned(recipe):
+        return groups
+    names, rates = _trained(system), _rates(recipe.rates)
+    split: list[dict[str, Any]] = []
+    for group in groups:
+        own: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            if parameter.requires_grad:
+                rate = _rate(rates, names[parameter])
+                own.setdefault(group["lr"] if rate is None else rate, []).append(parameter)
+        split += [{**group, "params": parameters, "lr": rate} for rate, parameters in own.items()]
+    return split
+
+
+def is_tuned(recipe: Recipe) -> bool:
+    """Whether the recipe trains some of the system only, or at rates of its own."""
+    return recipe.trains != "full" or bool(recipe.rates)
+
+
+def _trained(system: System) -> dict[nn.Parameter, str]:
+    return {
+        parameter: f"{part}.{name}"
+        for part, module in system.modules.items()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def _rates(items: Sequence[str]) -> list[tuple[str, float]]:
+    """Patterns and rates of `Recipe.rates`."""
+    pairs = []
+    for item in items:
+        pattern, _, text = item.rpartition("=")
+        try:
+            rate = float(text)
+        except ValueError:
+            rate = -1.0
+        if not pattern or not 0 <= rate <= 1:
+            raise InputError(
+                f"recipe key rates has {item!r}, but must have items PATTERN=RATE with a rate in [0, 1], as in "
+                "*temporals*=1e-4"
+            )
+        pairs.append((pattern, rate))
+    return pairs
+
+
+def _rate(rates: Sequence[tuple[str, float]], name: str) -> float | None:
+    """The rate of the first pattern that a name matches, or None."""
+    return next((rate for pattern, rate in rates if fnmatchcase(name, pattern)), None)
