@@ -32,14 +32,7 @@ _DOWN = ("lora_A", "lora.down")
 
 def attention_layers(unet: UNet) -> list[str]:
     """Names of the linear layers of a U-Net's attention, in space and time."""
-    names = []
-    for name, module in unet.named_modules():
-        attention, found, _ = name.rpartition(".to_")
-        # that of "middle" reads the weights of its layer itself, past any adapter
-        reads = found and name.endswith(".to_qkv") and getattr(unet.get_submodule(attention), "kind", "") == "middle"
-        if found and isinstance(module, nn.Linear) and not reads:
-            names.append(name)
-    return names
+    return [name for name, module in unet.named_modules() if ".to_" in name and isinstance(module, nn.Linear)]
 
 
 def add_lora(unet: UNet, rank: int) -> None:
