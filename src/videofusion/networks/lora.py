@@ -152,7 +152,7 @@ def apply_lora(parts: Mapping[str, Any], file: Path, scale: float = 1.0) -> int:
         changes.append((weight, scale * alpha / len(down) * (up.float() @ down.float())))
     with torch.no_grad():
         for weight, change in changes:
-            weight += change.to(weight)
+            weight.add_(change.to(weight))
     return len(changes)
 
 

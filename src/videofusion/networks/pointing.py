@@ -82,10 +82,11 @@ def windows(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     Returns:
         two tensors: [b t n heads 3] and [1 n 1 3].
     """
-    options = {"device": points.device, "dtype": points.dtype}
-    rows = (torch.arange(height, **options) - (height - 1) / 2) * 4 / height
-    columns = (torch.arange(width, **options) - (width - 1) / 2) * 4 / width
-    places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
+    rows, columns = (
+        (torch.arange(side, device=points.device, dtype=points.dtype) - (side - 1) / 2) * 4 / side
+        for side in (height, width)
+    )
+    places = torch.cartesian_prod(rows, columns)
     aims, precision = places[:, None] + points[..., :2], points[..., 2:].exp()
     keys = torch.cat([places, places.square().sum(dim=-1, keepdim=True)], dim=-1)
     return torch.cat([precision * aims, precision * -0.5], dim=-1), keys[None, :, None]

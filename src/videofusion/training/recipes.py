@@ -71,6 +71,7 @@ _DIGIT_NETWORK: dict[str, Any] = {
     "two_digits": 0.2,
     "learning_rate": 1e-3,
     "ema_decay": 0.999,
+    "guidance": 4.0,
 }
 
 _DIGIT_CLIPS: dict[str, Any] = {**_DIGIT_NETWORK, "train_frames": 5, "batch_size": 4, "prompts": _DIGIT_PROMPTS}
