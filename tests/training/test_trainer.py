@@ -238,7 +238,7 @@ def test_sample_grids_show_the_average_and_do_not_depend_on_where_a_run_was_stop
     assert len(set(sheets["whole"].values())) == 3
     with whole.state.averaged():
         shown = read_picture(tmp_path / "whole" / "samples" / "step-00000010.png")
-        made = whole.system.pipeline()(list(options["prompts"]), seed=[0, 1], steps=1, guidance=1.0)
+        made = whole.system.pipeline()(list(options["prompts"]), seed=[0, 1], steps=1)
     assert np.array_equal(shown, contact_sheet(made, options["prompts"]))
 
 

@@ -63,7 +63,7 @@ class ToySystem:
 class ToyPipeline:
     weight: Tensor
 
-    def __call__(self, prompt: list[str], *, seed: list[int], steps: int, guidance: float) -> Tensor:
+    def __call__(self, prompt: list[str], *, seed: list[int], steps: int) -> Tensor:
         shade = 100 * self.weight.mean().item()  # tells any two sets of weights apart
         return torch.stack([torch.full((4, 3, 8, 8), shade + i) for i in seed]).sin()
 

@@ -266,7 +266,7 @@ class Trainer:
         precision = torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
         with self.state.averaged(), precision:
             seeds = list(range(len(prompts)))
-            clips = self.system.pipeline()(prompts, seed=seeds, steps=recipe.sample_steps, guidance=recipe.guidance)
+            clips = self.system.pipeline()(prompts, seed=seeds, steps=recipe.sample_steps)
         clips = clips.float().cpu()
         path = self.run / "samples" / f"step-{self.state.step:08d}.png"
         path.parent.mkdir(exist_ok=True)

@@ -197,7 +197,7 @@ def _watched(trainer: Trainer, first: Sequence[Batch], held: Held) -> tuple[Memo
         if recipe.sample_interval and trainer.prompts:
             with state.averaged():
                 seeds, steps = list(range(len(trainer.prompts))), min(2, recipe.sample_steps)
-                trainer.system.pipeline()(trainer.prompts, seed=seeds, steps=steps, guidance=recipe.guidance)
+                trainer.system.pipeline()(trainer.prompts, seed=seeds, steps=steps)
             phases["samples"] = watch.take_peak() - held.moments
     batches = 0
     if trainer.device.type == "cpu":
