@@ -1,13 +1,17 @@
 """The plan of the comparison, its going on after a stop, and what it claims."""
 
 import json
+import os
+import threading
+import time
 
 import pytest
 
+from videofusion import models
 from videofusion.data.moving_digits import MovingDigits, evaluation_prompts, render
 from videofusion.errors import InputError, RunError
 from videofusion.evaluation import comparison
-from videofusion.evaluation.comparison import Budget, Run, compare, plan, results
+from videofusion.evaluation.comparison import Budget, Run, compare, find_budget, plan, results
 from videofusion.evaluation.comparison_measure import evaluate, place_kept
 from videofusion.evaluation.comparison_report import claims, plot, report, share_points
 from videofusion.evaluation.distortions import DISTORTIONS
@@ -37,7 +41,8 @@ def test_every_run_is_a_recipe_with_what_all_share():
     bases = {run.name for run in runs if run.recipe == "base-digits"}
     trained = [run for run in runs if run.name not in bases]
     recipes = [get_recipe(run.recipe, run.overrides) for run in trained]
-    for key in ("size", "frames", "two_digits", "batch_size", "train_frames", "learning_rate", "patch", "schedule"):
+    shared = ("size", "frames", "two_digits", "batch_size", "train_frames", "reach", "reach_steps", "time_logit")
+    for key in (*shared, "learning_rate", "patch", "schedule"):
         assert len({getattr(recipe, key) for recipe in recipes}) == 1, key
     assert {run.seconds for run in trained} == {60}
     assert {run.base for run in trained} == {*bases, None}
@@ -61,7 +66,7 @@ def test_goes_on_after_a_stop(tmp_path, monkeypatch):
     runs = [Run(name=n, recipe="base-digits", seconds=1.0) for n in ("a", "b", "c")]
     trained = []
 
-    def train(folder, run, deadline):
+    def train(folder, run, deadline, threads):
         trained.append(run.name)
         return not (run.name == "b" and trained.count("b") == 1)  # the time is up in the middle of b
 
@@ -79,6 +84,55 @@ def test_goes_on_after_a_stop(tmp_path, monkeypatch):
     assert [r["name"] for r in results(tmp_path)] == ["a", "b", "c"]
     with pytest.raises(InputError, match="budget"):
         compare(tmp_path, Budget(seconds=2), say=lambda text: None)
+
+
+def test_runs_side_by_side_wait_for_their_base_and_share_the_cores(tmp_path, monkeypatch):
+    runs = [Run(name="base", recipe="base-digits", seconds=1.0)]
+    runs += [Run(name=n, recipe="base-digits", base="base", seconds=1.0) for n in ("a", "b")]
+    both = threading.Barrier(2, timeout=30)  # broken if a and b are not trained at one time
+    shares = []
+
+    def train(folder, run, deadline, threads):
+        shares.append(threads)
+        if run.name != "base":
+            assert (tmp_path / "base-is-there").exists()
+            both.wait()
+        else:
+            time.sleep(0.1)
+            (tmp_path / "base-is-there").touch()
+        return True
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr(comparison, "plan", lambda budget: runs)
+    monkeypatch.setattr(comparison, "train_run", train)
+    monkeypatch.setattr(comparison, "run_facts", lambda run: {"steps": 1})
+    compare(tmp_path, Budget(seconds=1), jobs=2, say=lambda text: None)
+    assert sorted(r["name"] for r in results(tmp_path)) == ["a", "b", "base"]
+    assert shares == [2, 2, 2]
+    with pytest.raises(InputError, match="jobs is 5; this machine allows 1 to 4"):
+        compare(tmp_path, Budget(seconds=1), jobs=5)
+    with pytest.raises(InputError, match="threads"):  # seconds on more cores are other seconds
+        compare(tmp_path, Budget(seconds=1), jobs=1)
+
+
+def test_the_budget_is_the_first_at_which_places_are_kept(tmp_path, monkeypatch):
+    asked = []
+
+    def train(folder, run, deadline, threads):
+        asked.append((run.name, run.base, run.seconds, threads))
+        return True
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(comparison, "train_run", train)
+    monkeypatch.setattr(models, "load", lambda path, device: path)
+    kept = iter((0.1, 0.5, 0.85, 0.1))
+    monkeypatch.setattr(comparison, "places_kept", lambda pipe, clips: next(kept))
+    budget = Budget(seconds=10, base_seconds=5)
+    assert find_budget(tmp_path, budget, 1000, jobs=2, say=lambda text: None) == 40
+    looks = [("budget-vdm", "base-wide", seconds, 1) for seconds in (10, 20, 40)]
+    assert asked == [("base-wide", None, 5, 1), *looks]
+    with pytest.raises(RunError, match="after 15 s"):
+        find_budget(tmp_path, budget, 15, say=lambda text: None)
 
 
 def test_claims_only_what_exceeds_the_spread_over_seeds():
@@ -118,7 +172,7 @@ def test_places_are_kept_by_real_clips_and_not_by_jumping_ones():
 
 def test_a_run_that_fails_names_its_command(tmp_path):
     with pytest.raises(RunError, match="no-such-recipe"):
-        comparison.train_run(tmp_path, Run(name="x", recipe="no-such-recipe", seconds=1), None)
+        comparison.train_run(tmp_path, Run(name="x", recipe="no-such-recipe", seconds=1), None, 1)
 
 
 def test_a_perfect_model_is_near_real_clips(perfect):

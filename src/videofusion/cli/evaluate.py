@@ -151,6 +151,7 @@ def compare(
     base_seconds: float = 300.0,
     seeds: int = 3,
     clips: int = 256,
+    jobs: int = 1,
     find_budget: tyro.conf.FlagCreatePairsOff[bool] = False,
     report_only: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> None:
@@ -165,18 +166,19 @@ def compare(
         base_seconds: of training the image models that runs start from
         seeds: of the headline pair; all else has one
         clips: made and judged per run
+        jobs: runs side by side, each with its part of the cores
         find_budget: instead, find the seconds after which VDM's samples keep a digit's place: SECONDS, or a double
         report_only: train nothing
     """
     from videofusion.evaluation import comparison
 
+    budget = comparison.Budget(seconds=seconds, base_seconds=base_seconds, seeds=seeds, clips=clips)
     if find_budget:
-        found = comparison.find_budget(folder, seconds, 64 * seconds)
+        found = comparison.find_budget(folder, budget, 64 * seconds, jobs)
         print(f"--seconds {found:g} is the smallest budget tried at which VDM's samples keep a digit's place")
         return
     if not report_only:
-        budget = comparison.Budget(seconds=seconds, base_seconds=base_seconds, seeds=seeds, clips=clips)
-        comparison.compare(folder, budget, minutes)
+        comparison.compare(folder, budget, minutes, jobs)
     from videofusion.clip import write_whole
     from videofusion.evaluation.comparison_report import plot, report
 

@@ -12,22 +12,28 @@ number of parameters.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any
 
+import torch
+
 from videofusion.errors import InputError, RunError
-from videofusion.evaluation.comparison_measure import evaluate
+from videofusion.evaluation.comparison_measure import evaluate, places_kept
 from videofusion.evaluation.record import versions
 from videofusion.training.recipes import get_recipe
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 WIDE = "48,96,176"  # channels of a VDM with as many parameters as VideoFusion's two generators
 PLACE_KEPT = 0.8  # part of VDM's samples that must keep the digit's place at the budget of the comparison
+REACH_STEPS = 800  # of training, in which the frames widen from the middle one's neighbours to the whole clip
 _GRACE = 120  # seconds that a run has to write its checkpoint when the time is up
 
 
@@ -78,6 +84,7 @@ def plan(budget: Budget) -> list[Run]:
     """The runs, the most important ones first."""
     vdm, fusion = "vdm-moving-digits", "moving-digits"
     quiet: dict[str, Any] = {"sample_interval": 0}
+    near: dict[str, Any] = {"reach": 1, "reach_steps": REACH_STEPS}  # the same course of near frames for both systems
     narrow, wide = "base-narrow", "base-wide"
     runs = [
         Run(name=narrow, recipe="base-digits", overrides=quiet, seconds=budget.base_seconds),
@@ -85,10 +92,10 @@ def plan(budget: Budget) -> list[Run]:
     ]
 
     def vdm_run(name: str, base: str | None, **more: Any) -> Run:
-        return Run(name=name, recipe=vdm, overrides={**quiet, **more}, base=base, seconds=budget.seconds)
+        return Run(name=name, recipe=vdm, overrides={**quiet, **near, **more}, base=base, seconds=budget.seconds)
 
     def fusion_run(name: str, base: str | None = narrow, **more: Any) -> Run:
-        own = {**quiet, "adaptive": 0.0, **more}  # the share is what is compared: fixed in all of them
+        own = {**quiet, **near, "adaptive": 0.0, **more}  # the share is what is compared: fixed in all of them
         return Run(name=name, recipe=fusion, overrides=own, base=base, seconds=budget.seconds)
 
     for seed in range(budget.seeds):
@@ -114,7 +121,9 @@ def plan(budget: Budget) -> list[Run]:
     return runs
 
 
-def compare(folder: Path, budget: Budget, minutes: float | None = None, say: Callable[[str], None] = print) -> None:
+def compare(
+    folder: Path, budget: Budget, minutes: float | None = None, jobs: int = 1, say: Callable[[str], None] = print
+) -> None:
     """Train and evaluate what is not finished yet, until the minutes are over.
 
     Args:
@@ -122,45 +131,71 @@ def compare(folder: Path, budget: Budget, minutes: float | None = None, say: Cal
         budget: how much everything gets; a folder belongs to one.
         minutes: after which to stop and keep everything (a run's evaluation, once begun, is finished); None for no
             limit.
+        jobs: runs side by side, each with its part of the machine's cores. Seconds of training are comparable only
+            with as many cores, so that number belongs to the folder too.
         say: what tells the user how it goes.
 
     Raises:
-        InputError: the folder belongs to another budget.
+        InputError: the folder belongs to another budget; jobs that the cores do not reach for.
         RunError: a training run failed.
     """
-    _claim(folder, budget)
+    threads = _threads(jobs)
+    _claim(folder, budget, threads)
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     runs = plan(budget)
     done = {row["name"] for row in results(folder)}
-    for number, run in enumerate(runs):
-        if run.name in done:
-            continue
+    trained: dict[str, Future[bool]] = {}
+    writing, over = Lock(), Event()
+
+    def one(number: int, run: Run) -> bool:
+        """Train and evaluate a run; False when the time came first."""
+        if run.base in trained and not trained[run.base].result():
+            return False
+        if over.is_set():
+            return False
         say(f"[{number + 1}/{len(runs)}] {run.name}")
-        if not train_run(folder, run, deadline):
-            say("the time is up; the same command goes on from here")
-            return
-        if deadline is not None and time.monotonic() > deadline:
-            say("the time is up; the same command goes on from here")
-            return
+        if not train_run(folder, run, deadline, threads):
+            over.set()
+            return False
         row = {"name": run.name, **run_facts(folder / run.name)}
         if run.recipe != "base-digits":
+            if deadline is not None and time.monotonic() > deadline:
+                over.set()
+                return False
             from videofusion.models import load
 
+            torch.set_num_threads(threads)  # of this job
             row |= evaluate(load(folder / run.name / "model", device="cpu"), budget.clips)
-        _append(folder / "results.jsonl", {**row, "seconds": run.seconds, "versions": versions()})
+        with writing:
+            _append(folder / "results.jsonl", {**row, "seconds": run.seconds, "versions": versions()})
+        return True
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for number, run in enumerate(runs):
+            if run.name not in done:
+                trained[run.name] = pool.submit(one, number, run)
+        try:
+            finished = [future.result() for future in trained.values()]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if not all(finished):
+        say("the time is up; the same command goes on from here")
 
 
 def find_budget(
-    folder: Path, start: float, limit: float, clips: int = 128, say: Callable[[str], None] = print
+    folder: Path, budget: Budget, limit: float, jobs: int = 1, clips: int = 48, say: Callable[[str], None] = print
 ) -> float:
-    """The seconds after which VDM's samples keep a digit's place: tried at `start` and at its doubles.
+    """The seconds after which VDM's samples keep a digit's place: tried at the budget's and at their doubles.
 
-    One run from scratch, with a constant learning rate, looked at on the way.
+    One run with a constant learning rate, looked at on the way; it starts from the image model that the comparison's
+    VDM starts from.
 
     Args:
         folder: of the run.
-        start: seconds at the first look.
+        budget: seconds at the first look, and of the image model.
         limit: seconds at which to give up.
+        jobs: that the comparison will run side by side: this run gets one's part of the cores.
         clips: made at each look.
         say: what tells the user how it goes.
 
@@ -169,12 +204,17 @@ def find_budget(
     """
     from videofusion.models import load
 
-    seconds = start
+    threads = _threads(jobs)
+    runs = {run.name: run for run in plan(budget)}
+    vdm = runs["vdm-0"]
+    assert vdm.base is not None
+    train_run(folder, runs[vdm.base], None, threads)
+    seconds = budget.seconds
     while seconds <= limit:
-        overrides = {"sample_interval": 0, "schedule_rate": "constant", "channels": WIDE}
-        run = Run(name="budget-vdm", recipe="vdm-moving-digits", overrides=overrides, seconds=seconds)
-        train_run(folder, run, None)
-        kept = evaluate(load(folder / run.name / "model", device="cpu"), clips)["place_kept"]
+        overrides = {**vdm.overrides, "schedule_rate": "constant"}
+        run = replace(vdm, name="budget-vdm", overrides=overrides, seconds=seconds)
+        train_run(folder, run, None, threads)
+        kept = places_kept(load(folder / run.name / "model", device="cpu"), clips)
         say(f"{seconds:.0f} s of training: {100 * kept:.0f} % of VDM's samples keep the digit's place")
         if kept >= PLACE_KEPT:
             return seconds
@@ -182,7 +222,7 @@ def find_budget(
     raise RunError(f"VDM's samples did not keep a digit's place after {limit:.0f} s of training")
 
 
-def train_run(folder: Path, run: Run, deadline: float | None) -> bool:
+def train_run(folder: Path, run: Run, deadline: float | None, threads: int) -> bool:
     """Train a run in a process of its own, or go on with it; False when the deadline came first.
 
     Raises:
@@ -194,7 +234,7 @@ def train_run(folder: Path, run: Run, deadline: float | None) -> bool:
     command = [sys.executable, "-m", "videofusion", "train", run.recipe, "--run", str(folder / run.name)]
     command += ["--seconds", str(run.seconds), "--steps", "1000000"]
     command += [word for key, value in overrides.items() for word in ("--set", f"{key}={_text(value)}")]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
     try:
         code = process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
@@ -243,9 +283,17 @@ def _append(path: Path, row: dict[str, Any]) -> None:
     new.replace(path)
 
 
-def _claim(folder: Path, budget: Budget) -> None:
+def _threads(jobs: int) -> int:
+    """The cores of each job."""
+    cores = len(os.sched_getaffinity(0))
+    if not 1 <= jobs <= cores:
+        raise InputError(f"jobs is {jobs}; this machine allows 1 to {cores}")
+    return cores // jobs
+
+
+def _claim(folder: Path, budget: Budget, threads: int) -> None:
     """Make the folder, or check that it belongs to this budget."""
-    path, mine = folder / "budget.json", asdict(budget)
+    path, mine = folder / "budget.json", {**asdict(budget), "threads": threads}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists():

@@ -8,6 +8,7 @@ from typing import Any
 from jaxtyping import Bool
 from torch import Tensor
 
+from videofusion.data.digits_spec import DigitClipSpec
 from videofusion.data.moving_digits import evaluation_prompts, render
 from videofusion.evaluation import protocol
 from videofusion.evaluation.fidelity import FidelityMeasure, reference_specs
@@ -35,9 +36,7 @@ def evaluate(
     """
     frames, judge = protocol.frames_of(pipe), Judge.load()
     real = render(reference_specs(reference, frames, 0.0), frames, SIZE)
-    specs = evaluation_prompts(clips, held_out=False, seed=1, frames=frames)
-    seeds = [seed * 1_000_000 + i for i in range(clips)]
-    made = protocol.make(pipe, [spec.caption for spec in specs], seeds, sampling, label="clips")
+    specs, made = _make(pipe, clips, seed, sampling)
     found = judge.look(made)
     return {
         **{name: asdict(spread) for name, spread in vars(FidelityMeasure(judge, real)(made)).items()},
@@ -45,6 +44,18 @@ def evaluate(
         "place_kept": float(place_kept(found).float().mean()),
         "sampling": asdict(sampling),
     }
+
+
+def places_kept(pipe: Pipe, clips: int, seed: int = 0, sampling: Sampling = SAMPLING) -> float:
+    """Part of a model's clips in which the digit keeps its place; arguments as of `evaluate`."""
+    _, made = _make(pipe, clips, seed, sampling)
+    return float(place_kept(Judge.load().look(made)).float().mean())
+
+
+def _make(pipe: Pipe, clips: int, seed: int, sampling: Sampling) -> tuple[list[DigitClipSpec], Tensor]:
+    specs = evaluation_prompts(clips, held_out=False, seed=1, frames=protocol.frames_of(pipe))
+    seeds = [seed * 1_000_000 + i for i in range(clips)]
+    return specs, protocol.make(pipe, [spec.caption for spec in specs], seeds, sampling, label="clips")
 
 
 def place_kept(findings: Findings) -> Bool[Tensor, " b"]:
