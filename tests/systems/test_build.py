@@ -40,7 +40,7 @@ def test_every_variant_of_a_recipe_is_built_and_has_a_loss(variant, digits):
 @pytest.mark.parametrize("kind", ["videofusion", "vdm"])
 def test_prediction_and_weighting_reach_system_and_pipeline(kind, digits):
     system = build_system(recipe(system=kind, prediction="x0", weighting="clipped_v", share="0.3"), digits)
-    assert (system.prediction, system.weighting) == ("x0", "clipped_v")
+    assert (system.prediction, system.options.weighting) == ("x0", "clipped_v")
     config = system.pipeline().config
     if isinstance(system, VDMSystem):
         assert config.prediction == "x0"

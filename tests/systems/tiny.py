@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from videofusion.diffusion import Keys
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_MIDDLE
+from videofusion.systems.training import StepOptions
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
 
@@ -64,7 +67,7 @@ def videofusion(variant: str = "corrected", **options: object) -> VideoFusionSys
         variant=variant,
         image_encoder=FrameEncoder(size=16, channels=(8, 8)) if published else None,
         prior=prior,
-        **options,
+        **of_steps(options),
     )
     return evaluated(system)
 
@@ -72,7 +75,13 @@ def videofusion(variant: str = "corrected", **options: object) -> VideoFusionSys
 def vdm(**options: object) -> VDMSystem:
     """The baseline, always with the same weights."""
     torch.manual_seed(0)
-    return evaluated(VDMSystem(unet("factorised"), words(), shape=(FRAMES, SIZE, SIZE), **options))
+    return evaluated(VDMSystem(unet("factorised"), words(), shape=(FRAMES, SIZE, SIZE), **of_steps(options)))
+
+
+def of_steps(options: dict[str, object]) -> dict[str, object]:
+    """The keywords of a system, those of its training steps among them put where it takes them."""
+    steps = {each.name: options.pop(each.name) for each in fields(StepOptions) if each.name in options}
+    return {**options, "options": StepOptions(**steps)}
 
 
 def evaluated(system):

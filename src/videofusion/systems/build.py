@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from videofusion.errors import InputError
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_MIDDLE
+from videofusion.systems.training import StepOptions
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.recipe import Recipe
@@ -39,6 +41,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
     words = WORDS if isinstance(data, MovingDigits) else _words(data)
     text_encoder = WordEncoder(words=words, size=recipe.text_dim)
     shape = (recipe.frames, recipe.size, recipe.size)
+    options = StepOptions(**{each.name: getattr(recipe, each.name) for each in fields(StepOptions)})
     colours = 3
     if recipe.system == "vdm":
         unet = _unet(recipe, colours, recipe.channels, recipe.temporal)
@@ -48,13 +51,8 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             shape=shape,
             schedule=recipe.schedule,
             prediction=recipe.prediction,
-            weighting=recipe.weighting,
             train_text=recipe.train_text,
-            caption_dropout=recipe.caption_dropout,
-            train_frames=recipe.train_frames,
-            reach=recipe.reach,
-            reach_steps=recipe.reach_steps,
-            time_logit=recipe.time_logit,
+            options=options,
             guidance=recipe.guidance,
         )
         image = unet
@@ -72,7 +70,6 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             shape=shape,
             schedule=recipe.schedule,
             prediction=recipe.prediction,
-            weighting=recipe.weighting,
             variant=recipe.variant,
             share=recipe.share,
             adaptive=recipe.adaptive,
@@ -80,11 +77,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             base_loss=recipe.base_loss,
             base_rate_ratio=recipe.base_rate_ratio,
             train_text=recipe.train_text,
-            caption_dropout=recipe.caption_dropout,
-            train_frames=recipe.train_frames,
-            reach=recipe.reach,
-            reach_steps=recipe.reach_steps,
-            time_logit=recipe.time_logit,
+            options=options,
             guidance=recipe.guidance,
             grouped=recipe.grouped,
             image_encoder=FrameEncoder(size=recipe.text_dim) if published else None,

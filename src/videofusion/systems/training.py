@@ -28,6 +28,35 @@ class Losses:
     per_clip: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """What a training step looks at, and how it weighs the errors: the same for every system.
+
+    Args:
+        weighting: of the errors, see `frame_errors`; eq. 14 of VideoFusion is printed with "eps".
+        caption_dropout: probability that a clip is trained without its caption.
+        train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
+        reach: how far from the middle frame they may be; as far as the clip goes when None.
+        reach_steps: steps in which that grows to the whole clip; 0 when it stays.
+        time_logit: mean and deviation of the logit of the times that are trained at; uniform when empty, see `choose`.
+    """
+
+    weighting: str = "v"
+    caption_dropout: float = 0.1
+    train_frames: int | None = None
+    reach: int | None = None
+    reach_steps: int = 0
+    time_logit: Sequence[float] = ()
+
+    def choose(self, keys: Keys, step: int, adaptive: float = 0.0) -> Choices:
+        """The choices of a step; see `choose`."""
+        return choose(keys, step, caption_dropout=self.caption_dropout, adaptive=adaptive, time_logit=self.time_logit)
+
+    def frames(self, count: int, step: int) -> list[int]:
+        """The frames of a step; see `choose_frames`."""
+        return choose_frames(count, self.train_frames, step, self.reach, self.reach_steps)
+
+
 @dataclass(frozen=True)
 class Choices:
     """Random choices of a step, functions of the clips' keys and the step only.

@@ -20,7 +20,7 @@ from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
 from videofusion.systems.pipeline import VideoPipeline
-from videofusion.systems.training import Losses, choose, choose_frames, text_conditions
+from videofusion.systems.training import Losses, StepOptions, text_conditions
 
 
 class VDMSystem:
@@ -33,12 +33,7 @@ class VDMSystem:
         schedule: by name.
         prediction: what the network predicts.
         train_text: train the text encoder too.
-        caption_dropout: probability that a clip is trained without its caption.
-        weighting: of the errors, see `frame_errors`.
-        train_frames: frames of a clip that a step looks at; all when None.
-        reach: how far from the middle frame they may be; as far as the clip goes when None.
-        reach_steps: steps in which that grows to the whole clip; 0 when it stays.
-        time_logit: mean and deviation of the logit of the times that are trained at; uniform when empty, see `choose`.
+        options: of a training step.
         guidance: scale that the pipeline samples with by default.
     """
 
@@ -51,19 +46,12 @@ class VDMSystem:
         schedule: str = "cosine",
         prediction: str = "v",
         train_text: bool = True,
-        caption_dropout: float = 0.1,
-        weighting: str = "v",
-        train_frames: int | None = None,
-        reach: int | None = None,
-        reach_steps: int = 0,
-        time_logit: Sequence[float] = (),
+        options: StepOptions = StepOptions(),
         guidance: float = 2.0,
     ) -> None:
         self.unet, self.text_encoder = unet, text_encoder
         self.schedule, self.prediction, self.shape = schedule, prediction, shape
-        self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
-        self.guidance = guidance
-        self.time_logit, self.reach, self.reach_steps = time_logit, reach, reach_steps
+        self.options, self.guidance = options, guidance
         text_encoder.requires_grad_(train_text)
         self.denoiser = NetworkDenoiser(unet, make_schedule(schedule), prediction)
 
@@ -79,8 +67,8 @@ class VDMSystem:
 
     def loss(self, batch: Batch, keys: Keys, step: int) -> Losses:
         """The plain loss of a batch; see `VideoFusionSystem.loss`."""
-        choices = choose(keys, step, caption_dropout=self.caption_dropout, adaptive=0.0, time_logit=self.time_logit)
-        frames = choose_frames(batch.clip.shape[1], self.train_frames, step, self.reach, self.reach_steps)
+        choices = self.options.choose(keys, step)
+        frames = self.options.frames(batch.clip.shape[1], step)
         clip = batch.clip[:, frames]
         eps = IndependentNoise().draw(clip.shape, keys, step + 1, frames=frames).eps.to(clip)
         t = choices.t.to(clip)
@@ -89,7 +77,7 @@ class VDMSystem:
         numbers = torch.tensor(frames, device=clip.device)
         conditions = text_conditions(self.text_encoder, captions, frames=numbers)
         prediction = self.denoiser(alpha * clip + sigma * eps, t, conditions)
-        per_clip = frame_errors(prediction, clip, eps, self.weighting).mean(dim=1)
+        per_clip = frame_errors(prediction, clip, eps, self.options.weighting).mean(dim=1)
         return Losses(per_clip.mean(), {}, per_clip)
 
     def pipeline(self) -> VDMPipeline:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -24,7 +23,7 @@ from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import VideoFusion
 from videofusion.systems.pipeline import Draw, VideoPipeline
 from videofusion.systems.prior import augmented, prior_errors, sample_prior
-from videofusion.systems.training import Losses, choose, choose_frames, grouped_keys, text_conditions
+from videofusion.systems.training import Losses, StepOptions, grouped_keys, text_conditions
 
 ANCHOR_NOISE = 0.15  # most noise that a training step adds to the middle frame: the one at sampling is not perfect
 BASE_LOSSES = ("stop", "joint", "fixed")
@@ -55,12 +54,7 @@ class VideoFusionSystem:
         base_loss: "stop" (eq. 14), "joint" (no stop-gradient) or "fixed" (the base is not trained).
         base_rate_ratio: the base's learning rate over the others'.
         train_text: train the text encoder too; not with a fixed base that was trained with it.
-        caption_dropout: probability that a clip is trained without its caption.
-        weighting: of the errors, see `frame_errors`; eq. 14 is printed with "eps".
-        train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
-        reach: how far from the middle frame they may be; as far as the clip goes when None.
-        reach_steps: steps in which that grows to the whole clip; 0 when it stays.
-        time_logit: mean and deviation of the logit of the times that are trained at; uniform when empty, see `choose`.
+        options: of a training step.
         guidance: scale that the pipeline samples with by default.
         shape: frames, height and width of the clips, which the pipeline makes by default.
         image_encoder: of the middle frame, trained with the generators; for "published" only.
@@ -87,12 +81,7 @@ class VideoFusionSystem:
         base_loss: str = "stop",
         base_rate_ratio: float = 1.0,
         train_text: bool = True,
-        caption_dropout: float = 0.1,
-        weighting: str = "v",
-        train_frames: int | None = None,
-        reach: int | None = None,
-        reach_steps: int = 0,
-        time_logit: Sequence[float] = (),
+        options: StepOptions = StepOptions(),
         guidance: float = 2.0,
         image_encoder: FrameEncoder | None = None,
         prior: Prior | None = None,
@@ -107,10 +96,7 @@ class VideoFusionSystem:
         self.noise = DecomposedNoise(share)
         self.adaptive, self.profiles = adaptive, profiles
         self.base_loss, self.base_rate_ratio = base_loss, base_rate_ratio
-        self.caption_dropout, self.weighting, self.train_frames = caption_dropout, weighting, train_frames
-        self.guidance = guidance
-        self.time_logit, self.reach, self.reach_steps = time_logit, reach, reach_steps
-        self.grouped = grouped
+        self.options, self.guidance, self.grouped = options, guidance, grouped
         base.requires_grad_(base_loss != "fixed")
         text_encoder.requires_grad_(train_text)
         self.denoiser = VideoFusion(
@@ -152,13 +138,11 @@ class VideoFusionSystem:
             step: of the training.
         """
         clip = batch.clip
-        choices = choose(
-            keys, step, caption_dropout=self.caption_dropout, adaptive=self.adaptive, time_logit=self.time_logit
-        )
+        choices = self.options.choose(keys, step, self.adaptive)
         share = self.noise.shares(*clip.shape[:2]).to(clip)
         if self.adaptive:
             share = torch.where(choices.adapt.to(clip.device)[:, None], measured_share(clip), share)
-        frames = choose_frames(clip.shape[1], self.train_frames, step, self.reach, self.reach_steps)
+        frames = self.options.frames(clip.shape[1], step)
         clip, share = clip[:, frames], share[:, frames]
         noise_keys = grouped_keys(keys, batch.identities, batch.actions) if self.grouped else keys
         noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames)
@@ -181,10 +165,10 @@ class VideoFusionSystem:
         z = alpha * clip + sigma * eps
         if clean is not None and self.base_loss == "fixed":  # the residual generator learns without the base
             own = torch.zeros_like(t)
-            errors = frame_errors(self.denoiser.around(z, t, conditions, clean), clip, eps, self.weighting)
+            errors = frame_errors(self.denoiser.around(z, t, conditions, clean), clip, eps, self.options.weighting)
         else:
             base, joint = self.denoiser.predict(z, t, conditions, clean)
-            own, errors = joint_errors(base, joint, clip, eps, share, self.weighting)
+            own, errors = joint_errors(base, joint, clip, eps, share, self.options.weighting)
         if self.variant != "corrected":  # there the composite's base frame is the base generator's
             errors = torch.where(share >= 1, torch.zeros_like(errors), errors)
         per_clip = (own + errors.sum(dim=1)) / clip.shape[1] + extra
