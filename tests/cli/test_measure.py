@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -274,7 +275,9 @@ def pairs(folders: tuple[Path, Path]) -> Iterator[tuple[torch.Tensor, torch.Tens
         yield made[None], real[None]
 
 
-def test_pairs_that_are_refused(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pairs_that_are_refused(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, real = map(str, folders)
     words = [made, real, *PAIRED, "--count", str(COUNT), "--metrics"]
     refused([*words, "lpips-alex"], "lpips-alex takes weights, which are not given: --weights FILE", capsys, tmp_path)
@@ -282,6 +285,11 @@ def test_pairs_that_are_refused(folders: tuple[Path, Path], tmp_path: Path, caps
     refused([made, real, *EMBEDDED, "--metrics", "psnr"], "the protocol paired does not", capsys, tmp_path)
     torch.save({"a": torch.zeros(1)}, tmp_path / "w.pt")
     refused([*words, "lpips-vgg", "--weights", str(tmp_path / "w.pt")], "none of the networks", capsys, tmp_path)
+    refused([made, made, *words[2:], "ssim"], "generated and real clips share files", capsys, tmp_path)
+    refused([*words, "ssim", "--given", "16"], "given is 16; of 16 frames, allowed are 0 to 15", capsys, tmp_path)
+    refused([*words, "ssim", "--frames", "17"], "has 16 frames, paired takes 17", capsys, tmp_path)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    refused([*words, "warping-error"], "videofusion[flow]", capsys, tmp_path)
     file = min(folders[0].rglob("*.mp4"))
     alone = tmp_path / "alone" / "other.mp4"
     alone.parent.mkdir()

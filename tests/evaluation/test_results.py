@@ -83,7 +83,13 @@ def test_records_of_one_protocol_stand_in_one_table():
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if line.startswith("|")]
     assert cells[0] == ["", "fvd (lower)", "kvd (lower)"]
     assert cells[2:] == [["one", "123.5 (100 to 140)", "0.25"], ["two", "7", ""]]
+    assert "real clips" not in joined_table({"one": record()})
     assert "unreliable" in joined_table({"one": record(count=9)})
+    moves = record(found={"flicker": Measured(value=0.25, of_real=0.5)})
+    moves["notes"] = ["of digits"]
+    table = joined_table({"one": record(), "two": moves}).splitlines()
+    assert table[1] == "of digits"
+    assert [cell.strip() for cell in table[-1].strip("|").split("|")] == ["real clips", "", "", "0.5"]
 
 
 def changed(place, value):

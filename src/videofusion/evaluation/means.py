@@ -86,7 +86,7 @@ class Mean(NamedTuple):
         of: a batch, the name of a feature network and a layer to a number for each clip [b] or frame [b t].
         better: "higher", "lower", or `LIKE_REAL` where real clips are the measure.
         paired: whether a generated clip is compared with the real one that it should be.
-        needs: what the feature network must have beside its layers, "text" or "distance".
+        needs: "text" or "distance", which the feature network must have beside its layers, or "flow", by OpenCV.
         frames: the fewest of a clip.
     """
 
@@ -98,9 +98,13 @@ class Mean(NamedTuple):
 
 
 def _text_similarity(seen: Seen, extractor: str, layer: str) -> Tensor:
-    """Cosine of each frame's embedding with the caption's (CLIPSIM: Wu et al. 2021, GODIVA, section 4.2)."""
+    """Cosine of each frame's embedding with the caption's (CLIPSIM: Wu et al. 2021, GODIVA)."""
     texts = seen.network(extractor).text(seen.captions).double()
     return cosine_similarity(seen.frames(extractor, layer), texts[:, None].to(seen.clips.device), dim=2)
+
+
+def _warping_error(seen: Seen, extractor: str, layer: str) -> Tensor:
+    return warping_error(seen.clips, seen.flow[0], unoccluded(*seen.flow))
 
 
 def _psnr(seen: Seen, extractor: str, layer: str) -> Tensor:
@@ -129,8 +133,6 @@ MEANS: dict[str, Mean] = {
     "frame-consistency": Mean(lambda seen, *of: frame_consistency(seen.frames(*of)), "higher", frames=2),
     "content-drift": Mean(lambda seen, *of: content_drift(seen.frames(*of))[:, 1:], "lower", frames=2),
     "flicker": Mean(lambda seen, *_: flicker(seen.clips), LIKE_REAL, frames=2),
-    "flow-magnitude": Mean(lambda seen, *_: flow_magnitude(seen.flow[0]), LIKE_REAL, frames=2),
-    "warping-error": Mean(
-        lambda seen, *_: warping_error(seen.clips, seen.flow[0], unoccluded(*seen.flow)), "lower", frames=2
-    ),
+    "flow-magnitude": Mean(lambda seen, *_: flow_magnitude(seen.flow[0]), LIKE_REAL, needs="flow", frames=2),
+    "warping-error": Mean(_warping_error, "lower", needs="flow", frames=2),
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from videofusion.errors import InputError
+from videofusion.errors import InputError, require
+from videofusion.evaluation.means import MEANS
 from videofusion.evaluation.presets import Metric, Preset
 
 _FEATURES = {"clip": "embedding", "embedded": "frames"}  # by network, what it tells of a frame
@@ -36,7 +37,8 @@ def chosen(preset: Preset, names: Sequence[str]) -> tuple[Metric, ...]:
     """The metrics of these names, of the protocol or of `ADDED`; all of the protocol for none.
 
     Raises:
-        InputError: there is no such metric, or it compares pairs and the protocol has none.
+        InputError: there is no such metric, it compares pairs and the protocol has none, or it takes optical flow and
+            OpenCV is not installed.
     """
     known = ADDED | {metric.name: metric for metric in preset.metrics}
     for name in names:
@@ -51,4 +53,6 @@ def chosen(preset: Preset, names: Sequence[str]) -> tuple[Metric, ...]:
                 f"metrics has {name}, which compares each generated clip with the real one of its name, but "
                 f"{preset.name} draws them apart; the protocol paired does not"
             )
+        if known[name].kind in MEANS and MEANS[known[name].kind].needs == "flow":
+            require("cv2", extra="flow")
     return tuple(known[name] for name in dict.fromkeys(names)) or preset.metrics

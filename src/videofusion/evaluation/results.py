@@ -112,7 +112,14 @@ def joined_table(records: Mapping[str, Mapping[str, Any]]) -> str:
             raise InputError(f'"{name}" and "{first}" cannot stand in one table: {reason}')
     names = list(dict.fromkeys(metric for record in records.values() for metric in record["metrics"]))
     rows = [[name, *(_cell(record["metrics"].get(metric)) for metric in names)] for name, record in records.items()]
-    above = [f"protocol {reference['protocol']['name']}", *reference["notes"], ""]
+    of_real = [
+        next((_of_real(each["metrics"][metric]) for each in records.values() if metric in each["metrics"]), "")
+        for metric in names
+    ]
+    if any(of_real):
+        rows.append(["real clips", *of_real])
+    notes = dict.fromkeys(note for record in records.values() for note in record["notes"])
+    above = [f"protocol {reference['protocol']['name']}", *notes, ""]
     return "\n".join([*above, markdown_table(["", *(f"{metric} ({_better(metric)})" for metric in names)], rows)])
 
 

@@ -1,8 +1,9 @@
 """LPIPS (Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"), version 0.1.
 
 Two pictures go through a network; at each place of a stage their channels are brought to length 1, and the weighted
-squared differences are summed over channels, averaged over places and summed over stages (eq. 1). With the weights,
-which are not negative, drawn into the features, that is the squared distance of two vectors.
+squared differences are summed over channels, averaged over places and summed over stages (eq. 1, whose squared weights
+are those of the published heads). With the weights, which are not negative, drawn into the features, that is the
+squared distance of two vectors.
 """
 
 from __future__ import annotations
