@@ -13,6 +13,7 @@ import torch
 from videofusion.clip import write_clip
 from videofusion.errors import InputError, RunError
 from videofusion.evaluation.choose_clips import check_apart, generated_clips, real_clips
+from videofusion.evaluation.clip_sets import without_ending
 from videofusion.evaluation.preset_table import find_preset
 
 PRESET = replace(find_preset("embedded"), count=3, real_count=3, frames=4, size=8)
@@ -211,6 +212,14 @@ def test_the_ending_and_the_prompts_of_generated_files_do_not_count(tmp_path):
         "c.mp4@0": ("c.gif@0", "a sea", ""),
     }
     assert made.describe()["captions_sha256"] != real.describe()["captions_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("name", "bare"),
+    [("a/b.1.mp4", "a/b.1"), ("a/b.1", "a/b.1"), ("c.NPY[3]", "c[3]"), ("a.mp4/b", "a.mp4/b"), ("d.webm", "d")],
+)
+def test_only_what_is_an_ending_is_left_out_of_a_name(name, bare):
+    assert without_ending(name) == bare
 
 
 def test_clips_without_a_partner_are_named(tmp_path):

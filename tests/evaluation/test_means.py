@@ -11,7 +11,7 @@ from einops import rearrange
 
 from videofusion.cli.measure import evaluate as command
 from videofusion.errors import InputError, RunError
-from videofusion.evaluation import measure
+from videofusion.evaluation import measure, tally
 from videofusion.evaluation.clip_sets import LiveClips
 from videofusion.evaluation.diversity import mean_pairwise
 from videofusion.evaluation.extractors import NetworkExtractor
@@ -97,6 +97,16 @@ def test_each_is_the_mean_of_its_function_over_all_clips():
     swapped = run(("flicker", "clip-similarity", "clip-diversity"), REAL, MADE)
     for name, each in swapped.items():
         assert each.value == pytest.approx(found[name].of_real, rel=1e-6)
+
+
+def test_a_clip_that_is_held_keeps_its_condition(monkeypatch):
+    monkeypatch.setattr(tally, "_HELD_CLIPS", 5)
+    captions = ["red"] * 3 + ["grey"] * 5
+    of_caption = torch.cat([MADE[:1]] * 3 + [MADE[1:2]] * 5)  # so only a wrong partner is elsewhere
+    found = run(("clip-diversity",), of_caption, captions=captions)["clip-diversity"]
+    assert found.value == 0
+    assert found.held[1] in (4, 5)
+    assert found.of_real > 0
 
 
 def test_the_interval_is_the_bootstraps_of_clips():

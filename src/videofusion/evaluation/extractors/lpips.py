@@ -131,10 +131,11 @@ class LPIPSExtractor(NetworkExtractor):
         """
         if made.shape != real.shape:
             raise InputError(f"made has the shape {tuple(made.shape)} and real {tuple(real.shape)}; they must be alike")
-        frames = [rearrange(clips, "b t c h w -> (b t) 1 c h w").split(self.batch) for clips in (made, real)]
-        # The vectors of a frame may hold millions of numbers, so only some are there at a time.
+        # The vectors of a frame may hold millions of numbers: only some are there at a time, and where they are made.
+        device = self.network.heads[0].device
+        frames = [rearrange(clips, "b t c h w -> (b t) 1 c h w").to(device).split(self.batch) for clips in (made, real)]
         parts = [
             (self.features(one) - self.features(other)).double().square().sum(dim=1)
             for one, other in zip(*frames, strict=True)
         ]
-        return rearrange(torch.cat(parts), "(b t) -> b t", b=len(made))
+        return rearrange(torch.cat(parts), "(b t) -> b t", b=len(made)).to(made.device)
