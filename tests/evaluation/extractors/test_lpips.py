@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -139,3 +142,30 @@ def test_wrong_files_are_sentences(files, tmp_path):
     torch.save(state | {"lin2.model.1.weight": -state["lin2.model.1.weight"]}, tmp_path / "negative.pth")
     with pytest.raises(InputError, match="some of its heads are negative"):
         load_extractor("lpips-alex", tmp_path / "negative.pth", device="cpu")
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("short", ["alex", "vgg"])
+@pytest.mark.filterwarnings("ignore")
+def test_equals_the_package(short, monkeypatch, tmp_path):
+    """Which asks torchvision for two lists of layers only; ours, whose numbers and sizes are tested above, stand in."""
+    models = SimpleNamespace(
+        alexnet=lambda **_: SimpleNamespace(features=LPIPS("alex").features),
+        vgg16=lambda **_: SimpleNamespace(features=LPIPS("vgg").features),
+    )
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(models=models))
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
+    lpips = pytest.importorskip("lpips", reason="make prove installs it")
+    theirs = lpips.LPIPS(net=short, pretrained=False, verbose=False).eval().requires_grad_(False)
+    torch.manual_seed(0)
+    for name, value in theirs.named_parameters():
+        if name.startswith("lin"):
+            value.uniform_()
+        else:
+            value.normal_(0, (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else 0.1)
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    extractor = load_extractor(f"lpips-{short}", tmp_path / "theirs.pth", device="cpu")
+    made, real = torch.rand(2, 1, 2, 3, 40, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    wanted = theirs(made[0], real[0]).flatten()
+    assert (wanted > 0.1).all()
+    torch.testing.assert_close(extractor.distance(made, real)[0].float(), wanted, rtol=1e-5, atol=1e-6)
