@@ -26,8 +26,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# lpips comes without its dependencies: it would bring torchvision, of which its test needs two lists of layers only
 prove: $(VENV)/.installed-dev
 	$(INSTALL) torchmetrics
+	$(BIN)/python -m pip install --quiet --no-deps lpips
 	$(BIN)/pytest -m "slow or peer"
 
 # the peer's network comes without its dependencies: it would bring torchvision, which is stubbed (docs/speed.md)

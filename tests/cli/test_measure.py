@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from videofusion.cli import main
+from videofusion.data.decode import VideoFile
 from videofusion.data.digits_folder import write_folder
 from videofusion.errors import RunError
 from videofusion.evaluation import measure
@@ -20,10 +23,14 @@ from videofusion.evaluation.extractors import load_extractor, video
 from videofusion.evaluation.extractors.i3d import I3D
 from videofusion.evaluation.frechet import feature_distance
 from videofusion.evaluation.kernel import polynomial_mmd
+from videofusion.evaluation.over_time import flicker
 from videofusion.evaluation.preset_table import find_preset
+from videofusion.evaluation.reconstruction import psnr
+from videofusion.evaluation.resize import squared
 
 COUNT = 8
 EMBEDDED = ("--protocol", "embedded", "--count", str(COUNT), "--allow-few", "--replicates", "3", "--device", "cpu")
+PAIRED = ("--protocol", "paired", "--size", "32", "--allow-few", "--replicates", "3")
 I3D_OPTIONS = ("--protocol", "tats", "--count", "2", "--allow-few", "--replicates", "2", "--device", "cpu")
 
 
@@ -135,7 +142,7 @@ def test_i3d_on_small_frames(
     monkeypatch.setattr(video, "I3D_SIZE", 32)  # the whole path but for the pixels
     record = i3d_record(large, i3d_file, tmp_path / "a.json")
     extractor = load_extractor("i3d", i3d_file, device="cpu")
-    preset = find_preset("tats").with_count(2)
+    preset = find_preset("tats").changed(count=2)
     real, made = (
         extractor.features(torch.stack([clips.clip(0), clips.clip(1)])).double().numpy()
         for clips in (real_clips(large[1], preset), generated_clips(large[0], preset))
@@ -180,7 +187,7 @@ def refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str],
             "c3d-ucf101 takes weights, which are not given: --weights FILE names C3D's weights for UCF101",
         ),
         (("--protocol", "videofusion-ucf101", "--weights", "x.pt"), "NAME=..., once each, with the names i3d, c3d"),
-        (("--protocol", "embedded", "--weights", "x.pt"), "ships with the package"),
+        (("--protocol", "embedded", "--weights", "x.pt"), "takes no file"),
         (("--metrics", "is"), "the protocol tats measures fvd, kvd"),
         ((*EMBEDDED, "--count", "9"), "gives 8, but embedded takes 9"),
         (("--protocol", "embedded"), "gives 8, but embedded takes 512"),
@@ -220,6 +227,75 @@ def test_clips_that_are_refused(
     write_folder(tmp_path / "mixed" / "two", 1, seed=3, size=64)
     refused([str(tmp_path / "mixed"), real, *EMBEDDED], "are of 2 sizes", capsys, tmp_path)
     refused([made, str(tmp_path / "mixed"), *EMBEDDED], "mixed_sizes allows it", capsys, tmp_path)
+
+
+def test_any_protocol_measures_what_is_added(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*EMBEDDED, "-o", str(tmp_path / "a.json"), "--metrics", "flicker", "embedded-drift", "quality"]
+    assert evaluate(folders, *words) == 0
+    assert "like real" in capsys.readouterr().out
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert set(record["metrics"]) == {"flicker", "embedded-drift", "quality"}
+    assert {name: each["kind"] for name, each in record["added"].items()} == {
+        "flicker": "flicker",
+        "embedded-drift": "content-drift",
+    }
+    drift = record["metrics"]["embedded-drift"]
+    assert len(drift["curve"]) == 15
+    assert 0 < drift["interval"][0] < drift["value"] < drift["interval"][1]
+    assert drift["of_real"] == pytest.approx(drift["value"], rel=0.5)
+    preset = find_preset("embedded").changed(count=COUNT)
+    made = generated_clips(folders[0], preset)
+    assert record["metrics"]["flicker"]["value"] == pytest.approx(
+        np.mean([flicker(made.clip(i)[None]).item() for i in range(COUNT)])
+    )
+
+
+def test_pairs_by_the_names_of_files(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*PAIRED, "-o", str(tmp_path / "a.json")]
+    assert evaluate(folders, *words, "--count", str(COUNT)) == 0
+    assert "not comparable" not in capsys.readouterr().out
+    record = json.loads((tmp_path / "a.json").read_text())
+    wanted = [psnr(*pair, value_range=(-1, 1)).mean().item() for pair in pairs(folders)]
+    assert record["metrics"]["psnr"]["value"] == pytest.approx(np.mean(wanted))
+    assert set(record["metrics"]) == {"psnr", "ssim"}
+    assert record["protocol"]["paired"]
+    assert record["protocol"]["size"] == 32
+
+
+def pairs(folders: tuple[Path, Path]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The clips of one name, as torch reads them."""
+    for file in sorted(folders[0].rglob("*.mp4")):
+        place = file.relative_to(folders[0])
+        found = (VideoFile(root / place).open().decode(range(16)) for root in folders)
+        made, real = (torch.stack([squared(frame, 32, "bicubic-antialias") for frame in frames]) for frames in found)
+        yield made[None], real[None]
+
+
+def test_pairs_that_are_refused(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, real = map(str, folders)
+    words = [made, real, *PAIRED, "--count", str(COUNT), "--metrics"]
+    refused([*words, "lpips-alex"], "lpips-alex takes weights, which are not given: --weights FILE", capsys, tmp_path)
+    refused([*words, "clip-similarity"], "clip takes weights, which are not given", capsys, tmp_path)
+    refused([made, real, *EMBEDDED, "--metrics", "psnr"], "the protocol paired does not", capsys, tmp_path)
+    torch.save({"a": torch.zeros(1)}, tmp_path / "w.pt")
+    refused([*words, "lpips-vgg", "--weights", str(tmp_path / "w.pt")], "none of the networks", capsys, tmp_path)
+    refused([made, made, *words[2:], "ssim"], "generated and real clips share files", capsys, tmp_path)
+    refused([*words, "ssim", "--given", "16"], "given is 16; of 16 frames, allowed are 0 to 15", capsys, tmp_path)
+    refused([*words, "ssim", "--frames", "17"], "has 16 frames, paired takes 17", capsys, tmp_path)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    refused([*words, "warping-error"], "videofusion[flow]", capsys, tmp_path)
+    file = min(folders[0].rglob("*.mp4"))
+    alone = tmp_path / "alone" / "other.mp4"
+    alone.parent.mkdir()
+    for name in ("other.mp4", "more.mp4"):
+        (alone.parent / name).write_bytes(file.read_bytes())
+    refused([str(alone.parent), real, *PAIRED, "--count", "2"], "have no real clip of their name", capsys, tmp_path)
 
 
 def test_frames_too_small_for_the_protocol(

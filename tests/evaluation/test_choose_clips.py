@@ -13,6 +13,7 @@ import torch
 from videofusion.clip import write_clip
 from videofusion.errors import InputError, RunError
 from videofusion.evaluation.choose_clips import check_apart, generated_clips, real_clips
+from videofusion.evaluation.clip_sets import without_ending
 from videofusion.evaluation.preset_table import find_preset
 
 PRESET = replace(find_preset("embedded"), count=3, real_count=3, frames=4, size=8)
@@ -174,3 +175,66 @@ def test_a_video_that_is_damaged_inside_is_named(tmp_path):
         file.unlink()
     with pytest.raises(RunError, match=r'"[abc].npy\[0\]" of .*made cannot be read'):
         clips.clip(0)
+
+
+PAIRED = replace(find_preset("paired"), count=3, real_count=3, frames=4, size=8)
+
+
+def paired(tmp_path, preset=PAIRED, **options):
+    made = generated_clips(tmp_path / "made", preset, **options)
+    return made, real_clips(tmp_path / "real", preset, partners=made, **options)
+
+
+def test_pairs_have_one_name_and_begin_at_the_first_frame(tmp_path):
+    write(tmp_path / "made", dict.fromkeys("abcd", 4), seed=1)
+    for i, name in enumerate("xdcba"):
+        write(tmp_path / "real", {name: 9}, seed=i)
+    made, real = paired(tmp_path)
+    names = [made.key(i) for i in range(3)]
+    assert [real.key(i) for i in range(3)] == names
+    assert len(set(names)) == 3
+    assert [numbers(real, i) for i in range(3)] == [[0, 1, 2, 3]] * 3
+
+
+def test_the_ending_and_the_prompts_of_generated_files_do_not_count(tmp_path):
+    for folder, ending in (("made", "mp4"), ("real", "gif")):
+        for name in ("x/a", "x/b.1", "c"):
+            file = tmp_path / folder / f"{name}.{ending}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_clip(torch.rand(4, 3, 16, 16) * (1 if folder == "made" else -1), file, 8)
+    line = {"row": 0, "id": "c", "state": "done", "prompt": "a sea", "files": ["c.mp4"]}
+    (tmp_path / "made" / "results.jsonl").write_text(json.dumps(line) + "\nno row\n")
+    made, real = paired(tmp_path)
+    found = {made.key(i): (real.key(i), made.caption(i), real.caption(i)) for i in range(3)}
+    assert found == {
+        "x/a.mp4@0": ("x/a.gif@0", "x", "x"),
+        "x/b.1.mp4@0": ("x/b.1.gif@0", "x", "x"),
+        "c.mp4@0": ("c.gif@0", "a sea", ""),
+    }
+    assert made.describe()["captions_sha256"] != real.describe()["captions_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("name", "bare"),
+    [("a/b.1.mp4", "a/b.1"), ("a/b.1", "a/b.1"), ("c.NPY[3]", "c[3]"), ("a.mp4/b", "a.mp4/b"), ("d.webm", "d")],
+)
+def test_only_what_is_an_ending_is_left_out_of_a_name(name, bare):
+    assert without_ending(name) == bare
+
+
+def test_clips_without_a_partner_are_named(tmp_path):
+    write(tmp_path / "made", {"a": 4, "b": 4, "c": 4}, seed=1)
+    real = write(tmp_path / "real", {"a": 4, "b": 3, "d": 5})
+    with pytest.raises(InputError, match=r'2 of 3 .* no real clip of their name .*"[bc].npy\[0\]" takes a "[bc]\[0\]"'):
+        paired(tmp_path)
+    write(real, {"c": 4})
+    with pytest.raises(InputError, match=r'"b.npy\[0\]" takes a "b\[0\]" with any ending; it is too short: 3 frames'):
+        paired(tmp_path)
+    with pytest.raises(InputError, match="partners are not given, but paired pairs real clips with generated ones"):
+        real_clips(real, PAIRED)
+    twins = tmp_path / "twins"
+    twins.mkdir()
+    for ending in ("gif", "mp4"):
+        write_clip(torch.rand(4, 3, 16, 16), twins / f"a.{ending}", 8)
+    with pytest.raises(InputError, match=r'"a.gif" and "a.mp4" in .*twins" have one name without the ending'):
+        real_clips(twins, PAIRED, partners=generated_clips(tmp_path / "made", PAIRED))

@@ -27,7 +27,7 @@ def record(name="tats", count=300, found=FOUND, model="a"):
     real = LiveClips(lambda i: torch.zeros(1), count, {"data": "real"})
     extractor = NetworkExtractor(torch.nn.Identity(), name="i3d", checksum="abc")
     return make_record(
-        find_preset(name).with_count(count), found, made, real, {"i3d": extractor}, seed=7, replicates=50
+        find_preset(name).changed(count=count), found, made, real, {"i3d": extractor}, seed=7, replicates=50
     )
 
 
@@ -41,6 +41,7 @@ def test_a_record_survives_its_file_and_names_all_that_counts(tmp_path):
     assert found["extractors"] == {"i3d": {"sha256": "abc"}}
     assert found["seed"] == 7
     assert found["metrics"]["fvd"]["interval"] == [100.0, 140.0]
+    assert found["added"] == {}
     assert len(found["real"]["items_sha256"]) == 64
 
 
@@ -54,11 +55,22 @@ def test_what_has_to_be_said_is_above_the_numbers():
         "123.5",
         "100 to 140",
         "90 (misfit 0.5)",
+        "",
         "lower",
     ]
     score = {"is": Measured(value=9.5, deviation=0.25, interval=(9.0, 10.0))}
     row = result_table(record(found=score)).splitlines()[-1]
-    assert [cell.strip() for cell in row.strip("|").split("|")] == ["is", "9.5 ± 0.25", "9 to 10", "", "higher"]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["is", "9.5 ± 0.25", "9 to 10", "", "", "higher"]
+    motion = {
+        "flicker": Measured(value=0.25, of_real=0.5),
+        "psnr": Measured(value=30.0),
+        "clip-drift": Measured(value=0.1),
+        "clip-diversity": Measured(value=0.1),
+    }
+    rows = result_table(record(found=motion)).splitlines()[-4:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert cells[0] == ["flicker", "0.25", "", "", "0.5", "like real"]
+    assert [row[-1] for row in cells[1:]] == ["higher", "lower", "like real"]
     assert "unreliable: under 256 clips" in result_table(record(count=255))
     assert "not comparable with published numbers" in result_table(record("embedded"))
     assert "left out" not in table
@@ -71,7 +83,13 @@ def test_records_of_one_protocol_stand_in_one_table():
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if line.startswith("|")]
     assert cells[0] == ["", "fvd (lower)", "kvd (lower)"]
     assert cells[2:] == [["one", "123.5 (100 to 140)", "0.25"], ["two", "7", ""]]
+    assert "real clips" not in joined_table({"one": record()})
     assert "unreliable" in joined_table({"one": record(count=9)})
+    moves = record(found={"flicker": Measured(value=0.25, of_real=0.5)})
+    moves["notes"] = ["of digits"]
+    table = joined_table({"one": record(), "two": moves}).splitlines()
+    assert table[1] == "of digits"
+    assert [cell.strip() for cell in table[-1].strip("|").split("|")] == ["real clips", "", "", "0.5"]
 
 
 def changed(place, value):

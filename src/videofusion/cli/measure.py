@@ -27,6 +27,9 @@ def evaluate(
     torchscript: Flag = False,
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
     count: int | None = None,
+    size: int | None = None,
+    frames: int | None = None,
+    given: int | None = None,
     allow_few: Flag = False,
     mixed_sizes: Flag = False,
     layout: str = "auto",
@@ -45,11 +48,17 @@ def evaluate(
         generated: a folder of clips, or anything that can be trained on (docs/data.md)
         real: the real data, whole, or the part that the protocol takes
         protocol: tats, stylegan-v, cd-fvd, latte, vdm-ucf101, videofusion-ucf101, embedded, ...; see docs/evaluation.md
-        weights: of the protocol's feature network, or several as i3d=FILE c3d-ucf101=FILE
+        weights: of the feature network, or several as i3d=FILE c3d-ucf101=FILE
         sha256: the checksum that the weights must have, likewise
         torchscript: open a TorchScript, which is a program; takes --sha256
-        metrics: some of the protocol's; all by default
+        metrics: some of the protocol's; all by default. With any protocol also flicker, flow-magnitude, warping-error;
+            clip-similarity (with the captions), clip-frame-consistency, clip-drift, clip-diversity (of a caption's
+            clips), i3d-diversity, embedded-frame-consistency, embedded-drift, embedded-diversity; and with the
+            protocol paired psnr, psnr-of-clip, ssim, lpips-alex, lpips-vgg
         count: generated clips, if not as many as the protocol takes; such numbers compare with each other only
+        size: height and width of the clips that are compared, if not the protocol's, likewise
+        frames: of a clip, likewise
+        given: frames at the begin that the model was given, likewise; metrics of pairs leave them out
         allow_few: measure fewer than 256 clips, for a number that is for no comparison
         mixed_sizes: take real videos of several sizes
         layout: how the generated clips are laid out
@@ -66,14 +75,14 @@ def evaluate(
     from videofusion.evaluation.choose_clips import check_apart, generated_clips, real_clips
     from videofusion.evaluation.frechet import check_enough
     from videofusion.evaluation.measure import evaluate as measure
+    from videofusion.evaluation.metric_table import chosen as choose
     from videofusion.evaluation.preset_table import find_preset
     from videofusion.evaluation.record import write_record
     from videofusion.evaluation.results import make_record, result_table
     from videofusion.evaluation.states import state_file
 
-    preset = find_preset(protocol)
-    preset = preset if count is None else preset.with_count(count)
-    chosen = preset.chosen(metrics)
+    preset = find_preset(protocol).changed(count=count, size=size, frames=frames, given=given)
+    chosen = choose(preset, metrics)
     check_enough(preset.count, preset.real_count or preset.count, allow_few=allow_few)
     if out is not None:
         check_output(out, endings=(".json",), name="out")
@@ -86,7 +95,9 @@ def evaluate(
 
         made = generated_clips(generated, preset, layout=layout, seed=seed, progress=opened)
         bar.reset()
-        true = real_clips(real, preset, layout=real_layout, seed=seed, mixed=mixed_sizes, progress=opened)
+        true = real_clips(
+            real, preset, layout=real_layout, seed=seed, mixed=mixed_sizes, progress=opened, partners=made
+        )
     check_apart(made, true)
     sums = {name: each.checksum for name, each in extractors.items()}
     state = out and state_file(out, [preset, chosen, made.describe(), true.describe(), sums, seed, batch])
@@ -139,7 +150,7 @@ def _extractors(
     """The feature networks that metrics need, with their weights; all files are looked for before one is read."""
     from videofusion.evaluation.extractors import EXTRACTORS, load_extractor
 
-    names = list(dict.fromkeys(metric.extractor for metric in metrics))
+    names = list(dict.fromkeys(metric.extractor for metric in metrics if metric.extractor))
     with_files = [name for name in names if EXTRACTORS[name].weights]
     files = _by_name("weights", weights, with_files)
     sums = _by_name("sha256", sha256, with_files)
@@ -169,7 +180,7 @@ def _by_name(option: str, given: Sequence[str], names: Sequence[str]) -> dict[st
         if not equals and len(names) == 1:
             name, value = names[0], each
         if name not in names or name in found:
-            allowed = ", ".join(names) or "none: the network that is used ships with the package"
+            allowed = ", ".join(names) or "none: what is measured takes no file"
             raise InputError(f'{option} has "{each}"; allowed is NAME=..., once each, with the names {allowed}')
         found[name] = value
     return found

@@ -14,17 +14,19 @@ def convert(
     *,
     torchscript: bool = False,
     sha256: str | None = None,
+    heads: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
 ) -> None:
-    """Write the weights of a public feature network (I3D, C3D, Inception-v3) as safetensors.
+    """Write the weights of a public feature network (I3D, C3D, Inception-v3, LPIPS) as safetensors.
 
     Args:
         file: a state dict, as rgb_imagenet.pt or i3d_pretrained_400.pt; or a TorchScript
         out: the new file
         torchscript: open a TorchScript, which is a program; takes --sha256
         sha256: the checksum that the file must have
+        heads: of LPIPS, alex.pth or vgg.pth of its authors, with torchvision's AlexNet or VGG-16 as FILE
     """
     from videofusion.evaluation.extractors import convert as write
     from videofusion.evaluation.record import checksum
 
-    architecture = write(file, out, torchscript=torchscript, sha256=sha256)
+    architecture = write(file, out, torchscript=torchscript, sha256=sha256, heads=heads)
     print(f"{out}  {architecture}  sha256 {checksum(out)}")

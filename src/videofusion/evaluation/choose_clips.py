@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from videofusion.data.footage import Unreadable
 from videofusion.data.items import Item, Source
 from videofusion.data.layouts import open_source
 from videofusion.errors import InputError
-from videofusion.evaluation.clip_sets import FolderClips, Pick, Video
+from videofusion.evaluation.clip_sets import FolderClips, Pick, Video, without_ending
 from videofusion.evaluation.presets import Preset
 from videofusion.evaluation.shared_files import shared_file
 from videofusion.generation.results import NAME as RESULTS
+from videofusion.generation.results import read_prompts
 
 Progress = Callable[[int, int], None]
 
@@ -46,7 +48,11 @@ def generated_clips(
     """
     if layout == "auto" and (Path(place) / RESULTS).is_file():
         layout = "folder"  # what `generate --prompts` wrote: its clips count, not its lines, some of which failed
-    videos, bad = _survey(open_source(place, layout).files, progress)
+    items = open_source(place, layout).files
+    if (Path(place) / RESULTS).is_file():
+        prompts = read_prompts(Path(place))
+        items = [replace(item, captions=(prompts[item.name],)) if item.name in prompts else item for item in items]
+    videos, bad = _survey(items, progress)
     if bad:
         name, reason = next(iter(bad.items()))
         raise InputError(f'generated clips: {len(bad)} in "{place}" cannot be used; "{name}": {reason}')
@@ -71,6 +77,7 @@ def real_clips(
     seed: int = 0,
     mixed: bool = False,
     progress: Progress | None = None,
+    partners: FolderClips | None = None,
 ) -> FolderClips:
     """The real clips of a protocol.
 
@@ -83,10 +90,14 @@ def real_clips(
         seed: of the draw.
         mixed: whether videos may be of several sizes.
         progress: called with (videos opened, videos in all).
+        partners: the generated clips, where the protocol pairs the real ones with them.
 
     Raises:
-        InputError: fewer clips than the protocol takes, no such part, mixed sizes, or videos that are too small.
+        InputError: fewer clips than the protocol takes, no such part, mixed sizes, videos that are too small, or a
+            generated clip without a real one of its name.
     """
+    if preset.paired and partners is None:
+        raise InputError(f"partners are not given, but {preset.name} pairs real clips with generated ones")
     source = open_source(place, layout)
     items, split = _part(source, preset, place)
     videos, left_out = _survey(items, progress)
@@ -103,7 +114,11 @@ def real_clips(
             f'real clips: none in "{place}" is long enough; {preset.name} takes {preset.frames} frames, every '
             f"{preset.stride}, so {span} of a video"
         )
-    return FolderClips(place, fitting, _drawn(fitting, preset, span, seed, place), left_out, preset, split)
+    if preset.paired and partners is not None:
+        picks = _partners(partners, fitting, left_out, preset, place)
+    else:
+        picks = _drawn(fitting, preset, span, seed, place)
+    return FolderClips(place, fitting, picks, left_out, preset, split)
 
 
 def check_apart(generated: FolderClips, real: FolderClips) -> None:
@@ -174,6 +189,31 @@ def _check_count(what: str, place: str | Path, there: int, wanted: int, preset: 
             f'{what}: "{place}" gives {there}, but {preset.name} takes {wanted}; a count of {there} would be another '
             "protocol, and its numbers comparable with each other only"
         )
+
+
+def _partners(
+    generated: FolderClips, videos: Sequence[Video], left_out: dict[str, str], preset: Preset, place: str | Path
+) -> list[Pick]:
+    """The real clip of each generated one, which has its name."""
+    real: dict[str, Video] = {}
+    for video in videos:
+        twin = real.setdefault(video.paired_by, video)
+        if twin is not video:
+            raise InputError(
+                f'real clips: "{twin.item.name}" and "{video.item.name}" in "{place}" have one name without '
+                "the ending, by which they are paired with generated clips"
+            )
+    wanted = [pick.video for pick in generated.picks]
+    alone = [video for video in wanted if video.paired_by not in real]
+    if alone:
+        name = alone[0].paired_by
+        why = next((f"; it is {why}" for file, why in left_out.items() if without_ending(file) == name), "")
+        raise InputError(
+            f'{len(alone)} of {len(wanted)} generated clips have no real clip of their name in "{place}": '
+            f'"{alone[0].item.name}" takes a "{name}" with any ending{why}'
+        )
+    numbers = tuple(range(0, preset.frames * preset.stride, preset.stride))
+    return [Pick(real[video.paired_by], numbers) for video in wanted]
 
 
 def _drawn(videos: Sequence[Video], preset: Preset, span: int, seed: int, place: str | Path) -> list[Pick]:

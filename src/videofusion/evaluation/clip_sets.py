@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from videofusion.data.footage import Unreadable
+from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS, Unreadable
 from videofusion.data.items import Item
 from videofusion.errors import RunError
 from videofusion.evaluation.presets import Preset
 from videofusion.evaluation.resize import squared
 
+_KINDS = "|".join(re.escape(ending) for ending in (*VIDEO_ENDINGS, *PICTURE_ENDINGS, ".npy"))
+_ENDING = re.compile(rf"({_KINDS})(?=(\[\d+\])?$)", re.IGNORECASE)  # of a file, or of the clips in one
 _SHOWN = 20  # names of what was left out that go into a record
 
 
@@ -29,6 +32,10 @@ class ClipSet(Protocol):
 
     def key(self, number: int) -> str:
         """What tells the clip from all others of the set."""
+        ...
+
+    def caption(self, number: int) -> str:
+        """What the clip shows or should show, or its class; "" where nothing says it."""
         ...
 
     def clip(self, number: int) -> Float[Tensor, "t 3 h w"]:
@@ -48,11 +55,13 @@ class LiveClips:
         make: clip number n as t 3 h w in [-1, 1]; the same each time.
         count: how many.
         origin: what goes into a record: the model, its checksum, seeds.
+        captions: what each should show; empty where nothing says it.
     """
 
     make: Callable[[int], Float[Tensor, "t 3 h w"]]
     count: int
     origin: dict[str, Any]
+    captions: Sequence[str] = ()
 
     def __len__(self) -> int:
         return self.count
@@ -60,11 +69,15 @@ class LiveClips:
     def key(self, number: int) -> str:
         return str(number)
 
+    def caption(self, number: int) -> str:
+        return self.captions[number] if self.captions else ""
+
     def clip(self, number: int) -> Float[Tensor, "t 3 h w"]:
         return self.make(number)
 
     def describe(self) -> dict[str, Any]:
-        return {"used": self.count, "items_sha256": _digest([str(self.origin)]), **self.origin}
+        captions = {"captions_sha256": _digest(self.captions)}
+        return {"used": self.count, "items_sha256": _digest([str(self.origin)]), **captions, **self.origin}
 
 
 class Video(NamedTuple):
@@ -74,6 +87,11 @@ class Video(NamedTuple):
     frames: int
     height: int
     width: int
+
+    @property
+    def paired_by(self) -> str:
+        """What a generated and a real video of one pair have in common: the name without its ending."""
+        return without_ending(self.item.name)
 
 
 class Pick(NamedTuple):
@@ -114,6 +132,10 @@ class FolderClips:
         pick = self.picks[number]
         return f"{pick.video.item.name}@{pick.numbers[0]}"
 
+    def caption(self, number: int) -> str:
+        item = self.picks[number].video.item
+        return item.caption or item.label
+
     def clip(self, number: int) -> Float[Tensor, "t 3 h w"]:
         """A clip.
 
@@ -138,6 +160,7 @@ class FolderClips:
             "used": len(self.picks),
             "items_sha256": _digest(f"{v.item.name}\t{v.frames}\t{v.height}x{v.width}" for v in self.videos),
             "picks_sha256": _digest(f"{pick.video.item.name}\t{pick.numbers}" for pick in self.picks),
+            "captions_sha256": _digest(self.caption(i) for i in range(len(self))),
             "left_out": len(self.left_out),
             "left_out_first": dict(itertools.islice(self.left_out.items(), _SHOWN)),
         }
@@ -148,3 +171,8 @@ def _digest(lines: Iterable[str]) -> str:
     for line in lines:
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
+
+
+def without_ending(name: str) -> str:
+    """A file's name without its ending; of a clip in an array "a.npy[3]", "a[3]"."""
+    return _ENDING.sub("", name)

@@ -20,11 +20,13 @@ def mean_pairwise(points: Float[Tensor, "b d"]) -> float:
     return float(torch.pdist(points).mean())
 
 
-def condition_diversity(made: Sequence[Tensor]) -> Spread:
+def condition_diversity(made: Sequence[Tensor], *, replicates: int = _REPLICATES, seed: int = 0) -> Spread:
     """Mean distance between two clips of one condition, with its spread over conditions.
 
     Args:
         made: for each condition, such as a prompt, the features of its clips [n d], n at least 2.
+        replicates: draws of the bootstrap, two or more.
+        seed: of the draws.
 
     Raises:
         InputError: fewer than two conditions, one with fewer than two clips, or a value that is not finite.
@@ -37,9 +39,8 @@ def condition_diversity(made: Sequence[Tensor]) -> Spread:
         )
     if not all(m.isfinite().all() for m in made):
         raise InputError("made must be finite, but some features are not")
-    return bootstrap(
-        lambda each: float(each.mean()), np.array([mean_pairwise(m) for m in made]), replicates=_REPLICATES
-    )
+    each = np.array([mean_pairwise(m) for m in made])
+    return bootstrap(lambda drawn: float(drawn.mean()), each, replicates=replicates, seed=seed)
 
 
 def diversity(made: Sequence[Tensor], real: Sequence[Tensor]) -> Spread:

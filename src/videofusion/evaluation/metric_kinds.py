@@ -7,13 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from einops import rearrange
 
+from videofusion.errors import InputError
+from videofusion.evaluation.diversity import condition_diversity
 from videofusion.evaluation.extrapolation import frechet_at_infinity
 from videofusion.evaluation.frechet import Array, Spread, bootstrap, feature_distance
 from videofusion.evaluation.inception import inception_score
 from videofusion.evaluation.kernel import polynomial_mmd
 from videofusion.evaluation.manifold import density_coverage, precision_recall
+from videofusion.evaluation.means import MEANS
 from videofusion.evaluation.presets import Metric
 from videofusion.evaluation.tally import Tally
 
@@ -32,6 +36,8 @@ class Measured:
         at_infinity: the value extrapolated to infinitely many clips.
         misfit: of that line; see `Extrapolated`.
         held: clips of the two sets (real, made) that everything but the value is made of.
+        of_real: the same of the real clips, for what is measured of either set by itself.
+        curve: of a mean over clips, its part for each frame: the first one that it counts, the next one, and so on.
     """
 
     value: float
@@ -40,6 +46,8 @@ class Measured:
     at_infinity: float | None = None
     misfit: float | None = None
     held: tuple[int, int] | None = None
+    of_real: float | None = None
+    curve: tuple[float, ...] | None = None
 
 
 class Given(NamedTuple):
@@ -96,17 +104,10 @@ def _kernel(metric: Metric, given: Given) -> dict[str, Measured]:
 def _inception_score(metric: Metric, given: Given) -> dict[str, Measured]:
     score = given.made.score_of(metric).score(allow_few=given.allow_few)
     held = given.held(metric)
-    interval = None
-    if given.replicates:
-        splits = min(metric.splits, len(held[1]))
-        spread = bootstrap(
-            lambda logits: inception_score(logits=logits, splits=splits, allow_few=True).value,
-            held[1],
-            replicates=given.replicates,
-            seed=given.seed,
-        )
-        deviation = spread.deviation * math.sqrt(len(held[1]) / given.made.count)
-        interval = Spread(value=score.value, deviation=deviation).interval
+    splits = min(metric.splits, len(held[1]))
+    interval = _own_interval(
+        score.value, lambda logits: inception_score(logits=logits, splits=splits, allow_few=True).value, held[1], given
+    )
     return {metric.name: Measured(value=score.value, deviation=score.deviation, interval=interval, held=_counts(held))}
 
 
@@ -128,12 +129,47 @@ def _density_coverage(metric: Metric, given: Given) -> dict[str, Measured]:
     }
 
 
+def _diversity(metric: Metric, given: Given) -> dict[str, Measured]:
+    groups = [[torch.from_numpy(each) for each in side.by_conditions(metric)] for side in (given.made, given.real)]
+    replicates = max(given.replicates, 2)
+    found, of_real = (
+        condition_diversity(each, replicates=replicates, seed=given.seed) if len(each) > 1 else None for each in groups
+    )
+    if found is None:
+        raise InputError(f"{metric.name} takes two clips or more of two conditions or more, but so many are not held")
+    return {
+        metric.name: Measured(
+            value=found.value,
+            interval=found.interval if given.replicates else None,
+            held=(sum(map(len, groups[1])), sum(map(len, groups[0]))),
+            of_real=None if of_real is None else of_real.value,
+        )
+    }
+
+
+def _mean(metric: Metric, given: Given) -> dict[str, Measured]:
+    mean, held = given.made.moments_of(metric).mean, given.made.held(metric)
+    value = float(mean.mean())
+    with_real = given.real.has(metric)
+    return {
+        metric.name: Measured(
+            value=value,
+            interval=_own_interval(value, lambda numbers: float(numbers.mean()), held, given),
+            held=(len(given.real.held(metric)) if with_real else 0, len(held)),
+            of_real=float(given.real.moments_of(metric).mean.mean()) if with_real else None,
+            curve=tuple(mean.tolist()) if len(mean) > 1 else None,
+        )
+    }
+
+
 KINDS: dict[str, Callable[[Metric, Given], dict[str, Measured]]] = {
     "frechet": _frechet,
     "kernel": _kernel,
     "inception-score": _inception_score,
     "precision-recall": _precision_recall,
     "density-coverage": _density_coverage,
+    "diversity": _diversity,
+    **dict.fromkeys(MEANS, _mean),
 }
 
 
@@ -159,6 +195,16 @@ def _interval(
         for spread, part, count in zip((over_real, over_made), held, counts, strict=True)
     ]
     return Spread(value=value, deviation=math.hypot(*parts)).interval
+
+
+def _own_interval(
+    value: float, statistic: Callable[[Array], float], made: Array, given: Given
+) -> tuple[float, float] | None:
+    """The 95 % interval of a statistic of the generated clips; see `_interval`."""
+    if not given.replicates:
+        return None
+    spread = bootstrap(statistic, made, replicates=given.replicates, seed=given.seed)
+    return Spread(value=value, deviation=spread.deviation * math.sqrt(len(made) / given.made.count)).interval
 
 
 def _distance(real: Array, made: Array) -> float:

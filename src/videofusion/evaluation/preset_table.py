@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from videofusion.errors import InputError
+from videofusion.evaluation.metric_table import ADDED
 from videofusion.evaluation.presets import NOT_COMPARABLE, Metric, Preset
 
 
@@ -177,6 +178,16 @@ _ALL = (
         real_count=512,
         size=32,
         note=NOT_COMPARABLE,
+    ),
+    Preset(
+        name="paired",
+        source="docs/evaluation.md: reconstructions and predictions against the real clips of their names",
+        metrics=(ADDED["psnr"], ADDED["ssim"]),
+        split="all",
+        count=256,
+        real_count=256,
+        start="first",
+        paired=True,
     ),
 )
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from videofusion.errors import InputError
+from videofusion.evaluation.means import MEANS
 
-KINDS = ("frechet", "kernel", "inception-score", "precision-recall", "density-coverage")
+KINDS = ("frechet", "kernel", "inception-score", "precision-recall", "density-coverage", "diversity", *MEANS)
 FRAMES = ("clip", "all", "mean", "first")
 STARTS = ("video", "window", "first", "spread")
 RESIZES = ("bilinear", "bilinear-antialias", "bicubic-antialias")
@@ -26,7 +27,7 @@ class Metric:
     Args:
         name: what it is called in a record.
         kind: one of `KINDS`.
-        extractor: name of the feature network.
+        extractor: name of the feature network; "" for a kind that takes none.
         layer: of the network.
         frames: what a sample is: "clip" for the features of a clip, "all" for each frame by itself, "mean" for the
             frames' features averaged over a clip, "first" for the first frame.
@@ -35,8 +36,8 @@ class Metric:
 
     name: str
     kind: str
-    extractor: str
-    layer: str
+    extractor: str = ""
+    layer: str = ""
     frames: str = "clip"
     splits: int = 10
 
@@ -48,6 +49,11 @@ class Metric:
             )
         if self.frames == "all" and self.kind != "frechet":
             raise InputError(f'frames is "all" for {self.kind}; that is for frechet only')
+
+    @property
+    def paired(self) -> bool:
+        """Whether it compares each generated clip with the real one of its name."""
+        return self.kind in MEANS and MEANS[self.kind].paired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +77,9 @@ class Preset:
         size: height and width that clips have before a network's own preprocessing, in pixels.
         resize: how the short side comes to `size`, before the middle square is cut out; one of `RESIZES`.
         value_range: of the values that the extractors are given.
-        given: frames at the begin of a generated clip that were given to the model (prediction), which count too.
+        given: frames at the begin of a generated clip that were given to the model (prediction), which count too, but
+            for metrics of pairs.
+        paired: whether the real clips are those whose names the generated ones have, in the same order.
         assumed: what the source does not say and is chosen here.
         differs: what is known to be other here than in the source.
         note: what has to stand beside every number.
@@ -90,6 +98,7 @@ class Preset:
     resize: str = "bicubic-antialias"
     value_range: tuple[float, float] = (-1.0, 1.0)
     given: int = 0
+    paired: bool = False
     assumed: str = ""
     differs: str = ""
     note: str = ""
@@ -100,6 +109,13 @@ class Preset:
             raise InputError(
                 f"count is {self.count}, real_count {self.real_count}, frames {self.frames}, stride {self.stride} and "
                 f"size {self.size}; a count is at least 2, all others 1"
+            )
+        if not 0 <= self.given < self.frames:
+            raise InputError(f"given is {self.given}; of {self.frames} frames, allowed are 0 to {self.frames - 1}")
+        if self.paired and (self.start != "first" or self.real_count != self.count):
+            raise InputError(
+                f'paired clips start at the first frame and are equally many, but start is "{self.start}", count '
+                f"{self.count} and real_count {self.real_count}"
             )
         for name, value, allowed in (
             ("start", self.start, STARTS),
@@ -112,24 +128,17 @@ class Preset:
     @property
     def extractors(self) -> tuple[str, ...]:
         """Names of the feature networks, each once."""
-        return tuple(dict.fromkeys(metric.extractor for metric in self.metrics))
+        return tuple(dict.fromkeys(metric.extractor for metric in self.metrics if metric.extractor))
 
-    def chosen(self, names: tuple[str, ...]) -> tuple[Metric, ...]:
-        """The metrics of these names; all for none.
-
-        Raises:
-            InputError: the protocol has no such metric.
-        """
-        known = {metric.name: metric for metric in self.metrics}
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise InputError(f'metrics has "{unknown[0]}", but the protocol {self.name} measures {", ".join(known)}')
-        return tuple(known[name] for name in dict.fromkeys(names)) or self.metrics
-
-    def with_count(self, count: int) -> Preset:
-        """The protocol at another number of clips, which is another protocol.
+    def changed(
+        self, *, count: int | None = None, size: int | None = None, frames: int | None = None, given: int | None = None
+    ) -> Preset:
+        """The protocol with other clips, which is another protocol; what is None stays.
 
         Raises:
-            InputError: fewer than 2.
+            InputError: what is no protocol.
         """
-        return replace(self, count=count, real_count=count if self.real_count == self.count else self.real_count)
+        others = {"size": size, "frames": frames, "given": given}
+        if count is not None:
+            others |= {"count": count, "real_count": count if self.real_count == self.count else self.real_count}
+        return replace(self, **{name: value for name, value in others.items() if value is not None})  # type: ignore[arg-type]

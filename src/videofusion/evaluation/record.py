@@ -13,7 +13,7 @@ from typing import Any
 
 from videofusion.errors import InputError, RunError
 
-_PACKAGES = ("videofusion", "torch", "diffusers", "numpy", "scikit-learn")
+_PACKAGES = ("videofusion", "torch", "diffusers", "numpy", "scikit-learn", "transformers", "opencv-python-headless")
 
 
 def versions() -> dict[str, str]:

@@ -12,13 +12,16 @@ from videofusion.errors import InputError
 from videofusion.evaluation.clip_sets import ClipSet
 from videofusion.evaluation.extractors import Extractor
 from videofusion.evaluation.frechet import LEAST
+from videofusion.evaluation.means import LIKE_REAL, MEANS
 from videofusion.evaluation.metric_kinds import Measured
-from videofusion.evaluation.presets import Preset
+from videofusion.evaluation.metric_table import ADDED
+from videofusion.evaluation.presets import NOT_COMPARABLE, Preset
 from videofusion.evaluation.record import markdown_table
 
 _KIND = "videofusion evaluation"
 _UNRELIABLE = f"unreliable: under {LEAST} clips, for no comparison"
 _HIGHER = ("is", "precision", "recall", "density", "coverage")  # what these begin with is better when higher
+_LOCAL = "embedded"  # the network that ships, which knows moving digits
 
 
 def make_record(
@@ -43,7 +46,9 @@ def make_record(
         replicates: draws of the bootstrap.
     """
     few = min(len(made), len(real)) < LEAST
-    notes = [note for note in (preset.note, _UNRELIABLE if few else "") if note]
+    local = NOT_COMPARABLE if _LOCAL in extractors else ""
+    notes = [note for note in dict.fromkeys((preset.note, local, _UNRELIABLE if few else "")) if note]
+    own = {metric.name for metric in preset.metrics}
     record = {
         "kind": _KIND,
         "protocol": asdict(preset),
@@ -55,6 +60,7 @@ def make_record(
         "seed": seed,
         "replicates": replicates,
         "metrics": {name: asdict(each) for name, each in measured.items()},
+        "added": {name: asdict(ADDED[name]) for name in measured if name in ADDED and name not in own},
     }
     return json.loads(json.dumps(record))  # as it is when it is read again: lists for tuples
 
@@ -79,9 +85,10 @@ def result_table(record: Mapping[str, Any]) -> str:
     clips = record["clips"]
     first = f"protocol {record['protocol']['name']}: {clips['generated']} generated clips, {clips['real']} real ones"
     rows = [
-        [name, _value(each), _interval(each), _limit(each), _better(name)] for name, each in record["metrics"].items()
+        [name, _value(each), _interval(each), _limit(each), _of_real(each), _better(name)]
+        for name, each in record["metrics"].items()
     ]
-    table = markdown_table(["metric", "value", "95 %", "at infinite N", "better"], rows)
+    table = markdown_table(["metric", "value", "95 %", "at infinite N", "of real clips", "better"], rows)
     count = record["real"].get("left_out", 0)
     left_out = [f"{count} real videos are left out, as too short or broken"] if count else []
     return "\n".join([first, *record["notes"], *left_out, "", table])
@@ -105,7 +112,14 @@ def joined_table(records: Mapping[str, Mapping[str, Any]]) -> str:
             raise InputError(f'"{name}" and "{first}" cannot stand in one table: {reason}')
     names = list(dict.fromkeys(metric for record in records.values() for metric in record["metrics"]))
     rows = [[name, *(_cell(record["metrics"].get(metric)) for metric in names)] for name, record in records.items()]
-    above = [f"protocol {reference['protocol']['name']}", *reference["notes"], ""]
+    of_real = [
+        next((_of_real(each["metrics"][metric]) for each in records.values() if metric in each["metrics"]), "")
+        for metric in names
+    ]
+    if any(of_real):
+        rows.append(["real clips", *of_real])
+    notes = dict.fromkeys(note for record in records.values() for note in record["notes"])
+    above = [f"protocol {reference['protocol']['name']}", *notes, ""]
     return "\n".join([*above, markdown_table(["", *(f"{metric} ({_better(metric)})" for metric in names)], rows)])
 
 
@@ -128,6 +142,11 @@ def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def _better(name: str) -> str:
+    kind = ADDED[name].kind if name in ADDED else ""
+    if kind in MEANS:
+        return MEANS[kind].better
+    if kind == "diversity":
+        return LIKE_REAL
     return "higher" if name.split("-")[0] in _HIGHER else "lower"
 
 
@@ -141,6 +160,11 @@ def _limit(measured: Mapping[str, Any]) -> str:
     if measured["at_infinity"] is None:
         return ""
     return f"{measured['at_infinity']:.4g} (misfit {measured['misfit']:.2g})"
+
+
+def _of_real(measured: Mapping[str, Any]) -> str:
+    value = measured.get("of_real")  # records of older versions do not have it
+    return "" if value is None else f"{value:.4g}"
 
 
 def _interval(measured: Mapping[str, Any]) -> str:

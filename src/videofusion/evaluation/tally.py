@@ -1,16 +1,17 @@
-"""What an evaluation holds of the features of one set of clips: moments, a fair sample, the Inception Score's sums."""
+"""What an evaluation holds of one set of clips: moments and a fair sample of features, the Inception Score's sums."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from einops import rearrange
-from torch import Tensor
 
 from videofusion.errors import InputError
 from videofusion.evaluation.frechet import Array
 from videofusion.evaluation.inception import InceptionScore
+from videofusion.evaluation.means import MEANS, Seen
 from videofusion.evaluation.presets import Metric
 from videofusion.evaluation.states import Accumulator
 from videofusion.evaluation.streaming import FeatureSample, RunningMoments
@@ -20,15 +21,15 @@ _HELD_BYTES = 2**26  # of one reading of one set
 
 
 class Reading(NamedTuple):
-    """The features that some metrics are made of."""
+    """What some metrics are made of: features, or for a mean over clips its numbers, told by its kind."""
 
     extractor: str
     layer: str
-    frames: str
+    how: str
 
     @classmethod
     def of(cls, metric: Metric) -> Reading:
-        return cls(metric.extractor, metric.layer, metric.frames)
+        return cls(metric.extractor, metric.layer, metric.kind if metric.kind in MEANS else metric.frames)
 
 
 class Tally:
@@ -47,34 +48,46 @@ class Tally:
     ) -> None:
         self.side, self.count, self.seed, self.accumulators = side, count, seed, accumulators
         self.readings = list(dict.fromkeys(Reading.of(metric) for metric in metrics))
-        self.with_moments = {Reading.of(metric) for metric in metrics if metric.kind == "frechet"}
+        self.with_moments = {Reading.of(each) for each in metrics if each.kind == "frechet" or each.kind in MEANS}
+        self.by_condition = {Reading.of(each) for each in metrics if each.kind == "diversity"}
         self.scores = [metric for metric in metrics if metric.kind == "inception-score" and side == "made"]
 
-    def update(self, layers: Mapping[str, Mapping[str, Tensor]], keys: Sequence[str]) -> None:
+    def update(self, seen: Seen, conditions: Sequence[int] = ()) -> None:
         """Add clips.
 
         Args:
-            layers: by extractor and layer the features of b clips, [b d] or for frames [(b t) d].
-            keys: of the clips.
+            seen: the clips.
+            conditions: the number of each one's condition, where diversity is measured.
 
         Raises:
-            InputError: features that do not fit the reading, or are not finite.
+            InputError: features that do not fit the reading, or are not finite, or clips of which a mean takes none.
         """
+        keys = seen.keys
         for reading in self.readings:
-            rows = _rows(layers[reading.extractor][reading.layer], len(keys), reading)
+            rows = self._rows(seen, reading)
             moments, sample = self._accumulators(reading, rows)
             if moments is not None:
                 moments.update(rows.reshape(-1, rows.shape[-1]))
             sample.update(rows.reshape(len(keys), -1), keys)
+            if reading in self.by_condition:
+                name = self._name("conditions", *reading)
+                # of the same limit and seed, so it holds those of the very clips whose features are held
+                numbers = self.accumulators.setdefault(name, FeatureSample(1, sample.limit, self.seed))
+                assert isinstance(numbers, FeatureSample)
+                numbers.update(np.array(conditions)[:, None], keys)
         for metric in self.scores:
-            rows = _rows(layers[metric.extractor][metric.layer], len(keys), Reading.of(metric))
+            rows = self._rows(seen, Reading.of(metric))
             name = self._name("score", metric.name)
             if name not in self.accumulators:
                 self.accumulators[name] = InceptionScore(rows.shape[1], self.count, metric.splits)
             self.score_of(metric).update(logits=rows)
 
+    def has(self, metric: Metric) -> bool:
+        """Whether a metric is made of anything here."""
+        return Reading.of(metric) in self.readings
+
     def moments_of(self, metric: Metric) -> RunningMoments:
-        """Mean and covariance of a metric's features."""
+        """Mean and covariance of a metric's features, or of the numbers that it is the mean of."""
         found = self.accumulators[self._name("moments", *Reading.of(metric))]
         assert isinstance(found, RunningMoments)
         return found
@@ -93,6 +106,16 @@ class Tally:
             return sample.features
         return rearrange(sample.features, "n (t d) -> n t d", d=self.moments_of(metric).mean.size)
 
+    def by_conditions(self, metric: Metric) -> list[Array]:
+        """Features of the clips that are held, for each condition that has two of them or more: [n d] each."""
+        if Reading.of(metric) not in self.by_condition:
+            return []
+        numbers = self.accumulators[self._name("conditions", *Reading.of(metric))]
+        assert isinstance(numbers, FeatureSample)
+        held, of = self.held(metric), numbers.features[:, 0]
+        groups = [held[of == number] for number in np.unique(of)]
+        return [group for group in groups if len(group) > 1]
+
     def _accumulators(self, reading: Reading, rows: Array) -> tuple[RunningMoments | None, FeatureSample]:
         """Those of a reading, made when the first features tell their size."""
         of_sample, of_moments = self._name("sample", *reading), self._name("moments", *reading)
@@ -110,17 +133,25 @@ class Tally:
     def _name(self, *parts: str) -> str:
         return ":".join((self.side, *parts))
 
-
-def _rows(features: Tensor, clips: int, reading: Reading) -> Array:
-    """The samples of a reading, [b d] or [b t d]."""
-    rows = features.double().cpu().numpy()
-    if reading.frames == "clip":
-        if len(rows) != clips:
-            raise InputError(
-                f'frames is "clip", but {reading.extractor} gives {len(rows)} rows of {reading.layer} for {clips} clips'
-            )
-        return rows
-    of_frames = rearrange(rows, "(b t) d -> b t d", b=clips)
-    if reading.frames == "all":
-        return of_frames
-    return of_frames[:, 0] if reading.frames == "first" else of_frames.mean(axis=1)
+    def _rows(self, seen: Seen, reading: Reading) -> Array:
+        """The samples of a reading, [b d] or [b t d]."""
+        clips = len(seen.keys)
+        if reading.how in MEANS:
+            try:
+                numbers = MEANS[reading.how].of(seen, reading.extractor, reading.layer)
+            except InputError as error:
+                who = f"{self.side} clips {seen.keys[0]} to {seen.keys[-1]}"
+                raise InputError(f"{reading.how} of {who}: {error}") from error
+            return numbers.double().cpu().numpy().reshape(clips, -1)
+        rows = seen.rows(reading.extractor, reading.layer).double().cpu().numpy()
+        if reading.how == "clip":
+            if len(rows) != clips:
+                raise InputError(
+                    f'frames is "clip", but {reading.extractor} gives {len(rows)} rows of {reading.layer} for {clips} '
+                    "clips"
+                )
+            return rows
+        of_frames = rearrange(rows, "(b t) d -> b t d", b=clips)
+        if reading.how == "all":
+            return of_frames
+        return of_frames[:, 0] if reading.how == "first" else of_frames.mean(axis=1)

@@ -109,6 +109,25 @@ def open_results(folder: Path) -> Iterator[Results]:
         yield Results(path, file, lines)
 
 
+def read_prompts(folder: Path) -> dict[str, str]:
+    """The prompt of each file that the record of a folder names; lines that are none of a row tell nothing.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    path = folder / NAME
+    try:
+        lines = [_line(text) for text in path.read_bytes().split(b"\n")]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    return {
+        file: line["prompt"]
+        for line in lines
+        if line is not None and isinstance(line.get("prompt"), str)
+        for file in line.get("files", ())
+    }
+
+
 def _line(text: bytes) -> dict[str, Any] | None:
     try:
         line = json.loads(text)

@@ -11,6 +11,7 @@ import torch
 from videofusion.errors import InputError
 from videofusion.evaluation.extractors import load_extractor
 from videofusion.evaluation.extractors.transformer import CLIPExtractor
+from videofusion.evaluation.means import MEANS, Seen
 
 
 @pytest.mark.parametrize("name", ["clip", "videomae"])
@@ -79,3 +80,13 @@ def test_videomae(tmp_path):
     assert extractor.features(clips).shape == (2, 16)
     with pytest.raises(InputError, match="takes exactly 4"):
         extractor.features(clips[:, :3])
+
+
+@pytest.mark.peer
+def test_what_clips_show_is_compared_with_what_they_should(clip_folder):
+    extractor = load_extractor("clip", clip_folder, device="cpu")
+    clips = torch.rand(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seen = Seen(clips, ["0", "1"], {"clip": extractor}, captions=["ab", "b a"])
+    found = MEANS["text-similarity"].of(seen, "clip", "embedding")
+    frames, texts = extractor.features(clips).reshape(2, 3, 12), extractor.text(["ab", "b a"])
+    torch.testing.assert_close(found.float(), (frames * texts[:, None]).sum(2), atol=1e-6, rtol=0)

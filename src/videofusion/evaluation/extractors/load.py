@@ -14,6 +14,7 @@ from videofusion.evaluation.extractors.i3d import I3D
 from videofusion.evaluation.extractors.image import InceptionExtractor
 from videofusion.evaluation.extractors.inception import InceptionV3
 from videofusion.evaluation.extractors.interface import NetworkExtractor
+from videofusion.evaluation.extractors.lpips import LEAST, LPIPS, LPIPSExtractor
 from videofusion.evaluation.extractors.transformer import CLIPExtractor, VideoMAEExtractor
 from videofusion.evaluation.extractors.video import C3DExtractor, C3DTorchScript, I3DExtractor, I3DTorchScript
 from videofusion.evaluation.extractors.weights import load_into, open_torchscript, verify
@@ -49,6 +50,12 @@ def _inception(tensorflow: bool) -> Callable[[str, Path, str | None], NetworkExt
     return make
 
 
+def _lpips(name: str, path: Path, sha256: str | None) -> NetworkExtractor:
+    backbone = name.removeprefix("lpips-")
+    network = LPIPS(backbone)
+    return LPIPSExtractor(network, name=name, checksum=load_into(network, name, path, sha256), least=LEAST[backbone])
+
+
 def _script(kind: type[NetworkExtractor]) -> Callable[[str, Path, str | None], NetworkExtractor]:
     def make(name: str, path: Path, sha256: str | None) -> NetworkExtractor:
         return kind(open_torchscript(path, sha256), name=name, checksum=verify(path, sha256))
@@ -65,6 +72,17 @@ EXTRACTORS = {
     "c3d-torchscript": Entry("c3d_ucf101.pt of StyleGAN-V", _script(C3DTorchScript), torchscript=True),
     "inception-v3": Entry("pt_inception-2015-12-05-6726825d.pth, as torch-fidelity reads it", _inception(True)),
     "inception-v3-pytorch-fid": Entry("the same file, as pytorch-fid reads it", _inception(False)),
+    **{
+        f"lpips-{short}": Entry(
+            f"what `videofusion weights convert {file} OUT --heads {short}.pth` writes, of torchvision's {name} and "
+            f"the heads of LPIPS 0.1; or the state dict of lpips.LPIPS(net='{short}')",
+            _lpips,
+        )
+        for short, name, file in (
+            ("alex", "AlexNet", "alexnet-owt-7be5be79.pth"),
+            ("vgg", "VGG-16", "vgg16-397923af.pth"),
+        )
+    },
     "clip": Entry("a folder with a CLIPModel of transformers", lambda n, p, s: CLIPExtractor.open(p, name=n, sha256=s)),
     "videomae": Entry(
         "a folder with a VideoMAEForVideoClassification of transformers",

@@ -16,21 +16,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from videofusion.errors import InputError, RunError
-from videofusion.evaluation.extractors import c3d, i3d, inception
+from videofusion.evaluation.extractors import c3d, i3d, inception, lpips
 from videofusion.evaluation.record import checksum
 
 
 class Architecture(NamedTuple):
-    """A network, and what others call its weights."""
+    """A network, what others call its weights, and the name for which a name in a file stands ("" for none)."""
 
     make: Callable[[], nn.Module]
     public_name: Callable[[str], str]
+    known_as: Callable[[str], str] = str
 
 
 ARCHITECTURES = {
     "i3d": Architecture(i3d.I3D, i3d.public_name),
     "c3d": Architecture(c3d.C3D, c3d.public_name),
     "inception-v3": Architecture(inception.InceptionV3, inception.public_name),
+    "lpips-alex": Architecture(lambda: lpips.LPIPS("alex"), lpips.public_name, lpips.known_as),
+    "lpips-vgg": Architecture(lambda: lpips.LPIPS("vgg"), lpips.public_name, lpips.known_as),
 }
 
 
@@ -106,22 +109,24 @@ def recognise(stored: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, 
     Raises:
         InputError: they are of no network known here, some are missing or unknown, or have other shapes.
     """
-    names = {name for name in stored if not _counts_batches(name)}
     best: tuple[int, str, dict[str, str], dict[str, Tensor]] | None = None
-    for architecture, (make, public_name) in ARCHITECTURES.items():
+    for architecture, (make, public_name, known_as) in ARCHITECTURES.items():
+        names = {known_as(name) for name in stored if not _counts_batches(name)} - {""}
         with torch.device("meta"):  # names and shapes only
             wanted = {name: value for name, value in make().state_dict().items() if not _counts_batches(name)}
-        for rename in (str, public_name):
+        for rename in (public_name, str):
             theirs = {name: rename(name) for name in wanted}
             common = len(names & set(theirs.values()))
             if common and (best is None or common > best[0]):
                 best = common, architecture, theirs, wanted
     if best is None:
-        example = f" ({sorted(names)[0]} is one of its names)" if names else ""
+        example = f" ({min(stored)} is one of its names)" if stored else ""
         raise InputError(f"weights {path} are of none of the networks {', '.join(ARCHITECTURES)}{example}")
     _, architecture, theirs, wanted = best
+    known_as = ARCHITECTURES[architecture].known_as
+    stored = {known_as(name): value for name, value in stored.items() if not _counts_batches(name) and known_as(name)}
     mine = {name: stored[theirs[name]] for name in wanted if theirs[name] in stored}
-    unknown = sorted(names - set(theirs.values()))
+    unknown = sorted(set(stored) - set(theirs.values()))
     missing = sorted(set(wanted) - set(mine))
     if architecture == "c3d" and missing == ["mean"]:
         warnings.warn(f"{path} holds no mean of the training clips; takes the mean of each colour", stacklevel=2)
@@ -139,6 +144,8 @@ def recognise(stored: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, 
                 f"weights {path} are not {architecture}'s: {theirs[name]} has the shape {tuple(value.shape)}, "
                 f"but must have {tuple(wanted[name].shape)}"
             )
+    if any((value < 0).any() for name, value in mine.items() if name.startswith("heads.")):
+        raise InputError(f"weights {path} are not {architecture}'s: some of its heads are negative")
     return architecture, {name: value.float().contiguous() for name, value in mine.items()}
 
 
@@ -155,7 +162,9 @@ def load_into(network: nn.Module, architecture: str, path: Path, sha256: str | N
     return checksum(path)
 
 
-def convert(path: Path, out: Path, *, torchscript: bool = False, sha256: str | None = None) -> str:
+def convert(
+    path: Path, out: Path, *, torchscript: bool = False, sha256: str | None = None, heads: Path | None = None
+) -> str:
     """Write a public file's weights as safetensors under our names.
 
     Args:
@@ -163,6 +172,7 @@ def convert(path: Path, out: Path, *, torchscript: bool = False, sha256: str | N
         out: the new file, ends in .safetensors; whole or absent.
         torchscript: take the tensors of a TorchScript.
         sha256: the checksum that `path` must have; needed for a TorchScript.
+        heads: of LPIPS, which its authors keep apart from the network that they sit on (alex.pth, vgg.pth).
 
     Returns:
         the architecture, a name of `ARCHITECTURES`.
@@ -175,11 +185,16 @@ def convert(path: Path, out: Path, *, torchscript: bool = False, sha256: str | N
         raise InputError(f"out is {out}, but must end in .safetensors")
     if out.exists():
         raise InputError(f"out is {out}, which exists; name a file that does not")
-    architecture, weights = recognise(read_weights(path, torchscript=torchscript, sha256=sha256), path)
+    stored = read_weights(path, torchscript=torchscript, sha256=sha256)
+    source = {"source_sha256": checksum(path)}
+    if heads is not None:
+        stored |= read_weights(heads)
+        source["heads_sha256"] = checksum(heads)
+    architecture, weights = recognise(stored, path)
     draft = out.with_name(out.name + ".part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        save_file(weights, draft, {"architecture": architecture, "source_sha256": checksum(path)})
+        save_file(weights, draft, {"architecture": architecture, **source})
         os.replace(draft, out)
     except (OSError, SafetensorError) as error:
         draft.unlink(missing_ok=True)

@@ -1,0 +1,58 @@
+"""Metrics that any protocol's clips can be measured by, beside its own: `videofusion evaluate --metrics NAME ...`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from videofusion.errors import InputError, require
+from videofusion.evaluation.means import MEANS
+from videofusion.evaluation.presets import Metric, Preset
+
+_FEATURES = {"clip": "embedding", "embedded": "frames"}  # by network, what it tells of a frame
+
+_ALL = (
+    Metric(name="clip-similarity", kind="text-similarity", extractor="clip", layer="embedding"),
+    *(
+        Metric(name=f"{network}-{name}", kind=kind, extractor=network, layer=layer)
+        for network, layer in _FEATURES.items()
+        for name, kind in (("frame-consistency", "frame-consistency"), ("drift", "content-drift"))
+    ),
+    Metric(name="clip-diversity", kind="diversity", extractor="clip", layer="embedding", frames="mean"),
+    Metric(name="i3d-diversity", kind="diversity", extractor="i3d", layer="logits"),
+    Metric(name="embedded-diversity", kind="diversity", extractor="embedded", layer="course"),
+    Metric(name="flicker", kind="flicker"),
+    Metric(name="flow-magnitude", kind="flow-magnitude"),
+    Metric(name="warping-error", kind="warping-error"),
+    Metric(name="psnr", kind="psnr"),
+    Metric(name="psnr-of-clip", kind="clip-psnr"),
+    Metric(name="ssim", kind="ssim"),
+    Metric(name="lpips-alex", kind="lpips", extractor="lpips-alex", layer="perceptual"),
+    Metric(name="lpips-vgg", kind="lpips", extractor="lpips-vgg", layer="perceptual"),
+)
+
+ADDED = {metric.name: metric for metric in _ALL}
+
+
+def chosen(preset: Preset, names: Sequence[str]) -> tuple[Metric, ...]:
+    """The metrics of these names, of the protocol or of `ADDED`; all of the protocol for none.
+
+    Raises:
+        InputError: there is no such metric, it compares pairs and the protocol has none, or it takes optical flow and
+            OpenCV is not installed.
+    """
+    known = ADDED | {metric.name: metric for metric in preset.metrics}
+    for name in names:
+        if name not in known:
+            own = ", ".join(metric.name for metric in preset.metrics)
+            more = ", ".join(name for name, each in ADDED.items() if preset.paired or not each.paired)
+            raise InputError(
+                f'metrics has "{name}", but the protocol {preset.name} measures {own}; also allowed are {more}'
+            )
+        if known[name].paired and not preset.paired:
+            raise InputError(
+                f"metrics has {name}, which compares each generated clip with the real one of its name, but "
+                f"{preset.name} draws them apart; the protocol paired does not"
+            )
+        if known[name].kind in MEANS and MEANS[known[name].kind].needs == "flow":
+            require("cv2", extra="flow")
+    return tuple(known[name] for name in dict.fromkeys(names)) or preset.metrics
