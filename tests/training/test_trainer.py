@@ -104,10 +104,11 @@ def test_gradient_is_clipped_and_rates_follow_the_groups(tmp_path):
     assert log_of(tmp_path, "train")[0]["gradient_norm"] > 1e-2
 
 
-def test_budget_of_seconds_ends_the_run_and_is_counted_over_sessions(tmp_path, monkeypatch):
-    clock = iter(range(10**6))
-    monkeypatch.setattr("videofusion.training.trainer.time.perf_counter", lambda: float(next(clock)))
-    options = {"steps": 1000, "learning_rate": 1e-3}
+@pytest.mark.parametrize(("clock", "counts"), [("wall", "perf_counter"), ("processor", "process_time")])
+def test_budget_of_seconds_ends_the_run_and_is_counted_over_sessions(tmp_path, monkeypatch, clock, counts):
+    seconds = iter(range(10**6))
+    monkeypatch.setattr(f"videofusion.training.trainer.time.{counts}", lambda: float(next(seconds)))
+    options = {"steps": 1000, "learning_rate": 1e-3, "clock": clock}
     first = toy_trainer(tmp_path, seconds=4.0, **options).train()
     assert (first.step, first.seconds, first.stopped_by, first.exit_code) == (4, 4.0, "seconds", 0)
     second = toy_trainer(tmp_path, seconds=7.0, **options).train()

@@ -233,7 +233,7 @@ def train_run(folder: Path, run: Run, deadline: float | None, threads: int) -> b
     if run.base is not None:
         overrides["pretrained_base"] = str(folder / run.base)
     command = [sys.executable, "-m", "videofusion", "train", run.recipe, "--run", str(folder / run.name)]
-    command += ["--seconds", str(run.seconds), "--steps", "1000000"]
+    command += ["--steps", "1000000", *_budget(run.seconds, threads)]
     command += [word for key, value in overrides.items() for word in ("--set", f"{key}={_text(value)}")]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
     try:
@@ -249,6 +249,13 @@ def train_run(folder: Path, run: Run, deadline: float | None, threads: int) -> b
     if code != 0:
         raise RunError(f"the run {run.name} ended with code {code}; {' '.join(command)} says why")
     return True
+
+
+def _budget(seconds: float, threads: int) -> list[str]:
+    """Options for seconds of training: on CPUs those that its threads compute, whatever else the machine does."""
+    if torch.cuda.is_available():
+        return ["--seconds", str(seconds)]
+    return ["--seconds", str(seconds * threads), "--set", "clock=processor"]
 
 
 def run_facts(run: Path) -> dict[str, Any]:

@@ -75,6 +75,8 @@ class Recipe:
         workers: processes that prepare batches; 0 prepares them in this one.
         steps: optimiser steps, after which the run ends.
         seconds: budget of seconds of training (steps only, summed over sessions), or None.
+        clock: what counts those seconds: "wall", or "processor": this process's seconds of all its threads together,
+            which do not depend on what else the machine does; for comparisons on a CPU.
         learning_rate: peak rate of AdamW.
         base_rate_ratio: the base generator's rate over `learning_rate` (small when it is pretrained).
         schedule_rate: "cosine" or "constant".
@@ -147,6 +149,7 @@ class Recipe:
     workers: int = 0
     steps: int = 20_000
     seconds: float | None = None
+    clock: Literal["wall", "processor"] = "wall"
     learning_rate: float = 4e-4
     base_rate_ratio: float = 1.0
     schedule_rate: Literal["cosine", "constant"] = "cosine"

@@ -14,6 +14,7 @@ _MAY_CHANGE = {
     *(
         "steps",
         "seconds",
+        "clock",
         "workers",
         "compile",
         "log",

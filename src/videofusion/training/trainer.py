@@ -169,10 +169,10 @@ class Trainer:
         pace = Pace(self._progress())
         stopped_by = self._stopped_by(signal)
         while stopped_by is None:
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), time.process_time()
             numbers = self._step([next(batches) for _ in range(recipe.accumulation)])
-            spent = time.perf_counter() - begin
-            state.seconds += spent
+            spent, used = time.perf_counter() - begin, time.process_time() - used
+            state.seconds += used if recipe.clock == "processor" else spent
             pace.add(recipe.batch_size * recipe.accumulation, spent)
             log.advance(numbers["loss"], pace.rate, pace.left(self._progress()))
             if state.step % recipe.log_interval == 0:
