@@ -27,6 +27,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "generate": Command("videofusion.cli.generate:generate", "make a video from a prompt, or many from a file"),
     "train": Command("videofusion.cli.train:train", "train a recipe on built-in data or on your own folder of clips"),
+    "scaling": Command("videofusion.cli.train:scaling", "say what a recipe needs on many GPUs, on paper"),
     "runs": Command("videofusion.cli.runs:runs", "list run folders: state, step, loss, speed, last sample"),
     "export": Command("videofusion.cli.models:export", "write a model's folder in half precision, to share it"),
     "models": Command("videofusion.cli.models:models", "list the models that --model knows by name"),

@@ -95,12 +95,19 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
 
 def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str, *, embedded: bool = False) -> UNet:
     """A network of the recipe; `embedded` says that it is told the middle frame's embedding."""
+    heads: int | list[int] = recipe.heads
+    if recipe.head_size is not None:
+        if any(width % recipe.head_size for width in channels):
+            raise InputError(
+                f"recipe key head_size is {recipe.head_size}, which does not divide the channels {channels}"
+            )
+        heads = [width // recipe.head_size for width in channels]
     return UNet(
         in_channels=seen,
         channels=tuple(channels),
         blocks=recipe.blocks,
         attention=recipe.attention,
-        heads=recipe.heads,
+        heads=heads,
         text_size=recipe.text_dim,
         image_size=recipe.text_dim if embedded else None,
         pool_text=True,

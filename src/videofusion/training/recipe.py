@@ -41,6 +41,7 @@ class Recipe:
         temporal: temporal design of the U-Net (of VideoFusion: of the residual generator).
         blocks: residual blocks per level.
         heads: attention heads.
+        head_size: instead of `heads`, features of a head: wider levels then have more heads.
         groups: of every group norm; few channels in a group leave little of what a layer is told.
         patch: side of the squares of pixels that are folded into channels.
         text_dim: size of the text's token embeddings.
@@ -120,6 +121,7 @@ class Recipe:
     temporal: str = "residual_joint"
     blocks: int = 2
     heads: int = 4
+    head_size: int | None = None
     groups: int = 16
     patch: int = 1
     text_dim: int = 128
@@ -216,6 +218,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("reach_steps", 0, _MANY),
     ("blocks", 1, 8),
     ("heads", 1, 64),
+    ("head_size", 2, 1024),
     ("groups", 1, 64),
     ("patch", 1, 16),
     ("text_dim", 8, 8192),

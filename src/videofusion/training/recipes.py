@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videofusion.errors import InputError
+from videofusion.training.paper_recipes import PAPER_RECIPES
 from videofusion.training.recipe import Recipe
 
 
@@ -191,6 +192,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "base-digits": base_digits,
     "folder64": folder64,
     "folder64-small": folder64_small,
+    **PAPER_RECIPES,
 }
 
 

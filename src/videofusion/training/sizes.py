@@ -1,0 +1,171 @@
+"""How large a recipe's system is and how much a step works, counted on torch's meta device, where nothing is computed.
+
+There a tensor has a shape and no numbers, so that billions of parameters take no memory and a step takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from videofusion.data.batch import Batch, Sample
+from videofusion.diffusion.noise import DecomposedNoise, Keys, Noise
+from videofusion.errors import InputError
+from videofusion.networks.unet import UNet
+from videofusion.systems.build import build_system
+from videofusion.systems.vdm import VDMSystem
+from videofusion.systems.videofusion import VideoFusionSystem
+from videofusion.training.memory import Part, Watch, count_parts
+from videofusion.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a recipe's system is, and what one clip costs it in training.
+
+    Args:
+        parts: numbers of parameters; the text encoder's without the words that data bring.
+        flops: of one clip's forward and backward pass, an addition and a multiplication counting as two.
+        activations: bytes that the autograd graph of one clip keeps.
+        block: parameters of the largest residual block or attention.
+    """
+
+    parts: tuple[Part, ...]
+    flops: int
+    activations: int
+    block: int
+
+    @property
+    def trained(self) -> int:
+        """Parameters that are trained."""
+        return sum(part.trained for part in self.parts)
+
+    @property
+    def frozen(self) -> int:
+        """Parameters that are not."""
+        return sum(part.frozen for part in self.parts)
+
+
+def recipe_parts(recipe: Recipe) -> list[Part]:
+    """The parameters of each part of a recipe's system.
+
+    Args:
+        recipe: of any size.
+
+    Raises:
+        InputError: `trains` is not "full", or what building the system refuses.
+    """
+    return count_parts(_outline(recipe).modules)
+
+
+def recipe_work(recipe: Recipe) -> Work:
+    """Count a training step on one clip, all of its frames, attention fused as on a GPU.
+
+    With the recipe's precision "bfloat16" the U-Nets' weights are counted in it, as FSDP2 gathers them, and so is what
+    autocast would compute in it.
+
+    Args:
+        recipe: of any size.
+
+    Raises:
+        InputError: `trains` is not "full", or what building the system refuses.
+    """
+    system = _outline(recipe)
+    parts = tuple(count_parts(system.modules))
+    half = recipe.precision == "bfloat16"
+    unets = [module for module in system.modules.values() if isinstance(module, UNet)]
+    for unet in unets:
+        for parameter in unet.parameters() if half else ():
+            parameter.data = parameter.data.to(torch.bfloat16)
+    clip = torch.empty(1, recipe.frames, 3, recipe.size, recipe.size, device="meta")
+    batch = Batch(clip, ["clip"], ["clip"], torch.zeros(1, dtype=torch.int64))
+    with FlopCounterMode(display=False) as flops, Watch() as watch, _OnGpu(half):
+        loss = system.loss(batch, Keys.of([0]), 0)
+        activations = watch.saved
+        loss.total.backward()
+    return Work(
+        parts=parts,
+        flops=int(flops.get_total_flops()),
+        activations=activations,
+        block=max(sum(p.numel() for p in block.parameters()) for unet in unets for block in _blocks(unet)),
+    )
+
+
+class _NoClips:
+    """Data that say nothing: what a system takes from its data is words and ranges, which no size depends on."""
+
+    captions = ("clip",)
+
+    def __len__(self) -> int:
+        return 0
+
+    def sample(self, index: int, epoch: int, seed: int) -> Sample:
+        raise IndexError(index)
+
+
+class _NoNoise(DecomposedNoise):
+    """Noise of the right shape: to draw it takes numbers."""
+
+    def draw(self, shape: Any, keys: Any, step: int, share: Any = None, frames: Any = None) -> Noise:
+        nothing = torch.empty(tuple(shape), device="meta")
+        return Noise(nothing, nothing, nothing, share)
+
+
+def _outline(recipe: Recipe) -> VideoFusionSystem | VDMSystem:
+    """The recipe's system on the meta device, as a step in which all frames are looked at sees it."""
+    if recipe.trains != "full":
+        raise InputError(f'recipe key trains is "{recipe.trains}", but only "full" can be counted without its weights')
+    # what needs numbers and changes no size: weights to start from, measured shares, betas, whether eps says something
+    same = {"pretrained": None, "pretrained_base": None, "residual_from_base": False, "adaptive": 0.0, "grouped": False}
+    step = {"train_frames": None, "reach": None, "prediction": "v", "schedule": "cosine"}
+    with torch.device("meta"):
+        system = build_system(recipe.replace({**same, **step}), _NoClips())
+    if isinstance(system, VideoFusionSystem):
+        system.noise = _NoNoise(recipe.share)
+    return system
+
+
+def _blocks(unet: UNet) -> list[nn.Module]:
+    levels: Any = (*unet.down_blocks, unet.mid_block, *unet.up_blocks)
+    lists = (
+        part for level in levels for part in (level.resnets, level.attentions, level.temporals) if part is not None
+    )
+    return [block for blocks in lists for block in blocks]
+
+
+class _OnGpu(TorchFunctionMode):
+    """Within the block: fused attention, and with `half` the types that autocast computes in on a GPU.
+
+    The meta device knows neither: it would keep every attention matrix, and all in float32.
+    """
+
+    def __init__(self, half: bool) -> None:
+        super().__init__()
+        self.half = half
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.half and func in _IN_BFLOAT16 + _IN_FLOAT32:
+            kind = torch.bfloat16 if func in _IN_BFLOAT16 else torch.float32
+            args = tuple(_cast(value, kind) for value in args)
+            kwargs = {key: _cast(value, kind) for key, value in kwargs.items()}
+        if func is F.scaled_dot_product_attention and len(args) == 3 and kwargs.get("attn_mask") is None:
+            return torch.ops.aten._scaled_dot_product_efficient_attention(*args, None, True)[0]
+        return func(*args, **kwargs)
+
+
+_IN_BFLOAT16 = (F.conv2d, F.linear, F.scaled_dot_product_attention)
+_IN_FLOAT32 = (F.group_norm, F.layer_norm)
+
+
+def _cast(value: Any, kind: torch.dtype) -> Any:
+    return value.to(kind) if isinstance(value, Tensor) and value.is_floating_point() else value

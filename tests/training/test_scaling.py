@@ -1,0 +1,93 @@
+"""Counts on the meta device against counts of real ones, and the arithmetic of many GPUs against closed forms."""
+
+import pytest
+import torch
+from small import smallest
+
+from videofusion.data.batch import Batch
+from videofusion.diffusion.noise import Keys
+from videofusion.errors import InputError
+from videofusion.systems.build import build_system
+from videofusion.training import get_recipe
+from videofusion.training.memory import Part, Watch, count_parts
+from videofusion.training.scaling import Cluster, plan_step, scaling_report
+from videofusion.training.sizes import Work, recipe_parts, recipe_work
+
+WORK = Work(parts=(Part(name="a", trained=1000, frozen=600),), flops=10**6, activations=5000, block=100)
+
+
+class Words:
+    captions = ("clip",)
+
+
+@pytest.mark.parametrize("changes", [{}, {"system": "vdm", "temporal": "factorised"}, {"variant": "published"}])
+def test_counted_without_computing_is_what_is_there(changes):
+    recipe = smallest(frames=3, attention=("none", "none"), **changes)  # without attention: a CPU keeps more of it
+    system = build_system(recipe, Words())
+    assert recipe_parts(recipe) == count_parts(system.modules)
+    batch = Batch(torch.zeros(1, 3, 3, 8, 8), ["clip"], ["clip"], torch.zeros(1, dtype=torch.int64))
+    with Watch() as watch:
+        system.loss(batch, Keys.of([0]), 0)
+    assert recipe_work(recipe).activations == pytest.approx(watch.saved, rel=0.05)
+
+
+def test_convolutions_cost_what_they_cost():
+    """Of one convolution's three passes the first of a network needs two: its input is no weight."""
+    small = recipe_work(smallest(system="vdm", temporal="image", frames=1, attention=("none", "none"), size=8))
+    large = recipe_work(smallest(system="vdm", temporal="image", frames=1, attention=("none", "none"), size=16))
+    assert 3.5 < large.flops / small.flops < 4
+    assert 3.5 < large.activations / small.activations < 4
+
+
+def test_half_precision_gathers_half_and_keeps_less():
+    changes = {"system": "vdm", "temporal": "factorised", "frames": 3}
+    whole, half = (recipe_work(smallest(precision=kind, **changes)) for kind in ("float32", "bfloat16"))
+    assert (half.parts, half.flops, half.block) == (whole.parts, whole.flops, whole.block)
+    assert 0.5 < half.activations / whole.activations < 0.95
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_bytes_are_those_of_the_formulas(half):
+    weight = 2 if half else 4
+    plain = plan_step(WORK, "data parallel", 8, 2, batch=64, half=half)
+    assert (plain.micro_batches, plain.moved) == (4, 2 * 7 * 4 * 1000 // 8)
+    assert plain.memory == 4 * (2 * 1600 + 3 * 1000) + 2 * 5000 + (2 * 1600 if half else 0)
+    cut = plan_step(WORK, "FSDP2", 8, 2, batch=64, half=half)
+    assert cut.moved == 4 * 7 * (2 * weight * 1600 + 4 * 1000) // 8
+    assert cut.memory == 4 * (2 * 1600 + 3 * 1000) // 8 + 2 * 5000 + (2 * weight + 4) * 100
+    assert plain.computing == cut.computing == pytest.approx(8 * 10**6 / (0.4 * 989e12))
+
+
+def test_links_are_the_slowest_that_a_ring_has():
+    cluster = Cluster(machine=4, inside=100.0, between=10.0)
+    inside, between = (plan_step(WORK, "data parallel", n, 1, batch=16, half=False, cluster=cluster) for n in (4, 8))
+    assert (inside.moving, between.moving) == (inside.moved / 100, between.moved / 10)
+    alone = plan_step(WORK, "data parallel", 1, 1, batch=16, half=False, cluster=cluster)
+    assert alone.moved == alone.moving == 0
+
+
+def test_the_report_has_a_row_for_each_and_says_what_does_not_fit():
+    recipe = smallest(batch_size=4, accumulation=2)
+    report = scaling_report(recipe, (2, 4), 2, Cluster(memory=1000))
+    rows = [line for line in report.splitlines() if line.startswith(("| 2 |", "| 4 |"))]
+    assert [row.split(" | ")[2] for row in rows] == ["2 of 2", "2 of 2", "1 of 2", "1 of 2"]
+    assert all("(too much)" in row for row in rows)
+
+
+def test_what_cannot_be_shared_or_counted_is_refused():
+    with pytest.raises(InputError, match="128 clips cannot be shared by 3 GPUs in micro-batches of 1 clips"):
+        plan_step(WORK, "FSDP2", 3, 1, batch=128, half=False)
+    with pytest.raises(InputError, match='way is "pipeline"'):
+        plan_step(WORK, "pipeline", 2, 1, batch=128, half=False)
+    with pytest.raises(InputError, match='trains is "lora"'):
+        recipe_parts(smallest(trains="lora"))
+    with pytest.raises(InputError, match="utilisation is 2"):
+        Cluster(utilisation=2)
+
+
+@pytest.mark.slow
+def test_the_papers_sizes():
+    """VideoFusion, appendix B: 2.00 and 0.59 billion parameters."""
+    counts = {part.name: part.trained for part in recipe_parts(get_recipe("videofusion-webvid"))}
+    assert counts["base"] == pytest.approx(2.00e9, rel=0.02)
+    assert counts["residual"] == pytest.approx(0.59e9, rel=0.02)
