@@ -48,6 +48,14 @@ def test_prediction_and_weighting_reach_system_and_pipeline(kind, digits):
         assert (config.base_prediction, config.residual_prediction, config.share) == ("x0", "x0", 0.3)
 
 
+def test_heads_of_one_size_are_more_where_there_are_more_channels(digits):
+    system = build_system(recipe(channels="16,32", head_size="8"), digits)
+    assert list(system.base.config.heads) == [2, 4]
+    assert list(system.residual.config.heads) == [2, 2]
+    with pytest.raises(InputError, match=r"head_size is 12, which does not divide the channels \(16, 16\)"):
+        build_system(recipe(head_size="12"), digits)
+
+
 def test_a_model_gets_profiles_when_lambda_is_adaptive(digits):
     assert build_system(recipe(), digits).profiles is None
     profiles = build_system(recipe(adaptive="0.5"), digits).profiles

@@ -11,6 +11,7 @@ import torch
 from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, WORDS, unet, vdm, videofusion, words
 from torch import Tensor
 
+from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion import ClassifierFree, Keys, NetworkDenoiser, make_schedule, times
 from videofusion.diffusion.noise import DecomposedNoise
 from videofusion.diffusion.samplers import get_sampler
@@ -153,6 +154,13 @@ def test_unknown_words_are_named_with_the_known_ones():
     pipe = pipeline()
     with pytest.warns(UserWarning, match=r"does not know 'purple', 'cow'; the words it knows are: a blue left moving"):
         make(pipe, "a purple cow, a three", seed=1)
+
+
+def test_of_many_known_words_some_are_told():
+    pipe = pipeline()
+    pipe.register_modules(text_encoder=WordEncoder(words=[f"w{n:04}" for n in range(1500)], size=16))
+    told = pipe.check_prompt("zebra")
+    assert told.endswith(" w0198 w0199 ... (1,500 in all)")
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import pytest
 import torch
 from small import smallest
 
-from videofusion.data.batch import Batch
+from videofusion.data.batch import Batch, Sample
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.systems.build import build_system
-from videofusion.training import get_recipe
+from videofusion.training import scaling
 from videofusion.training.memory import Part, Watch, count_parts
 from videofusion.training.scaling import Cluster, plan_step, scaling_report
 from videofusion.training.sizes import Work, recipe_parts, recipe_work
@@ -16,27 +16,38 @@ from videofusion.training.sizes import Work, recipe_parts, recipe_work
 WORK = Work(parts=(Part(name="a", trained=1000, frozen=600),), flops=10**6, activations=5000, block=100)
 
 
-class Words:
+class OneWord:
+    """Data of which only the captions are looked at."""
+
     captions = ("clip",)
+
+    def __len__(self) -> int:
+        return 0
+
+    def sample(self, index: int, epoch: int, seed: int) -> Sample:
+        raise IndexError(index)
 
 
 @pytest.mark.parametrize("changes", [{}, {"system": "vdm", "temporal": "factorised"}, {"variant": "published"}])
 def test_counted_without_computing_is_what_is_there(changes):
-    recipe = smallest(frames=3, attention=("none", "none"), **changes)  # without attention: a CPU keeps more of it
-    system = build_system(recipe, Words())
+    recipe = smallest(frames=3, attention=("none", "none"), **changes)  # with attention to text a CPU keeps more
+    system = build_system(recipe, OneWord())
     assert recipe_parts(recipe) == count_parts(system.modules)
     batch = Batch(torch.zeros(1, 3, 3, 8, 8), ["clip"], ["clip"], torch.zeros(1, dtype=torch.int64))
     with Watch() as watch:
         system.loss(batch, Keys.of([0]), 0)
-    assert recipe_work(recipe).activations == pytest.approx(watch.saved, rel=0.05)
+    # a GPU's fused attention keeps one number more for each 32 queries or part of them
+    assert 1 <= recipe_work(recipe).activations / watch.saved < 1.1
 
 
-def test_convolutions_cost_what_they_cost():
-    """Of one convolution's three passes the first of a network needs two: its input is no weight."""
-    small = recipe_work(smallest(system="vdm", temporal="image", frames=1, attention=("none", "none"), size=8))
-    large = recipe_work(smallest(system="vdm", temporal="image", frames=1, attention=("none", "none"), size=16))
-    assert 3.5 < large.flops / small.flops < 4
-    assert 3.5 < large.activations / small.activations < 4
+def test_without_attention_work_grows_with_the_pixels():
+    """The text costs the same at every size, the rest so much a pixel: three sizes lie on a line."""
+    image = {"system": "vdm", "temporal": "image", "frames": 1, "attention": ("none", "none")}
+    small, middle, large = (recipe_work(smallest(size=size, **image)) for size in (8, 16, 24))
+    for key in ("flops", "activations"):
+        f8, f16, f24 = (getattr(work, key) for work in (small, middle, large))
+        assert (f24 - f8) * (16**2 - 8**2) == (f16 - f8) * (24**2 - 8**2)
+        assert f16 > f8
 
 
 def test_half_precision_gathers_half_and_keeps_less():
@@ -66,7 +77,8 @@ def test_links_are_the_slowest_that_a_ring_has():
     assert alone.moved == alone.moving == 0
 
 
-def test_the_report_has_a_row_for_each_and_says_what_does_not_fit():
+def test_the_report_has_a_row_for_each_and_says_what_does_not_fit(monkeypatch):
+    monkeypatch.setattr(scaling, "recipe_work", lambda recipe: WORK)
     recipe = smallest(batch_size=4, accumulation=2)
     report = scaling_report(recipe, (2, 4), 2, Cluster(memory=1000))
     rows = [line for line in report.splitlines() if line.startswith(("| 2 |", "| 4 |"))]
@@ -83,11 +95,3 @@ def test_what_cannot_be_shared_or_counted_is_refused():
         recipe_parts(smallest(trains="lora"))
     with pytest.raises(InputError, match="utilisation is 2"):
         Cluster(utilisation=2)
-
-
-@pytest.mark.slow
-def test_the_papers_sizes():
-    """VideoFusion, appendix B: 2.00 and 0.59 billion parameters."""
-    counts = {part.name: part.trained for part in recipe_parts(get_recipe("videofusion-webvid"))}
-    assert counts["base"] == pytest.approx(2.00e9, rel=0.02)
-    assert counts["residual"] == pytest.approx(0.59e9, rel=0.02)

@@ -22,6 +22,7 @@ from videofusion.networks.unet import UNet
 from videofusion.systems.training import text_conditions
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
+_TOLD_WORDS = 200  # of those a model knows, in a warning; a large set's captions have a hundred thousand
 Draw = Callable[[Denoiser, int, Conditions], Tensor]
 
 
@@ -74,7 +75,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         unknown = self.text_encoder.unknown(prompt)
         if not unknown:
             return None
-        known = " ".join(sorted(self.text_encoder.words))
+        words = sorted(self.text_encoder.words)
+        known = " ".join(words[:_TOLD_WORDS]) + (f" ... ({len(words):,} in all)" if len(words) > _TOLD_WORDS else "")
         return f"this model does not know {', '.join(map(repr, unknown))}; the words it knows are: {known}"
 
     @torch.no_grad()
