@@ -32,6 +32,15 @@ SMALL = {
     "precision": "float32",
     "log": "",
 }
+# of each kind one that every run of the tests tries; the rest are tried by `make prove`
+FIRST = {
+    "videofusion-ucf101-classes",
+    "videofusion-sky",
+    "videofusion-weizmann",
+    "vdm-bair",
+    "vdm-kinetics600",
+    "vdm-webvid",
+}
 CONDITIONED = {"ucf101-classes", "webvid"}
 FRAMES = 16  # of each clip: enough for every fourth frame
 
@@ -79,7 +88,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.filterwarnings("ignore:this model does not know")  # words that only validation clips have
-@pytest.mark.parametrize("name", PAPER_RECIPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in PAPER_RECIPES]
+)
 def test_every_recipe_is_tried_on_data_of_its_layout(name, folders, tmp_path):
     recipe = get_recipe(name, SMALL)
     found = dry_run(recipe, tmp_path / "run", folders[name.partition("-")[2]], device="cpu")
