@@ -75,6 +75,13 @@ def test_too_little_memory_is_told_before_the_step(tmp_path, monkeypatch):
         dry_run(smallest(), tmp_path / "run", device="cpu")
 
 
+def test_weights_that_have_no_room_are_not_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "available", lambda device: 10**9)
+    monkeypatch.setattr(torch, "manual_seed", pytest.fail)
+    with pytest.raises(InputError, match=r"take 4\.\d+ GB, but 1 GB are free on cpu"):
+        dry_run(smallest(channels=(256, 1024), residual_channels=(16, 16)), tmp_path / "run", device="cpu")
+
+
 def test_too_little_memory_or_disk_for_the_run_is_told(tmp_path, monkeypatch):
     disk = namedtuple("disk", "total used free")(10**6, 10**6 - 2000, 2000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: disk)

@@ -128,6 +128,7 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
     """
     from videofusion.systems.build import build_system
     from videofusion.training.batches import training_data
+    from videofusion.training.sizes import recipe_parts
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     check_boards(recipe.log)
@@ -136,15 +137,14 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
     recipe = recipe.replace({"compile": False})
     loader, validation = training_data(recipe, data, World())
     free = available(where)
+    if recipe.trains == "full":  # before weights are drawn that there may be no room for
+        parts = recipe_parts(recipe)
+        _check_room(Held.by_numbers(sum(p.trained for p in parts), sum(p.frozen for p in parts)), free, where)
     torch.manual_seed(recipe.seed)
     system = build_system(recipe, loader.dataset)
     trainer = Trainer(recipe, system, loader, validation, run, where)
     held = _held(trainer.state)
-    if free is not None and held.resident + held.gradients > free:
-        raise InputError(
-            f"weights, moving average, gradients and optimiser take {human(held.resident + held.gradients)}, but "
-            f"{human(free)} are free on {where}; smaller channels need less"
-        )
+    _check_room(held, free, where)
     first = [loader.batch(number) for number in range(min(recipe.accumulation, MOST_MICRO_BATCHES))]
     pages = Pages()
     memory, loss = _watched(trainer, first, held)
@@ -168,6 +168,15 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
         device=str(where),
         left_out=dict(loader.report),
     )
+
+
+def _check_room(held: Held, free: int | None, where: torch.device) -> None:
+    """Raise InputError where what stays, and the gradients, have no room."""
+    if free is not None and held.resident + held.gradients > free:
+        raise InputError(
+            f"weights, moving average, gradients and optimiser take {human(held.resident + held.gradients)}, but "
+            f"{human(free)} are free on {where}; smaller channels need less"
+        )
 
 
 def _held(state: State) -> Held:
