@@ -1,16 +1,15 @@
-"""Everything that decides what a training run does, in one flat dataclass, and how its values are read from text."""
+"""Everything that decides what a training run does, in one flat dataclass."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from videofusion.errors import InputError
+from videofusion.training.recipe_values import kind_name, read_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,39 +259,6 @@ def _parse(key: str, value: Any) -> Any:
     if key not in kinds:
         raise InputError(f'recipe key "{key}" is unknown; there are {", ".join(kinds)}')
     try:
-        return _read(kinds[key], value)
+        return read_value(kinds[key], value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"recipe key {key} cannot be {value!r}: it is of kind {_kind_name(kinds[key])}") from error
-
-
-def _read(kind: Any, value: Any) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        optional = next(argument for argument in arguments if argument is not type(None))
-        return None if value is None or value == "none" else _read(optional, value)
-    if origin is Literal:
-        return value if isinstance(value, str) else _wrong()
-    if origin is tuple:
-        if isinstance(value, str):  # a json list where an item holds a comma, else items between commas
-            value = json.loads(value) if value.startswith("[") else [item for item in value.split(",") if item.strip()]
-        items = value if isinstance(value, (list, tuple)) else _wrong()
-        return tuple(_read(arguments[0], item.strip() if isinstance(item, str) else item) for item in items)
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        return value == "true" if value in ("true", "false") else _wrong()
-    if kind is str:
-        return value if isinstance(value, str) else _wrong()
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return _wrong()
-    if kind is int and isinstance(value, float) and not value.is_integer():
-        return _wrong()
-    return kind(value)
-
-
-def _wrong() -> Any:
-    raise TypeError
-
-
-def _kind_name(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+        raise InputError(f"recipe key {key} cannot be {value!r}: it is of kind {kind_name(kinds[key])}") from error
