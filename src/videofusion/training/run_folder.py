@@ -16,6 +16,7 @@ _MAY_CHANGE = {
         "seconds",
         "workers",
         "compile",
+        "shard",
         "log",
         "log_interval",
         "validation_interval",
