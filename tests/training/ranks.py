@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +26,17 @@ from videofusion.training.trainer import Trainer, train
 from videofusion.training.world import World
 
 
-def together(task: Callable[..., int], *arguments: object, size: int = 2) -> list[int]:
-    """Run a task in processes of one world; returns their exit codes, as the command's would be."""
+def together(task: Callable[..., int], *arguments: object, size: int = 2) -> tuple[list[int], list[str]]:
+    """Run a task in processes of one world; returns their exit codes, as the command's would be, and what they said."""
     context = multiprocessing.get_context("forkserver")  # pays for the imports once
     context.set_forkserver_preload(["ranks", "toy", "torch.utils.tensorboard", "torch._dynamo"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = [context.Process(target=_as_rank, args=(rank, size, port, task, arguments)) for rank in range(size)]
+    said = context.SimpleQueue()
+    processes = [
+        context.Process(target=_as_rank, args=(rank, size, port, said, task, arguments)) for rank in range(size)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -41,17 +45,20 @@ def together(task: Callable[..., int], *arguments: object, size: int = 2) -> lis
     for process in processes:
         process.kill()
     assert None not in codes, "a process hangs"
-    return codes
+    sentences = []
+    while not said.empty():
+        sentences.append(said.get())
+    return codes, sentences
 
 
-def _as_rank(rank: int, size: int, port: int, task: Callable[..., int], arguments: tuple) -> None:
+def _as_rank(rank: int, size: int, port: int, said: Any, task: Callable[..., int], arguments: tuple) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     try:
         code = task(*arguments)
     except (InputError, RunError) as error:
-        print(error, file=sys.stderr)
+        said.put(str(error))
         code = 2 if isinstance(error, InputError) else 1
     sys.exit(code)
 

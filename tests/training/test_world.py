@@ -42,7 +42,8 @@ def folder_of_clips(folder: Path) -> Path:
     return folder
 
 
-def test_it_does_not_matter_how_many_processes_train(tmp_path):
+@pytest.mark.parametrize("shard", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_it_does_not_matter_how_many_processes_train(tmp_path, shard):
     data = folder_of_clips(tmp_path / "data")
     recipe = smallest(
         "folder64",
@@ -56,30 +57,34 @@ def test_it_does_not_matter_how_many_processes_train(tmp_path):
         learning_rate=1e-2,
         log_interval=1,
         caption_dropout=0.4,
-        sample_interval=4,
+        sample_interval=2,
         sample_steps=1,
+        checkpoint_interval=100,
     )
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    train(recipe, alone, data, steps=6, device="cpu", bar=False)
-    assert together(train_recipe, recipe, shared, data, 2) == [0, 0]
-    assert together(train_recipe, recipe.replace({"shard": True}), shared, data, 4) == [0, 0]
+    train(recipe, alone, data, steps=4, device="cpu", bar=False)
+    if shard:
+        train(recipe, shared, data, steps=1, device="cpu", bar=False)
+    assert together(train_recipe, recipe.replace({"shard": shard}), shared, data, 3) == ([0, 0], [])
     load(shared / "model", device="cpu")("person 1", seed=0, steps=1)
-    train(recipe, shared, data, steps=6, device="cpu", bar=False)
+    train(recipe, shared, data, steps=4, device="cpu", bar=False)
 
     for event in ("train", "validation"):
-        one, several = log_of(alone, event), log_of(shared, event)
+        one = log_of(alone, event)
+        # a session ends with a validation, in the middle of the run if that is where it ends
+        several = [line for line in log_of(shared, event) if line["step"] in [mine["step"] for mine in one]]
         assert [line["step"] for line in one] == [line["step"] for line in several]
         for mine, other in zip(one, several, strict=True):
             for name in ("loss", "base", "residual", *(["gradient_norm"] if event == "train" else [])):
-                assert mine[name] == pytest.approx(other[name], rel=1e-3), (event, mine["step"], name)
-    assert [line["clip"] for line in log_of(shared, "left out")] == ["clip-05"] * 3  # once a session
+                assert mine[name] == pytest.approx(other[name], rel=1e-4), (event, mine["step"], name)
+    assert {line["clip"] for line in log_of(shared, "left out")} == {"clip-05"}
     assert state_of(alone).keys() == state_of(shared).keys()
-    sheets = [np.asarray(Image.open(run / "samples" / "step-00000004.png"), dtype=int) for run in (alone, shared)]
+    sheets = [np.asarray(Image.open(run / "samples" / "step-00000002.png"), dtype=int) for run in (alone, shared)]
     assert np.abs(sheets[0] - sheets[1]).mean() < 2  # of 255
 
 
 def test_processes_hear_each_other(tmp_path):
-    assert together(talk, tmp_path) == [0, 0]
+    assert together(talk, tmp_path) == ([0, 0], [])
     heard = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert heard[0] == heard[1]
     assert heard[0] == {
@@ -92,28 +97,30 @@ def test_processes_hear_each_other(tmp_path):
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path):
-    assert together(train_toy, tmp_path, "terminated") == [143, 143]
+    assert together(train_toy, tmp_path, "terminated") == ([143, 143], [])
     assert newest(tmp_path / "checkpoints", pytest.fail).step == 6
     assert json.loads((tmp_path / "session.json").read_text())["reason"] == "SIGTERM"
     assert sorted(line["clip"] for line in log_of(tmp_path, "left out")) == ["broken-0", "broken-1"]
 
 
 def test_a_killed_process_ends_the_run_with_a_sentence_and_the_run_goes_on_from_the_checkpoint(tmp_path):
-    assert together(train_toy, tmp_path, "killed") == [1, -signal.SIGKILL]
+    codes, said = together(train_toy, tmp_path, "killed")
+    assert codes == [1, -signal.SIGKILL]
     session = json.loads((tmp_path / "session.json").read_text())
-    assert session["state"] == "crashed"
-    assert "another process of this run ended" in session["reason"]
-    assert "step-00000004, from where the same command goes on" in session["reason"]
+    assert (session["state"], [session["reason"]]) == ("crashed", said)
+    assert "another process of this run ended" in said[0]
+    assert "step-00000004, from where the same command goes on" in said[0]
     changes = {"checkpoint_interval": 4, "validation_interval": 100}
     trainer = toy_trainer(tmp_path, **changes)
     assert trainer.train().step == 10
     assert any("going on from step 4" in line["text"] for line in log_of(tmp_path, "note"))
 
 
-def test_not_a_number_in_one_process_ends_all_and_names_its_clip(tmp_path, capfd):
-    assert together(train_toy, tmp_path, "nan") == [1, 1]
-    said = capfd.readouterr().err
-    assert said.count("step 6: the loss is nan; clips of the batch: clip-23; the last good checkpoint is") == 2
+def test_not_a_number_in_one_process_ends_all_and_names_its_clip(tmp_path):
+    codes, said = together(train_toy, tmp_path, "nan")
+    assert codes == [1, 1]
+    assert said[0] == said[1]
+    assert "step 6: the loss is nan; clips of the batch: clip-23; the last good checkpoint is" in said[0]
 
 
 def test_a_batch_is_shared_evenly_or_not_at_all():
