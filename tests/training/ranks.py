@@ -40,7 +40,7 @@ def together(task: Callable[..., int], *arguments: object, size: int = 2) -> tup
     for process in processes:
         process.start()
     for process in processes:
-        process.join(300)
+        process.join(600)
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()

@@ -191,8 +191,8 @@ def test_sharding_is_refused_before_anything_is_made(tmp_path):
 def test_torchrun_with_a_killed_process(tmp_path, shard):
     """The real command: a process is killed, all ends with a sentence, and the same command goes on."""
     sets = [f"shard={shard}", "batch_size=4", "channels=16,16", "residual_channels=16,16", "attention=none,transformer"]
-    sets += ["heads=2", "blocks=1", "text_dim=16", "size=8", "checkpoint_interval=5", "sample_interval=0"]
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "videofusion"]
+    sets += ["patch=1", "heads=2", "blocks=1", "text_dim=16", "size=8", "checkpoint_interval=2", "sample_interval=0"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--", "videofusion"]
     words = ["train", "tiny", "--run", str(tmp_path), "--device", "cpu", *(f"--set={each}" for each in sets)]
     first = subprocess.Popen([*start, *words, "--steps", "100000"], stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob("checkpoints/step-*")):

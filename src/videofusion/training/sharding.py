@@ -33,8 +33,8 @@ def check_sharding(recipe: Recipe, world: World) -> None:
         return
     if world.size == 1:
         raise InputError(
-            "recipe key shard is True, but there is one process; `torchrun --nproc-per-node N -m videofusion train "
-            "...` starts N of them, or set shard=false"
+            "recipe key shard is True, but there is one process; `torchrun --nproc-per-node N -m -- videofusion "
+            "train ...` starts N of them, or set shard=false"
         )
     if recipe.compile:
         raise InputError("recipe key shard is True and compile is True; allowed is one of them")
