@@ -22,6 +22,7 @@ from videofusion.models import load
 from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import newest
 from videofusion.training.sharding import check_sharding
+from videofusion.training.signals import stop_signal
 from videofusion.training.trainer import train
 from videofusion.training.trial import dry_run
 from videofusion.training.world import World
@@ -184,6 +185,20 @@ def test_sharding_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(InputError, match="--dry-run is of one process, but recipe key shard is True"):
         dry_run(smallest(shard=True), tmp_path / "run", device="cpu")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_second_sigterm_of_torchrun_is_only_noted():
+    acted = []
+    former = signal.signal(signal.SIGTERM, lambda *_: acted.append("as usual"))
+    try:
+        for patient, expected in ((True, []), (False, ["as usual"])):
+            with stop_signal(patient=patient) as seen:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+                assert (seen.name, seen.number) == ("SIGTERM", signal.SIGTERM)
+            assert acted == expected
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 @pytest.mark.slow
