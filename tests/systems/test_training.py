@@ -245,6 +245,15 @@ def test_groups_share_the_smallest_key_of_theirs():
     assert grouped_keys(own, [], []) == own
 
 
+def test_groups_reach_over_the_shares_of_a_batch():
+    keys, people, actions = Keys.of([9, 3, 5, 7]), ["ann", "bob", "ann", ""], ["run", "run", "", "walk"]
+    whole = grouped_keys(keys, people, actions)
+    mates = list(zip(keys.content, people, actions, strict=True))
+    for own in (slice(0, 2), slice(2, 4)):
+        share = grouped_keys(Keys.of(keys.content[own]), people[own], actions[own], mates)
+        assert share == Keys(whole.content[own], whole.motion[own])
+
+
 def test_one_identity_shares_base_noise_and_one_action_residual_noise(monkeypatch):
     """Sec. 4.7: two clips of one person doing two things, and two people doing one."""
     system = videofusion(grouped=True)

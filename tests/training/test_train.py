@@ -92,8 +92,8 @@ def test_validation_never_shows_training_clips():
 
 
 def test_processes_share_the_batches_without_overlap():
-    recipe = smallest()
-    alone, _ = training_data(smallest(batch_size=4), None, World())
+    recipe = smallest(batch_size=4)  # of all together
+    alone, _ = training_data(recipe, None, World())
     shares = [training_data(recipe, None, World(rank, 2))[0] for rank in (0, 1)]
     together = [name for share in shares for name in share.batch(3).names]
     assert together == alone.batch(3).names

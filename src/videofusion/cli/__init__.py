@@ -130,4 +130,5 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 
 def _say(sentence: str) -> None:
-    print(f"videofusion: {sentence}", file=sys.stderr)
+    process = f", process {os.environ.get('RANK')}" if "TORCHELASTIC_RUN_ID" in os.environ else ""  # of torchrun's
+    print(f"videofusion{process}: {sentence}", file=sys.stderr)

@@ -47,6 +47,8 @@ class Batch:
         actions: b texts, or none at all; see `Sample`.
         labels: b texts, or none at all; see `Sample`.
         fps: float32 [b], or None where no clip has one; see `Sample`.
+        mates: noise key, identity and action of all clips of a batch that several processes share, theirs included, for
+            those that group them.
     """
 
     clip: Tensor
@@ -57,6 +59,7 @@ class Batch:
     actions: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     fps: Tensor | None = None
+    mates: list[tuple[int, str, str]] = field(default_factory=list)
 
     @staticmethod
     def of(samples: Sequence[Sample], ids: Sequence[int]) -> Batch:

@@ -95,7 +95,9 @@ def choose(
     return Choices(t.float(), [row[1] < caption_dropout for row in rows], numbers[:, 2] < adaptive)
 
 
-def grouped_keys(keys: Keys, identities: Sequence[str], actions: Sequence[str]) -> Keys:
+def grouped_keys(
+    keys: Keys, identities: Sequence[str], actions: Sequence[str], mates: Sequence[tuple[int, str, str]] = ()
+) -> Keys:
     """Keys by which clips of one identity share base noise and clips of one action residual noise (sec. 4.7).
 
     Sharing is within the batch, as in the paper: a group has the smallest key of its clips.
@@ -104,13 +106,18 @@ def grouped_keys(keys: Keys, identities: Sequence[str], actions: Sequence[str]) 
         keys: of the clips, b of them.
         identities: of the clips, "" where not known; none of them when nothing is known.
         actions: the same.
+        mates: see `Batch`.
     """
-    return Keys(_grouped(keys.content, identities), _grouped(keys.motion, actions))
+    return Keys(
+        _grouped(keys.content, identities, [(key, identity) for key, identity, _ in mates]),
+        _grouped(keys.motion, actions, [(key, action) for key, _, action in mates]),
+    )
 
 
-def _grouped(keys: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
-    pairs = list(zip(keys, names or [""] * len(keys), strict=True))
-    return tuple(min(k for k, other in pairs if other == name) if name else key for key, name in pairs)
+def _grouped(keys: Sequence[int], names: Sequence[str], mates: Sequence[tuple[int, str]]) -> tuple[int, ...]:
+    own = list(zip(keys, names or [""] * len(keys), strict=True))
+    pairs = [*own, *mates]
+    return tuple(min(k for k, other in pairs if other == name) if name else key for key, name in own)
 
 
 def choose_frames(count: int, few: int | None, step: int, reach: int | None = None, reach_steps: int = 0) -> list[int]:

@@ -144,7 +144,7 @@ class VideoFusionSystem:
             share = torch.where(choices.adapt.to(clip.device)[:, None], measured_share(clip), share)
         frames = self.options.frames(clip.shape[1], step)
         clip, share = clip[:, frames], share[:, frames]
-        noise_keys = grouped_keys(keys, batch.identities, batch.actions) if self.grouped else keys
+        noise_keys = grouped_keys(keys, batch.identities, batch.actions, batch.mates) if self.grouped else keys
         noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames)
         eps, t = noise.eps.to(clip), choices.t.to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))

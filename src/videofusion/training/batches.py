@@ -15,7 +15,7 @@ from videofusion.training.world import World
 
 
 def training_data(recipe: Recipe, data: Path | None, world: World) -> tuple[Loader, Sequence[Batch]]:
-    """The training batches of a recipe, and the fixed batches of its validation loss.
+    """This process's share of the training batches of a recipe, and of the fixed batches of its validation loss.
 
     Args:
         recipe: names the kind of data and its sizes.
@@ -23,16 +23,16 @@ def training_data(recipe: Recipe, data: Path | None, world: World) -> tuple[Load
         world: the processes that share the batches.
 
     Raises:
-        InputError: a folder where none is needed or the other way round, or one without a readable clip.
+        InputError: a folder where none is needed or the other way round, or one without a readable clip; a batch that
+            the processes cannot share evenly.
     """
     train = _dataset(recipe, data, "train")
-    loader = Loader(
-        train, recipe.batch_size, seed=recipe.seed, workers=recipe.workers, rank=world.rank, world=world.size
-    )
+    share = world.share(recipe.batch_size)
+    loader = Loader(train, share, seed=recipe.seed, workers=recipe.workers, rank=world.rank, world=world.size)
     held_out = _dataset(recipe, data, "val")
     if len(held_out) == 0:  # a folder of a single file
         return loader, []
-    fixed = Loader(held_out, recipe.batch_size, seed=0)
+    fixed = Loader(held_out, share, seed=0, rank=world.rank, world=world.size)
     return loader, [fixed.batch(number) for number in range(recipe.validation_batches)]
 
 

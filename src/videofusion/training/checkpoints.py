@@ -23,6 +23,7 @@ from typing import Any
 from torch import Tensor
 
 from videofusion.errors import InputError, RunError
+from videofusion.training.world import World
 
 _TENSORS = ("weights", "ema", "optimizer", "random")
 _FORMAT = 1
@@ -57,6 +58,11 @@ class Checkpoint:
     validation: float | None = None
     best: float | None = None
     best_step: int | None = None
+
+
+def place(folder: Path, step: int) -> Path:
+    """The path of the checkpoint of a step in the run's `checkpoints` folder."""
+    return folder / f"step-{step:08d}"
 
 
 def sync(path: Path) -> None:
@@ -117,7 +123,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     """
     from safetensors.torch import save_file
 
-    target = folder / f"step-{checkpoint.step:08d}"
+    target = place(folder, checkpoint.step)
 
     def fill(new: Path) -> None:
         files = {}
@@ -205,6 +211,22 @@ def newest(folder: Path, note: Callable[[str], None]) -> Checkpoint | None:
         except InputError as error:
             note(f"ignored: {error}")
     return None
+
+
+def newest_of_all(folder: Path, note: Callable[[str], None], world: World) -> Checkpoint | None:
+    """The newest whole checkpoint, in every process: the first one finds it as `newest` does, the others read it.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        note: see `newest`.
+        world: the processes.
+
+    Raises:
+        InputError: a process cannot read what the first one found.
+    """
+    found = newest(folder, note) if world.writes else None
+    step = world.of_first(None if found is None else found.step)
+    return load(place(folder, step)) if found is None and step is not None else found
 
 
 def check_shapes(what: str, mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:

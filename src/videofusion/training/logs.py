@@ -94,6 +94,31 @@ class Log:
         self._file.flush()
 
 
+class NoLog(Log):
+    """The log of a process that does not write."""
+
+    def __init__(self) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+    def numbers(self, event: str, step: int, values: dict[str, float]) -> None:
+        pass
+
+    def picture(self, step: int, path: Path, sheet: Any) -> None:
+        pass
+
+    def left_out(self, report: Mapping[str, str]) -> None:
+        pass
+
+    def advance(self, loss: float, rate: float, left: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def _clock(seconds: float) -> str:
     whole = int(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -70,7 +70,7 @@ class Recipe:
         flip: mirror every other training clip of a folder; "left" and "right" change places in its caption.
         clips_per_video: training clips per video and epoch.
         validation_share: share of a folder's files held out for the validation loss.
-        batch_size: clips per micro-batch.
+        batch_size: clips per micro-batch, of all processes together.
         accumulation: micro-batches per optimiser step.
         workers: processes that prepare batches; 0 prepares them in this one.
         steps: optimiser steps, after which the run ends.
@@ -87,6 +87,7 @@ class Recipe:
         caption_dropout: share of clips trained without their caption, in [0, 1].
         precision: "float32" or "bfloat16" (autocast; weights stay float32).
         compile: compile the networks with torch.compile.
+        shard: each of several processes holds a part of every network (FSDP2) instead of all of them.
         seed: the seed of everything random.
         log: where curves and sample grids are shown beside log.jsonl: "tensorboard", "wandb", both or none.
         log_interval: steps between lines of the log.
@@ -161,6 +162,7 @@ class Recipe:
     caption_dropout: float = 0.1
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+    shard: bool = False
     seed: int = 0
     log: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     log_interval: int = 10

@@ -17,6 +17,7 @@ _MAY_CHANGE = {
         "clock",
         "workers",
         "compile",
+        "shard",
         "log",
         "log_interval",
         "validation_interval",

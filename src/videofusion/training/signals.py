@@ -14,10 +14,20 @@ class StopSignal:
 
     name: str | None = None
 
+    @property
+    def number(self) -> int:
+        """Its number; 0 if none came."""
+        return 0 if self.name is None else signal.Signals[self.name]
+
 
 @contextmanager
-def stop_signal() -> Iterator[StopSignal]:
-    """Within the block the first SIGTERM or SIGINT is only noted; a second one acts as usual."""
+def stop_signal(*, patient: bool = False) -> Iterator[StopSignal]:
+    """Within the block the first SIGTERM or SIGINT is only noted; a second one acts as usual.
+
+    Args:
+        patient: a second SIGTERM is only noted, too: a scheduler sends it to all processes of a job, and torchrun then
+            once more to those that it started.
+    """
     seen = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield seen  # Python delivers signals to the main thread only
@@ -30,7 +40,8 @@ def stop_signal() -> Iterator[StopSignal]:
 
     def note(number: int, frame: FrameType | None) -> None:
         seen.name = signal.Signals(number).name
-        restore()
+        if not (patient and number == signal.SIGTERM):
+            restore()
 
     for number in former:
         signal.signal(number, note)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -15,7 +16,9 @@ from videofusion.errors import InputError
 from videofusion.training.checkpoints import Checkpoint, check_shapes
 from videofusion.training.ema import Ema
 from videofusion.training.recipe import Recipe
+from videofusion.training.sharding import collected, cut_like, shard
 from videofusion.training.tuning import is_tuned, trained_groups
+from videofusion.training.world import World
 
 
 class System(Protocol):
@@ -31,6 +34,23 @@ class System(Protocol):
     def pipeline(self) -> Any: ...
 
 
+class Batches(Protocol):
+    """Batch number n of a run, a function of n alone; `starting` goes through them in order.
+
+    `report` names the clips that could not be used, with the reason.
+    """
+
+    report: dict[str, str]
+
+    def starting(self, number: int) -> Iterator[Batch]: ...
+
+
+def training_keys(seed: int, ids: Sequence[int]) -> Keys:
+    """Noise keys of samples in the run `seed`: far apart for neighbouring seeds and samples alike."""
+    digests = (hashlib.blake2b(f"{seed}/{sample}".encode(), digest_size=8).digest() for sample in ids)
+    return Keys.of([int.from_bytes(digest, "little") >> 1 for digest in digests])
+
+
 class State:
     """A system in training, with its optimiser and its average.
 
@@ -38,15 +58,18 @@ class State:
         recipe: rates, decays, precision.
         system: what is trained; its modules are moved to `device`.
         device: where to compute.
+        world: the processes that share the run; each holds all of it, unless the recipe says `shard`.
     """
 
-    def __init__(self, recipe: Recipe, system: System, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
+    def __init__(self, recipe: Recipe, system: System, device: torch.device, world: World | None = None) -> None:
+        self.recipe, self.device, self._world = recipe, device, world or World()
         self._modules = list(system.modules.values())
         for name, module in system.modules.items():
             module.to(device).train()
             if recipe.compile and name != "text_encoder":  # a table of words: nothing to compile
                 module.compile(dynamic=False)
+        if recipe.shard:
+            shard(system.modules, recipe, self._world, device)
         self.tensors: dict[str, Tensor] = {
             f"{name}.{key}": value
             for name, module in system.modules.items()
@@ -107,19 +130,25 @@ class State:
                     module.train()
 
     def checkpoint(self) -> Checkpoint:
-        """All of it, as it is now (tensors are shared, not copied)."""
-        moments = self.optimizer.state_dict()["state"]
+        """All of it, as it is now (tensors are shared, not copied).
+
+        Where the system is cut into shards, all processes must call, and only the one that writes has the tensors.
+        """
+        moments = {
+            f"{kind}/{self._names[i]}": value
+            for i, kinds in self.optimizer.state_dict()["state"].items()
+            for kind, value in kinds.items()
+        }
+        keep = self._world.writes
         random = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         return Checkpoint(
             step=self.step,
             seconds=self.seconds,
-            weights=self.tensors,
-            ema=self.ema.shadow,
-            optimizer={
-                f"{kind}/{self._names[i]}": value for i, kinds in moments.items() for kind, value in kinds.items()
-            },
+            weights=collected(self.tensors, keep),
+            ema=collected(self.ema.shadow, keep),
+            optimizer=collected(moments, keep),
             random=random,
             recipe=self.recipe.to_json(),
             ema_updates=self.ema.updates,
@@ -152,11 +181,11 @@ class State:
                 )
             parameter = self.tensors[name]
             if value.shape == parameter.shape:  # in the parameter's memory format: a fused step reads memory in order
-                value = torch.empty_like(parameter).copy_(value)
+                value = torch.empty_like(parameter).copy_(cut_like(value, parameter))
             moments.setdefault(index[name], {})[kind] = value
         for mine, theirs in pairs.values():
             for name, tensor in mine.items():
-                tensor.copy_(theirs[name])
+                tensor.copy_(cut_like(theirs[name], tensor))
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
         torch.set_rng_state(found.random["cpu"])
         if self.device.type == "cuda" and "cuda" in found.random:

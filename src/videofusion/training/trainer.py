@@ -7,49 +7,40 @@ was stopped or killed goes on to the same bits on the CPU.
 
 SIGTERM and SIGINT finish the step, write a checkpoint and return a `Result` whose exit code is 128 + the signal's
 number (143, 130), so that a script does not take the run for finished; a second signal ends the process at once.
+
+Several processes (`world.py`) take the same steps on their shares of the same batches: what decides is agreed upon.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from signal import Signals
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from videofusion.data.batch import Batch
-from videofusion.diffusion.noise import Keys
 from videofusion.errors import RunError
-from videofusion.networks.lora import save_pipeline
 from videofusion.training import checkpoints
 from videofusion.training.boards import check_boards
-from videofusion.training.logs import Log
+from videofusion.training.export import grid_clips, grid_prompts, write_model
+from videofusion.training.gradients import average_gradients
+from videofusion.training.logs import Log, NoLog
 from videofusion.training.rates import Pace, progress, rate_factor
 from videofusion.training.recipe import Recipe
-from videofusion.training.run_folder import Result, open_run
+from videofusion.training.run_folder import Result, check_run, open_run
 from videofusion.training.session import session
+from videofusion.training.sharding import check_sharding, whole
 from videofusion.training.signals import StopSignal, stop_signal
-from videofusion.training.state import State, System
+from videofusion.training.state import Batches, State, System, training_keys
 from videofusion.training.world import World
-
-_MOST_PROMPTS = 8  # of a sample grid
-
-
-class Batches(Protocol):
-    """Batch number n of a run, a function of n alone; `starting` goes through them in order.
-
-    `report` names the clips that could not be used, with the reason.
-    """
-
-    report: dict[str, str]
-
-    def starting(self, number: int) -> Iterator[Batch]: ...
 
 
 def train(
@@ -82,20 +73,17 @@ def train(
 
     changes = {"steps": steps, "seconds": seconds}
     recipe = recipe.replace({key: value for key, value in changes.items() if value is not None})
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    world = World()
+    world = World.of_environment()
+    where = world.device(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     check_boards(recipe.log)
+    check_sharding(recipe, world)
     batches, validation = training_data(recipe, data, world)
     torch.manual_seed(recipe.seed)  # the initial weights
     system = build_system(recipe, batches.dataset)
-    open_run(recipe, run)  # after all that can be refused, so that a slip of the pen claims no folder
-    return Trainer(recipe, system, batches, validation, run, where, world=world, bar=bar).train()
-
-
-def training_keys(seed: int, ids: Sequence[int]) -> Keys:
-    """Noise keys of samples in the run `seed`: far apart for neighbouring seeds and samples alike."""
-    digests = (hashlib.blake2b(f"{seed}/{sample}".encode(), digest_size=8).digest() for sample in ids)
-    return Keys.of([int.from_bytes(digest, "little") >> 1 for digest in digests])
+    # after all that can be refused, so that a slip of the pen claims no folder
+    (open_run if world.writes else check_run)(recipe, run)
+    with world.joined(where):
+        return Trainer(recipe, system, batches, validation, run, where, world=world, bar=bar).train()
 
 
 class Trainer:
@@ -127,9 +115,12 @@ class Trainer:
         self.recipe, self.system, self.batches, self.validation = recipe, system, batches, validation
         self.run, self.device, self._show_bar = run, device, bar
         self.world = world or World()
-        self.state = State(recipe, system, device)
-        captions = (caption for batch in validation for caption in batch.captions if caption)
-        self.prompts = list(recipe.prompts or dict.fromkeys(captions))[:_MOST_PROMPTS]
+        self.state = State(recipe, system, device, self.world)
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """What the sample grids show."""
+        return grid_prompts(self.recipe, [batch.captions for batch in self.validation], self.world)
 
     def train(self) -> Result:
         """Go on from the newest whole checkpoint until the steps or the seconds are spent, or a signal comes.
@@ -138,65 +129,78 @@ class Trainer:
             InputError: the checkpoint's tensors are not those of this system.
             RunError: see `train`.
         """
-        with session(self.run) as tell:
-            result = self._train()
-            tell(result)
+        with session(self.run) if self.world.writes else nullcontext() as tell:
+            with self.world.watched(self._what_is_left):
+                result = self._train()
+            if tell is not None:
+                tell(result)
         return result
 
     def _train(self) -> Result:
         notes: list[str] = []
-        found = checkpoints.newest(self.run / "checkpoints", notes.append)
-        checkpoints.recover_folder(self.run / "model")
+        found = checkpoints.newest_of_all(self.run / "checkpoints", notes.append, self.world)
+        if self.world.writes:
+            checkpoints.recover_folder(self.run / "model")
         if found is None:
             torch.manual_seed(self.recipe.seed)  # dropout, where a network has it; all else is drawn by keys
         else:
             self.state.restore(found, str(self.run))
             notes.append(f"going on from step {found.step} in {self.run}")
-        log = Log(self.run, self.recipe, self.state.step, self._show_bar)
+        log = Log(self.run, self.recipe, self.state.step, self._show_bar) if self.world.writes else NoLog()
         try:
             for text in notes:
                 log.note(text)
-            with stop_signal() as signal:
+            with stop_signal(patient=self.world.size > 1) as signal:
                 return self._loop(log, signal)
         except OSError as error:
             raise RunError(f"could not write to {self.run}: {error}; the last checkpoint stays") from error
         finally:
             log.close()
 
+    def _what_is_left(self) -> str:
+        last = checkpoints.last_name(self.run / "checkpoints")
+        return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+
     def _loop(self, log: Log, signal: StopSignal) -> Result:
         recipe, state = self.recipe, self.state
         batches = self.batches.starting(state.step * recipe.accumulation)
         pace = Pace(self._progress())
-        stopped_by = self._stopped_by(signal)
+        stopped_by = self._stopped_by(signal, 0.0)
         while stopped_by is None:
             begin, used = time.perf_counter(), time.process_time()
             numbers = self._step([next(batches) for _ in range(recipe.accumulation)])
             spent, used = time.perf_counter() - begin, time.process_time() - used
-            state.seconds += used if recipe.clock == "processor" else spent
+            stopped_by = self._stopped_by(signal, used if recipe.clock == "processor" else spent)
             pace.add(recipe.batch_size * recipe.accumulation, spent)
             log.advance(numbers["loss"], pace.rate, pace.left(self._progress()))
             if state.step % recipe.log_interval == 0:
                 log.numbers("train", state.step, {**numbers, "clips_per_second": pace.rate, "seconds": state.seconds})
-                log.left_out(self.batches.report)
-            stopped_by = self._stopped_by(signal)
+                log.left_out(self._report())
             if stopped_by is None:
                 self._look(log)
-        if signal.name is None:
+        if stopped_by in ("steps", "seconds"):
             self._look(log, last=True)
         self._save()
-        model = self.run / "model"
-        if self.batches.report:
-            log.left_out(self.batches.report)
-            log.note(f"{len(self.batches.report)} clips could not be used; log.jsonl has their names and the reasons")
+        model, report = self.run / "model", self._report()
+        if report:
+            log.left_out(report)
+            log.note(f"{len(report)} clips could not be used; log.jsonl has their names and the reasons")
         log.note(f"stopped by {stopped_by} at step {state.step}; the model is {model}")
         return Result(step=state.step, seconds=state.seconds, stopped_by=stopped_by, model=model)
 
     def _progress(self) -> float:
         return progress(self.state.step, self.recipe.steps, self.state.seconds, self.recipe.seconds)
 
-    def _stopped_by(self, signal: StopSignal) -> str | None:
-        if signal.name is not None:
-            return signal.name
+    def _report(self) -> dict[str, str]:
+        """The clips that no process could use, reason by name."""
+        return {name: reason for report in self.world.gathered(self.batches.report) for name, reason in report.items()}
+
+    def _stopped_by(self, signal: StopSignal, spent: float) -> str | None:
+        """Count the seconds of the slowest process; say why to stop, with a signal that any process got."""
+        spent, number = self.world.most(spent, signal.number)
+        self.state.seconds += spent
+        if number:
+            return Signals(int(number)).name
         if self.state.step >= self.recipe.steps:
             return "steps"
         return "seconds" if self._progress() >= 1 else None
@@ -214,8 +218,10 @@ class Trainer:
             for name, value in {"loss": losses.total, **losses.parts}.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / len(batches)
             per_clip.append(losses.per_clip.detach())
-        sums["gradient_norm"] = nn.utils.clip_grad_norm_(state.trained, recipe.clip_gradient)
-        numbers = {name: float(value) for name, value in sums.items()}
+        if not recipe.shard:
+            average_gradients(state.trained, self.world)
+        sums["gradient_norm"] = whole(nn.utils.clip_grad_norm_(state.trained, recipe.clip_gradient))
+        numbers = self.world.mean({name: float(value) for name, value in sums.items()})
         for name in ("loss", "gradient_norm"):
             if not math.isfinite(numbers[name]):
                 self._fail(name.replace("_", " "), numbers[name], batches, torch.cat(per_clip))
@@ -224,16 +230,20 @@ class Trainer:
 
     def _losses(self, batch: Batch, seed: int, step: int) -> Any:
         batch = dataclasses.replace(batch, clip=batch.clip.to(self.device, non_blocking=True))
+        keys = training_keys(seed, batch.ids.tolist())
+        if self.recipe.grouped and self.world.size > 1:
+            own = list(zip(keys.content, batch.identities, batch.actions, strict=True))
+            batch = dataclasses.replace(batch, mates=self.world.together(own))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            return self.system.loss(batch, training_keys(seed, batch.ids.tolist()), step)
+            return self.system.loss(batch, keys, step)
 
     def _fail(self, what: str, value: float, batches: Sequence[Batch], per_clip: Tensor) -> None:
         names = [name for batch in batches for name in batch.names]
         bad = [name for name, finite in zip(names, per_clip.isfinite().tolist(), strict=True) if not finite]
-        last = checkpoints.last_name(self.run / "checkpoints")
+        bad, names = self.world.together(bad), self.world.together(names)
         raise RunError(
             f"step {self.state.step + 1}: the {what} is {value}; clips of the batch: {', '.join(bad or names)}; "
-            + (f"the last good checkpoint is {last}" if last else "there is no checkpoint yet")
+            + self._what_is_left()
         )
 
     def _look(self, log: Log, last: bool = False) -> None:
@@ -241,7 +251,7 @@ class Trainer:
         recipe, step, improved = self.recipe, self.state.step, False
         if (last or step % recipe.validation_interval == 0) and self.state.validation is None:
             improved = self._validate(log)
-        if self.prompts and recipe.sample_interval and (last or step % recipe.sample_interval == 0):
+        if recipe.sample_interval and self.prompts and (last or step % recipe.sample_interval == 0):
             self._sample(log)
         if not last and (improved or step % recipe.checkpoint_interval == 0):
             self._save()
@@ -253,10 +263,10 @@ class Trainer:
         # one seed and step for good: only the weights change from one validation to the next
         with self.state.averaged():
             losses = [self._losses(batch, self.recipe.seed + 1, 0) for batch in self.validation]
-        value = sum(float(loss.total) for loss in losses) / len(losses)
-        parts = {name: sum(float(loss.parts[name]) for loss in losses) / len(losses) for name in losses[0].parts}
-        log.numbers("validation", self.state.step, {"loss": value, **parts, "seconds": self.state.seconds})
-        return self.state.validated(value)
+        rows = [{"loss": loss.total, **loss.parts} for loss in losses]
+        numbers = self.world.mean({name: sum(float(row[name]) for row in rows) / len(rows) for name in rows[0]})
+        log.numbers("validation", self.state.step, {**numbers, "seconds": self.state.seconds})
+        return self.state.validated(numbers["loss"])
 
     def _sample(self, log: Log) -> None:
         """Write a contact sheet of the recipe's prompts, always with the same seeds."""
@@ -265,9 +275,9 @@ class Trainer:
         recipe, prompts = self.recipe, self.prompts
         precision = torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
         with self.state.averaged(), precision:
-            seeds = list(range(len(prompts)))
-            clips = self.system.pipeline()(prompts, seed=seeds, steps=recipe.sample_steps)
-        clips = clips.float().cpu()
+            clips = grid_clips(self.system, prompts, recipe.sample_steps, self.world)
+        if not self.world.writes:
+            return
         path = self.run / "samples" / f"step-{self.state.step:08d}.png"
         path.parent.mkdir(exist_ok=True)
         save_sheet(clips, path, prompts)
@@ -275,17 +285,12 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint and the model, and delete the checkpoints that are no longer wanted."""
-        if not self.world.writes:
-            return
-        checkpoints.save(self.run / "checkpoints", self.state.checkpoint())
-        checkpoints.prune(self.run / "checkpoints", self.recipe.keep)
-
-        def fill(new: Path) -> None:
-            if self.recipe.trains == "lora":
-                save_pipeline(self.system.pipeline(), new)
-            else:
-                self.system.pipeline().save_pretrained(new)
-            (new / "recipe.json").write_text(json.dumps(self.recipe.to_json(), indent=1) + "\n", encoding="utf-8")
-
-        with self.state.averaged():
-            checkpoints.write_folder(self.run / "model", fill)
+        if self.world.writes or self.recipe.shard:
+            checkpoint = self.state.checkpoint()
+            if self.world.writes:
+                checkpoints.save(self.run / "checkpoints", checkpoint)
+                checkpoints.prune(self.run / "checkpoints", self.recipe.keep)
+            del checkpoint  # of a system that is cut up, it is all of it
+            with self.state.averaged():
+                write_model(self.system, self.recipe, self.run / "model", self.world)
+        self.world.wait()

@@ -123,7 +123,8 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
         device: as for `train`.
 
     Raises:
-        InputError: all that `train` refuses; a place that cannot be written to; weights that memory has no room for.
+        InputError: all that `train` refuses; several processes, or `shard`, which is for them; a place that cannot be
+            written to; weights that memory has no room for.
         RunError: the loss of the first step is not a number.
     """
     from videofusion.systems.build import build_system
@@ -131,6 +132,7 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
     from videofusion.training.sizes import recipe_parts
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _check_alone(recipe)
     check_boards(recipe.log)
     check_run(recipe, run)
     _check_place(run)
@@ -226,6 +228,18 @@ def _again(trainer: Trainer, first: Sequence[Batch]) -> tuple[float, int | None]
     began = time.perf_counter()
     trainer._step(first)
     return time.perf_counter() - began, torch.cuda.max_memory_allocated(trainer.device) if cuda else None
+
+
+def _check_alone(recipe: Recipe) -> None:
+    """Raise InputError where several processes would share the run, which a dry run cannot tell the memory of."""
+    size = World.of_environment().size
+    if size > 1:
+        raise InputError(
+            f"--dry-run is of one process, but torchrun started {size}; start it alone, with a batch_size of "
+            f"{max(1, recipe.batch_size // size)}, the share of one of them"
+        )
+    if recipe.shard:
+        raise InputError("--dry-run is of one process, but recipe key shard is True; try it with shard=false")
 
 
 def _check_place(run: Path) -> None:

@@ -1,0 +1,77 @@
+"""What a run makes of its weights: sample grids and the model's folder. All processes take part, one writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from videofusion.networks.lora import save_pipeline
+from videofusion.training.checkpoints import write_folder
+from videofusion.training.recipe import Recipe
+from videofusion.training.sharding import whole_pipeline
+from videofusion.training.state import System
+from videofusion.training.world import World
+
+MOST_PROMPTS = 8  # of a sample grid
+
+
+def grid_prompts(recipe: Recipe, captions: Sequence[Sequence[str]], world: World) -> list[str]:
+    """What the sample grids of a run show.
+
+    Args:
+        recipe: its prompts come first.
+        captions: of this process's share of each validation batch, which are shown where the recipe has no prompts.
+        world: the processes that have the other shares.
+    """
+    if recipe.prompts:
+        return list(recipe.prompts)[:MOST_PROMPTS]
+    shares = world.gathered([list(share) for share in captions])
+    found = (caption for batch in zip(*shares, strict=True) for share in batch for caption in share if caption)
+    return list(dict.fromkeys(found))[:MOST_PROMPTS]
+
+
+def grid_clips(system: System, prompts: Sequence[str], steps: int, world: World) -> Tensor:
+    """Sample clips with the present weights, always with the same seeds; the processes share the work.
+
+    Args:
+        system: in evaluation mode.
+        prompts: one for each clip, the same in every process.
+        steps: of the sampler.
+        world: the processes; one that is left without a prompt repeats the first, for the networks may be cut up.
+
+    Returns:
+        [b t c h w], on the CPU.
+    """
+    own = list(range(world.rank, len(prompts), world.size)) or [0]
+    clips = system.pipeline()([prompts[i] for i in own], seed=own, steps=steps).float().cpu()
+    found = {i: clip for numbers, part in world.gathered((own, clips)) for i, clip in zip(numbers, part, strict=True)}
+    return torch.stack([found[i] for i in range(len(prompts))])
+
+
+def write_model(system: System, recipe: Recipe, folder: Path, world: World) -> None:
+    """Write the pipeline with the present weights as a folder: whole, or not at all.
+
+    Args:
+        system: whose average has taken the weights' place.
+        recipe: of the run; it lies beside the weights.
+        folder: which is replaced.
+        world: the processes; the first one writes.
+
+    Raises:
+        RunError: see `write_folder`.
+    """
+    pipeline = whole_pipeline(system.pipeline(), world.writes) if recipe.shard else system.pipeline()
+
+    def fill(new: Path) -> None:
+        if recipe.trains == "lora":
+            save_pipeline(pipeline, new)
+        else:
+            pipeline.save_pretrained(new)
+        (new / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
+
+    if world.writes:
+        write_folder(folder, fill)

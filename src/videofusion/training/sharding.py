@@ -1,0 +1,130 @@
+"""A system's networks cut into shards, of which each process holds one (torch's FSDP2, `fully_shard`).
+
+Weights, gradients, optimiser state and moving average are then held once over all processes. Each residual block and
+attention of a U-Net is gathered when it is its turn and let go after it; base and residual generator are cut apart from
+each other, so that neither is held while the other computes. Gradients come out of it averaged.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from videofusion.errors import InputError
+from videofusion.networks.unet import Level, UNet
+from videofusion.training.recipe import Recipe
+from videofusion.training.world import World
+
+
+def check_sharding(recipe: Recipe, world: World) -> None:
+    """Check that a recipe's networks can be cut, if it asks for that.
+
+    Raises:
+        InputError: one process, or keys that do not go with it.
+    """
+    if not recipe.shard:
+        return
+    if world.size == 1:
+        raise InputError(
+            "recipe key shard is True, but there is one process; `torchrun --nproc-per-node N -m -- videofusion "
+            "train ...` starts N of them, or set shard=false"
+        )
+    if recipe.compile:
+        raise InputError("recipe key shard is True and compile is True; allowed is one of them")
+    if recipe.trains == "lora":
+        raise InputError("recipe key shard is True and trains is 'lora'; allowed there are 'full' and 'temporal'")
+
+
+def shard(modules: Mapping[str, nn.Module], recipe: Recipe, world: World, device: torch.device) -> None:
+    """Cut networks into shards, in place; their parameters become DTensors.
+
+    Args:
+        modules: of a system by name, the same in every process.
+        recipe: its precision is what U-Nets are gathered in; gradients are summed in float32.
+        world: the processes.
+        device: where this one computes.
+    """
+    # UNet.forward ends with a change of shape, and nobody writes into what it returns
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor", category=UserWarning)
+    mesh = init_device_mesh(device.type, (world.size,))
+    half = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if recipe.precision == "bfloat16" else None,
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,  # autocast does, where it should: times and frame numbers stay float32
+    )
+    for module in modules.values():
+        for parameter in module.parameters():  # a shard is some rows of a tensor in order, not channels last
+            parameter.data = parameter.data.contiguous()
+        if isinstance(module, UNet):
+            for block in _blocks(module):
+                fully_shard(block, mesh=mesh, mp_policy=half)
+        policy = half if isinstance(module, UNet) else MixedPrecisionPolicy()
+        # let go of after forward, too: the average takes the weights' place between one forward and the next
+        fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+        if hasattr(module, "encode"):
+            register_fsdp_forward_method(module, "encode")  # of the text encoder, which is called so
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor put together from its shards, in which all processes have a part; others as they are."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def collected(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Tensors put together from their shards, one after the other; all processes must call.
+
+    Args:
+        tensors: by name.
+        keep: whether this process wants them; where it does, those that were cut are then in the CPU's memory.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        value = whole(tensor.detach())
+        if keep:
+            found[name] = value.cpu() if isinstance(tensor, DTensor) else value
+    return found
+
+
+def cut_like(value: Tensor, like: Tensor) -> Tensor:
+    """This process's shard of a whole tensor, where `like` is cut; else the tensor."""
+    if not isinstance(like, DTensor):
+        return value
+    value = value.to(like.device, like.dtype)
+    return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)  # every process has it all
+
+
+def whole_pipeline(pipeline: Any, keep: bool) -> Any:
+    """Put whole copies, on the CPU, in the place of a pipeline's parts that are cut; all processes must call.
+
+    Args:
+        pipeline: changed in place where this process keeps it.
+        keep: whether this process wants it.
+    """
+    for name, part in list(pipeline.components.items()):
+        if _is_cut(part):
+            tensors = collected(part.state_dict(), keep)
+            if keep:
+                kind: Any = next(kind for kind in type(part).__mro__ if not issubclass(kind, FSDPModule))
+                with torch.random.fork_rng([]):
+                    copy = kind.from_config(part.config)
+                copy.load_state_dict(tensors)
+                pipeline.register_modules(**{name: copy})
+    return pipeline
+
+
+def _is_cut(part: Any) -> bool:
+    return isinstance(part, FSDPModule)
+
+
+def _blocks(unet: UNet) -> Iterator[nn.Module]:
+    for level in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+        assert isinstance(level, Level)
+        for parts in (level.resnets, level.attentions, level.temporals, level.downsamplers, level.upsamplers):
+            yield from parts or ()
