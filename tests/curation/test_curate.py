@@ -104,6 +104,25 @@ def test_clips_are_written_and_written_again_when_one_is_gone(videos, tmp_path, 
     clips = VideoFolder(out, frames=15, size=(48, 64))
     assert [item.caption for item in clips.items] == ["text of a/long.mp4"] * 2
     assert sorted(len(item.open()) for item in clips.items) == [15, 20]
+    # what is not kept any more goes, and what is not ours stays
+    (out / "clips" / "mine.mp4").touch()
+    fewer = [*BOUNDS, parse("frames=20", least=True)]
+    (kept,) = curate(videos, out, [Motion(), Duplicates()], bounds=fewer, write_clips=True).kept
+    assert sorted(path.name for path in (out / "clips").iterdir()) == sorted([kept["written"], "mine.mp4"])
+    (out / "clips" / "mine.mp4").unlink()
+    curate(videos, out, [Motion(), Duplicates()], bounds=fewer)
+    assert [len(item.open()) for item in VideoFolder(out, frames=15).items] == [20]
+
+
+def test_a_file_whose_name_is_no_text_is_named(tmp_path, make_scene, write_video):
+    path = write_video(tmp_path / "in" / "a.mp4", make_scene(0, 12, moves=1))
+    try:
+        path.with_name(b"\xff.mp4".decode("utf-8", "surrogateescape")).write_bytes(path.read_bytes())
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    found = curate(tmp_path / "in", tmp_path / "out", [])
+    assert [clip["source"] for clip in found.clips] == ["a.mp4"]
+    assert found.problems == {r"'\udcff.mp4'": "its name is no text (not UTF-8)"}
 
 
 def test_a_second_call_looks_at_nothing_twice(videos, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from typing import Any
 from videofusion.curation.cuts import Cuts, clips_of
 from videofusion.curation.duplicates import Duplicates, copies
 from videofusion.curation.engines import Progress, check_engine, run_stage
-from videofusion.curation.files import Files
+from videofusion.curation.files import Files, remove_others
 from videofusion.curation.output import write_clips_table, write_metadata
 from videofusion.curation.report import write_report
 from videofusion.curation.spans import Span, videos_of
@@ -96,7 +96,8 @@ def curate(
     check_engine(engine, workers)
     _apart(Path(source).expanduser(), place)
     found = open_source(source, layout)
-    videos = videos_of(found)
+    videos, unnamed = videos_of(found)
+    problems = dict(found.problems) | unnamed
     if not videos:
         raise InputError(f'data "{source}" hold no video that can be used')
     with _own(place) as rows_folder:
@@ -122,9 +123,10 @@ def curate(
         if write_clips:
             (place / CLIPS).mkdir(exist_ok=True)
             _write_files(run, files[0], spans, clips, bad)
+        remove_others(place / CLIPS, {clip["written"] for clip in clips if clip.get("written")})
         write_clips_table(place / "clips.parquet", clips, stages, write_clips)
         write_metadata(place / "metadata.jsonl", clips, CLIPS if write_clips else None)
-        curated = Curated(folder=place, clips=clips, bad=bad, problems=dict(found.problems))
+        curated = Curated(folder=place, clips=clips, bad=bad, problems=problems)
         write_report(place / "report.html", curated.clips, spans, bad | curated.problems, bounds, stages)
     return curated
 

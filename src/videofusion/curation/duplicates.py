@@ -38,7 +38,7 @@ class Duplicates(Stage):
         total = hashlib.sha256()
         for frame in footage.decode(range(len(footage))):
             total.update(repr(frame.shape).encode())
-            total.update(np.ascontiguousarray(frame))
+            total.update(np.ascontiguousarray(frame).data)
         pictures = pictures_of(footage, 3)
         bits = np.concatenate([_bits(picture) for picture in (*pictures, *[pictures[-1]] * (3 - len(pictures)))])
         return {"checksum": total.hexdigest(), "hash": np.packbits(bits).tobytes().hex()}

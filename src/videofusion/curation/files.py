@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+import av
 import numpy as np
 
 from videofusion.curation.spans import Span
 from videofusion.curation.stage import Job, Row, Stage, within
 from videofusion.data.footage import Footage
+from videofusion.errors import RunError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,8 @@ class Files(Stage):
         try:
             _encode(job.span.open(), partial, self.crf)
             partial.replace(path)
+        except (OSError, av.FFmpegError) as error:  # of the disk: what is wrong with the source is `Unreadable`
+            raise RunError(f'"{path}" could not be written: {error}') from error
         finally:
             partial.unlink(missing_ok=True)
         return {"written": name}
@@ -60,15 +66,20 @@ def file_name(span: Span) -> str:
     return f"{stem}-{hashlib.sha256(said.encode()).hexdigest()[:12]}.mp4"
 
 
-def _encode(footage: Footage, path: Path, crf: int) -> None:
-    import av
+def remove_others(folder: Path, names: Collection[str]) -> None:
+    """Remove the files of clips that are not kept any more; files with other names than ours stay."""
+    for path in folder.glob("*.mp4") if folder.is_dir() else ():
+        if path.name not in names and re.fullmatch(r".*-[0-9a-f]{12}\.mp4", path.name):
+            path.unlink()
 
+
+def _encode(footage: Footage, path: Path, crf: int) -> None:
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as file:
         stream = None
         for frame in footage.decode(range(len(footage))):
             height, width = frame.shape[:2]
             if stream is None:
-                stream = file.add_stream("libx264", rate=Fraction(footage.fps).limit_denominator(1001))
+                stream = file.add_stream("libx264", rate=Fraction(max(footage.fps, 0.01)).limit_denominator(1001))
                 stream.height, stream.width, stream.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
                 stream.options = {"crf": str(crf), "preset": "medium"}
                 stream.codec_context.thread_count = 1

@@ -39,7 +39,7 @@ class Weights:
 
     def missing(self, stage: str) -> list[str]:
         """The options that a stage needs and that were not given."""
-        needs = {
+        needs: dict[str, dict[str, object]] = {
             "aesthetics": {"--clip": self.clip, "--aesthetic-head": self.aesthetic_head},
             "similarity": {"--clip": self.clip},
             "captions": {"--caption-middle": self.middle, "--caption-video": self.video, "--caption-llm": self.llm},

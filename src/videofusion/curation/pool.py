@@ -58,6 +58,27 @@ def run_pool(stage: Stage, groups: Sequence[Sequence[Job]], workers: int) -> Ite
             yield number, [row for job in groups[number] for row in _alone(stage, job)]
 
 
+class Isolated:
+    """A process beside this one for a stage's jobs, started again when a job kills it.
+
+    Args:
+        stage: whose jobs.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._pool = _executor(stage, 1)
+
+    def rows(self, jobs: Sequence[Job]) -> list[Row]:
+        """A row for each job; one that kills the process twice has a row that says so."""
+        try:
+            return self._pool.submit(_work, jobs).result()
+        except BrokenProcessPool:
+            self._pool.shutdown()
+            self._pool = _executor(self._stage, 1)
+            return [row for job in jobs for row in _alone(self._stage, job)]
+
+
 def _alone(stage: Stage, job: Job) -> list[Row]:
     with _executor(stage, 1) as pool:
         try:

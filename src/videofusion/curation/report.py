@@ -91,10 +91,10 @@ def _histograms(clips: Sequence[Row], bounds: Sequence[Bound], stages: Sequence[
     drawn = []
     for column in columns:
         known = [clip for clip in clips if clip[column] is not None]
-        values = [[clip[column] for clip in known if clip["kept"] is kept] for kept in (True, False)]
-        limits = [bound.limit([clip[column] for clip in known]) for bound in bounds if bound.column == column]
+        kept, dropped = ([clip[column] for clip in known if clip["kept"] is which] for which in (True, False))
+        limits = [bound.limit([*kept, *dropped]) for bound in bounds if bound.column == column]
         if known:
-            drawn.append(histogram(column, *values, limits, _BINS))
+            drawn.append(histogram(column, kept, dropped, limits, _BINS))
     return drawn
 
 

@@ -72,13 +72,13 @@ def _opened(path: str, stamp: str) -> Video:
     return open_video(Path(path))
 
 
-def videos_of(source: Source) -> list[Span]:
-    """The videos of a source, each as one span.
+def videos_of(source: Source) -> tuple[list[Span], dict[str, str]]:
+    """The videos of a source, each as one span, and reason by name for those that no table can name.
 
     Raises:
         InputError: an item is no video file of its own.
     """
-    spans = []
+    spans, problems = [], {}
     for item in source.items:
         data = item.origin.data if isinstance(item.origin, VideoFile) else None
         if not isinstance(data, Path):
@@ -93,8 +93,13 @@ def videos_of(source: Source) -> list[Span]:
             stamp = "missing"  # which its first stage will say
         start, end = item.span or (0.0, 0.0)
         path = str(data.resolve())
+        try:
+            f"{path} {item.name}".encode()
+        except UnicodeEncodeError:
+            problems[ascii(item.name)] = "its name is no text (not UTF-8)"
+            continue
         spans.append(Span(source=item.name, path=path, stamp=stamp, start=start, end=end, captions=item.captions))
-    return spans
+    return spans, problems
 
 
 def pictures_of(footage: Footage, count: int) -> list[Frame]:
