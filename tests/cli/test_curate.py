@@ -41,7 +41,7 @@ def test_it_names_what_it_drops_and_counts_what_it_keeps(
     assert main(["data", "curate", str(videos), str(out), *SKIP, "--workers", "0"]) == 0
     said = capsys.readouterr().out
     assert "not readable: broken.mp4: not a video" in said
-    assert "dropped: 1: motion below 0.5" in said
+    assert "dropped: 1: motion below 0.1" in said
     assert f"1 of 2 clips (1.5 s) kept in {out}" in said
     assert (out / "report.html").is_file()
     # what is asked for takes the place of the default

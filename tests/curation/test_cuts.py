@@ -48,6 +48,17 @@ def test_a_dissolve_is_found_and_in_no_clip(tmp_path, make_scene, write_video):
     assert shots(path, Cuts(rates=())) == [(0, 90)]
 
 
+def test_a_dissolve_between_cuts_is_found(tmp_path, make_scene, write_video):
+    parts = [make_scene(number, 20) for number in range(6)]
+    slow = mixed(parts[2][0], parts[3][0], 8)
+    shown = [frame for part in (*parts[:3], slow, *parts[3:]) for frame in part]
+    found = shots(write_video(tmp_path / "a.mp4", shown))
+    assert [first for first, _ in found[:3]] == [0, 20, 40]
+    assert [end for _, end in found[3:]] == [88, 108, 128]
+    assert 50 < found[2][1] <= 61
+    assert 67 <= found[3][0] < 78
+
+
 def test_a_fade_through_black_is_found_and_black_is_in_no_clip(tmp_path, make_scene, write_video):
     before, after = make_scene(0, 40), make_scene(1, 40)
     black = np.zeros_like(before[0])

@@ -11,7 +11,7 @@ import tyro
 Source = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
 Out = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
 # Without the stage that makes a column, its bound here is none.
-LEAST = ("seconds=1", "motion=0.5")
+LEAST = ("seconds=1", "motion=0.1")
 MOST = ("text_area=0.07",)
 
 Name = Literal["cuts", "motion", "text", "aesthetics", "similarity", "captions", "duplicates"]

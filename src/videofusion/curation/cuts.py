@@ -7,6 +7,7 @@ appendix C: detection at several frame rates). What lies inside of a slow transi
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from videofusion.curation.spans import Span, small_frames
 from videofusion.curation.stage import Job, Row, Stage, within
 from videofusion.data.footage import Footage, Unreadable
+
+_LAG = 4  # frames; the adaptive detector compares with two after it
 
 
 class Gap(NamedTuple):
@@ -78,14 +81,14 @@ class Cuts(Stage):
     def look(self, job: Job) -> Row:
         footage = job.span.open()
         times = np.asarray(footage.times)
-        looks = [_Look(self, rate, float(footage.fps)) for rate in (None, *self.rates)]
-        fades, dark = _Fades(self, float(footage.fps)), np.zeros(len(footage), bool)
+        fps = float(footage.fps)
+        own, slow, fades = _Look(self, None, fps), _SlowLooks(self, fps), _Fades(self, fps)
+        dark = np.zeros(len(footage), bool)
         for number, frame in enumerate(small_frames(footage, np.arange(len(footage)), self.side)):
-            for look in looks:
-                look.see(number, float(times[number]), frame)
+            time = float(times[number])
+            slow.see(number, time, frame, own.see(number, time, frame))
             dark[number] = fades.see(number, frame)
-        slow = [gap for look in looks[1:] for gap in look.gaps]
-        gaps = _merged(looks[0].gaps, [*slow, *fades.gaps(dark)])
+        gaps = _merged(own.gaps, [*slow.gaps(), *fades.gaps(dark)])
         shots = _shots(len(footage), gaps, dark)
         if not shots:
             raise Unreadable("there is nothing in it but black")
@@ -151,22 +154,61 @@ class _Look:
         self._shown: list[int] = []  # which frame of the file each was
         self._changes: list[float] = []  # from the one before
         self._last: Any = None
-        self._due = 0.0
+        self._due: float | None = None  # when the next one is looked at
         self.gaps: list[Gap] = []
 
-    def see(self, number: int, time: float, frame: Any) -> None:
+    def see(self, number: int, time: float, frame: Any) -> list[Gap]:
+        """Show it a frame; returns the transitions that it now knows of."""
         import cv2
 
         if self._rate is not None:
-            if time < self._due - 1e-6:
-                return
-            self._due = max(self._due + 1 / self._rate, time)
+            due = time if self._due is None else self._due
+            if time < due - 1e-6:
+                return []
+            self._due = max(due + 1 / self._rate, time)
         self._shown.append(number)
         self._changes.append(0.0 if self._last is None else float(cv2.absdiff(frame, self._last).mean()))
         self._last = frame
         found = self._detector.process_frame(_timecode(len(self._shown) - 1, self._fps), _bgr(frame))
-        for place in (cut.frame_num for cut in found):
-            self.gaps.append(Gap(self._shown[place - 1], self._shown[place], self._changes[place]))
+        places = [cut.frame_num for cut in found]
+        new = [Gap(self._shown[place - 1], self._shown[place], self._changes[place]) for place in places]
+        self.gaps += new
+        return new
+
+
+class _SlowLooks:
+    """Looks at all of the slow rates, each twice: at the whole video, and at each shot between sudden cuts anew.
+
+    Beside a cut nothing slow stands out, so a shot is looked at by itself. But a slow transition can begin with a
+    step that is a cut by itself, and then only the look at the whole sees the rest.
+    """
+
+    def __init__(self, stage: Cuts, fps: float) -> None:
+        self._new = lambda: [_Look(stage, rate, fps) for rate in stage.rates]
+        self._whole, self._shot = self._new(), self._new()
+        self._ended: list[_Look] = []
+        self._held: deque[tuple[int, float, Any]] = deque()  # a cut is known two frames after it
+
+    def see(self, number: int, time: float, frame: Any, cuts: Sequence[Gap]) -> None:
+        for look in self._whole:
+            look.see(number, time, frame)
+        self._held.append((number, time, frame))
+        for cut in cuts:
+            self._pass_on(cut.after)
+            self._ended += self._shot
+            self._shot = self._new()
+        self._pass_on(number - _LAG)
+
+    def gaps(self) -> list[Gap]:
+        """All that they saw; to be asked at the end."""
+        self._pass_on(None)
+        return [gap for look in (*self._whole, *self._ended, *self._shot) for gap in look.gaps]
+
+    def _pass_on(self, until: int | None) -> None:
+        while self._held and (until is None or self._held[0][0] < until):
+            shown = self._held.popleft()
+            for look in self._shot:
+                look.see(*shown)
 
 
 class _Fades:
