@@ -103,8 +103,8 @@ def curate(
     with _own(place) as rows_folder:
 
         def run(stage: Stage, jobs: Sequence[Job]) -> list[Row]:
-            with_store = Store(rows_folder, stage)
-            return run_stage(stage, jobs, with_store, workers=workers, engine=engine, progress=progress)
+            store = Store(rows_folder, stage)
+            return run_stage(stage, jobs, store, workers=workers, engine=engine, progress=progress)
 
         shots = run(cuts, [Job(video, {}) for video in videos])
         bad = {video.name: row[BAD] for video, row in zip(videos, shots, strict=True) if row[BAD]}
