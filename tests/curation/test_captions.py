@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -71,15 +72,32 @@ def models(tmp_path_factory):
     return root
 
 
-def test_models_of_transformers(models, tmp_path, make_scene, write_video):
+def test_models_of_transformers(models, tmp_path, make_scene, write_video, monkeypatch):
     path = write_video(tmp_path / "a.mp4", make_scene(0, 6, moves=2))
     job = Job(Span(source="a", path=str(path), stamp="", first=0, count=6), {})
     stage = Captions.of(*(str(models / name) for name in ("blip", "git", "gpt")))
+    seer, watcher, writer = stage._captioners()
+    shown = {}
+    for captioner in (seer, watcher, writer):
+        kind, generate = type(captioner.model).__name__, captioner.model.generate
+
+        def noted(kind=kind, generate=generate, **inputs):
+            shown[kind] = inputs
+            return generate(**inputs)
+
+        monkeypatch.setattr(captioner.model, "generate", noted)
     row = stage.look(job)
     assert sorted(row) == ["caption", "caption_middle", "caption_video"]
-    assert set(" ".join(row.values()).split()) <= set(WORDS) | {"dogs", "as", "runss", "[UNK]"} or any(row.values())
+    assert shown["BlipForConditionalGeneration"]["pixel_values"].shape == (1, 3, 16, 16)
+    four = shown["GitForCausalLM"]["pixel_values"]
+    assert four.shape == (1, 4, 3, 16, 16)  # as many as it is trained on, of the six
+    assert all((one - other).abs().max() > 0 for one, other in itertools.pairwise(four[0]))
+    asked = writer.tokenizer.decode(shown["GPT2LMHeadModel"]["input_ids"][0])
+    assert row["caption_middle"] in asked
+    assert row["caption_video"] in asked
     assert stage.look(job) == row
     short = stage.look(Job(Span(source="a", path=str(path), stamp="", first=0, count=1), {}))
+    assert shown["GitForCausalLM"]["pixel_values"].shape == (1, 4, 3, 16, 16)
     assert isinstance(short["caption_video"], str)
 
 
