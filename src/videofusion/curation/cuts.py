@@ -29,6 +29,7 @@ class Cuts(Stage):
     Args:
         rates: frames per second at which slow transitions are looked for, beside the file's own for cuts.
         ratio: how many times more than around it two frames have to differ for a cut.
+        ratio_slow: the same at `rates`, where a transition may last for two or three of the frames.
         least: how much they have to differ for one (mean difference in hue, saturation and value, 0 to 255).
         least_slow: the same at `rates`, where what moves differs more; for a transition that is seen all over the
             picture, `least` will do.
@@ -52,6 +53,7 @@ class Cuts(Stage):
 
     rates: tuple[float, ...] = (4.0, 2.0, 1.0)
     ratio: float = 3.0
+    ratio_slow: float = 2.0
     least: float = 10.0
     least_slow: float = 30.0
     spread: float = 0.5
@@ -64,6 +66,7 @@ class Cuts(Stage):
         for rate in self.rates:
             within("rates", rate, 0.1, 240)
         within("ratio", self.ratio, 1, 100)
+        within("ratio_slow", self.ratio_slow, 1, 100)
         within("least", self.least, 0, 255)
         within("least_slow", self.least_slow, 0, 255)
         within("spread", self.spread, 0, 1)
@@ -83,14 +86,14 @@ class Cuts(Stage):
             time = float(times[number])
             slow.see(number, time, frame, own.see(number, time, frame))
             dark[number] = fades.see(number, frame)
-        gaps = _merged(own.gaps, [*slow.gaps(), *fades.gaps(dark)])
+        gaps = _merged(own.gaps, [*slow.gaps(), *fades.gaps(dark)], fps / 2)
         shots = _shots(len(footage), gaps, dark)
         if not shots:
             raise Unreadable("there is nothing in it but black")
         return _row(job.span, footage, shots)
 
     def _slow_rule(self, rate: float) -> Rule:
-        return Rule(self.ratio, self.least, rate, self.least_slow, self.spread, self.shortest)
+        return Rule(self.ratio_slow, self.least, rate, self.least_slow, self.spread, self.shortest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +140,8 @@ def _row(video: Span, footage: Footage, shots: Sequence[tuple[int, int]]) -> Row
     }
 
 
-def _merged(cuts: Sequence[Gap], slow: Sequence[Gap]) -> list[Gap]:
-    """All transitions, in order; those that overlap are one.
+def _merged(cuts: Sequence[Gap], slow: Sequence[Gap], sliver: float) -> list[Gap]:
+    """All transitions, in order; those that overlap are one, and a slow one and what is fewer than `sliver` frames on.
 
     Where a slow look saw what a cut in it explains, the cut stands. A cut explains it if it is at least half of the
     change: the first step of a dissolve out of the dark is a sudden one too.
@@ -150,7 +153,8 @@ def _merged(cuts: Sequence[Gap], slow: Sequence[Gap]) -> list[Gap]:
             wide.append(gap)
     found: list[Gap] = []
     for gap in sorted([*cuts, *wide]):
-        if found and gap.before < found[-1].after:
+        apart = sliver if found and max(each.after - each.before for each in (gap, found[-1])) > 1 else 0
+        if found and gap.before < found[-1].after + apart:
             found[-1] = Gap(found[-1].before, max(found[-1].after, gap.after))
         else:
             found.append(gap)
