@@ -116,3 +116,21 @@ def test_what_is_no_table_is_a_sentence(tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(InputError, match="no table of clips"):
         open_source(tmp_path / "t.csv")
+
+
+def test_a_folder_with_nothing_but_a_table_of_files_elsewhere(video, tmp_path):
+    path = video(tmp_path / "videos" / "a.mp4", 20)  # of 2 seconds
+    out = tmp_path / "curated"
+    out.mkdir()
+    rows = [
+        {"file_name": str(path), "start": 0.5, "end": 1.0, "text": "said"},
+        {"file_name": str(path), "text": "all"},
+        {"file_name": str(tmp_path / "none.mp4")},
+    ]
+    (out / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = open_source(out)
+    assert [(item.captions, item.span, len(item.open())) for item in source.items] == [
+        (("said",), (0.5, 1.0), 5),
+        (("all",), None, 20),
+    ]
+    assert list(source.problems) == ["metadata.jsonl, row 3"]

@@ -84,7 +84,8 @@ def detect(path: str | Path) -> tuple[str, Path]:
             f'data "{path}" holds {" and ".join(there)}; say with layout which of them are meant: {", ".join(LAYOUTS)}'
         )
     if not there:
-        return "folder", root  # which says what is missing
+        tables = _tables(root)  # of files that lie elsewhere
+        return ("table", tables[0]) if len(tables) == 1 else ("folder", root)  # which says what is missing
     if there != ["videos"]:
         return there[0], root / INDEX if there == ["shards"] and (root / INDEX).is_file() else root
     if any(PurePosixPath(name).name in METADATA for name in names):

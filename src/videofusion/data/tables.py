@@ -1,7 +1,7 @@
 """Tables of clips with their paths or numbers and captions, as large sets come: WebVid, HD-VILA, MSR-VTT, Kinetics.
 
-A row names its clip by a path below the table's folder, or by an id that some file below it is
-called by. One row may hold several clips by time (HD-VILA), and one clip several rows, each with a caption.
+A row names its clip by a path below the table's folder, by an absolute path, or by an id that some file below the
+folder is called by. One row may hold several clips by time (HD-VILA), and one clip several rows, each with a caption.
 """
 
 from __future__ import annotations
@@ -117,6 +117,9 @@ def _item(root: Path, row: Mapping[str, Any], files: _Files) -> Item:
     for word in [*words, *trimmed, *ids]:
         name = files.called(PurePosixPath(word).as_posix())
         if name is not None:
+            break
+        if PurePosixPath(word).is_absolute() and Path(word).is_file():  # as `data curate` names parts of other files
+            name = word
             break
     else:
         raise ValueError(f"there is no video file {(words or trimmed or ids)[0]} below {root}")
