@@ -104,6 +104,26 @@ def test_motion_is_a_share():
     assert not torch.allclose(make(pipe, motion=1.0), make(pipe, motion=0.0), atol=0.01)
 
 
+def test_the_frames_around_the_middle_one_may_have_a_guidance_of_their_own(tmp_path):
+    """Middle frame as of one scale, the others as of another; kept with the model."""
+    low, high, both = (
+        videofusion("anchored", guidance=scale, motion_guidance=other).pipeline()
+        for scale, other in ((1.5, None), (4.0, None), (4.0, 1.5))
+    )
+    made = make(both)
+    torch.testing.assert_close(made[:, MIDDLE], make(high)[:, MIDDLE], atol=1e-5, rtol=0)
+    assert (made - make(high)).abs().max() > 1e-3
+    # with the base generator's image of that scale they are what that scale makes of it
+    torch.testing.assert_close(make(both, guidance=1.5), make(low), atol=1e-5, rtol=0)
+    both.save_pretrained(tmp_path)
+    torch.testing.assert_close(make(type(both).from_pretrained(tmp_path)), made, atol=1e-5, rtol=0)
+
+
+def test_only_what_makes_the_middle_frame_first_takes_another_guidance():
+    with pytest.raises(InputError, match=r"motion_guidance is 2\.0; only the variant 'anchored'"):
+        videofusion("corrected", motion_guidance=2.0).pipeline()
+
+
 def test_a_model_has_its_own_guidance(tmp_path):
     pipe = videofusion("anchored", guidance=3.5).pipeline()
     assert torch.equal(make(pipe), make(pipe, guidance=3.5))

@@ -71,11 +71,19 @@ def test_unknown_key_lists_those_there_are():
         ("seconds", -1),
         ("time_logit", "1"),
         ("time_logit", "1,0"),
+        ("motion_guidance", -1),
     ],
 )
 def test_wrong_values_are_refused_by_the_name_of_their_key(key, value):
     with pytest.raises(InputError, match=f"recipe key {key} "):
         get_recipe("tiny", {key: value})
+
+
+@pytest.mark.parametrize("of", [{"variant": "corrected"}, {"system": "vdm"}])
+def test_a_guidance_of_motion_needs_a_middle_frame_that_is_made_first(of):
+    assert get_recipe("tiny", {"motion_guidance": "2"}).motion_guidance == 2
+    with pytest.raises(InputError, match="recipe key motion_guidance is 2"):
+        get_recipe("tiny", {"motion_guidance": "2", **of})
 
 
 def test_recipe_file_of_a_run_is_accepted(tmp_path):

@@ -79,6 +79,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             train_text=recipe.train_text,
             options=options,
             guidance=recipe.guidance,
+            motion_guidance=recipe.motion_guidance,
             grouped=recipe.grouped,
             image_encoder=FrameEncoder(size=recipe.text_dim) if published else None,
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,

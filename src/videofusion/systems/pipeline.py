@@ -62,6 +62,10 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         return conditions
 
+    def frames_guidance(self, guidance: float) -> float:
+        """The scale of the frames of a clip, where that of what `complete` samples is `guidance`."""
+        return guidance
+
     def check_prompt(self, prompt: str) -> str | None:
         """Check a prompt.
 
@@ -107,7 +111,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             width: in pixels; the model's own by default.
             steps: of the sampler, at least 1.
             sampler: a key of `SAMPLERS`.
-            guidance: classifier-free guidance scale, 1 = off; the model's own by default.
+            guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
+                for how things move keeps that.
             motion: from 0 (still) to 1 (free); the model's fixed share by default.
             progress: wraps the steps, as tqdm does.
 
@@ -139,14 +144,14 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         device = self.text_encoder.device
         conditions = text_conditions(self.text_encoder, prompts, share=None if share is None else share.to(device))
 
-        def draw(denoiser: Denoiser, frames: int, told: Conditions) -> Tensor:
+        def draw(denoiser: Denoiser, frames: int, told: Conditions, guidance: float = guidance) -> Tensor:
             size = (shape[0], frames, *shape[2:])
             noise = bind(self.noise_source(), size, keys, told.share, device=device)
             guided = ClassifierFree(denoiser, guidance)
             return sample(guided, noise(0), stops, schedule=schedule, conditions=told, noise=noise, progress=progress)
 
         conditions = self.complete(conditions, keys, guidance, draw)
-        clip = draw(self.denoiser(), shape[1], conditions).float().clamp(-1, 1)
+        clip = draw(self.denoiser(), shape[1], conditions, self.frames_guidance(guidance)).float().clamp(-1, 1)
         return clip[0] if isinstance(prompt, str) else clip
 
     def _shape(self, clips: int, *asked: int | None) -> tuple[int, int, int, int, int]:

@@ -56,6 +56,7 @@ class VideoFusionSystem:
         train_text: train the text encoder too; not with a fixed base that was trained with it.
         options: of a training step.
         guidance: scale that the pipeline samples with by default.
+        motion_guidance: that of the frames around the middle one, where that is made first; as `guidance` when None.
         shape: frames, height and width of the clips, which the pipeline makes by default.
         image_encoder: of the middle frame, trained with the generators; for "published" only.
         prior: over its embeddings, trained beside them; for "published" only.
@@ -83,6 +84,7 @@ class VideoFusionSystem:
         train_text: bool = True,
         options: StepOptions = StepOptions(),
         guidance: float = 2.0,
+        motion_guidance: float | None = None,
         image_encoder: FrameEncoder | None = None,
         prior: Prior | None = None,
         grouped: bool = False,
@@ -96,7 +98,8 @@ class VideoFusionSystem:
         self.noise = DecomposedNoise(share)
         self.adaptive, self.profiles = adaptive, profiles
         self.base_loss, self.base_rate_ratio = base_loss, base_rate_ratio
-        self.options, self.guidance, self.grouped = options, guidance, grouped
+        self.options, self.grouped = options, grouped
+        self.guidance, self.motion_guidance = guidance, motion_guidance
         base.requires_grad_(base_loss != "fixed")
         text_encoder.requires_grad_(train_text)
         self.denoiser = VideoFusion(
@@ -193,6 +196,7 @@ class VideoFusionSystem:
             height=height,
             width=width,
             guidance=self.guidance,
+            motion_guidance=self.motion_guidance,
             variant=self.variant,
             share=self.noise.share,
             profiles=self.profiles,
@@ -215,6 +219,9 @@ class VideoFusionPipeline(VideoPipeline):
         height: in pixels by default.
         width: in pixels by default.
         guidance: scale by default.
+        motion_guidance: that of the frames around the middle one, for "anchored", which makes that one first; as
+            `guidance` when None. A high scale shows what was asked for, and of what was not, such as the course that
+            things take, the usual only.
         variant: one of `decomposed.VARIANTS`.
         share: lambda when no motion is asked for.
         profiles: quantiles of lambda for the motion knob; None when the model was not trained for it.
@@ -224,7 +231,8 @@ class VideoFusionPipeline(VideoPipeline):
         prior: makes their embeddings from prompts; for "published" only.
 
     Raises:
-        InputError: image_encoder and prior missing from "published", or given to another variant.
+        InputError: image_encoder and prior missing from "published", or given to another variant; motion_guidance given
+            to another variant than "anchored".
     """
 
     _optional_components: ClassVar[list[str]] = ["image_encoder", "prior"]  # diffusers reads a list
@@ -239,6 +247,7 @@ class VideoFusionPipeline(VideoPipeline):
         height: int = 32,
         width: int = 32,
         guidance: float = 2.0,
+        motion_guidance: float | None = None,
         variant: str = "anchored",
         share: float = 0.5,
         profiles: list[list[float]] | None = None,
@@ -249,6 +258,10 @@ class VideoFusionPipeline(VideoPipeline):
     ) -> None:
         super().__init__()
         check_parts(variant, image_encoder, prior)
+        if motion_guidance is not None and variant != "anchored":
+            raise InputError(
+                f"motion_guidance is {motion_guidance}; only the variant 'anchored' takes one, this is {variant!r}"
+            )
         self.register_modules(
             base=base, residual=residual, text_encoder=text_encoder, image_encoder=image_encoder, prior=prior
         )
@@ -258,6 +271,7 @@ class VideoFusionPipeline(VideoPipeline):
             height=height,
             width=width,
             guidance=guidance,
+            motion_guidance=motion_guidance,
             variant=variant,
             share=share,
             profiles=profiles,
@@ -290,6 +304,10 @@ class VideoFusionPipeline(VideoPipeline):
         if self.config.profiles is None:
             raise InputError(f"motion is {motion}; this model was not trained for it, leave it out")
         return share_at(self.config.profiles, motion, frames).expand(clips, -1)
+
+    def frames_guidance(self, guidance: float) -> float:
+        own = self.config.motion_guidance
+        return guidance if own is None else own
 
     def complete(self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw) -> Conditions:
         if self.config.variant == "anchored":

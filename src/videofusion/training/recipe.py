@@ -99,6 +99,7 @@ class Recipe:
         prompts: what the sample grids show; captions of the validation clips when there are none.
         sample_steps: sampler steps of a grid.
         guidance: guidance scale of a grid, and of the model by default; 1 is off.
+        motion_guidance: that of the frames around the middle one, for the variant "anchored"; as `guidance` when None.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Recipe:
     prompts: tuple[str, ...] = ()
     sample_steps: int = 20
     guidance: float = 2.0
+    motion_guidance: float | None = None
 
     def __post_init__(self) -> None:
         for key, low, high in _RANGES:
@@ -183,6 +185,12 @@ class Recipe:
         if self.time_logit and (len(self.time_logit) != 2 or self.time_logit[1] <= 0):
             raise InputError(
                 f"recipe key time_logit is {self.time_logit}, but must be empty or a mean and a deviation over 0"
+            )
+        maker = self.variant if self.system == "videofusion" else self.system
+        if self.motion_guidance is not None and maker != "anchored":
+            raise InputError(
+                f"recipe key motion_guidance is {self.motion_guidance}, but only VideoFusion's variant 'anchored' "
+                f"takes one, and this is {maker!r}"
             )
         for key, kind in typing.get_type_hints(type(self)).items():
             values = [getattr(self, key)]
@@ -252,6 +260,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("sample_interval", 0, _MANY),
     ("sample_steps", 1, 1000),
     ("guidance", 0, 100),
+    ("motion_guidance", 0, 100),
 )
 
 

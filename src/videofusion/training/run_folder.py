@@ -24,7 +24,7 @@ _MAY_CHANGE = {
         "checkpoint_interval",
         "keep",
     ),
-    *("sample_interval", "prompts", "sample_steps", "guidance"),
+    *("sample_interval", "prompts", "sample_steps", "guidance", "motion_guidance"),
 }
 
 
