@@ -12,7 +12,7 @@ from videofusion.conditioning.image import FrameEncoder, normalised
 from videofusion.diffusion import Keys
 from videofusion.networks.prior import Prior
 from videofusion.systems.prior import EMBEDDING_NOISE, augmented, prior_errors, sample_prior
-from videofusion.systems.training import choose, text_conditions
+from videofusion.systems.training import StepOptions, text_conditions
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_it_learns_which_embedding_goes_with_which_text(conditions):
     for step in range(120):
         index = torch.arange(32) % 2
         seeds = Keys.of(range(32))
-        t = choose(seeds, step, caption_dropout=0.0, adaptive=0.0).t
+        t = StepOptions().choose(seeds, step).t
         loss = prior_errors(network, wanted[index], t, conditions.select(index), seeds, step).mean()
         optimizer.zero_grad()
         loss.backward()

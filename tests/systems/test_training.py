@@ -13,7 +13,7 @@ from videofusion.diffusion import Keys
 from videofusion.errors import InputError
 from videofusion.systems import videofusion as home
 from videofusion.systems.decomposed import VARIANTS
-from videofusion.systems.training import choose, choose_frames, grouped_keys
+from videofusion.systems.training import StepOptions, grouped_keys
 
 SYSTEMS = [*((videofusion, {"variant": variant}) for variant in VARIANTS), (vdm, {})]
 
@@ -104,7 +104,7 @@ def test_dropped_captions_leave_no_trace(make, options):
 
 
 def test_choices_have_the_rates_that_were_asked_for():
-    choices = choose(Keys.of(range(4000)), 5, caption_dropout=0.1, adaptive=0.25)
+    choices = StepOptions(caption_dropout=0.1).choose(Keys.of(range(4000)), 5, adaptive=0.25)
     assert sum(choices.drop) / 4000 == pytest.approx(0.1, abs=0.02)
     assert choices.adapt.float().mean() == pytest.approx(0.25, abs=0.03)
     # t is uniform, without its ends
@@ -114,10 +114,10 @@ def test_choices_have_the_rates_that_were_asked_for():
 
 
 def test_times_whose_logit_is_normal():
-    t = choose(Keys.of(range(4000)), 5, caption_dropout=0.0, adaptive=0.0, time_logit=(1.0, 0.5)).t
+    t = StepOptions(time_logit=(1.0, 0.5)).choose(Keys.of(range(4000)), 5).t
     assert t.logit().mean() == pytest.approx(1.0, abs=0.03)
     assert t.logit().std() == pytest.approx(0.5, abs=0.02)
-    extreme = choose(Keys.of(range(4000)), 5, caption_dropout=0.0, adaptive=0.0, time_logit=(0.0, 50.0)).t
+    extreme = StepOptions(time_logit=(0.0, 50.0)).choose(Keys.of(range(4000)), 5).t
     assert 0 < float(extreme.min()) < float(extreme.max()) < 1
 
 
@@ -136,13 +136,13 @@ def test_systems_train_at_the_times_asked_for(make, options):
 def test_chosen_frames_keep_the_middle_in_the_middle(count, few):
     seen = set()
     for step in range(60):
-        frames = choose_frames(count, few, step)
+        frames = StepOptions(train_frames=few).frames(count, step)
         assert len(frames) in (min(few, count), count)
         assert frames == sorted(set(frames) & set(range(count)))
         assert frames[len(frames) // 2] == count // 2
         seen |= set(frames)
     assert seen == set(range(count))
-    assert choose_frames(count, None, 1) == list(range(count))
+    assert StepOptions().frames(count, 1) == list(range(count))
 
 
 @pytest.mark.parametrize("count", [2, 5, 16])
@@ -150,13 +150,14 @@ def test_chosen_frames_keep_the_middle_in_the_middle(count, few):
 @pytest.mark.parametrize("reach", [1, 3, 20])
 def test_chosen_frames_are_within_reach_of_the_middle(count, few, reach):
     near = [i for i in range(count) if abs(i - count // 2) <= reach]
-    chosen = [choose_frames(count, few, step, reach) for step in range(1, 60)]
+    chosen = [StepOptions(train_frames=few, reach=reach).frames(count, step) for step in range(1, 60)]
     assert all(frames[len(frames) // 2] == count // 2 for frames in chosen)
     assert sorted(set().union(*chosen)) == near
 
 
 def test_the_reach_grows_to_the_whole_clip():
-    farthest = [max(abs(i - 8) for i in choose_frames(16, None, step, 1, 70)) for step in range(100)]
+    options = StepOptions(reach=1, reach_steps=70)
+    farthest = [max(abs(i - 8) for i in options.frames(16, step)) for step in range(100)]
     assert farthest[0] == 1
     assert farthest == sorted(farthest)
     assert farthest[69] == 7 < farthest[70] == farthest[99] == 8
@@ -187,7 +188,7 @@ def test_adaptive_share_is_measured_from_the_clip(monkeypatch):
 
 def test_few_frames_keep_their_numbers_and_shares(monkeypatch):
     conditions = told_to_the_denoiser(videofusion(adaptive=1.0, train_frames=3), monkeypatch)
-    frames = choose_frames(FRAMES, 3, 1)
+    frames = StepOptions(train_frames=3).frames(FRAMES, 1)
     assert conditions.frames.tolist() == frames
     assert torch.equal(conditions.share, measured_share(batch().clip)[:, frames])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,6 +59,7 @@ def curate(
     """
     from tqdm import tqdm
 
+    from videofusion.cores import cores
     from videofusion.curation.curate import bound_columns
     from videofusion.curation.curate import curate as curate_data
     from videofusion.curation.plan import Weights, stages_of
@@ -96,7 +96,7 @@ def curate(
             near=near,
             layout=layout,
             write_clips=write_clips,
-            workers=_cores() if workers is None else workers,
+            workers=cores() if workers is None else workers,
             engine=engine,
             progress=show,
         )
@@ -111,7 +111,3 @@ def curate(
 def _asked(bounds: tuple[str, ...], default: tuple[str, ...], columns: list[str]) -> list[str]:
     """Bounds as they were given; of the default ones those whose column there is."""
     return [text for text in bounds if bounds != default or text.partition("=")[0] in columns]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

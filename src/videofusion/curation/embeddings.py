@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,12 @@ from videofusion.curation.spans import pictures_of
 from videofusion.curation.stage import Job, Row, Stage
 from videofusion.errors import InputError
 
+_Asking = TypeVar("_Asking", bound="_OfClip")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Embeddings(Stage):
-    """CLIP's embeddings of three frames, each of length 1, one behind the other.
+class _OfClip(Stage):
+    """A stage that asks CLIP.
 
     Args:
         weights: a folder with a CLIPModel of transformers and its tokenizer.
@@ -30,8 +32,6 @@ class Embeddings(Stage):
         device: where it runs.
     """
 
-    name: ClassVar[str] = "embeddings"
-    columns: ClassVar[dict[str, str]] = {"embedding": "list<float>"}
     modules: ClassVar[dict[str, str]] = {"transformers": "clip"}
     alone: ClassVar[bool] = True
     unmarked: ClassVar[tuple[str, ...]] = ("weights", "device")
@@ -41,9 +41,17 @@ class Embeddings(Stage):
     device: str = "cpu"
 
     @classmethod
-    def of(cls, folder: Path, *, device: str = "cpu") -> Embeddings:
+    def of(cls: type[_Asking], folder: Path, *, device: str = "cpu") -> _Asking:
         """The stage for a folder; raises `InputError` where there is no model in it."""
         return cls(weights=str(folder), digest=_digest(folder), device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings(_OfClip):
+    """CLIP's embeddings of three frames, each of length 1, one behind the other; arguments as of `_OfClip`."""
+
+    name: ClassVar[str] = "embeddings"
+    columns: ClassVar[dict[str, str]] = {"embedding": "list<float>"}
 
     def look(self, job: Job) -> Row:
         import torch
@@ -97,7 +105,7 @@ class Aesthetics(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Similarity(Stage):
+class Similarity(_OfClip):
     """How well the caption fits: the mean cosine of its CLIP embedding with those of the three frames, -1 to 1.
 
     The caption is that of the captioners where they run, else the source's first; a clip without one has no value.
@@ -106,18 +114,6 @@ class Similarity(Stage):
     name: ClassVar[str] = "similarity"
     columns: ClassVar[dict[str, str]] = {"similarity": "double"}
     reads: ClassVar[tuple[str, ...]] = ("embedding", "said")
-    modules: ClassVar[dict[str, str]] = {"transformers": "clip"}
-    alone: ClassVar[bool] = True
-    unmarked: ClassVar[tuple[str, ...]] = ("weights", "device")
-
-    weights: str
-    digest: str
-    device: str = "cpu"
-
-    @classmethod
-    def of(cls, folder: Path, *, device: str = "cpu") -> Similarity:
-        """The stage for a folder; raises `InputError` where there is no model in it."""
-        return cls(weights=str(folder), digest=_digest(folder), device=device)
 
     def look(self, job: Job) -> Row:
         if not job.known["said"]:

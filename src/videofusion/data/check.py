@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from videofusion.cores import cores
 from videofusion.data.decode import Video, decode_all
 from videofusion.data.footage import Unreadable
 from videofusion.data.items import Item
@@ -68,9 +68,8 @@ def for_each_file(
 
     Threads do: FFmpeg works outside of Python's lock.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     results = []
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         try:
             for result in pool.map(work, files):
                 results.append(result)

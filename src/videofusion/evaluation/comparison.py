@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from videofusion.cores import cores
 from videofusion.errors import InputError, RunError
 from videofusion.evaluation.comparison_measure import evaluate, places_kept
 from videofusion.evaluation.record import versions
@@ -148,11 +149,16 @@ def compare(
     trained: dict[str, Future[bool]] = {}
     writing, over = Lock(), Event()
 
+    def time_is_up() -> bool:
+        if deadline is not None and time.monotonic() > deadline:
+            over.set()
+        return over.is_set()
+
     def one(number: int, run: Run) -> bool:
         """Train and evaluate a run; False when the time came first."""
         if run.base in trained and not trained[run.base].result():
             return False
-        if over.is_set():
+        if time_is_up():
             return False
         say(f"[{number + 1}/{len(runs)}] {run.name}")
         if not train_run(folder, run, deadline, threads):
@@ -160,8 +166,7 @@ def compare(
             return False
         row = {"name": run.name, **run_facts(folder / run.name)}
         if run.recipe != "base-digits":
-            if deadline is not None and time.monotonic() > deadline:
-                over.set()
+            if time_is_up():
                 return False
             from videofusion.models import load
 
@@ -239,16 +244,26 @@ def train_run(folder: Path, run: Run, deadline: float | None, threads: int) -> b
     try:
         code = process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        process.terminate()  # it writes a checkpoint and ends
-        process.wait(_GRACE)
+        _end(process, run)
         return False
     except BaseException:
-        process.terminate()
-        process.wait(_GRACE)
+        _end(process, run)
         raise
     if code != 0:
         raise RunError(f"the run {run.name} ended with code {code}; {' '.join(command)} says why")
     return True
+
+
+def _end(process: subprocess.Popen[bytes], run: Run) -> None:
+    """Have a run write its checkpoint and end; one that does not is killed, and goes on from its last checkpoint."""
+    process.terminate()
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired as error:
+        process.kill()
+        raise RunError(
+            f"the run {run.name} did not end within {_GRACE} s; the same command goes on from its last checkpoint"
+        ) from error
 
 
 def _budget(seconds: float, threads: int) -> list[str]:
@@ -293,10 +308,10 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 
 def _threads(jobs: int) -> int:
     """The cores of each job."""
-    cores = len(os.sched_getaffinity(0))
-    if not 1 <= jobs <= cores:
-        raise InputError(f"jobs is {jobs}; this machine allows 1 to {cores}")
-    return cores // jobs
+    most = cores()
+    if not 1 <= jobs <= most:
+        raise InputError(f"jobs is {jobs}; this machine allows 1 to {most}")
+    return most // jobs
 
 
 def _claim(folder: Path, budget: Budget, threads: int) -> None:

@@ -5,7 +5,7 @@ In image mode its parameters and its forward pass are those of diffusers' `UNet2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -315,6 +315,12 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 raise InputError("share is not given; this network was made to be told it")
             total = total + numbers(self.share_embedding, 1000 * share)
         return total.flatten(0, 1)
+
+    def parts(self) -> Iterator[nn.Module]:
+        """Its residual blocks, attentions and changes of resolution, one after the other."""
+        for level in (*self.down_blocks, self.mid_block, *self.up_blocks):
+            for parts in (level.resnets, level.attentions, level.temporals, level.downsamplers, level.upsamplers):
+                yield from parts or ()
 
     def spatial_state(self) -> dict[str, Any]:
         """The weights that an image U-Net of the same sizes has too."""

@@ -28,35 +28,6 @@ class Losses:
     per_clip: Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepOptions:
-    """What a training step looks at, and how it weighs the errors: the same for every system.
-
-    Args:
-        weighting: of the errors, see `frame_errors`; eq. 14 of VideoFusion is printed with "eps".
-        caption_dropout: probability that a clip is trained without its caption.
-        train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
-        reach: how far from the middle frame they may be; as far as the clip goes when None.
-        reach_steps: steps in which that grows to the whole clip; 0 when it stays.
-        time_logit: mean and deviation of the logit of the times that are trained at; uniform when empty, see `choose`.
-    """
-
-    weighting: str = "v"
-    caption_dropout: float = 0.1
-    train_frames: int | None = None
-    reach: int | None = None
-    reach_steps: int = 0
-    time_logit: Sequence[float] = ()
-
-    def choose(self, keys: Keys, step: int, adaptive: float = 0.0) -> Choices:
-        """The choices of a step; see `choose`."""
-        return choose(keys, step, caption_dropout=self.caption_dropout, adaptive=adaptive, time_logit=self.time_logit)
-
-    def frames(self, count: int, step: int) -> list[int]:
-        """The frames of a step; see `choose_frames`."""
-        return choose_frames(count, self.train_frames, step, self.reach, self.reach_steps)
-
-
 @dataclass(frozen=True)
 class Choices:
     """Random choices of a step, functions of the clips' keys and the step only.
@@ -72,27 +43,65 @@ class Choices:
     adapt: Tensor
 
 
-def choose(
-    keys: Keys, step: int, *, caption_dropout: float, adaptive: float, time_logit: Sequence[float] = ()
-) -> Choices:
-    """Draw the choices of a step.
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """What a training step looks at, and how it weighs the errors: the same for every system.
 
     Args:
-        keys: of the clips.
-        step: of the training.
-        caption_dropout: probability that a caption is dropped.
-        adaptive: probability that the share is measured.
+        weighting: of the errors, see `frame_errors`; eq. 14 of VideoFusion is printed with "eps".
+        caption_dropout: probability that a clip is trained without its caption.
+        train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
+        reach: how far from the middle frame they may be; as far as the clip goes when None.
+        reach_steps: steps in which that grows evenly to the whole clip; 0 when it stays.
         time_logit: mean and standard deviation of log(t / (1 - t)), which is normal then (Esser et al. 2024, sec. 3.1);
             times are uniform when empty.
     """
-    rows = [uniform(key, step, 3) for key in keys.content]
-    numbers = torch.tensor(rows, dtype=torch.float64)
-    # no clip at exactly no noise or no signal: both ends teach nothing
-    t = 0.001 + 0.998 * numbers[:, 0]
-    if time_logit:
-        mean, deviation = time_logit
-        t = (mean + deviation * torch.special.ndtri(t)).sigmoid().clamp(0.001, 0.999)
-    return Choices(t.float(), [row[1] < caption_dropout for row in rows], numbers[:, 2] < adaptive)
+
+    weighting: str = "v"
+    caption_dropout: float = 0.1
+    train_frames: int | None = None
+    reach: int | None = None
+    reach_steps: int = 0
+    time_logit: Sequence[float] = ()
+
+    def choose(self, keys: Keys, step: int, adaptive: float = 0.0) -> Choices:
+        """Draw the choices of a step.
+
+        Args:
+            keys: of the clips.
+            step: of the training.
+            adaptive: probability that the share is measured.
+        """
+        rows = [uniform(key, step, 3) for key in keys.content]
+        numbers = torch.tensor(rows, dtype=torch.float64)
+        # no clip at exactly no noise or no signal: both ends teach nothing
+        t = 0.001 + 0.998 * numbers[:, 0]
+        if self.time_logit:
+            mean, deviation = self.time_logit
+            t = (mean + deviation * torch.special.ndtri(t)).sigmoid().clamp(0.001, 0.999)
+        return Choices(t.float(), [row[1] < self.caption_dropout for row in rows], numbers[:, 2] < adaptive)
+
+    def frames(self, count: int, step: int) -> list[int]:
+        """The frames that a step looks at: the middle one stays the middle one, others are drawn on both sides.
+
+        Frames of one clip teach much the same, so looking at some of them in more clips learns more in the same time.
+        And those near the middle one are nearly what it is: to bring things over from it is learned there first.
+        Every eighth step looks at all that are within reach, as sampling does.
+
+        Args:
+            count: frames of the clips.
+            step: of the training.
+        """
+        middle, reach, few = base_frame(count), self.reach, self.train_frames
+        if reach is not None and self.reach_steps:
+            reach += max(0, middle - reach) * step // self.reach_steps
+        near = [i for i in range(count) if reach is None or abs(i - middle) <= reach]
+        if few is None or few >= len(near) or step % 8 == 0:
+            return near
+        numbers = uniform(0, step, count)
+        before = sorted((i for i in near if i < middle), key=numbers.__getitem__)[: base_frame(few)]
+        after = sorted((i for i in near if i > middle), key=numbers.__getitem__)[: few - 1 - base_frame(few)]
+        return sorted([*before, middle, *after])
 
 
 def grouped_keys(
@@ -118,31 +127,6 @@ def _grouped(keys: Sequence[int], names: Sequence[str], mates: Sequence[tuple[in
     own = list(zip(keys, names or [""] * len(keys), strict=True))
     pairs = [*own, *mates]
     return tuple(min(k for k, other in pairs if other == name) if name else key for key, name in own)
-
-
-def choose_frames(count: int, few: int | None, step: int, reach: int | None = None, reach_steps: int = 0) -> list[int]:
-    """The frames that a training step looks at: the middle one stays the middle one, others are drawn on both sides.
-
-    Frames of one clip teach much the same, so looking at some of them in more clips learns more in the same time. And
-    those near the middle one are nearly what it is: to bring things over from it is learned there first.
-
-    Args:
-        count: frames of the clips.
-        few: how many to look at; all when None, and in every eighth step: sampling looks at all of them.
-        step: of the training.
-        reach: how far from the middle one they may be; as far as the clip goes when None.
-        reach_steps: steps in which the reach grows evenly to the whole clip; 0 when it stays.
-    """
-    middle = base_frame(count)
-    if reach is not None and reach_steps:
-        reach += max(0, middle - reach) * step // reach_steps
-    near = [i for i in range(count) if reach is None or abs(i - middle) <= reach]
-    if few is None or few >= len(near) or step % 8 == 0:
-        return near
-    numbers = uniform(0, step, count)
-    before = sorted((i for i in near if i < middle), key=numbers.__getitem__)[: base_frame(few)]
-    after = sorted((i for i in near if i > middle), key=numbers.__getitem__)[: few - 1 - base_frame(few)]
-    return sorted([*before, middle, *after])
 
 
 def text_conditions(encoder: WordEncoder, prompts: Sequence[str], **others: Tensor | None) -> Conditions:

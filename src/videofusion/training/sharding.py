@@ -8,7 +8,7 @@ each other, so that neither is held while the other computes. Gradients come out
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from videofusion.errors import InputError
-from videofusion.networks.unet import Level, UNet
+from videofusion.networks.unet import UNet
 from videofusion.training.recipe import Recipe
 from videofusion.training.world import World
 
@@ -63,7 +63,7 @@ def shard(modules: Mapping[str, nn.Module], recipe: Recipe, world: World, device
         for parameter in module.parameters():  # a shard is some rows of a tensor in order, not channels last
             parameter.data = parameter.data.contiguous()
         if isinstance(module, UNet):
-            for block in _blocks(module):
+            for block in module.parts():
                 fully_shard(block, mesh=mesh, mp_policy=half)
         policy = half if isinstance(module, UNet) else MixedPrecisionPolicy()
         # let go of after forward, too: the average takes the weights' place between one forward and the next
@@ -121,10 +121,3 @@ def whole_pipeline(pipeline: Any, keep: bool) -> Any:
 
 def _is_cut(part: Any) -> bool:
     return isinstance(part, FSDPModule)
-
-
-def _blocks(unet: UNet) -> Iterator[nn.Module]:
-    for level in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
-        assert isinstance(level, Level)
-        for parts in (level.resnets, level.attentions, level.temporals, level.downsamplers, level.upsamplers):
-            yield from parts or ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -94,7 +94,7 @@ def recipe_work(recipe: Recipe) -> Work:
         parts=parts,
         flops=int(flops.get_total_flops()),
         activations=activations,
-        block=max(sum(p.numel() for p in block.parameters()) for unet in unets for block in _blocks(unet)),
+        block=max(sum(p.numel() for p in block.parameters()) for unet in unets for block in unet.parts()),
     )
 
 
@@ -130,14 +130,6 @@ def _outline(recipe: Recipe) -> VideoFusionSystem | VDMSystem:
     if isinstance(system, VideoFusionSystem):
         system.noise = _NoNoise(recipe.share)
     return system
-
-
-def _blocks(unet: UNet) -> list[nn.Module]:
-    levels: Any = (*unet.down_blocks, unet.mid_block, *unet.up_blocks)
-    lists = (
-        part for level in levels for part in (level.resnets, level.attentions, level.temporals) if part is not None
-    )
-    return [block for blocks in lists for block in blocks]
 
 
 class _OnGpu(TorchFunctionMode):
