@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import videofusion
 from videofusion.errors import InputError
-from videofusion.models import SHIPPED, WEIGHTS, export, find, load
+from videofusion.models import SHIPPED, export, find, load
+from videofusion.parts import WEIGHTS
 from videofusion.systems.vdm import VDMPipeline
 
 

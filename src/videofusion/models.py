@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline
 
 FOLDER = Path(__file__).parent / "models_shipped"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,12 @@ SHIPPED = {
 
 
 def load(
-    name_or_path: str | Path, *, lora: str | Path | None = None, lora_scale: float = 1.0, device: str | None = None
+    name_or_path: str | Path,
+    *,
+    lora: str | Path | None = None,
+    lora_scale: float = 1.0,
+    device: str | None = None,
+    low_memory: bool = False,
 ) -> VideoPipeline:
     """A pipeline, ready to be called with a prompt.
 
@@ -83,13 +87,17 @@ def load(
         lora: LoRA weights that are added to the model's: a file that training or diffusers wrote, or a folder with it.
         lora_scale: how much of them; 1 is as trained.
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.
+        low_memory: keep only the network in memory that is at work, and read each one's weights anew for every batch of
+            clips; for models whose networks work one after the other (VideoFusion's variant "anchored").
 
     Raises:
         InputError: there is no such model or device, or the folder is not one this version can read; the LoRA weights
-            are of another model.
+            are of another model; low_memory together with LoRA, or for a model whose networks work together.
     """
     folder = find(name_or_path)
     if lora is not None:
+        if low_memory:
+            raise InputError(f"lora is {lora} and low_memory is True, but adapters are added to weights in memory")
         from videofusion.networks.lora import apply_lora, find_lora
 
         lora = find_lora(lora)
@@ -99,6 +107,8 @@ def load(
 
     import videofusion
     from videofusion.device import pick_device
+    from videofusion.networks.unet import UNet
+    from videofusion.parts import WEIGHTS, Turns, check_names, describe, fill
     from videofusion.systems.pipeline import VideoPipeline
     from videofusion.training.checkpoints import refuse_pickles
 
@@ -114,18 +124,33 @@ def load(
         refuse_pickles(folder / name)
         if module.startswith("videofusion."):
             _check_config(folder / name / "config.json", getattr(importlib.import_module(module), class_name))
+    networks, turns = {}, Turns(where)
+    for name, (module, class_name) in parts.items():
+        if module != UNet.__module__ or class_name != UNet.__name__:
+            continue
+        networks[name] = describe(UNet, folder / name)
+        if low_memory:
+            turns.add(networks[name], folder / name)
+        else:
+            fill(networks[name], folder / name, where)
+    if low_memory and (len(networks) < 2 or index.get("variant") != "anchored"):
+        raise InputError(
+            f"low_memory is True, but the networks of {folder} do not work one after the other; those of VideoFusion's "
+            'variant "anchored" do'
+        )
     try:
-        pipe: VideoPipeline = kind.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
+        pipe: VideoPipeline = kind.from_pretrained(folder, **networks, local_files_only=True, low_cpu_mem_usage=False)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"model {folder} cannot be loaded: {first}") from error
     for name in parts:
         part = getattr(pipe, name)
-        if isinstance(part, torch.nn.Module):
-            _check_weights(folder / name / WEIGHTS, part)
+        if isinstance(part, torch.nn.Module) and name not in networks:
+            check_names(folder / name / WEIGHTS, part)
+            part.to(where)
     if lora is not None:
         apply_lora(pipe.components, Path(lora), lora_scale)
-    return pipe.to(where)
+    return pipe
 
 
 def export(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Path:
@@ -222,19 +247,4 @@ def _check_config(path: Path, kind: type) -> None:
     if unknown:
         raise InputError(
             f"{path} has the unknown key {unknown[0]!r}; {kind.__name__} has {', '.join(sorted(known - {'self'}))}"
-        )
-
-
-def _check_weights(path: Path, part: Any) -> None:
-    """Refuse a file of weights that misses some or has others; diffusers would only warn."""
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        stored = set(file.keys())
-    wanted = set(part.state_dict())
-    if stored != wanted:
-        example = sorted(stored ^ wanted)[0]
-        raise InputError(
-            f"{path} holds other weights than its config.json asks for: {len(wanted - stored)} are missing and "
-            f"{len(stored - wanted)} unknown ({example} is one)"
         )

@@ -42,7 +42,7 @@ class Pipe:
 @pytest.fixture
 def pipe(monkeypatch: pytest.MonkeyPatch) -> Pipe:
     pipe = Pipe()
-    monkeypatch.setattr(models, "load", lambda name, device: pipe)
+    monkeypatch.setattr(models, "load", lambda name, device, low_memory: pipe)
     return pipe
 
 
@@ -57,7 +57,7 @@ def test_lora_is_for_the_model_and_stands_in_the_file(
     monkeypatch.setattr(models, "load", lambda name, **options: asked.update(options) or pipe)
     out = tmp_path / "a.mp4"
     assert run(out, "--lora", "runs/mine", "--lora-scale", "0.5", "--device", "cpu") == 0
-    assert asked == {"lora": "runs/mine", "lora_scale": 0.5, "device": "cpu"}
+    assert asked == {"lora": "runs/mine", "lora_scale": 0.5, "device": "cpu", "low_memory": False}
     provenance = read_provenance(out)
     assert provenance is not None
     assert (provenance["lora"], provenance["lora_scale"]) == ("runs/mine", 0.5)

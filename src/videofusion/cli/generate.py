@@ -40,6 +40,7 @@ def generate(
     scale: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    low_memory: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> int:
     """Make a video from a prompt, or a folder of them from a file of prompts.
 
@@ -71,6 +72,7 @@ def generate(
         scale: pixels of the file for each of the clip's; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
+        low_memory: keep only the network in memory that is at work, for models with several
     """
     if prompts is None and not prompt.strip():
         raise InputError(f"prompt is {prompt!r}; it must have at least one word, or --prompts name a file of them")
@@ -91,6 +93,10 @@ def generate(
                 f"--lora is {lora}, but --prompts takes a --model only; "
                 "videofusion.load(model, lora=...).save_pretrained(folder) makes one of both"
             )
+        if low_memory:
+            raise InputError(
+                "--low-memory and --prompts are both given; leave one out: each batch would read the weights anew"
+            )
         return _many(prompts, out, model, defaults, batch, format, sheet, fps, scale, device)
     for option, value in (("--batch", batch), ("--format", format)):
         if value is not None:
@@ -110,7 +116,7 @@ def generate(
 
     logging.disable_progress_bar()  # of loading, which takes a moment
     tuned: dict[str, Any] = {} if lora is None else {"lora": str(lora), "lora_scale": lora_scale}
-    pipe = load(model, **tuned, device=device)
+    pipe = load(model, **tuned, device=device, low_memory=low_memory)
     for number, (own_seed, files) in enumerate(jobs):
         began = time.perf_counter()
         settings: dict[str, Any] = {
