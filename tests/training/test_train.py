@@ -54,6 +54,15 @@ def test_recipe_file_of_a_run_trains_the_same_again(tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_gradient_checkpointing_changes_no_bit(tmp_path):
+    """Also where it is switched on in the middle of a run."""
+    train(smallest(), tmp_path / "plain", device="cpu", bar=False)
+    train(smallest(), tmp_path / "saved", steps=2, device="cpu", bar=False)
+    train(smallest(gradient_checkpointing=True), tmp_path / "saved", device="cpu", bar=False)
+    plain, saved = state_of(tmp_path / "plain"), state_of(tmp_path / "saved")
+    assert all(torch.equal(plain[name], saved[name]) for name in plain)
+
+
 def test_bfloat16_computes_so_and_keeps_float32_weights(tmp_path):
     for precision in ("float32", "bfloat16"):
         train(smallest(precision=precision), tmp_path / precision, device="cpu", bar=False)

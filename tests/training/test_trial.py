@@ -43,6 +43,15 @@ def test_activations_grow_with_the_batch_and_the_frozen_are_told_apart(tmp_path)
     assert large.memory.held == small.memory.held
 
 
+def test_what_saves_memory_is_counted(tmp_path):
+    plain, saved = (
+        dry_run(smallest(gradient_checkpointing=on, size=32), tmp_path / "run", device="cpu").memory
+        for on in (False, True)
+    )
+    assert saved.activations < 0.6 * plain.activations
+    assert saved.phases["step"] < plain.phases["step"]
+
+
 def test_micro_batches_share_the_activations_of_one(tmp_path):
     one, three = (dry_run(smallest(accumulation=n), tmp_path / "run", device="cpu").memory for n in (1, 3))
     assert three.activations == pytest.approx(one.activations, rel=0.02)

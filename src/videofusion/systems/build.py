@@ -103,7 +103,7 @@ def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str, *, 
                 f"recipe key head_size is {recipe.head_size}, which does not divide the channels {channels}"
             )
         heads = [width // recipe.head_size for width in channels]
-    return UNet(
+    unet = UNet(
         in_channels=seen,
         channels=tuple(channels),
         blocks=recipe.blocks,
@@ -117,6 +117,8 @@ def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str, *, 
         patch=recipe.patch,
         temporal=temporal,
     )
+    unet.gradient_checkpointing = recipe.gradient_checkpointing
+    return unet
 
 
 def _start_from(residual: UNet, base: UNet) -> None:

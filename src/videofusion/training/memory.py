@@ -23,7 +23,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-MOMENTS = 2  # tensors of an AdamW for each that is trained
+from videofusion.training.optimizers import moment_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,13 @@ class Held:
 
     @classmethod
     def by_numbers(
-        cls, trained: int, frozen: int = 0, *, averaged: int | None = None, size: int = 4, ranks: int = 1
+        cls,
+        trained: int,
+        frozen: int = 0,
+        *,
+        averaged: int | None = None,
+        ranks: int = 1,
+        eight_bit: bool = False,
     ) -> Held:
         """From numbers of parameters alone.
 
@@ -81,28 +87,29 @@ class Held:
             trained: parameters that are trained.
             frozen: parameters that are not.
             averaged: parameters with a moving average; all when None.
-            size: bytes of a number.
             ranks: processes that share it all evenly, as FSDP2's `fully_shard` does; 1 where each has all (DDP).
+            eight_bit: whether the optimiser keeps its moments in 8 bits.
         """
 
         def share(count: int) -> int:
-            return -(-count * size // ranks)
+            return -(-4 * count // ranks)
 
         average = share(trained + frozen if averaged is None else averaged)
-        return cls(
-            weights=share(trained + frozen), average=average, gradients=share(trained), moments=share(MOMENTS * trained)
-        )
+        moments = -(-moment_bytes([trained], eight_bit) // ranks)
+        return cls(weights=share(trained + frozen), average=average, gradients=share(trained), moments=moments)
 
     @classmethod
-    def by_tensors(cls, weights: Iterable[Tensor], average: Iterable[Tensor], trained: Iterable[Tensor]) -> Held:
+    def by_tensors(
+        cls, weights: Iterable[Tensor], average: Iterable[Tensor], trained: Iterable[Tensor], eight_bit: bool = False
+    ) -> Held:
         """From the tensors themselves; what is shared counts once."""
-        gradients = [tensor.nbytes for tensor in trained]
-        steps = 4 * len(gradients)  # AdamW counts the steps of each tensor by itself
+        trained = list(trained)
+        steps = 0 if eight_bit else 4 * len(trained)  # AdamW counts the steps of each tensor by itself
         return cls(
             weights=_bytes(weights),
             average=_bytes(average),
-            gradients=sum(gradients),
-            moments=MOMENTS * sum(gradients) + steps,
+            gradients=sum(tensor.nbytes for tensor in trained),
+            moments=moment_bytes((tensor.numel() for tensor in trained), eight_bit) + steps,
         )
 
 

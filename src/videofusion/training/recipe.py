@@ -77,6 +77,7 @@ class Recipe:
         seconds: budget of seconds of training (steps only, summed over sessions), or None.
         clock: what counts those seconds: "wall", or "processor": this process's seconds of all its threads together,
             which do not depend on what else the machine does; for comparisons on a CPU.
+        optimizer: "adamw", or "adamw8bit", which keeps its moments in 8 bits.
         learning_rate: peak rate of AdamW.
         base_rate_ratio: the base generator's rate over `learning_rate` (small when it is pretrained).
         schedule_rate: "cosine" or "constant".
@@ -87,6 +88,8 @@ class Recipe:
         caption_dropout: share of clips trained without their caption, in [0, 1].
         precision: "float32" or "bfloat16" (autocast; weights stay float32).
         compile: compile the networks with torch.compile.
+        gradient_checkpointing: keep only what goes between the blocks of the U-Nets, and compute the rest again in the
+            backward pass: less memory, more time.
         shard: each of several processes holds a part of every network (FSDP2) instead of all of them.
         seed: the seed of everything random.
         log: where curves and sample grids are shown beside log.jsonl: "tensorboard", "wandb", both or none.
@@ -153,6 +156,7 @@ class Recipe:
     steps: int = 20_000
     seconds: float | None = None
     clock: Literal["wall", "processor"] = "wall"
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     learning_rate: float = 4e-4
     base_rate_ratio: float = 1.0
     schedule_rate: Literal["cosine", "constant"] = "cosine"
@@ -163,6 +167,7 @@ class Recipe:
     caption_dropout: float = 0.1
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+    gradient_checkpointing: bool = False
     shard: bool = False
     seed: int = 0
     log: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)

@@ -17,6 +17,7 @@ _MAY_CHANGE = {
         "clock",
         "workers",
         "compile",
+        "gradient_checkpointing",
         "shard",
         "log",
         "log_interval",

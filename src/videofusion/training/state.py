@@ -15,6 +15,7 @@ from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.training.checkpoints import Checkpoint, check_shapes
 from videofusion.training.ema import Ema
+from videofusion.training.optimizers import make_optimizer, moment, moments
 from videofusion.training.recipe import Recipe
 from videofusion.training.sharding import collected, cut_like, shard
 from videofusion.training.tuning import is_tuned, trained_groups
@@ -79,17 +80,11 @@ class State:
         # a run that tunes some of a large model should not hold, and write, the rest once more
         averaged = {name: value for name, value in parameters.items() if value.requires_grad or not is_tuned(recipe)}
         self.ema = Ema(averaged, recipe.ema_decay)
-        self.optimizer = torch.optim.AdamW(
-            trained_groups(system, recipe),
-            lr=recipe.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=recipe.weight_decay,
-            fused=True,  # on a CPU a fifth of the loop's time
-        )
+        self.optimizer = make_optimizer(recipe, trained_groups(system, recipe), self._modules)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.trained: list[nn.Parameter] = [p for group in self.optimizer.param_groups for p in group["params"]]
-        names = {id(value): name for name, value in parameters.items()}
-        self._names = [names[id(parameter)] for parameter in self.trained]
+        names = {value: name for name, value in parameters.items()}
+        self._names = {parameter: names[parameter] for parameter in self.trained}
         self.step, self.seconds = 0, 0.0
         self.validation: float | None = None  # the validation loss at this very step
         self.best: float | None = None
@@ -134,11 +129,6 @@ class State:
 
         Where the system is cut into shards, all processes must call, and only the one that writes has the tensors.
         """
-        moments = {
-            f"{kind}/{self._names[i]}": value
-            for i, kinds in self.optimizer.state_dict()["state"].items()
-            for kind, value in kinds.items()
-        }
         keep = self._world.writes
         random = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
@@ -148,7 +138,7 @@ class State:
             seconds=self.seconds,
             weights=collected(self.tensors, keep),
             ema=collected(self.ema.shadow, keep),
-            optimizer=collected(moments, keep),
+            optimizer=collected(moments(self.optimizer, self._names), keep),
             random=random,
             recipe=self.recipe.to_json(),
             ema_updates=self.ema.updates,
@@ -171,8 +161,8 @@ class State:
         pairs = {"weights": (self.tensors, found.weights), "average": (self.ema.shadow, found.ema)}
         for what, (mine, theirs) in pairs.items():
             check_shapes(f"the {what} of step {found.step} in {where}", mine, theirs)
-        index = {name: i for i, name in enumerate(self._names)}
-        moments: dict[int, dict[str, Tensor]] = {}
+        index = {name: i for i, name in enumerate(self._names.values())}
+        states: dict[int, dict[str, Tensor | int]] = {}
         for key, value in found.optimizer.items():
             kind, name = key.split("/", 1)
             if name not in index:
@@ -181,12 +171,12 @@ class State:
                 )
             parameter = self.tensors[name]
             if value.shape == parameter.shape:  # in the parameter's memory format: a fused step reads memory in order
-                value = torch.empty_like(parameter).copy_(cut_like(value, parameter))
-            moments.setdefault(index[name], {})[kind] = value
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(cut_like(value, parameter))
+            states.setdefault(index[name], {})[kind] = moment(kind, value, self.recipe)
         for mine, theirs in pairs.values():
             for name, tensor in mine.items():
                 tensor.copy_(cut_like(theirs[name], tensor))
-        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
         torch.set_rng_state(found.random["cpu"])
         if self.device.type == "cuda" and "cuda" in found.random:
             torch.cuda.set_rng_state(found.random["cuda"], self.device)

@@ -33,6 +33,7 @@ from videofusion.training.boards import check_boards
 from videofusion.training.export import grid_clips, grid_prompts, write_model
 from videofusion.training.gradients import average_gradients
 from videofusion.training.logs import Log, NoLog
+from videofusion.training.optimizers import check_optimizer
 from videofusion.training.rates import Pace, progress, rate_factor
 from videofusion.training.recipe import Recipe
 from videofusion.training.run_folder import Result, check_run, open_run
@@ -77,6 +78,7 @@ def train(
     where = world.device(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     check_boards(recipe.log)
     check_sharding(recipe, world)
+    check_optimizer(recipe)
     batches, validation = training_data(recipe, data, world)
     torch.manual_seed(recipe.seed)  # the initial weights
     system = build_system(recipe, batches.dataset)

@@ -17,7 +17,6 @@ from videofusion.data.batch import Batch
 from videofusion.errors import InputError
 from videofusion.training.boards import check_boards
 from videofusion.training.memory import (
-    MOMENTS,
     Held,
     Memory,
     Pages,
@@ -28,6 +27,7 @@ from videofusion.training.memory import (
     human,
     packed_bytes,
 )
+from videofusion.training.optimizers import check_optimizer
 from videofusion.training.recipe import Recipe
 from videofusion.training.run_folder import check_run
 from videofusion.training.trainer import Trainer
@@ -134,6 +134,7 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _check_alone(recipe)
     check_boards(recipe.log)
+    check_optimizer(recipe)
     check_run(recipe, run)
     _check_place(run)
     recipe = recipe.replace({"compile": False})
@@ -141,7 +142,8 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
     free = available(where)
     if recipe.trains == "full":  # before weights are drawn that there may be no room for
         parts = recipe_parts(recipe)
-        _check_room(Held.by_numbers(sum(p.trained for p in parts), sum(p.frozen for p in parts)), free, where)
+        trained, frozen = sum(p.trained for p in parts), sum(p.frozen for p in parts)
+        _check_room(Held.by_numbers(trained, frozen, eight_bit=recipe.optimizer == "adamw8bit"), free, where)
     torch.manual_seed(recipe.seed)
     system = build_system(recipe, loader.dataset)
     trainer = Trainer(recipe, system, loader, validation, run, where)
@@ -182,7 +184,8 @@ def _check_room(held: Held, free: int | None, where: torch.device) -> None:
 
 
 def _held(state: State) -> Held:
-    return Held.by_tensors(state.tensors.values(), state.ema.shadow.values(), state.trained)
+    eight_bit = state.recipe.optimizer == "adamw8bit"
+    return Held.by_tensors(state.tensors.values(), state.ema.shadow.values(), state.trained, eight_bit)
 
 
 def _watched(trainer: Trainer, first: Sequence[Batch], held: Held) -> tuple[Memory, float]:
@@ -212,8 +215,9 @@ def _watched(trainer: Trainer, first: Sequence[Batch], held: Held) -> tuple[Memo
             phases["samples"] = watch.take_peak() - held.moments
     batches = 0
     if trainer.device.type == "cpu":
-        kinds = (state.tensors.values(), state.ema.shadow.values(), MOMENTS * state.trained)
-        phases["checkpoint"] = held.gradients + max(map(packed_bytes, kinds))
+        found = state.checkpoint()
+        packed = max(packed_bytes(kind.values()) for kind in (found.weights, found.ema, found.optimizer))
+        phases["checkpoint"] = held.gradients + packed
         batches = sum(batch.clip.nbytes for batch in trainer.validation) + recipe.accumulation * first[0].clip.nbytes
     memory = Memory(held=held, batches=batches, activations=saved[0] // len(first), phases=phases)
     return memory, numbers["loss"]
