@@ -39,6 +39,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/unet_speed.py vdm --what training --precision fp32 --frames 8 --repeats 2
 	$(BIN)/python benchmarks/unet_speed.py image --precision fp32 --width 96 --repeats 3
 	$(BIN)/python benchmarks/videofusion_vs_vdm.py --width 128 --repeats 1
+	$(BIN)/python benchmarks/low_memory.py --width 64
 	$(BIN)/python benchmarks/frechet_speed.py --shapes 2048x400 10000x2048 --repeats 3
 
 clean:

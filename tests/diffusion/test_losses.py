@@ -54,6 +54,15 @@ def test_the_base_is_judged_on_the_middle_frame_alone() -> None:
     torch.testing.assert_close(errors, torch.zeros(2, 3))
 
 
+def test_a_base_that_predicts_every_frame_is_judged_on_their_mean() -> None:
+    wrong = X0.clone()
+    wrong[:, 1] += 0.5
+    base = joint = Prediction(Z, wrong, EPS, ALPHA, SIGMA)
+    own, errors = joint_errors(base, joint, X0, EPS, torch.full((2, 3), 0.5), "x0")
+    torch.testing.assert_close(own, torch.full((2,), 0.25 / 3))
+    torch.testing.assert_close(errors, torch.tensor([0, 0.25, 0]).expand(2, 3))
+
+
 def test_an_unknown_weighting_is_refused() -> None:
     with pytest.raises(InputError, match=r"weighting is 'snr'.*eps, v, clipped_v, x0"):
         frame_errors(Prediction(Z, X0, EPS, ALPHA, SIGMA), X0, EPS, "snr")

@@ -119,6 +119,18 @@ def test_a_residual_generator_that_starts_from_the_base(variant, digits):
         build_system(recipe(variant=variant, residual_from_base="true", residual_channels="16,32"), digits)
 
 
+def test_a_base_may_learn_from_all_frames(digits):
+    clips, keys = digits.batch([0, 1], 0, 0), training_keys(0, [0, 1])
+    middle, every = (
+        build_system(recipe(base_frames=frames), digits).loss(clips, keys, 1) for frames in ("middle", "all")
+    )
+    assert middle.parts["residual"] == pytest.approx(float(every.parts["residual"]), rel=0.5)
+    assert middle.parts["base"] != every.parts["base"]
+    for changes, why in (({"variant": "published"}, "embedding"), ({"base_loss": "fixed"}, "does not learn")):
+        with pytest.raises(InputError, match=f"base_frames is 'all', but .*{why}"):
+            build_system(recipe(base_frames="all", **changes), digits)
+
+
 def test_grouping_needs_data_that_name_identity_or_action(digits):
     with pytest.raises(InputError, match="grouped is True, but the data name no clip's identity or action"):
         build_system(recipe(grouped="true"), digits)

@@ -169,7 +169,7 @@ def told_to_the_denoiser(system, monkeypatch, **about):
     seen = []
     predict = system.denoiser.predict
 
-    def spy(z, t, conditions, clean):
+    def spy(z, t, conditions, clean, every):
         seen.append(conditions)
         return predict(z, t, conditions, clean)
 

@@ -81,6 +81,19 @@ def test_who_decides_the_middle_frame(variant):
     assert (of_base, of_anchor) == (variant in UNCORRECTED, variant == "anchored")
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_base_that_learns_from_every_frame_changes_nothing_of_the_clip(variant):
+    system = videofusion(variant)
+    share = DecomposedNoise(0.5).shares(2, FRAMES)
+    z, t = DecomposedNoise(0.5).draw(SHAPE, SEEDS, 0, share).eps, torch.tensor([0.4, 0.8])
+    base, joint = system.denoiser.predict(z, t, told(system, share))
+    each, same = system.denoiser.predict(z, t, told(system, share), every=True)
+    torch.testing.assert_close(same.x0, joint.x0)
+    torch.testing.assert_close(each.x0[:, MIDDLE : MIDDLE + 1], base.x0)
+    alone, _ = system.denoiser.predict(z.roll(1, 1), t, told(system, share))
+    torch.testing.assert_close(each.x0[:, MIDDLE - 1 : MIDDLE], alone.x0)  # a picture, whatever is beside it
+
+
 def shifted(z: Tensor, frame: int) -> Tensor:
     z = z.clone()
     z[:, frame] += 1

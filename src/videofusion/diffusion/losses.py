@@ -49,7 +49,7 @@ def joint_errors(
     A composite that corrects the base frame too is judged there as well, beside the base generator.
 
     Args:
-        base: the base generator's prediction of the base frame [b 1 c h w].
+        base: the base generator's prediction of the base frame [b 1 c h w], or of every frame by itself [b t c h w].
         joint: the composite's prediction of all frames [b t c h w].
         x0: the clean clip [b t c h w].
         eps: the noise that was added [b t c h w].
@@ -57,8 +57,9 @@ def joint_errors(
         weighting: see `frame_errors`.
 
     Returns:
-        two tensors: the base generator's error [b] and the composite's errors [b t].
+        two tensors: the base generator's error [b] (a mean, of several frames) and the composite's errors [b t].
     """
     middle = share.shape[1] // 2
-    own = frame_errors(base, x0[:, middle : middle + 1], eps[:, middle : middle + 1], weighting)[:, 0]
+    seen = slice(middle, middle + 1) if base.x0.shape[1] == 1 else slice(None)
+    own = frame_errors(base, x0[:, seen], eps[:, seen], weighting).mean(1)
     return own, frame_errors(joint, x0, eps, weighting)

@@ -75,6 +75,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             adaptive=recipe.adaptive,
             profiles=_profiles(data) if recipe.adaptive else None,
             base_loss=recipe.base_loss,
+            base_frames=recipe.base_frames,
             base_rate_ratio=recipe.base_rate_ratio,
             train_text=recipe.train_text,
             options=options,

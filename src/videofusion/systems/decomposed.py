@@ -86,7 +86,7 @@ class VideoFusion:
         return self.around(z, t, conditions, conditions.anchor)
 
     def predict(
-        self, z: Tensor, t: Tensor, conditions: Conditions, clean: Tensor | None = None
+        self, z: Tensor, t: Tensor, conditions: Conditions, clean: Tensor | None = None, every: bool = False
     ) -> tuple[Prediction, Prediction]:
         """The base generator's prediction of the base frame [b 1 c h w], and the composite's of the clip [b t c h w].
 
@@ -95,15 +95,21 @@ class VideoFusion:
             t: time [b].
             conditions: of the clips, with `share`, and for "anchored" with `anchor`.
             clean: for "anchored", the middle frame that z was made from [b 1 c h w], where it is not the anchor itself.
+            every: have the base generator predict every frame by itself [b t c h w], for training: the base frame is
+                what the composite is made of all the same.
 
         Raises:
             InputError: one of these is not given.
         """
         middle = base_frame(z.shape[1])
-        base = self.base(z[:, middle : middle + 1], t, conditions.window(middle, middle + 1))
+        alone = slice(middle, middle + 1)
+        base = (
+            self.base(z, t, conditions) if every else self.base(z[:, alone], t, conditions.window(middle, middle + 1))
+        )
         if self.variant == "anchored":
             return base, self(z, t, conditions) if clean is None else self.around(z, t, conditions, clean)
-        return base, self.around(z, t, conditions, base.x0.detach() if self.stop_gradient else base.x0)
+        found = base.x0[:, alone] if every else base.x0
+        return base, self.around(z, t, conditions, found.detach() if self.stop_gradient else found)
 
     def around(self, z: Tensor, t: Tensor, conditions: Conditions, clean: Tensor) -> Prediction:
         """The composite's prediction, given what is taken for the clean middle frame.

@@ -27,6 +27,7 @@ from videofusion.systems.training import Losses, StepOptions, grouped_keys, text
 
 ANCHOR_NOISE = 0.15  # most noise that a training step adds to the middle frame: the one at sampling is not perfect
 BASE_LOSSES = ("stop", "joint", "fixed")
+BASE_FRAMES = ("middle", "all")
 
 
 def check_parts(variant: str, image_encoder: FrameEncoder | None, prior: Prior | None) -> None:
@@ -52,6 +53,7 @@ class VideoFusionSystem:
         adaptive: probability that a clip's lambda is measured from its frames instead.
         profiles: quantiles of measured lambda, for the motion knob; see `share_profiles`.
         base_loss: "stop" (eq. 14), "joint" (no stop-gradient) or "fixed" (the base is not trained).
+        base_frames: what the base learns from: the "middle" frame (eq. 14), or "all" that a step looks at, as pictures.
         base_rate_ratio: the base's learning rate over the others'.
         train_text: train the text encoder too; not with a fixed base that was trained with it.
         options: of a training step.
@@ -63,7 +65,8 @@ class VideoFusionSystem:
         grouped: in a batch, clips of one identity share base noise and clips of one action residual noise (sec. 4.7).
 
     Raises:
-        InputError: an unknown base_loss; image_encoder and prior missing from "published", or given to another variant.
+        InputError: an unknown base_loss or base_frames; base_frames "all" where the base does not learn, or is told the
+            middle frame's embedding; image_encoder and prior missing from "published", or given to another variant.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class VideoFusionSystem:
         adaptive: float = 0.0,
         profiles: list[list[float]] | None = None,
         base_loss: str = "stop",
+        base_frames: str = "middle",
         base_rate_ratio: float = 1.0,
         train_text: bool = True,
         options: StepOptions = StepOptions(),
@@ -92,12 +96,23 @@ class VideoFusionSystem:
         check_parts(variant, image_encoder, prior)
         if base_loss not in BASE_LOSSES:
             raise InputError(f"base_loss is {base_loss!r}; it must be one of {', '.join(BASE_LOSSES)}")
+        if base_frames not in BASE_FRAMES:
+            raise InputError(f"base_frames is {base_frames!r}; it must be one of {', '.join(BASE_FRAMES)}")
+        if base_frames == "all" and (variant == "published" or base_loss == "fixed"):
+            raise InputError(
+                "base_frames is 'all', but "
+                + (
+                    "the base of 'published' is told the middle frame's embedding"
+                    if variant == "published"
+                    else "base_loss is 'fixed', so that the base does not learn"
+                )
+            )
         self.base, self.residual, self.text_encoder = base, residual, text_encoder
         self.image_encoder, self.prior = image_encoder, prior
         self.schedule, self.prediction, self.variant, self.shape = schedule, prediction, variant, shape
         self.noise = DecomposedNoise(share)
         self.adaptive, self.profiles = adaptive, profiles
-        self.base_loss, self.base_rate_ratio = base_loss, base_rate_ratio
+        self.base_loss, self.base_frames, self.base_rate_ratio = base_loss, base_frames, base_rate_ratio
         self.options, self.grouped = options, grouped
         self.guidance, self.motion_guidance = guidance, motion_guidance
         base.requires_grad_(base_loss != "fixed")
@@ -170,7 +185,7 @@ class VideoFusionSystem:
             own = torch.zeros_like(t)
             errors = frame_errors(self.denoiser.around(z, t, conditions, clean), clip, eps, self.options.weighting)
         else:
-            base, joint = self.denoiser.predict(z, t, conditions, clean)
+            base, joint = self.denoiser.predict(z, t, conditions, clean, self.base_frames == "all")
             own, errors = joint_errors(base, joint, clip, eps, share, self.options.weighting)
         if self.variant != "corrected":  # there the composite's base frame is the base generator's
             errors = torch.where(share >= 1, torch.zeros_like(errors), errors)

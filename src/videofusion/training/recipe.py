@@ -29,6 +29,8 @@ class Recipe:
         grouped: clips of one identity share base noise and clips of one action residual noise, within a batch (the
             paper's section 4.7); for a folder whose metadata has the columns `identity` or `action`.
         base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
+        base_frames: what the base generator learns from in a step: the "middle" frame (the paper), or "all" frames that
+            the step looks at, each as a picture.
         schedule: noise schedule by name.
         prediction: what the networks predict: "v", or "x0" where squares of pixels are folded into few channels.
         weighting: of the errors: "v", "clipped_v" (with x0), "eps" (the papers') or "x0".
@@ -115,6 +117,7 @@ class Recipe:
     reach_steps: int = 0
     grouped: bool = False
     base_loss: Literal["stop", "joint", "fixed"] = "stop"
+    base_frames: Literal["middle", "all"] = "middle"
     schedule: str = "cosine"
     prediction: Literal["v", "x0", "eps", "flow"] = "v"
     weighting: Literal["v", "clipped_v", "eps", "x0"] = "v"
