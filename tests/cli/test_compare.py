@@ -20,6 +20,7 @@ from videofusion.cli import main
         (["new", "--plan", "decomposed", "--full"], "which has no full size"),
         (["new", "--plan", "videofusion-table-1", "--full"], "trains on UCF101"),
         (["new", "folder64"], "data is not given"),
+        (["new", "--data", "clips"], "plans make moving digits"),
         (["new", "moving-digits", "--jobs", "1000"], "jobs is 1000"),
     ],
 )
@@ -45,11 +46,16 @@ def test_the_plans_are_listed_without_a_folder(capsys):
     assert "videofusion-table-7" in out
 
 
-def test_a_dry_run_of_the_full_size_says_what_it_takes(capsys, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_every_plan_can_be_built_at_its_full_size(capsys, tmp_path, monkeypatch):
+    from videofusion.evaluation.comparison.plans import plans
+
     monkeypatch.chdir(tmp_path)
-    assert main(["compare", "new", "--plan", "vdm-unconditional", "--full", "--dry-run"]) == 0
-    out = capsys.readouterr().out
-    assert "videofusion train vdm-ucf101 --run new/vdm" in out
-    assert "1168" in out  # million parameters
-    assert "measured by the protocol vdm-ucf101" in out
+    for name, plan in plans().items():
+        if plan.full is not None:
+            assert main(["compare", "new", "--plan", name, "--full", "--dry-run"]) == 0
+            out = capsys.readouterr().out
+            for run in plan.full():
+                assert not run.recipe or f"videofusion train {run.recipe} --run new/{run.name}" in out
+            assert plan.source in out
     assert not list(tmp_path.iterdir())

@@ -83,6 +83,8 @@ def compare(
         raise InputError(f"DIR is {folder}, which is a file; it must be a folder")
     if recipes and (plan is not None or full or find_budget):
         raise InputError("recipes and --plan, --full or --find-budget exclude each other; give one of them")
+    if data is not None and not recipes and not full:
+        raise InputError(f"data is {data}, but plans make moving digits; --full, or recipes after DIR, take data")
     from videofusion.evaluation.comparison.compare import Budget
     from videofusion.evaluation.comparison.systems import seconds_of
 
@@ -126,7 +128,7 @@ def compare(
             extractors=lambda name: protocol_networks(name, weights, sha256),
         )
         name = systems.SYSTEMS if named is None else named.name + systems.FULL * full
-        work(folder, name, runs, given, measure, data=data, minutes=minutes, jobs=jobs)
+        work(folder, name, runs, given, measure, data=data, protocol=protocol, minutes=minutes, jobs=jobs)
     _report(folder)
 
 

@@ -87,6 +87,7 @@ def compare(
     measure: Measure,
     *,
     data: str | None = None,
+    protocol: str = "",
     minutes: float | None = None,
     jobs: int = 1,
     say: Callable[[str], None] = print,
@@ -100,6 +101,7 @@ def compare(
         budget: how much everything gets; a folder belongs to one.
         measure: of the clips.
         data: what runs train on instead of what their recipes make; a folder belongs to one.
+        protocol: name of the measure, where it is no default; a folder belongs to one.
         minutes: after which to stop and keep everything (a run's evaluation, once begun, is finished); None for no
             limit.
         jobs: runs side by side, each with its part of the machine's cores. Seconds of training are comparable only
@@ -115,7 +117,7 @@ def compare(
     if budget.looks > 1:  # a rate that falls towards the end of a part would rise again in the next one
         runs = [replace(run, overrides={**run.overrides, "schedule_rate": "constant"}) for run in runs]
     _check_names(folder, runs, data)
-    claim(folder, {"plan": plan, **asdict(budget), "threads": threads, "data": data})
+    claim(folder, {"plan": plan, **asdict(budget), "threads": threads, "data": data, "protocol": protocol})
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     done = {row["name"] for row in results(folder)}
     working: dict[str, Future[bool]] = {}

@@ -8,6 +8,7 @@ docs/comparison.md says which tables are not here, and why.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -134,7 +135,7 @@ def _guidance(budget: Budget) -> list[Run]:
     runs = [run for run in bases(budget) if run.name != NARROW_BASE]
     for seed in range(budget.seeds):
         trained = vdm_run(budget, f"vdm-{seed}", system="no guidance", seed=seed)
-        runs.append(Run(**{**vars(trained), "guidance": 1.0}))
+        runs.append(replace(trained, guidance=1.0))
         for weight in GUIDANCE_WEIGHTS:
             name = f"weight-{weight:g}"
             runs.append(Run(name=f"{name}-{seed}", system=name, of=trained.name, guidance=1.0 + weight))

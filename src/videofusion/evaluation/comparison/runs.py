@@ -185,7 +185,8 @@ def claimed(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder / CLAIM} cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise InputError(f"{folder / CLAIM} cannot be read: it holds no json object")
-    return {"plan": "decomposed", "steps": [10], "sampler": "dpm++", "looks": 1, "data": None, **found}
+    first = {"plan": "decomposed", "steps": [10], "sampler": "dpm++", "looks": 1, "data": None, "protocol": ""}
+    return {**first, **found}
 
 
 def claim(folder: Path, mine: Mapping[str, Any]) -> None:
