@@ -1,6 +1,7 @@
 """Two systems at a size that trains in a second: from names to tables and pictures."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from videofusion.evaluation.comparison import compare, plans
 from videofusion.evaluation.comparison.cost import cost
 from videofusion.evaluation.comparison.digits import DigitsMeasure
 from videofusion.evaluation.comparison.runs import results, run_recipe
+from videofusion.evaluation.fidelity import FidelityMeasure
 from videofusion.training.recipes import get_recipe
 from videofusion.training.trainer import train
 
@@ -46,19 +48,21 @@ def here(monkeypatch):
 
     monkeypatch.setattr(compare, "train_run", train_here)
     monkeypatch.setattr(compare, "cost_apart", cost)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
     return trained
 
 
 def test_systems_join_by_name_and_a_model_is_only_measured(tmp_path, here, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(DigitsMeasure.__init__, "__defaults__", (2, 256))  # fewer real clips
+    monkeypatch.setattr(DigitsMeasure.__init__, "__defaults__", (2, 128))  # fewer real clips, and replicates
+    monkeypatch.setitem(FidelityMeasure.__call__.__kwdefaults__, "replicates", 2)
     for name, changes in (("fusion", {}), ("vdm", {"system": "vdm", "temporal": "factorised"})):
         recipe = get_recipe("tiny", {**TINY, **changes})
         (tmp_path / f"{name}.json").write_text(json.dumps(recipe.to_json()))
     fusion, vdm = (str(tmp_path / f"{name}.json") for name in ("fusion", "vdm"))
     out = tmp_path / "out"
     words = ["compare", str(out), fusion]
-    options = ["--budget", "0.02s", "--seeds", "1", "--clips", "128", "--steps", "1", "2", "--jobs", "1"]
+    options = ["--budget", "0.02s", "--seeds", "1", "--clips", "128", "--steps", "1", "--jobs", "1"]
     assert main([*words, *options]) == 0
     assert here == ["fusion-0"]
     model = str(out / "fusion-0")

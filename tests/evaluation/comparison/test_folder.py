@@ -22,12 +22,10 @@ RECIPE = get_recipe("folder64-small", KEYS)
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """Forty clips of moving digits, as files of frames."""
+    """Forty clips of moving digits, in an array."""
     folder = tmp_path_factory.mktemp("clips")
     made = render(evaluation_prompts(40, held_out=False, seed=3, frames=4), 4, 32)
-    for number, clip in enumerate(made):
-        frames = ((clip + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        np.save(folder / f"clip-{number:02}.npy", frames)
+    np.save(folder / "clips.npy", ((made + 1) * 127.5).round().to(torch.uint8).permute(0, 1, 3, 4, 2).numpy())
     return folder
 
 

@@ -62,6 +62,15 @@ def test_unlike_clips_and_unlike_data_do_not_stand_in_one_table(tmp_path, saved_
     other.write_text(json.dumps(get_recipe("moving-digits", {"two_digits": 0.3}).to_json()))
     with pytest.raises(InputError, match=r"moving-digits, 0\.2 of two digits and moving-digits, 0\.3"):
         check_alike(tmp_path, system_runs(["moving-digits", str(other)], ONE), None)
+    # nor with those that stand in it already
+    file = tmp_path / "results.jsonl"
+    file.write_text(json.dumps({"name": "old-0", "recipe": get_recipe("moving-digits").to_json()}) + "\n")
+    with pytest.raises(InputError, match=r"other-0 and old-0 .* 0\.3 of two digits and moving-digits, 0\.2"):
+        check_alike(tmp_path, system_runs([str(other)], ONE), None)
+    file.write_text(json.dumps({"name": "old-0", "shape": [8, 32, 32]}) + "\n")
+    with pytest.raises(InputError, match=r"moving-digits-0 and old-0 .* 8 frames of 32x32"):
+        check_alike(tmp_path, both, None)
+    file.unlink()
     with pytest.raises(InputError, match="square clips of 2 frames or more, of 32 pixels or more"):
         check_alike(tmp_path, system_runs([str(saved_model)], ONE), None)
 

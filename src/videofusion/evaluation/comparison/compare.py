@@ -225,6 +225,8 @@ def _measured(folder: Path, run: Run, budget: Budget, measure: Measure, threads:
         row = found.row
         by_steps.append({"steps": steps, **{name: row[name] for name in row["measures"]}})
         _keep_clips(folder / run.name / SHOWN, found.clips, found.captions)
+        _, frames, _, height, width = found.clips.shape
+        row["shape"] = [frames, height, width]
     return row | ({"by_steps": by_steps} if len(by_steps) > 1 else {})
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import Budget, Run
 from videofusion.evaluation.comparison.digits import DigitsMeasure, Measure
-from videofusion.evaluation.comparison.runs import run_recipe
+from videofusion.evaluation.comparison.runs import results, run_recipe
 from videofusion.evaluation.tracker import SIZE
 from videofusion.models import find
 from videofusion.training.recipe import Recipe
@@ -103,7 +103,7 @@ class Alike(NamedTuple):
 
 
 def check_alike(folder: Path, runs: Sequence[Run], data: str | None, *, same_data: bool = True) -> Alike:
-    """Refuse systems whose clips cannot be compared.
+    """Refuse systems whose clips cannot be compared, with each other or with those that are finished.
 
     Args:
         folder: of the comparison.
@@ -128,6 +128,11 @@ def check_alike(folder: Path, runs: Sequence[Run], data: str | None, *, same_dat
         else:
             index = json.loads((find(str(run.model)) / "model_index.json").read_text(encoding="utf-8"))
             shapes.setdefault(Shape(index["frames"], index["height"], index["width"]), run.name)
+    for row in results(folder) if same_data else ():
+        if "shape" in row:
+            shapes.setdefault(Shape(*row["shape"]), row["name"])
+        if "recipe" in row:
+            kinds.setdefault(_data_of(Recipe.from_json(row["recipe"])), row["name"])
     for found, what in ((shapes, "clips of"), (kinds if same_data else {}, "data")):
         if len(found) > 1:
             (one, a), (other, b) = list(found.items())[:2]
