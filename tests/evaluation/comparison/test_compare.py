@@ -166,6 +166,7 @@ def test_looks_on_the_way_are_kept_and_not_repeated(tmp_path, world, monkeypatch
     monkeypatch.setattr(compare, "cost_apart", lambda *_: {"parameters": 7})
     go(tmp_path, [run], given, measure)
     assert len(measure.calls) == 4  # only the end is looked at again
+    assert world[3:] == [("a", 6.0)]
     assert [look["at"] for look in results(tmp_path)[-1]["looks"]] == [2.0, 4.0, 6.0]
 
 

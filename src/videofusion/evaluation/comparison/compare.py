@@ -38,6 +38,7 @@ from videofusion.evaluation.record import versions
 
 REAL = "real clips"  # the line that no model has
 LOOKS = "looks.jsonl"
+_CONSTANT = {"schedule_rate": "constant"}
 SHOWN = "shown.safetensors"  # in a run's folder: its first clips, for the pictures
 
 
@@ -115,7 +116,7 @@ def compare(
     """
     threads = job_threads(jobs)
     if budget.looks > 1:  # a rate that falls towards the end of a part would rise again in the next one
-        runs = [replace(run, overrides={**run.overrides, "schedule_rate": "constant"}) for run in runs]
+        runs = [replace(run, overrides={**run.overrides, **(_CONSTANT if run.measured else {})}) for run in runs]
     _check_names(folder, runs, data)
     claim(folder, {"plan": plan, **asdict(budget), "threads": threads, "data": data, "protocol": protocol})
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
@@ -139,6 +140,10 @@ def compare(
         row: dict[str, Any] = {"name": run.name, "system": run.group, "seconds": run.seconds}
         looks: list[dict[str, Any]] = []
         for part in _parts(run, budget):
+            seen = None if part is run else _seen(folder, part, writing)
+            if seen is not None:
+                looks.append(seen)
+                continue
             if part.recipe and not train_run(folder, part, deadline, threads, data):
                 over.set()
                 return False
@@ -201,18 +206,20 @@ def _parts(run: Run, budget: Budget) -> Iterator[Run]:
     yield run
 
 
-def _look(folder: Path, part: Run, budget: Budget, measure: Measure, threads: int, writing: Lock) -> dict[str, Any]:
-    """What a run's clips are like on its way; what was seen once is kept."""
+def _seen(folder: Path, part: Run, writing: Lock) -> dict[str, Any] | None:
+    """What an earlier session saw of a run on its way."""
     path = folder / LOOKS
     with writing:
         known = [json.loads(line) for line in whole_lines(path)] if path.exists() else []
-    for row in known:
-        if row["name"] == part.name and row["at"] == part.seconds:
-            return row
+    return next((row for row in known if (row["name"], row["at"]) == (part.name, part.seconds)), None)
+
+
+def _look(folder: Path, part: Run, budget: Budget, measure: Measure, threads: int, writing: Lock) -> dict[str, Any]:
+    """What a run's clips are like on its way."""
     found = _clips(folder, part, budget, measure, threads, max(budget.steps)).row
     row = {"name": part.name, "at": part.seconds, **{name: found[name] for name in found["measures"]}}
     with writing:
-        append(path, row)
+        append(folder / LOOKS, row)
     return row
 
 
