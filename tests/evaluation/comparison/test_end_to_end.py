@@ -52,6 +52,7 @@ def here(monkeypatch):
     return trained
 
 
+@pytest.mark.slow
 def test_systems_join_by_name_and_a_model_is_only_measured(tmp_path, here, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(DigitsMeasure.__init__, "__defaults__", (2, 128))  # fewer real clips, and replicates
@@ -88,13 +89,14 @@ def test_systems_join_by_name_and_a_model_is_only_measured(tmp_path, here, capsy
 def test_a_plan_of_costs_runs_through(tmp_path, here, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     plan = plans.find_plan("videofusion-table-4")
-    keys = {"channels": "8,8,8", "residual_channels": "8,8,8", "groups": 4, "patch": 4, "frames": 2, "log": ""}
+    keys = {"channels": "8,8,8", "residual_channels": "8,8,8", "groups": 4, "patch": 4, "frames": 2, "text_dim": 16}
 
     def small(budget):
-        return [replace(run, overrides={**run.overrides, **keys}) for run in plan.runs(budget)]
+        own = {**keys, "validation_batches": 1, "log": ""}
+        return [replace(run, overrides={**run.overrides, **own}) for run in plan.runs(budget)]
 
     monkeypatch.setattr(plans, "find_plan", lambda name: replace(plan, runs=small))
-    assert main(["compare", str(tmp_path), "--plan", plan.name, "--jobs", "1"]) == 0
+    assert main(["compare", str(tmp_path), "--plan", plan.name, "--steps", "1"]) == 0
     assert here == ["vdm", "videofusion"]
     out = capsys.readouterr().out
     assert "latency 57.5 % lower" in out
