@@ -11,8 +11,6 @@ from videofusion.cli import main
         (["digits-report", "--count", "3"], "count is 3"),
         (["digits-motion", "--pairs", "1"], "pairs is 1"),
         (["digits-report", "--model", "no-such-model"], "no-such-model"),
-        (["compare", "new", "--seconds", "-1"], "seconds is -1"),
-        (["compare", "new", "--report-only"], "no finished run"),
     ],
 )
 def test_bad_input_is_a_sentence(words, named, capsys, tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ COMMANDS = {
     "digits-motion": Command("videofusion.cli.evaluate:digits_motion", "measure content and motion apart"),
     "judge-report": Command("videofusion.cli.evaluate:judge_report", "test the judge of moving digits on real clips"),
     "weights convert": Command("videofusion.cli.weights:convert", "write a feature network's weights as safetensors"),
-    "compare": Command("videofusion.cli.evaluate:compare", "train decomposed and independent noise side by side"),
+    "compare": Command("videofusion.cli.compare:compare", "train and measure systems side by side, or a paper's table"),
 }
 
 

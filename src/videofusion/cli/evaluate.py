@@ -1,4 +1,4 @@
-"""`videofusion digits-report`, `digits-motion`, `judge-report` and `compare`."""
+"""`videofusion digits-report`, `digits-motion` and `judge-report`."""
 
 from __future__ import annotations
 
@@ -141,49 +141,3 @@ def judge_report(*, count: int = 1000, clips: int = 1000, out: Out = None) -> No
         write_record(out / "judge-report.json", record)
         write_whole(out / "judge-report.md", (table + "\n").encode())
         print(f"\nwritten to {out}")
-
-
-def compare(
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
-    *,
-    minutes: Annotated[float | None, tyro.conf.arg(metavar="N")] = None,
-    seconds: float = 1200.0,
-    base_seconds: float = 300.0,
-    seeds: int = 3,
-    clips: int = 256,
-    jobs: int = 1,
-    find_budget: tyro.conf.FlagCreatePairsOff[bool] = False,
-    report_only: tyro.conf.FlagCreatePairsOff[bool] = False,
-) -> None:
-    """Train VideoFusion and VDM under equal conditions, with variants and ablations, and compare their clips.
-
-    Can be stopped at any time; the same command goes on. Prints a table of what is finished, and draws DIR/plot.png.
-
-    Args:
-        folder: for all runs and results
-        minutes: stop after that many, keeping everything; no limit by default
-        seconds: of training, of each run
-        base_seconds: of training the image models that runs start from
-        seeds: of the headline pair; all else has one
-        clips: made and judged per run
-        jobs: runs side by side, each with its part of the cores
-        find_budget: instead, find the seconds after which VDM's samples keep a digit's place: SECONDS, or a double
-        report_only: train nothing
-    """
-    from videofusion.evaluation import comparison
-
-    budget = comparison.Budget(seconds=seconds, base_seconds=base_seconds, seeds=seeds, clips=clips)
-    if find_budget:
-        found = comparison.find_budget(folder, budget, 64 * seconds, jobs)
-        print(f"--seconds {found:g} is the smallest budget tried at which VDM's samples keep a digit's place")
-        return
-    if not report_only:
-        comparison.compare(folder, budget, minutes, jobs)
-    from videofusion.clip import write_whole
-    from videofusion.evaluation.comparison_report import plot, report
-
-    table = report(folder)
-    print(table)
-    write_whole(folder / "table.md", (table + "\n").encode())
-    plot(folder, folder / "plot.png")
-    print(f"\nwritten to {folder}")

@@ -172,6 +172,17 @@ def _extractors(
     }
 
 
+def protocol_networks(name: str, weights: Sequence[str], sha256: Sequence[str]) -> dict[str, Extractor]:
+    """The feature networks of a protocol, with their weights.
+
+    Raises:
+        InputError: no such protocol, or weights that are missing or wrong.
+    """
+    from videofusion.evaluation.preset_table import find_preset
+
+    return _extractors(find_preset(name).metrics, weights, sha256, False, None)
+
+
 def _by_name(option: str, given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """NAME=VALUE options, or one value for the only name there is."""
     found: dict[str, str] = {}

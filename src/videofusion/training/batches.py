@@ -46,7 +46,7 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
             fold=recipe.fold,
             frames=recipe.frames,
             size=recipe.size,
-            fps=_rates(recipe),
+            fps=clip_rates(recipe),
             stride=recipe.strides or recipe.stride,
             crop=recipe.crop,
             flip=recipe.flip and split == "train",
@@ -68,7 +68,12 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
     return MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=grey, grey=grey)
 
 
-def _rates(recipe: Recipe) -> float | tuple[float, float] | None:
+def clip_rates(recipe: Recipe) -> float | tuple[float, float] | None:
+    """Frames per second of a folder's clips, as `ClipSampler` takes them.
+
+    Raises:
+        InputError: both a rate and a range, or a range that is none.
+    """
     if not recipe.fps_range:
         return recipe.fps
     if recipe.fps is not None or len(recipe.fps_range) != 2:

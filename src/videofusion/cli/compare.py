@@ -1,0 +1,170 @@
+"""`videofusion compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from videofusion.errors import InputError
+
+if TYPE_CHECKING:
+    from videofusion.evaluation.comparison.compare import Budget, Run
+    from videofusion.evaluation.comparison.plans import Plan
+
+Texts = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=FILE")]
+
+
+def compare(
+    folder: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DIR]")] = None,
+    recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE ...]")] = (),
+    *,
+    plan: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    full: tyro.conf.FlagCreatePairsOff[bool] = False,
+    budget: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None,
+    seconds: float = 1200.0,
+    base_seconds: float = 300.0,
+    minutes: Annotated[float | None, tyro.conf.arg(metavar="N")] = None,
+    seeds: int = 3,
+    data: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None,
+    clips: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    steps: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N")] = (10,),
+    sampler: str = "dpm++",
+    looks: int = 1,
+    protocol: Annotated[str, tyro.conf.arg(metavar="NAME")] = "",
+    weights: Texts = (),
+    sha256: Texts = (),
+    allow_few: tyro.conf.FlagCreatePairsOff[bool] = False,
+    jobs: int = 1,
+    find_budget: tyro.conf.FlagCreatePairsOff[bool] = False,
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False,
+    report_only: tyro.conf.FlagCreatePairsOff[bool] = False,
+) -> None:
+    """Train systems under one budget, or load them, and measure their clips side by side.
+
+    RECIPE is a recipe's name, the path of a recipe.json, or a model's folder, which is only measured. `--plan NAME` is
+    a paper's table instead, and `--plan list` names them. Without either: VideoFusion beside VDM, with variants and
+    ablations (the plan decomposed). Can be stopped at any time; the same command goes on, and another RECIPE joins.
+    Writes DIR/table.md, table.csv, plot.png and clips-0.png, ... of what is finished.
+
+    Args:
+        folder: for all runs and results
+        recipes: what to compare
+        plan: a list of runs by name, or list
+        full: the plan at the paper's size, for GPUs and the paper's data (--data); --dry-run says what it takes
+        budget: of training, of each run: 90s, 30m, 1h30m; instead of --seconds
+        seconds: of training, of each run
+        base_seconds: of training the image models that a plan's runs start from
+        minutes: stop after that many, keeping everything; no limit by default
+        seeds: of each recipe, and of what a plan repeats
+        data: your folder of clips, for recipes that train on one
+        clips: made and measured per run; by default 256, or as many as --protocol takes
+        steps: of the sampler; several measure each run with each
+        sampler: ddim, ddpm, dpm++, heun or angular
+        looks: at each run on its way, evenly over its time; with more than one, learning rates stay constant
+        protocol: of `videofusion evaluate`, instead of the network that ships; for a folder of clips
+        weights: of the protocol's feature networks
+        sha256: that the weights must have
+        allow_few: let under 256 clips of a folder make numbers, which are for no comparison
+        jobs: runs side by side, each with its part of the cores
+        find_budget: instead, find the seconds after which VDM's samples keep a digit's place: SECONDS, or a double
+        dry_run: say what would be trained, and try whether all of it can be built; write nothing
+        report_only: train nothing
+    """
+    from videofusion.evaluation.comparison import plans
+
+    if plan == "list":
+        print(plans.plan_list())
+        return
+    if folder is None:
+        raise InputError("DIR is not given; it is the folder for all runs and results")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"DIR is {folder}, which is a file; it must be a folder")
+    if recipes and (plan is not None or full or find_budget):
+        raise InputError("recipes and --plan, --full or --find-budget exclude each other; give one of them")
+    if data is not None and not recipes and not full:
+        raise InputError(f"data is {data}, but plans make moving digits; --full, or recipes after DIR, take data")
+    from videofusion.evaluation.comparison.compare import Budget
+    from videofusion.evaluation.comparison.systems import seconds_of
+
+    given = Budget(
+        seconds=seconds if budget is None else seconds_of(budget),
+        base_seconds=base_seconds,
+        seeds=seeds,
+        clips=256 if clips is None else clips,
+        steps=steps,
+        sampler=sampler,
+        looks=looks,
+    )
+    if find_budget:
+        from videofusion.evaluation.comparison.budget import find_budget as find
+
+        found = find(folder, given, 64 * given.seconds, jobs)
+        print(f"--seconds {found:g} is the smallest budget tried at which VDM's samples keep a digit's place")
+        return
+    if not report_only:
+        named = None if recipes else plans.find_plan(plan or plans.DECOMPOSED.name)
+        runs = _runs(recipes, named, full, given)
+        if dry_run:
+            _try(folder, runs, data, named if full else None)
+            return
+        from videofusion.cli.measure import protocol_networks
+        from videofusion.evaluation.comparison import systems
+        from videofusion.evaluation.comparison.compare import compare as work
+
+        if full and named is not None:
+            protocol = protocol or named.protocol
+            if data is None:
+                raise InputError(f"data is not given, but {named.name} at full size trains on {named.data}")
+        alike = systems.check_alike(folder, runs, data, same_data=named is None)
+        measure = systems.choose_measure(
+            alike,
+            given,
+            data,
+            protocol=protocol,
+            clips=clips,
+            allow_few=allow_few,
+            extractors=lambda name: protocol_networks(name, weights, sha256),
+        )
+        name = systems.SYSTEMS if named is None else named.name + systems.FULL * full
+        work(folder, name, runs, given, measure, data=data, protocol=protocol, minutes=minutes, jobs=jobs)
+    _report(folder)
+
+
+def _runs(recipes: tuple[str, ...], plan: Plan | None, full: bool, budget: Budget) -> list[Run]:
+    """The runs of what a user named: recipes, or a plan."""
+    from videofusion.evaluation.comparison.systems import system_runs
+
+    if plan is None:
+        return system_runs(recipes, budget)
+    if not full:
+        return plan.runs(budget)
+    if plan.full is None:
+        raise InputError(f"plan is {plan.name}, which has no full size; without --full it runs on moving digits")
+    return plan.full()
+
+
+def _try(folder: Path, runs: list[Run], data: str | None, full: Plan | None) -> None:
+    """Say what would be trained."""
+    from videofusion.evaluation.comparison.trial import dry_run
+
+    print(dry_run(folder, runs, data))
+    if full is not None:
+        measured = f"measured by the protocol {full.protocol}" if full.protocol else "only its cost is measured"
+        print(f"{full.source}; data: {full.data}; {measured}")
+
+
+def _report(folder: Path) -> None:
+    """Print the table of what is finished, and write it with the pictures."""
+    from videofusion.clip import write_whole
+    from videofusion.evaluation.comparison.plot import pictures, plot
+    from videofusion.evaluation.comparison.report import report, table_csv
+
+    table = report(folder)
+    print(table)
+    write_whole(folder / "table.md", (table + "\n").encode())
+    write_whole(folder / "table.csv", table_csv(folder).encode())
+    plot(folder, folder / "plot.png")
+    pictures(folder)
+    print(f"\nwritten to {folder}")

@@ -1,0 +1,1 @@
+"""Systems trained and measured side by side: `videofusion compare`."""

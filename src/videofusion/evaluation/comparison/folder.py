@@ -1,0 +1,219 @@
+"""What `videofusion compare` measures over one's own data: a protocol of `videofusion evaluate`, over live clips.
+
+By default real clips are those that no run trained on, and the features those of the network that ships: numbers for
+this table only. Another protocol, with its network's weights, makes others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videofusion.data.batch import BadClip
+from videofusion.data.folder import VideoFolder
+from videofusion.data.layouts import open_source
+from videofusion.errors import InputError
+from videofusion.evaluation.choose_clips import real_clips
+from videofusion.evaluation.clip_sets import ClipSet, LiveClips
+from videofusion.evaluation.comparison.digits import SHOWN, Finding
+from videofusion.evaluation.extractors import Extractor, load_extractor
+from videofusion.evaluation.frechet import check_enough
+from videofusion.evaluation.measure import evaluate
+from videofusion.evaluation.metric_table import chosen
+from videofusion.evaluation.preset_table import PRESETS, find_preset
+from videofusion.evaluation.presets import Preset
+from videofusion.evaluation.protocol import Pipe, Sampling
+from videofusion.evaluation.rates import Z
+from videofusion.training.batches import clip_rates
+from videofusion.training.recipe import Recipe
+
+NO_CAPTION = "clip"  # what a model of data without captions is asked for
+_KINDS = ("frechet", "precision-recall")  # of the shipped protocol's metrics; flicker stands beside them
+
+
+class ProtocolMeasure:
+    """A protocol's metrics over clips that a model makes, prompted with the captions of the real ones.
+
+    Args:
+        preset: the protocol.
+        real: its real clips.
+        extractors: by name, those that it needs.
+        metrics: names of its metrics, or of others; its own when None.
+        allow_few: whether there may be fewer than 256 clips, for a number that is for no comparison.
+        note: what has to stand under the table.
+
+    Raises:
+        InputError: too few clips.
+    """
+
+    def __init__(
+        self,
+        preset: Preset,
+        real: ClipSet,
+        extractors: Mapping[str, Extractor],
+        *,
+        metrics: Sequence[str] = (),
+        allow_few: bool = False,
+        note: str = "",
+    ) -> None:
+        check_enough(preset.count, len(real), allow_few=allow_few)
+        self.preset, self.against, self.extractors, self.allow_few = preset, real, extractors, allow_few
+        self.metrics = chosen(preset, metrics)
+        captions = [real.caption(number) or NO_CAPTION for number in range(len(real))]
+        self.prompts = [captions[number % len(captions)] for number in range(preset.count)]
+        few = "; under 256 clips: for no comparison" if min(preset.count, len(real)) < 256 else ""
+        self.note = note or (
+            f"Measured by {preset.name} over {preset.count} clips of each run, against {len(real)} real ones{few}."
+        )
+
+    def prompt(self) -> str:
+        return self.prompts[0]
+
+    def real(self) -> None:
+        """Nothing: what is held out is the measure, and there may be no more of it."""
+
+    def __call__(self, pipe: Pipe, sampling: Sampling) -> Finding:
+        """Make clips and measure them.
+
+        Raises:
+            InputError: the model makes clips of another size or number of frames than the protocol's.
+        """
+        made = _Made(pipe, self.prompts, sampling)
+        clips = LiveClips(made, len(self.prompts), {"sampling": str(asdict(sampling))}, self.prompts)
+        found = evaluate(
+            self.preset,
+            clips,
+            self.against,
+            self.extractors,
+            metrics=self.metrics,
+            allow_few=self.allow_few,
+        )
+        row: dict[str, Any] = {}
+        for name, each in found.items():
+            deviation = None if each.interval is None else (each.interval[1] - each.interval[0]) / (2 * Z)
+            row[name] = {"value": each.value, "deviation": deviation, "of_real": each.of_real}
+        row |= {
+            "measures": list(found),
+            "protocol": {key: getattr(self.preset, key) for key in ("name", "count", "frames", "size", "note")},
+            "real_clips": self.against.describe(),
+            "sampling": asdict(sampling),
+        }
+        return Finding(row=row, clips=made.first, captions=self.prompts[: len(made.first)])
+
+
+class _Made:
+    """Clips of a model by number, made in batches and asked for in order."""
+
+    def __init__(self, pipe: Pipe, prompts: Sequence[str], sampling: Sampling) -> None:
+        self.pipe, self.prompts, self.sampling = pipe, prompts, sampling
+        self._start, self._clips, self.first = 0, torch.empty(0), torch.empty(0)
+
+    def __call__(self, number: int) -> Tensor:
+        if not self._start <= number < self._start + len(self._clips):
+            self._start = number - number % self.sampling.batch
+            prompts = list(self.prompts[self._start : self._start + self.sampling.batch])
+            self._clips = self.pipe(
+                prompts,
+                seed=[self._start + i for i in range(len(prompts))],
+                steps=self.sampling.steps,
+                sampler=self.sampling.sampler,
+                guidance=self.sampling.guidance,
+            ).cpu()
+            if self._start == 0:
+                self.first = self._clips[:SHOWN]
+        return self._clips[number - self._start]
+
+
+def held_out_measure(recipe: Recipe, data: Path, clips: int, *, allow_few: bool = False) -> ProtocolMeasure:
+    """The default: the network that ships, over clips of files that no run trained on.
+
+    Args:
+        recipe: of any run of the comparison; they all have these data.
+        data: the folder.
+        clips: that each model makes.
+        allow_few: see `ProtocolMeasure`.
+
+    Raises:
+        InputError: no file is held out, or too few clips can be read.
+    """
+    named = {item.split for item in open_source(data, recipe.layout, recipe.fold).items}
+    split = "test" if "test" in named else "val"
+    folder = _held_out(recipe, data, split, 1)
+    if not len(folder):
+        raise InputError(f'no file of "{data}" is held out, so there is nothing to measure against')
+    folder = _held_out(recipe, data, split, -(-clips // len(folder)))
+    kept, captions, videos = [], [], set()
+    for number in range(0, len(folder), max(1, len(folder) // clips))[:clips]:
+        try:
+            sample = folder.sample(number)
+        except BadClip:  # `videofusion data check` names it; the table says how many there are
+            continue
+        kept.append(number)
+        captions.append(sample.caption or sample.label)
+        videos.add(sample.name)
+    if not kept:
+        raise InputError(f'no held-out clip of "{data}" can be read; `videofusion data check` names the reasons')
+    real = LiveClips(
+        lambda n: folder.sample(kept[n]).clip,
+        len(kept),
+        {"place": str(data), "split": split, "videos": len(videos)},
+        captions,
+    )
+    preset = replace(PRESETS["embedded"].changed(count=clips, size=recipe.size, frames=recipe.frames), real_count=None)
+    note = (
+        f"Measured over {clips} clips of each run, against {len(kept)} of {len(videos)} videos that no run trained on "
+        f"({split}). Features are those of the network that ships: {preset.note}."
+    )
+    loaded = {name: load_extractor(name) for name in preset.extractors}
+    metrics = [*(metric.name for metric in preset.metrics if metric.kind in _KINDS), "flicker"]
+    return ProtocolMeasure(preset, real, loaded, metrics=metrics, allow_few=allow_few, note=note)
+
+
+def protocol_measure(
+    name: str,
+    recipe: Recipe,
+    data: Path,
+    extractors: Mapping[str, Extractor],
+    *,
+    clips: int | None = None,
+    allow_few: bool = False,
+) -> ProtocolMeasure:
+    """A protocol of `videofusion evaluate`, its real clips taken from the data as it says.
+
+    Args:
+        name: of the protocol.
+        recipe: of any run of the comparison.
+        data: the folder.
+        extractors: by name, those that the protocol needs.
+        clips: instead of the protocol's number.
+        allow_few: see `ProtocolMeasure`.
+
+    Raises:
+        InputError: no such protocol, one of pairs or predictions, or data that do not have its clips.
+    """
+    preset = find_preset(name).changed(count=clips, size=recipe.size, frames=recipe.frames)
+    if preset.paired or preset.given:
+        raise InputError(f'protocol is "{name}", which measures reconstructions or predictions; no run makes any')
+    real = real_clips(data, preset, layout=recipe.layout, mixed=True)
+    return ProtocolMeasure(preset, real, extractors, allow_few=allow_few)
+
+
+def _held_out(recipe: Recipe, data: Path, split: str, clips: int) -> VideoFolder:
+    return VideoFolder(
+        data,
+        layout=recipe.layout,
+        fold=recipe.fold,
+        frames=recipe.frames,
+        size=recipe.size,
+        fps=clip_rates(recipe),
+        stride=recipe.strides or recipe.stride,
+        clips=clips,
+        split=split,
+        holdout=recipe.validation_share,
+        cache_bytes=0,
+    )

@@ -1,0 +1,164 @@
+"""The plans of `videofusion compare` by name: lists of runs, and what a paper reports of each.
+
+A plan is a row of `PLANS`. `compare.py` runs any of them; `paper_plans.py` has those of the papers' tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from videofusion.errors import InputError
+from videofusion.evaluation.comparison.compare import Budget, Run
+from videofusion.training.recipes import get_recipe
+
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
+WIDE = "48,96,176"  # channels of a VDM with as many parameters as VideoFusion's two generators
+REACH_STEPS = 400  # of training, in which the frames widen from the middle one's neighbours to the whole clip
+NARROW_BASE, WIDE_BASE = "base-narrow", "base-wide"
+VDM, FUSION = "vdm-moving-digits", "moving-digits"
+QUIET: dict[str, Any] = {"sample_interval": 0}
+NEAR: dict[str, Any] = {"reach": 1, "reach_steps": REACH_STEPS}  # the same course of near frames for both systems
+# As VDM has them: attention at each place over time, the times that are trained at, and a rate for the image network,
+# which learns from as many frames of a step too (docs/comparison.md says what happened without).
+ALIKE: dict[str, Any] = {"temporal": "residual", "time_logit": "1.5,1.5", "base_frames": "all", "base_rate_ratio": 1.0}
+ONE_FRAME: dict[str, Any] = {"base_frames": "middle"}  # where a base learns nothing, or is told of the middle frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a paper says of two of a plan's systems.
+
+    Args:
+        better: the one that is said to be better.
+        than: the other.
+        measure: of ours, that stands beside theirs: a distance or another measure of the results (lower is better), a
+            rate as "rate:digit" (higher is better), or a cost as "cost:gflops" (lower is better).
+        theirs: what the paper reports, in words; its numbers where the seed still has them.
+    """
+
+    better: str
+    than: str
+    measure: str = "quality"
+    theirs: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A named list of runs.
+
+    Args:
+        name: what `--plan` takes.
+        shows: in a few words.
+        runs: at the size that runs here, on moving digits; the most important ones first.
+        full: at the paper's size, for one who has the data and GPUs; None where there is none.
+        protocol: by which the full size is measured.
+        data: that the full size trains on, in words.
+        source: the table, and the seed whose text was read.
+        claims: what the paper says, in its order.
+        lost: what of it the seed's text has lost, or what is other here.
+        headline: two systems whose ratio of distances is told.
+        sweep: number by system, for a curve.
+        sweep_label: of that number.
+        measures: of the table, where it is not quality and consistency alone.
+    """
+
+    name: str
+    shows: str
+    runs: Callable[[Budget], list[Run]]
+    full: Callable[[], list[Run]] | None = None
+    protocol: str = ""
+    data: str = ""
+    source: str = ""
+    claims: Sequence[Claim] = ()
+    lost: str = ""
+    headline: tuple[str, str] | None = None
+    sweep: Mapping[str, float] = field(default_factory=dict)
+    sweep_label: str = ""
+    measures: tuple[str, ...] = ()
+
+
+def bases(budget: Budget) -> list[Run]:
+    """The image models of static grey digits that runs start from: one of either width."""
+    own: dict[str, Any] = {"recipe": "base-digits", "seconds": budget.base_seconds, "measured": ""}
+    return [
+        Run(name=NARROW_BASE, overrides=QUIET, **own),
+        Run(name=WIDE_BASE, overrides={**QUIET, "channels": WIDE}, **own),
+    ]
+
+
+def vdm_run(budget: Budget, name: str, base: str | None = WIDE_BASE, *, system: str = "", **more: Any) -> Run:
+    """VDM, by default as large as VideoFusion; `more` are keys of its recipe."""
+    wide = {} if base == NARROW_BASE else {"channels": WIDE}
+    own = {**QUIET, **NEAR, **wide, **more}
+    return Run(name=name, recipe=VDM, overrides=own, base=base, seconds=budget.seconds, system=system)
+
+
+def fusion_run(budget: Budget, name: str, base: str | None = NARROW_BASE, *, system: str = "", **more: Any) -> Run:
+    """VideoFusion with a fixed share; `more` are keys of its recipe."""
+    own = {**QUIET, **NEAR, **ALIKE, "adaptive": 0.0, **more}  # the share is what is compared: fixed in all of them
+    return Run(name=name, recipe=FUSION, overrides=own, base=base, seconds=budget.seconds, system=system)
+
+
+def _decomposed(budget: Budget) -> list[Run]:
+    runs = bases(budget)
+    for seed in range(budget.seeds):
+        runs.append(vdm_run(budget, f"vdm-{seed}", system="vdm", seed=seed))
+        runs.append(fusion_run(budget, f"videofusion-{seed}", system="videofusion", seed=seed))
+    runs += [fusion_run(budget, each, variant=each) for each in ("corrected", "framewise")]
+    runs.append(fusion_run(budget, "published", variant="published", **ONE_FRAME))
+    # No image model to start from, so that neither generator has seen one.
+    runs += [
+        vdm_run(budget, "vdm-scratch", None),
+        fusion_run(budget, "videofusion-scratch", None, residual_from_base=False),
+    ]
+    # The default share is the headline run itself.
+    runs += [fusion_run(budget, f"share-{share:g}", share=share) for share in SHARES if share != _default_share()]
+    runs += [
+        # beside "corrected": where the base frame is told clean, no gradient of other frames could reach the base
+        fusion_run(budget, "no-stop-gradient", variant="corrected", base_loss="joint"),
+        fusion_run(budget, "fixed-base", variant="corrected", base_loss="fixed", **ONE_FRAME),
+        vdm_run(budget, "vdm-narrow", NARROW_BASE),
+    ]
+    return runs
+
+
+def _default_share() -> float:
+    return get_recipe(FUSION).share
+
+
+DECOMPOSED = Plan(
+    name="decomposed",
+    shows="decomposed against independent noise, with VideoFusion's variants and ablations",
+    runs=_decomposed,
+    headline=("videofusion", "vdm"),
+    sweep={("videofusion" if share == _default_share() else f"share-{share:g}"): share for share in SHARES},
+    sweep_label="share λ of the frames other than the middle one",
+)
+
+
+def plans() -> dict[str, Plan]:
+    """All plans by name."""
+    from videofusion.evaluation.comparison.paper_plans import PAPER_PLANS
+
+    return {plan.name: plan for plan in (DECOMPOSED, *PAPER_PLANS)}
+
+
+def find_plan(name: str) -> Plan:
+    """The plan of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    known = plans()
+    if name not in known:
+        raise InputError(f'plan is "{name}"; allowed are {", ".join(known)}')
+    return known[name]
+
+
+def plan_list() -> str:
+    """The plans, a line each."""
+    known = plans()
+    width = max(map(len, known))
+    return "\n".join(f"{name:<{width}}  {plan.shows}" for name, plan in known.items())

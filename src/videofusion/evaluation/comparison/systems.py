@@ -1,0 +1,207 @@
+"""From what a user names, recipes and models, to the runs of a comparison; and how its clips are measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from videofusion.errors import InputError
+from videofusion.evaluation.comparison.compare import Budget, Run
+from videofusion.evaluation.comparison.digits import DigitsMeasure, Measure
+from videofusion.evaluation.comparison.runs import results, run_recipe
+from videofusion.evaluation.tracker import SIZE
+from videofusion.models import find
+from videofusion.training.recipe import Recipe
+from videofusion.training.recipes import RECIPES
+
+SYSTEMS = "systems"  # what a folder is said to belong to where no plan is
+FULL = " at full size"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(?:\d+(?:\.\d*)?[smhd])+")
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a duration such as "90", "30m" or "1h30m".
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        if not _DURATION.fullmatch(text):
+            raise InputError(
+                f'budget is "{text}", which is no duration; allowed are seconds, or numbers with s, m, h or d, as in '
+                "30m or 1h30m"
+            ) from None
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
+    if not 0 < seconds < 1e9:
+        raise InputError(f'budget is "{text}"; it must be more than no time')
+    return seconds
+
+
+def system_runs(names: Sequence[str], budget: Budget) -> list[Run]:
+    """A run of each recipe at each seed, and a line of each model.
+
+    Args:
+        names: recipes by name or the path of a json file; models by their folder, or the folder of their run.
+        budget: seconds and seeds.
+
+    Raises:
+        InputError: a name that is neither.
+    """
+    runs = []
+    for seed in range(budget.seeds):
+        for name in names:
+            if name in RECIPES or name.endswith(".json"):
+                system = name if name in RECIPES else _file_name(name)
+                keys = {"sample_interval": 0, "seed": seed}
+                runs.append(
+                    Run(name=f"{system}-{seed}", recipe=name, overrides=keys, seconds=budget.seconds, system=system)
+                )
+            elif seed == 0:
+                runs.append(_model(name))
+    return runs
+
+
+def _file_name(path: str) -> str:
+    """The name of a recipe's file; of a run's recipe.json, that of the run."""
+    file = Path(path).resolve()
+    name = file.parent.name if file.stem == "recipe" else file.stem
+    return re.sub(r"[^\w.-]+", "-", name) or "recipe"
+
+
+def _model(name: str) -> Run:
+    inner = Path(name) / "model"
+    place = str(inner) if (inner / "model_index.json").is_file() else name
+    try:
+        folder = find(place)
+    except InputError as error:
+        raise InputError(
+            f'"{name}" is neither a recipe ({", ".join(RECIPES)}, or the path of a recipe.json) nor a model: {error}'
+        ) from error
+    own = folder.resolve()
+    return Run(name=f"model-{own.parent.name if own.name == 'model' else own.name}", model=place)
+
+
+class Shape(NamedTuple):
+    """What the clips of a run are."""
+
+    frames: int
+    height: int
+    width: int
+
+
+class Alike(NamedTuple):
+    """What systems have in common: their clips' shape, and a recipe that says how clips are cut, if there is any."""
+
+    recipe: Recipe | None
+    shape: Shape
+
+
+def check_alike(folder: Path, runs: Sequence[Run], data: str | None, *, same_data: bool = True) -> Alike:
+    """Refuse systems whose clips cannot be compared, with each other or with those that are finished.
+
+    Args:
+        folder: of the comparison.
+        runs: of it, one at least.
+        data: what they train on instead of what their recipes make.
+        same_data: whether they must be trained on the same clips; a plan may want otherwise.
+
+    Raises:
+        InputError: clips of unlike sizes or numbers of frames, ones that nothing measures, or unlike data.
+    """
+    first: Recipe | None = None
+    shapes: dict[tuple[Any, ...], str] = {}
+    kinds: dict[tuple[Any, ...], str] = {}
+    for run in runs:
+        if not run.measured or run.of is not None:
+            continue
+        if run.recipe:
+            recipe = run_recipe(folder, run, data)
+            first = first or recipe
+            shapes.setdefault(Shape(recipe.frames, recipe.size, recipe.size), run.name)
+            kinds.setdefault(_data_of(recipe), run.name)
+        else:
+            index = json.loads((find(str(run.model)) / "model_index.json").read_text(encoding="utf-8"))
+            shapes.setdefault(Shape(index["frames"], index["height"], index["width"]), run.name)
+    for row in results(folder) if same_data else ():
+        if "shape" in row:
+            shapes.setdefault(Shape(*row["shape"]), row["name"])
+        if "recipe" in row:
+            kinds.setdefault(_data_of(Recipe.from_json(row["recipe"])), row["name"])
+    for found, what in ((shapes, "clips of"), (kinds if same_data else {}, "data")):
+        if len(found) > 1:
+            (one, a), (other, b) = list(found.items())[:2]
+            raise InputError(
+                f"{a} and {b} cannot stand in one table: they have {what} {_words(one)} and {_words(other)}"
+            )
+    shape = Shape(*next(iter(shapes)))
+    if shape.frames < 2 or shape.height != shape.width or shape.height < SIZE:
+        raise InputError(
+            f"{shapes[shape]} makes clips of {_words(shape)}, but compared are square clips of 2 frames or more, of "
+            f"{SIZE} pixels or more"
+        )
+    return Alike(first, shape)
+
+
+def _data_of(recipe: Recipe) -> tuple[Any, ...]:
+    """What the training clips of a recipe are."""
+    if recipe.data != "folder":
+        return (recipe.data, f"{recipe.two_digits:g} of two digits")
+    rate = (recipe.fps, recipe.fps_range, recipe.stride, recipe.strides)
+    return (recipe.data, recipe.layout, recipe.fold, recipe.validation_share, *rate)
+
+
+def _words(value: tuple[Any, ...]) -> str:
+    if isinstance(value, Shape):
+        return f"{value.frames} frames of {value.height}x{value.width}"
+    return ", ".join(str(each) for each in value)
+
+
+def choose_measure(
+    alike: Alike,
+    budget: Budget,
+    data: str | None,
+    *,
+    protocol: str = "",
+    clips: int | None = None,
+    allow_few: bool = False,
+    extractors: Callable[[str], Mapping[str, Any]] | None = None,
+) -> Measure:
+    """How the clips of a comparison are measured.
+
+    Args:
+        alike: what the systems have in common; models without a recipe beside them are taken to be of moving digits.
+        budget: says how many clips.
+        data: what runs train on instead of what their recipes make.
+        protocol: of `videofusion evaluate`, for a folder; what ships when "".
+        clips: instead of the protocol's number.
+        allow_few: whether there may be fewer than 256 clips of a folder, for a number that is for no comparison.
+        extractors: from a protocol's name to its feature networks.
+
+    Raises:
+        InputError: data that nothing measures, or that are not given.
+    """
+    recipe = alike.recipe
+    if recipe is None and data is not None and Path(data).exists():
+        raise InputError(f"data is {data}, but no recipe says how clips are cut from it; name one beside the models")
+    if recipe is None or recipe.data == "moving-digits":
+        if protocol:
+            raise InputError(f'protocol is "{protocol}", but clips of moving digits have a measure of their own')
+        return DigitsMeasure(budget.clips, alike.shape.frames)
+    if recipe.data != "folder":
+        raise InputError(
+            f"{recipe.name} trains on {recipe.data}; compared are clips of moving-digits or of a folder (--data)"
+        )
+    if data is None:
+        raise InputError(f"data is not given, but {recipe.name} trains on a folder of clips")
+    from videofusion.evaluation.comparison.folder import held_out_measure, protocol_measure
+
+    place = Path(data)
+    if not protocol or extractors is None:
+        return held_out_measure(recipe, place, budget.clips, allow_few=allow_few)
+    return protocol_measure(protocol, recipe, place, extractors(protocol), clips=clips, allow_few=allow_few)

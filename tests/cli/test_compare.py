@@ -1,0 +1,61 @@
+"""`videofusion compare`: what it refuses before any work, and what it lists."""
+
+import pytest
+
+from videofusion.cli import main
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ([], "DIR is not given"),
+        (["new", "--seconds", "-1"], "seconds is -1"),
+        (["new", "--report-only"], "no finished run"),
+        (["new", "--budget", "soon"], 'budget is "soon", which is no duration'),
+        (["new", "--plan", "table-9"], 'plan is "table-9"; allowed are decomposed, videofusion-table-1'),
+        (["new", "no-such-recipe"], '"no-such-recipe" is neither a recipe'),
+        (["new", "moving-digits", "--plan", "decomposed"], "exclude each other"),
+        (["new", "moving-digits", "--clips", "5"], "clips is 5, but the measure of moving digits needs at least 128"),
+        (["new", "moving-digits", "--steps", "0"], "steps is (0,)"),
+        (["new", "--plan", "decomposed", "--full"], "which has no full size"),
+        (["new", "--plan", "videofusion-table-1", "--full"], "trains on UCF101"),
+        (["new", "folder64"], "data is not given"),
+        (["new", "--data", "clips"], "plans make moving digits"),
+        (["new", "moving-digits", "--jobs", "1000"], "jobs is 1000"),
+    ],
+)
+def test_bad_input_is_a_sentence(words, named, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", *words]) == 2
+    said = capsys.readouterr().err
+    assert named in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_no_folder(capsys, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert main(["compare", str(tmp_path / "file")]) == 2
+    assert "must be a folder" in capsys.readouterr().err
+
+
+def test_the_plans_are_listed_without_a_folder(capsys):
+    assert main(["compare", "--plan", "list"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("decomposed ")
+    assert "videofusion-table-7" in out
+
+
+@pytest.mark.slow
+def test_every_plan_can_be_built_at_its_full_size(capsys, tmp_path, monkeypatch):
+    from videofusion.evaluation.comparison.plans import plans
+
+    monkeypatch.chdir(tmp_path)
+    for name, plan in plans().items():
+        if plan.full is not None:
+            assert main(["compare", "new", "--plan", name, "--full", "--dry-run"]) == 0
+            out = capsys.readouterr().out
+            for run in plan.full():
+                assert not run.recipe or f"videofusion train {run.recipe} --run new/{run.name}" in out
+            assert plan.source in out
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,223 @@
+"""A comparison goes on after a stop, shares the cores, and measures what it trained."""
+
+import os
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from videofusion import models
+from videofusion.errors import InputError, RunError
+from videofusion.evaluation.comparison import budget, compare
+from videofusion.evaluation.comparison.budget import find_budget
+from videofusion.evaluation.comparison.compare import REAL, Budget, Run
+from videofusion.evaluation.comparison.digits import Finding
+from videofusion.evaluation.comparison.plans import DECOMPOSED
+from videofusion.evaluation.comparison.runs import append, results, train_command, train_run
+from videofusion.evaluation.comparison.systems import system_runs
+
+
+class Numbers:
+    """A measure that says how it was called."""
+
+    note = "measured by nobody"
+
+    def __init__(self):
+        self.calls = []
+
+    def prompt(self):
+        return "a red three"
+
+    def real(self):
+        return {"measures": ["quality"], "quality": {"value": 0.0, "deviation": 0.0}}
+
+    def __call__(self, pipe, sampling):
+        self.calls.append((str(pipe), sampling.steps, sampling.guidance))
+        row = {"measures": ["quality"], "quality": {"value": float(sampling.steps), "deviation": 0.1}}
+        return Finding(row=row, clips=torch.zeros(2, 3, 3, 8, 8), captions=["one", "two"])
+
+
+@pytest.fixture
+def world(monkeypatch):
+    """Nothing is trained or loaded; the runs that were asked for are kept."""
+    trained = []
+
+    def train(folder, run, deadline, threads, data=None):
+        trained.append((run.name, run.seconds))
+        return True
+
+    monkeypatch.setattr(compare, "train_run", train)
+    monkeypatch.setattr(compare, "run_facts", lambda run, threads: {"steps": 1})
+    monkeypatch.setattr(compare, "cost_apart", lambda *_: {"parameters": 7, "gflops": 1.0})
+    monkeypatch.setattr(models, "load", lambda path, device=None: Path(path).parent.name)
+    return trained
+
+
+def silent(text):
+    pass
+
+
+ONE = Budget(seconds=1)
+
+
+def go(folder, runs, given=ONE, measure=None, **more):
+    compare.compare(folder, "p", runs, given, measure or Numbers(), say=silent, **more)
+
+
+def base(name, **more):
+    return Run(name=name, recipe="base-digits", seconds=1.0, measured="", **more)
+
+
+def names(folder):
+    return [row["name"] for row in results(folder) if row["name"] != REAL]
+
+
+def test_goes_on_after_a_stop(tmp_path, monkeypatch, world):
+    trained = []
+
+    def train(folder, run, deadline, threads, data=None):
+        trained.append(run.name)
+        return not (run.name == "b" and trained.count("b") == 1)  # the time is up in the middle of b
+
+    monkeypatch.setattr(compare, "train_run", train)
+    runs = [base(name) for name in ("a", "b", "c")]
+    go(tmp_path, runs)
+    assert names(tmp_path) == ["a"]
+    # A line that a kill cut off does not count.
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.write('{"name": "b"')
+    go(tmp_path, runs)
+    assert trained == ["a", "b", "b", "c"]
+    assert names(tmp_path) == ["a", "b", "c"]
+    with pytest.raises(InputError, match=r"another plan or budget: seconds 1, not 2;"):
+        go(tmp_path, runs, Budget(seconds=2))
+    with pytest.raises(InputError, match="plan p, not q"):
+        compare.compare(tmp_path, "q", runs, Budget(seconds=1), Numbers())
+
+
+def test_a_folder_of_the_first_version_goes_on(tmp_path, world, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    old = '{"seconds": 1, "base_seconds": 600.0, "seeds": 3, "clips": 128, "threads": 1}\n'
+    (tmp_path / "budget.json").write_text(old)
+    append(tmp_path / "results.jsonl", {"name": "a"})
+    given = Budget(seconds=1, base_seconds=600.0, clips=128)
+    compare.compare(tmp_path, "decomposed", [base("a"), base("b")], given, Numbers(), say=silent)
+    assert [name for name, _ in world] == ["b"]
+    assert (tmp_path / "budget.json").read_text() == old
+    with pytest.raises(InputError, match=r"steps \[10\], not \[20\]"):
+        compare.compare(
+            tmp_path, "decomposed", [], Budget(seconds=1, base_seconds=600.0, clips=128, steps=(20,)), Numbers()
+        )
+
+
+def test_runs_side_by_side_wait_for_their_base_and_share_the_cores(tmp_path, monkeypatch, world):
+    both = threading.Barrier(2, timeout=30)  # broken if a and b are not trained at one time
+    shares = []
+
+    def train(folder, run, deadline, threads, data=None):
+        shares.append(threads)
+        if run.name != "base":
+            assert (tmp_path / "base-is-there").exists()
+            both.wait()
+        else:
+            time.sleep(0.1)
+            (tmp_path / "base-is-there").touch()
+        return True
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr(compare, "train_run", train)
+    runs = [base("base"), base("a", base="base"), base("b", base="base")]
+    go(tmp_path, runs, jobs=2)
+    assert sorted(names(tmp_path)) == ["a", "b", "base"]
+    assert shares == [2, 2, 2]
+    with pytest.raises(InputError, match="jobs is 5; this machine allows 1 to 4"):
+        go(tmp_path, runs, jobs=5)
+    with pytest.raises(InputError, match="threads"):  # seconds on more cores are other seconds
+        go(tmp_path, runs, jobs=1)
+
+
+def test_each_number_of_steps_is_measured_and_the_most_stands_in_the_table(tmp_path, world):
+    measure = Numbers()
+    go(tmp_path, [Run(name="a", recipe="tiny", seconds=4.0)], Budget(seconds=4, steps=(8, 2)), measure)
+    assert measure.calls == [("a", 2, None), ("a", 8, None)]
+    floor, row = results(tmp_path)
+    assert floor["name"] == REAL
+    assert row["quality"]["value"] == 8
+    assert [(each["steps"], each["quality"]["value"]) for each in row["by_steps"]] == [(2, 2.0), (8, 8.0)]
+    assert row["cost"]["gflops"] == 1.0
+    assert row["note"] == "measured by nobody"
+
+
+def test_looks_on_the_way_are_kept_and_not_repeated(tmp_path, world, monkeypatch):
+    measure, given = Numbers(), Budget(seconds=6, looks=3)
+    run = Run(name="a", recipe="tiny", seconds=6.0)
+
+    def fails(*_):
+        raise RunError("no room")
+
+    monkeypatch.setattr(compare, "cost_apart", fails)
+    with pytest.raises(RunError):
+        go(tmp_path, [run], given, measure)
+    assert world == [("a", 2.0), ("a", 4.0), ("a", 6.0)]
+    assert len(measure.calls) == 3
+    monkeypatch.setattr(compare, "cost_apart", lambda *_: {"parameters": 7})
+    go(tmp_path, [run], given, measure)
+    assert len(measure.calls) == 4  # only the end is looked at again
+    assert world[3:] == [("a", 6.0)]
+    assert [look["at"] for look in results(tmp_path)[-1]["looks"]] == [2.0, 4.0, 6.0]
+
+
+def test_a_line_without_training_takes_another_runs_model_and_its_own_guidance(tmp_path, world):
+    measure = Numbers()
+    runs = [Run(name="a", recipe="tiny", seconds=1.0), Run(name="weight", of="a", guidance=3.0)]
+    go(tmp_path, runs, measure=measure)
+    assert measure.calls == [("a", 10, None), ("a", 10, 3.0)]
+    assert world == [("a", 1.0)]
+    assert results(tmp_path)[-1]["parameters"] == 7
+
+
+def test_a_new_system_joins_by_its_name_and_another_one_of_a_name_does_not(tmp_path, world):
+    given = Budget(seconds=1, seeds=1)
+    go(tmp_path, system_runs(["moving-digits"], given), given)
+    go(tmp_path, system_runs(["vdm-moving-digits"], given), given)
+    assert names(tmp_path) == ["moving-digits-0", "vdm-moving-digits-0"]
+    with pytest.raises(InputError, match='two lines of the comparison would be named "tiny-0"'):
+        go(tmp_path, system_runs(["tiny", "tiny"], given), given)
+
+
+def test_a_run_that_fails_names_its_command(tmp_path):
+    with pytest.raises(RunError, match="no-such-recipe"):
+        train_run(tmp_path, Run(name="x", recipe="no-such-recipe", seconds=1), None, 1)
+
+
+def test_the_command_of_a_run_has_its_base_and_its_keys(tmp_path):
+    run = Run(name="x", recipe="tiny", overrides={"channels": (8, 16), "adaptive": 0.5, "reach": None}, base="b")
+    words = train_command(tmp_path, run, "clips")
+    assert words[:3] == ["videofusion", "train", "tiny"]
+    assert words[words.index("--data") + 1] == "clips"
+    keys = [word for before, word in pairwise(words) if before == "--set"]
+    assert keys == ["channels=8,16", "adaptive=0.5", "reach=none", f"pretrained_base={tmp_path / 'b'}"]
+
+
+def test_the_budget_is_the_first_at_which_places_are_kept(tmp_path, monkeypatch):
+    asked = []
+
+    def train(folder, run, deadline, threads):
+        asked.append((run.name, run.base, run.seconds, threads))
+        return True
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(budget, "train_run", train)
+    monkeypatch.setattr(models, "load", lambda path, device: path)
+    kept = iter((0.1, 0.5, 0.85, 0.1))
+    monkeypatch.setattr(budget, "places_kept", lambda pipe, clips: next(kept))
+    given = Budget(seconds=10, base_seconds=5)
+    assert find_budget(tmp_path, given, 1000, jobs=2, say=silent) == 40
+    looks = [("budget-vdm", "base-wide", seconds, 1) for seconds in (10, 20, 40)]
+    assert asked == [("base-wide", None, 5, 1), *looks]
+    with pytest.raises(RunError, match="after 15 s"):
+        find_budget(tmp_path, given, 15, say=silent)
+    assert DECOMPOSED.runs(given)[2].name == "vdm-0"  # which is what is tried

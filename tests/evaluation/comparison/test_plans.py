@@ -1,0 +1,113 @@
+"""The plans: every run is a recipe, under conditions that are as equal as its table wants them."""
+
+import pytest
+
+from videofusion.data.moving_digits import MovingDigits
+from videofusion.errors import InputError
+from videofusion.evaluation.comparison.compare import REAL, Budget
+from videofusion.evaluation.comparison.plans import DECOMPOSED, find_plan, plan_list, plans
+from videofusion.evaluation.comparison.runs import run_recipe
+from videofusion.evaluation.preset_table import PRESETS
+from videofusion.systems.build import build_system
+from videofusion.training.sizes import recipe_parts
+
+ALL = plans()
+SHARED = (
+    "size",
+    "frames",
+    "batch_size",
+    "train_frames",
+    "reach",
+    "reach_steps",
+    "learning_rate",
+    "patch",
+    "time_logit",
+)
+
+
+def parameters(parts):
+    return sum(part.trained + part.frozen for part in parts)
+
+
+def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path):
+    runs = {run.name: run for run in DECOMPOSED.runs(Budget(seconds=60, base_seconds=10))}
+    first = "base-narrow base-wide vdm-0 videofusion-0 vdm-1 videofusion-1 vdm-2 videofusion-2 corrected framewise"
+    rest = "published vdm-scratch videofusion-scratch share-0 share-0.1 share-0.25 share-0.75 share-0.9"
+    last = "no-stop-gradient fixed-base vdm-narrow"
+    assert list(runs) == f"{first} {rest} {last}".split()
+    near = {"sample_interval": 0, "reach": 1, "reach_steps": 400}
+    assert runs["vdm-1"].overrides == {**near, "channels": "48,96,176", "seed": 1}
+    own = {**near, "adaptive": 0.0, "temporal": "residual", "time_logit": "1.5,1.5", "base_rate_ratio": 1.0}
+    assert runs["share-0.1"].overrides == {**own, "base_frames": "all", "share": 0.1}
+    assert runs["fixed-base"].overrides == {
+        **own, "variant": "corrected", "base_loss": "fixed", "base_frames": "middle"
+    }  # fmt: skip
+    assert runs["vdm-narrow"].settings(tmp_path)["pretrained_base"] == str(tmp_path / "base-narrow")
+    assert {run.base for run in runs.values() if run.measured} == {"base-narrow", "base-wide", None}
+    assert {run.name for run in runs.values() if run.measured and run.base is None} == {
+        "vdm-scratch", "videofusion-scratch"
+    }  # fmt: skip
+
+
+def test_the_headline_pair_has_as_many_parameters(tmp_path):
+    runs = {run.name: run for run in DECOMPOSED.runs(Budget(seeds=1))}
+
+    def size(name):
+        recipe = run_recipe(tmp_path, runs[name]).replace({"pretrained_base": "none"})
+        modules = build_system(recipe, MovingDigits(recipe.frames, recipe.size)).modules.values()
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    assert size("vdm-0") == pytest.approx(size("videofusion-0"), rel=0.05)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_run_is_a_recipe_under_what_all_share(name, tmp_path):
+    runs = ALL[name].runs(Budget(seconds=60, base_seconds=10, seeds=2))
+    names = [run.name for run in runs]
+    assert len(set(names)) == len(names)
+    trained = [run for run in runs if run.recipe and run.measured]
+    recipes = [run_recipe(tmp_path, run) for run in trained]
+    keys = SHARED[:4] if name == "videofusion-table-4" else SHARED  # after one step, of which the course says nothing
+    for key in keys:
+        assert len({getattr(recipe, key) for recipe in recipes}) == 1, key
+    assert len({run.seconds for run in trained}) == 1
+    for recipe in recipes:
+        assert recipe_parts(recipe.replace({"pretrained_base": "none"}))  # keys that do not go together are refused
+    # What a run starts from, and what it is measured of, comes before it.
+    for needed, at in ((each, i) for i, run in enumerate(runs) for each in (run.base, run.of) if each):
+        assert names.index(needed) < at
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_a_paper_says_is_of_systems_that_are_there(name):
+    plan = ALL[name]
+    systems = {run.group for run in plan.runs(Budget(seeds=1)) if run.measured} | {REAL}
+    assert {system for claim in plan.claims for system in (claim.better, claim.than)} <= systems
+    assert set(plan.sweep) <= systems
+    assert all(claim.theirs for claim in plan.claims)
+    assert (plan.source and plan.lost) or plan is DECOMPOSED
+    assert not plan.protocol or plan.protocol in PRESETS
+
+
+@pytest.mark.parametrize("name", [name for name, plan in ALL.items() if plan.full])
+def test_the_full_size_is_of_recipes(name, tmp_path):
+    runs = ALL[name].full()
+    for run in runs:
+        assert run.of in {None, *(other.name for other in runs)}
+        if run.recipe:
+            recipe = run_recipe(tmp_path, run, "clips")
+            assert (recipe.data, recipe.frames, recipe.size) == ("folder", 16, 64)
+
+
+def test_one_base_generator_and_the_papers_proportion_in_table_4(tmp_path):
+    vdm, fusion = (recipe_parts(run_recipe(tmp_path, run)) for run in ALL["videofusion-table-4"].runs(Budget()))
+    of = {part.name: part.trained + part.frozen for part in fusion}
+    # 0.59 billion to 2.00; the baseline is the base generator with temporal attention
+    assert of["residual"] / of["base"] == pytest.approx(0.295, rel=0.1)
+    assert of["base"] < parameters(vdm) < 1.2 * of["base"]
+
+
+def test_an_unknown_plan_lists_those_there_are():
+    with pytest.raises(InputError, match=r'plan is "table"; allowed are decomposed, videofusion-table-1'):
+        find_plan("table")
+    assert [line.split()[0] for line in plan_list().splitlines()] == list(ALL)

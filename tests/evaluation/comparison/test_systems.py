@@ -1,0 +1,98 @@
+"""From what a user names to runs, and what cannot be compared."""
+
+import json
+
+import pytest
+
+from videofusion.errors import InputError
+from videofusion.evaluation.comparison.compare import Budget
+from videofusion.evaluation.comparison.digits import DigitsMeasure
+from videofusion.evaluation.comparison.systems import (
+    Alike,
+    Shape,
+    check_alike,
+    choose_measure,
+    seconds_of,
+    system_runs,
+)
+from videofusion.evaluation.comparison.trial import dry_run
+from videofusion.training.recipes import get_recipe
+
+ONE = Budget(seconds=5, seeds=1, clips=128)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("30m", 1800), ("1.5h", 5400), ("1h30m", 5400), ("2d", 172800), ("0.5", 0.5)],
+)
+def test_durations(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "30 m", "m", "-3", "0", "1h-3m", "nan", "inf", "30M"])
+def test_what_is_no_duration(text):
+    with pytest.raises(InputError, match="budget is"):
+        seconds_of(text)
+
+
+def test_recipes_have_seeds_and_models_have_none(saved_model, tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(get_recipe("tiny").to_json()))
+    of_run = tmp_path / "run-a" / "recipe.json"
+    of_run.parent.mkdir()
+    of_run.write_text(file.read_text())
+    runs = system_runs(["moving-digits", str(file), str(of_run), str(saved_model)], Budget(seeds=2))
+    model = f"model-{saved_model.parent.name}"
+    first = ["moving-digits-0", "mine-0", "run-a-0", model]
+    assert [run.name for run in runs] == [*first, "moving-digits-1", "mine-1", "run-a-1"]
+    assert [run.overrides.get("seed") for run in runs] == [0, 0, 0, None, 1, 1, 1]
+    assert [run.group for run in runs][:4] == ["moving-digits", "mine", "run-a", model]
+    with pytest.raises(InputError, match=r'"movin" is neither a recipe .* nor a model'):
+        system_runs(["movin"], ONE)
+
+
+def test_unlike_clips_and_unlike_data_do_not_stand_in_one_table(tmp_path, saved_model):
+    both = system_runs(["moving-digits", "vdm-moving-digits"], ONE)
+    alike = check_alike(tmp_path, both, None)
+    assert alike.shape == (16, 32, 32)
+    assert alike.recipe.name == "moving-digits"
+    with pytest.raises(InputError, match="16 frames of 32x32 and 4 frames of 16x16"):
+        check_alike(tmp_path, system_runs(["moving-digits", "tiny"], ONE), None)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(get_recipe("moving-digits", {"two_digits": 0.3}).to_json()))
+    with pytest.raises(InputError, match=r"moving-digits, 0\.2 of two digits and moving-digits, 0\.3"):
+        check_alike(tmp_path, system_runs(["moving-digits", str(other)], ONE), None)
+    # nor with those that stand in it already
+    file = tmp_path / "results.jsonl"
+    file.write_text(json.dumps({"name": "old-0", "recipe": get_recipe("moving-digits").to_json()}) + "\n")
+    with pytest.raises(InputError, match=r"other-0 and old-0 .* 0\.3 of two digits and moving-digits, 0\.2"):
+        check_alike(tmp_path, system_runs([str(other)], ONE), None)
+    file.write_text(json.dumps({"name": "old-0", "shape": [8, 32, 32]}) + "\n")
+    with pytest.raises(InputError, match=r"moving-digits-0 and old-0 .* 8 frames of 32x32"):
+        check_alike(tmp_path, both, None)
+    file.unlink()
+    with pytest.raises(InputError, match="square clips of 2 frames or more, of 32 pixels or more"):
+        check_alike(tmp_path, system_runs([str(saved_model)], ONE), None)
+
+
+def test_what_measures_what(tmp_path):
+    def measure(name, data=None, **more):
+        return choose_measure(Alike(get_recipe(name), Shape(16, 32, 32)), ONE, data, **more)
+
+    assert isinstance(measure("moving-digits"), DigitsMeasure)
+    with pytest.raises(InputError, match="trains on static-digits"):
+        measure("base-digits")
+    with pytest.raises(InputError, match="data is not given"):
+        measure("folder64")
+    with pytest.raises(InputError, match='protocol is "tats", but clips of moving digits'):
+        measure("moving-digits", protocol="tats")
+    with pytest.raises(InputError, match="no recipe says how clips are cut"):
+        choose_measure(Alike(None, Shape(16, 32, 32)), ONE, str(tmp_path))
+
+
+def test_a_dry_run_counts_every_run_and_writes_nothing(tmp_path):
+    text = dry_run(tmp_path / "new", system_runs(["tiny"], ONE))
+    assert "| tiny-0 | tiny" in text
+    assert "5 s" in text
+    assert "videofusion train tiny --run" in text
+    assert not (tmp_path / "new").exists()
