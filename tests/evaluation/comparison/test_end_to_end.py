@@ -86,6 +86,7 @@ def test_systems_join_by_name_and_a_model_is_only_measured(tmp_path, here, capsy
     assert main(["compare", str(out), "--report-only"]) == 0
 
 
+@pytest.mark.slow
 def test_a_plan_of_costs_runs_through(tmp_path, here, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     plan = plans.find_plan("videofusion-table-4")
