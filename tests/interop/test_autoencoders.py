@@ -9,7 +9,8 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from videofusion.errors import InputError
-from videofusion.interop.autoencoders import fingerprint, load_autoencoder
+from videofusion.interop.autoencoders import load_autoencoder
+from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.tiny_autoencoder import TinyAutoencoder
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -1,9 +1,7 @@
-"""Autoencoders of images from files: diffusers folders, and weights of the TAESD family; and what tells two apart."""
+"""Autoencoders of images from files: diffusers folders, and weights of the TAESD family."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -127,18 +125,3 @@ def _check(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], folder: Pat
     wrong = sorted(own.keys() ^ weights.keys()) or [name for name in own if own[name].shape != weights[name].shape]
     if wrong:
         raise InputError(f"autoencoder {folder} is none of the TAESD family: {wrong[0]} does not fit")
-
-
-def fingerprint(module: nn.Module) -> str:
-    """What a network computes, as 16 letters: equal for equal weights and settings, wherever they lie.
-
-    Args:
-        module: with a `config`; of it, what begins with "_" plays no role.
-    """
-    config = getattr(module, "config", {})
-    settings = {key: value for key, value in dict(config).items() if not key.startswith("_")}
-    total = hashlib.sha256(f"{type(module).__name__} {json.dumps(settings, sort_keys=True, default=str)}".encode())
-    for name, value in sorted(module.state_dict().items()):
-        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        total.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()[:16]

@@ -8,7 +8,7 @@ scaled as its configuration says, to about unit variance, which is what noise sc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ PIXELS_AT_ONCE = 2**19  # of the frames that are encoded or decoded together: 8 
 MOST_AT_ONCE = 8
 
 
+@runtime_checkable
 class Space(Protocol):
     """Where a system's clips live.
 
@@ -82,7 +83,7 @@ class Latents:
         self.vae: nn.Module | None = vae
         self._vae: Any = vae.requires_grad_(False).eval()
         self._chunk = chunk
-        config = self._vae.config
+        config: Any = vae.config
         levels = config.get("block_out_channels") or config.get("encoder_block_out_channels")
         self.channels: int = config["latent_channels"]
         self.factor: int = config.get("factor") or 2 ** (len(levels) - 1)
