@@ -19,6 +19,45 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def saved_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a diffusers autoencoder with random weights: 4 channels, a place of its latents is 2x2 pixels."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        scaling_factor=2.0,
+    )
+    folder = tmp_path_factory.mktemp("saved") / "vae"
+    vae.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def saved_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline's folder with a CLIP text encoder of random weights, of size 16, whose tokenizer knows letters."""
+    import torch
+
+    transformers = pytest.importorskip("transformers", reason="transformers is not here (the extra clip brings it)")
+    torch.manual_seed(0)
+    letters = [chr(each) for each in range(97, 123)]
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    tokenizer = transformers.CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[])
+    tokenizer.model_max_length = 30
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tokens = {"vocab_size": len(words), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    config = transformers.CLIPTextConfig(**sizes, **tokens, max_position_embeddings=40)
+    folder = tmp_path_factory.mktemp("saved") / "text"
+    transformers.CLIPTextModel(config).save_pretrained(folder / "text_encoder")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small text-to-video pipeline with random weights: 3 frames of 8x8, "red" and "three"."""
     import torch

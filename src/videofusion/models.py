@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videofusion.errors import InputError
+from videofusion.errors import InputError, require
 
 if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline
@@ -120,6 +120,8 @@ def load(
     # a part is a pair of names, its module and its class; other lists are settings
     pairs = {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
     parts = {name: entry for name, entry in pairs.items() if all(isinstance(each, str) for each in entry)}
+    if any(module == "transformers" for module, _ in parts.values()):
+        require("transformers", extra="clip")
     for name, (module, class_name) in parts.items():
         refuse_pickles(folder / name)
         if module.startswith("videofusion."):
@@ -143,10 +145,11 @@ def load(
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"model {folder} cannot be loaded: {first}") from error
-    for name in parts:
+    for name, (module, _) in parts.items():
         part = getattr(pipe, name)
         if isinstance(part, torch.nn.Module) and name not in networks:
-            check_names(folder / name / WEIGHTS, part)
+            if module != "transformers":  # whose files have names of their own
+                check_names(folder / name / WEIGHTS, part)
             part.to(where)
     if lora is not None:
         apply_lora(pipe.components, Path(lora), lora_scale)

@@ -38,6 +38,9 @@ class Pipe:
         self.calls.append((prompt, settings))
         return grey(settings["seed"])
 
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents
+
 
 @pytest.fixture
 def pipe(monkeypatch: pytest.MonkeyPatch) -> Pipe:
@@ -72,6 +75,7 @@ def test_writes_what_was_asked_for(pipe: Pipe, tmp_path: Path, capsys: pytest.Ca
     assert run(out, "--size", "16x8", "--frames", "3", "--seed", "5", "--motion", "0.5", "--scale", "1") == 0
     ((prompt, asked),) = pipe.calls
     assert prompt == "a red three"
+    assert asked.pop("output") == "latent"
     del asked["progress"]
     assert asked == {
         "seed": 5,
@@ -183,6 +187,23 @@ def test_the_output_is_checked_before_the_model_is_loaded(
     (tmp_path / "b-2.mp4").mkdir()
     assert run(tmp_path / "b.mp4", "--count", "2") == 2
     assert "is a folder" in capsys.readouterr().err
+
+
+def test_latents_that_cannot_be_decoded_are_kept(
+    pipe: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(latents: Tensor) -> Tensor:
+        raise RuntimeError("not enough memory: you tried to allocate 9 GB\nmore lines")
+
+    monkeypatch.setattr(pipe, "decode", fail)
+    assert run(tmp_path / "a.mp4", "--seed", "5") == 1
+    err = capsys.readouterr().err
+    assert f"you tried to allocate 9 GB; they are kept in {tmp_path / 'a.safetensors'}" in err
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert torch.equal(file.get_tensor("latents"), grey(5))
+    ((_, asked),) = pipe.calls
+    assert asked["output"] == "latent"
+    assert not (tmp_path / "a.mp4").exists()
 
 
 def test_a_clip_that_cannot_be_written_is_kept(

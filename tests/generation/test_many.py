@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from videofusion.clip import read_clip, read_provenance
@@ -59,6 +60,9 @@ class Pipe:
             raise InputError("prompt is 'bad'\nsecond line")
         shades = torch.tensor(seed).reshape(-1, 1, 1, 1, 1) / 10
         return shades.expand(len(seed), frames or 3, 3, 8, 8).clone()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
@@ -116,6 +120,24 @@ def test_goes_on_where_it_stopped_and_then_has_nothing_to_do(
     monkeypatch.setattr(maker, "load", lambda model, device: pytest.fail("loaded"))
     assert run(ROWS, batch=2) == Summary(made=0, before=5, failed={}, left=0, stopped_by=None)
     assert {line["id"] for line in lines(tmp_path / "out")} == {"000001", "short", "000003", "000004", "000005"}
+
+
+def test_latents_that_cannot_be_decoded_are_kept(
+    run: Callable[..., Summary], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = Pipe(monkeypatch)
+
+    def decode(latents: Tensor) -> Tensor:
+        if latents.max() > 0.15:
+            raise RuntimeError("no room")
+        return latents
+
+    monkeypatch.setattr(pipe, "decode", decode)
+    done = run([{"prompt": "a", "seed": 1}, {"prompt": "b", "seed": 2, "id": "two"}], batch=2)
+    kept = "two.latents.safetensors"
+    assert done.failed == {"two": f"the latents could not be decoded and are kept in {kept}: no room"}
+    assert load_file(tmp_path / "out" / kept)["latents"].max() == pytest.approx(0.2)
+    assert list(clips_of(tmp_path / "out")) == ["000001.webp"]
 
 
 def test_a_failed_row_is_named_with_its_reason_and_the_rest_are_made(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import IndependentNoise, Keys
+from videofusion.networks.autoencoder import Pixels
 from videofusion.training.recipe import Recipe
 from videofusion.training.run_folder import open_run
 from videofusion.training.trainer import Trainer
@@ -36,6 +37,8 @@ class ToySystem:
             "net": net.to(memory_format=torch.channels_last),
             "norm": nn.BatchNorm2d(3),
         }
+        self.frozen: dict[str, nn.Module] = {}
+        self.space = Pixels()
         self.nan_at = nan_at
         self.steps: list[int] = []
 

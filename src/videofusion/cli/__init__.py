@@ -35,6 +35,7 @@ COMMANDS = {
     "data check": Command("videofusion.cli.data:check", "name every file of a folder that cannot be used, and why"),
     "data report": Command("videofusion.cli.data:report", "say what a folder of clips holds"),
     "data convert": Command("videofusion.cli.data:convert", "write shards from a folder, or a folder from shards"),
+    "data encode": Command("videofusion.cli.encode:encode", "compute latents and text embeddings once, for training"),
     "data curate": Command("videofusion.cli.curate:curate", "cut videos into clips and keep what is worth training on"),
     "evaluate": Command("videofusion.cli.measure:evaluate", "measure generated clips by a published protocol"),
     "results": Command("videofusion.cli.measure:results", "join the records of evaluations into one table"),

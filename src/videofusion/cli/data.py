@@ -54,7 +54,7 @@ def make(
             split=split,
             two_digits=two_digits,
             fps=fps,
-            progress=_show_on(bar),
+            progress=show_on(bar),
         )
     print(f"{count} clips and {metadata}")
 
@@ -74,7 +74,7 @@ def check(folder: Folder, *, layout: str = "auto", frames: int = 2) -> int:
     from videofusion.data.check import check_folder
 
     with tqdm(unit="file", leave=False) as bar:
-        bad = check_folder(folder, layout=layout, frames=frames, progress=_show_on(bar))
+        bad = check_folder(folder, layout=layout, frames=frames, progress=show_on(bar))
     for name, reason in bad:
         print(f"{name}: {reason}")
     return 1 if bad else 0
@@ -109,14 +109,14 @@ def convert(source: Place, target: Folder, *, layout: str = "auto", shard_megaby
 
     with tqdm(unit="clip", leave=False) as bar:
         count, problems = convert_data(
-            source, target, layout=layout, shard_bytes=int(shard_megabytes * 2**20), progress=_show_on(bar)
+            source, target, layout=layout, shard_bytes=int(shard_megabytes * 2**20), progress=show_on(bar)
         )
     for name, reason in sorted(problems.items()):
         print(f"left out: {name}: {reason}")
     print(f"{count} clips in {target}")
 
 
-def _show_on(bar: tqdm[Any]) -> Callable[[int, int], None]:
+def show_on(bar: tqdm[Any]) -> Callable[[int, int], None]:
     """What a function calls with (done, in all) to move a progress bar."""
 
     def show(done: int, of: int) -> None:

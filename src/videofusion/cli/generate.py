@@ -16,6 +16,8 @@ from videofusion.generation.rows import parse_size
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from videofusion.systems.pipeline import VideoPipeline
+
 
 def generate(
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")] = "",
@@ -130,11 +132,13 @@ def generate(
             "guidance": pipe.config.guidance if guidance is None else guidance,
             "motion": motion,
         }
-        clip = pipe(prompt, **settings, progress=lambda steps: tqdm(steps, unit="step", leave=False))
+        told = {"prompt": prompt, "model": model, **tuned, **settings}
+        bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
+        clip = _decoded(pipe, pipe(prompt, **settings, output="latent", progress=bar), files[0], told)
         seconds = time.perf_counter() - began
         pixels = watchable_scale(*clip.shape[-2:]) if scale is None else scale
         for file in files:
-            _write(clip, file, fps, pixels, {"prompt": prompt, "model": model, **tuned, **settings})
+            _write(clip, file, fps, pixels, told)
         print(f"{', '.join(map(str, files))}  ({len(clip)} frames, seed {own_seed}, {seconds:.1f} s)")
     return 0
 
@@ -172,6 +176,17 @@ def _files(out: Path, number: int, count: int, sheet: bool) -> list[Path]:
     return list(dict.fromkeys([out, out.with_suffix(".png")] if sheet else [out]))
 
 
+def _decoded(pipe: VideoPipeline, latents: Tensor, path: Path, provenance: Mapping[str, Any]) -> Tensor:
+    """The clip of what was sampled; where decoding fails, keep that, so that what was made is not lost."""
+    try:
+        return pipe.decode(latents)
+    except RuntimeError as error:  # torch calls a lack of memory one
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        kept = _keep("latents", latents, path, provenance)
+        where = f"they are kept in {kept}, for `decode` of the model" if kept else "nor could they be kept"
+        raise RunError(f"the latents could not be decoded: {first}; {where}") from error
+
+
 def _write(clip: Tensor, path: Path, fps: float, scale: int, provenance: Mapping[str, Any]) -> None:
     """Write a clip; where that fails, keep its numbers, so that what was made is not lost."""
     from videofusion.clip import write_clip
@@ -179,18 +194,18 @@ def _write(clip: Tensor, path: Path, fps: float, scale: int, provenance: Mapping
     try:
         write_clip(clip, path, fps, provenance, scale=scale)
     except (RunError, InputError) as error:
-        kept = _keep(clip, path, provenance)
+        kept = _keep("clip", clip, path, provenance)
         where = f"its numbers are kept in {kept} (safetensors)" if kept else "nor could its numbers be kept elsewhere"
         raise RunError(f"{error}; {where}") from error
 
 
-def _keep(clip: Tensor, path: Path, provenance: Mapping[str, Any]) -> Path | None:
-    """Save "clip" (t c h w in [-1, 1]) as safetensors beside `path`, here, or among the temporary files."""
+def _keep(name: str, made: Tensor, path: Path, provenance: Mapping[str, Any]) -> Path | None:
+    """Save "clip" or "latents" (t c h w) as safetensors beside `path`, here, or among the temporary files."""
     from safetensors.torch import save
 
     from videofusion.clip import write_whole
 
-    data = save({"clip": clip.cpu().contiguous()}, {key: str(value) for key, value in provenance.items()})
+    data = save({name: made.cpu().contiguous()}, {key: str(value) for key, value in provenance.items()})
     for folder in (path.parent, Path.cwd(), Path(tempfile.gettempdir())):
         file = folder / f"{path.stem}.safetensors"
         if file.exists():

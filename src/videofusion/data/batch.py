@@ -23,6 +23,9 @@ class Sample:
         label: its class, "" when nothing is known.
         fps: frames per second that the clip shows of the scene (MagicVideo's new FPS); 0 for a
             picture, and where nothing says it.
+        encoded: `clip` holds latents of an autoencoder, not pixels.
+        text: the caption's embedding by a frozen text encoder [l d] and which of its tokens count [l], where the data
+            have it.
     """
 
     clip: Tensor
@@ -32,6 +35,8 @@ class Sample:
     action: str = ""
     label: str = ""
     fps: float | int = 0.0
+    encoded: bool = False
+    text: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Batch:
         fps: float32 [b], or None where no clip has one; see `Sample`.
         mates: noise key, identity and action of all clips of a batch that several processes share, theirs included, for
             those that group them.
+        encoded: `clip` holds latents; see `Sample`.
+        text: of all captions, [b l d] and [b l], or None; see `Sample`.
     """
 
     clip: Tensor
@@ -60,10 +67,14 @@ class Batch:
     labels: list[str] = field(default_factory=list)
     fps: Tensor | None = None
     mates: list[tuple[int, str, str]] = field(default_factory=list)
+    encoded: bool = False
+    text: tuple[Tensor, Tensor] | None = None
 
     @staticmethod
     def of(samples: Sequence[Sample], ids: Sequence[int]) -> Batch:
-        """Stack samples of one size into a batch."""
+        """Stack samples of one size, of one source, into a batch."""
+        texts = [sample.text for sample in samples if sample.text is not None]
+        text = (torch.stack([each for each, _ in texts]), torch.stack([mask for _, mask in texts])) if texts else None
         return Batch(
             torch.stack([sample.clip for sample in samples]),
             [sample.caption for sample in samples],
@@ -73,6 +84,8 @@ class Batch:
             [sample.action for sample in samples],
             [sample.label for sample in samples],
             torch.tensor([sample.fps for sample in samples], dtype=torch.float32),
+            encoded=samples[0].encoded,
+            text=text,
         )
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from videofusion.cores import cores
 from videofusion.data.decode import Video, decode_all
+from videofusion.data.encoded import EncodedFootage
 from videofusion.data.footage import Unreadable
 from videofusion.data.items import Item
 from videofusion.data.layouts import open_source
@@ -53,6 +54,8 @@ def check_item(item: Item, frames: int = 1) -> str | None:
             raise Unreadable(f"too short: {len(footage)} frames, needed are {frames}")
         if isinstance(footage, Video):
             decode_all(footage)
+        elif isinstance(footage, EncodedFootage):
+            footage.check()
         else:
             for _ in footage.decode(range(len(footage))):
                 pass

@@ -14,9 +14,10 @@ from torch.utils.data import get_worker_info
 
 from videofusion.clip.check import from_uint8
 from videofusion.data.batch import BadClip, Sample
+from videofusion.data.encoded import EncodedFootage
 from videofusion.data.footage import Footage, Unreadable
 from videofusion.data.frames import crop, resized, stack_resized
-from videofusion.data.items import Source, part
+from videofusion.data.items import Item, Source, part
 from videofusion.data.sampler import ClipSampler, chosen, mirrored
 
 _LONGEST_KEPT = 1024  # frames
@@ -38,7 +39,7 @@ class Clips:
             all; 0 for none.
 
     Raises:
-        InputError: a value outside of what is said above.
+        InputError: a value outside of what is said above, or other clips than latents can be cut to.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Clips:
     ) -> None:
         self.source_root, self.problems = source.root, source.problems
         self.items = part(source.items, split, holdout)
-        self.sampler = sampler
+        self.sampler, self.made = sampler, source.made
+        if self.made is not None:
+            self.made.check(sampler)
         self.cache_bytes = cache_bytes
         self._forget()
 
@@ -94,6 +97,8 @@ class Clips:
         try:
             footage = self._open(number)
             numbers, rate = self.sampler.window(footage, draws, of_item)
+            if isinstance(footage, EncodedFootage):
+                return self._latents(item, footage, numbers, draws.caption, rate)
             pictures = self._pictures(number, footage, numbers)
         except Unreadable as error:
             raise BadClip(item.name, str(error)) from error
@@ -103,6 +108,15 @@ class Clips:
             cut = cut.flip(-2)
             caption, label, action = mirrored(caption), mirrored(label), mirrored(action)
         return Sample(from_uint8(cut), caption, item.name, item.identity, action, label, rate)
+
+    @staticmethod
+    def _latents(
+        item: Item, footage: EncodedFootage, numbers: NDArray[np.int64], draw: float | int, rate: float | int
+    ) -> Sample:
+        """A clip that was encoded before; raises `Unreadable`."""
+        clip, text = footage.read(numbers, int(draw * len(item.captions)))
+        told = (item.name, item.identity, item.action, item.label, rate)
+        return Sample(clip, chosen(item.captions, draw), *told, encoded=True, text=text)
 
     def order(self, epoch: int, seed: int) -> NDArray[np.int64] | None:
         """The order in which an epoch goes through the clips, where the source needs one of its own."""

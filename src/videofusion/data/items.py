@@ -6,10 +6,15 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from videofusion.data.footage import Excerpt, Footage, Origin
 from videofusion.errors import InputError
+
+if TYPE_CHECKING:
+    from videofusion.data.encoded import Made
+else:
+    Made = Any  # annotations are looked at in tests; that module needs this one
 
 SPLITS = ("all", "train", "val", "test")
 # An item that its data set leaves out of this division into parts (HMDB51's third group).
@@ -77,12 +82,14 @@ class Source:
         problems: reason by name, for what cannot be used as far as is known without opening it:
             a file without a row, a row without a file, a row that cannot be read.
         told: where captions come from, for the report.
+        made: what the clips were encoded with, where they are latents.
     """
 
     root: Path
     files: Items
     problems: dict[str, str] = field(default_factory=dict)
     told: str
+    made: Made | None = None
 
     @property
     def items(self) -> Items:

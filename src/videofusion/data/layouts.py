@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from videofusion.data.arrays import list_array
+from videofusion.data.encoded import SETTINGS, list_encoded
 from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
 from videofusion.data.hub import list_dataset
 from videofusion.data.items import Source
@@ -23,6 +24,7 @@ LAYOUTS: dict[str, Callable[[str | Path, int], Source]] = {
     "shards": list_shards,
     "array": list_array,
     "datasets": list_dataset,
+    "encoded": list_encoded,
 }
 
 
@@ -63,6 +65,8 @@ def detect(path: str | Path) -> tuple[str, Path]:
             return "table", place
         allowed = ", ".join((".tar", ".npy", *TABLE_ENDINGS))
         raise InputError(f'data "{path}" is a file of another kind; allowed are a folder and {allowed}')
+    if (place / SETTINGS).is_file():
+        return "encoded", place
     root, names = files_below(place)
     if (root / "state.json").is_file() or (root / "dataset_dict.json").is_file():
         return "datasets", root

@@ -205,6 +205,7 @@ def _begin_worker(number: int) -> None:
 def _joined(parts: Sequence[Batch]) -> Batch:
     if len(parts) == 1:
         return parts[0]
+    texts = [part.text for part in parts if part.text is not None]
     return Batch(
         torch.cat([part.clip for part in parts]),
         [caption for part in parts for caption in part.captions],
@@ -216,6 +217,8 @@ def _joined(parts: Sequence[Batch]) -> Batch:
         None
         if any(part.fps is None for part in parts)
         else torch.cat([part.fps for part in parts if part.fps is not None]),
+        encoded=parts[0].encoded,
+        text=(torch.cat([each for each, _ in texts]), torch.cat([mask for _, mask in texts])) if texts else None,
     )
 
 

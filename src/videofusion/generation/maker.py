@@ -10,9 +10,10 @@ from typing import Any
 
 import av
 from diffusers.utils import logging
+from safetensors.torch import save
 from torch import Tensor
 
-from videofusion.clip import watchable_scale, write_clip
+from videofusion.clip import watchable_scale, write_clip, write_whole
 from videofusion.errors import InputError, RunError
 from videofusion.generation.rows import Row
 from videofusion.models import load
@@ -71,21 +72,35 @@ class Maker:
         """
         began = time.perf_counter()
         try:
-            clips = self._clips(rows)
+            made = self._sampled(rows)
         except (InputError, RuntimeError) as error:  # torch calls a lack of memory a RuntimeError
             if len(rows) > 1:  # it may be one row's fault, or their number's
                 return [line for row in rows for line in self.make([row])]
             return [failed(rows[0], str(error))]
         seconds = (time.perf_counter() - began) / len(rows)
-        return [self._write(row, clip, seconds) for row, clip in zip(rows, clips, strict=True)]
+        return [self._finish(row, latents, seconds) for row, latents in zip(rows, made, strict=True)]
 
-    def _clips(self, rows: Sequence[Row]) -> Tensor:
+    def _finish(self, row: Row, latents: Tensor, seconds: float) -> dict[str, Any]:
+        """Decode and write a clip; where decoding fails, what was sampled is kept beside the other rows' files."""
+        began = time.perf_counter()
+        try:
+            clip = self._pipe.decode(latents)
+        except RuntimeError as error:
+            file = self._folder / f"{row.name}.latents.safetensors"
+            told = {key: str(value) for key, value in {"model": self._model, **row.settings}.items()}
+            write_whole(file, save({"latents": latents.cpu().contiguous()}, told))
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            return failed(row, f"the latents could not be decoded and are kept in {file.name}: {first}")
+        return self._write(row, clip, seconds + time.perf_counter() - began)
+
+    def _sampled(self, rows: Sequence[Row]) -> Tensor:
         seeds = [row.settings["seed"] for row in rows]
         motions = [row.settings["motion_seed"] for row in rows]
         return self._pipe(
             [row.settings["prompt"] for row in rows],
             seed=seeds,
             motion_seed=[seed if own is None else own for seed, own in zip(seeds, motions, strict=True)],
+            output="latent",
             **rows[0].call,
         )
 

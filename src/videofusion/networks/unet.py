@@ -196,10 +196,11 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.gradient_checkpointing = False
         self.to(memory_format=torch.channels_last)
 
-    def check_size(self, height: int, width: int) -> None:
-        """Raise InputError unless the network can take frames of this height and width in pixels."""
-        if height % self.downscale or width % self.downscale or min(height, width) < 1:
-            raise InputError(f"size is {height}x{width}; both must be multiples of {self.downscale}")
+    def check_size(self, height: int, width: int, factor: int = 1) -> None:
+        """Raise InputError unless the network can take frames of this size in pixels, `factor` of them at a place."""
+        multiple = factor * self.downscale
+        if height % multiple or width % multiple or min(height, width) < 1:
+            raise InputError(f"size is {height}x{width}; both must be multiples of {multiple}")
 
     def forward(
         self,

@@ -9,12 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.motion import measured_share, share_profiles
 from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
+from videofusion.data.encoded import Made
 from videofusion.data.moving_digits import WORDS, MovingDigits
 from videofusion.errors import InputError
+from videofusion.interop.autoencoders import load_autoencoder
+from videofusion.interop.text_encoders import load_text_encoder
+from videofusion.networks.autoencoder import Latents, Pixels, space_of
+from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_MIDDLE
@@ -27,24 +33,28 @@ from videofusion.training.tuning import tune
 PROFILE_CLIPS = 256  # training clips whose lambda is measured for the motion knob
 
 
-def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem:
+def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = None) -> VideoFusionSystem | VDMSystem:
     """The system of a recipe, with initial weights drawn from torch's global seed.
 
     Args:
         recipe: what to build.
         data: the training clips; their captions give the words, their frames the motion knob's range.
+        device: where an autoencoder encodes those; it stays there, all else is on the default device.
 
     Raises:
         InputError: a pretrained base that is none, or of other sizes; data without what the recipe groups clips by;
             what `tune` refuses.
     """
-    words = WORDS if isinstance(data, MovingDigits) else _words(data)
-    text_encoder = WordEncoder(words=words, size=recipe.text_dim)
+    text_encoder = _text_encoder(recipe, data)
     shape = (recipe.frames, recipe.size, recipe.size)
     options = StepOptions(**{each.name: getattr(recipe, each.name) for each in fields(StepOptions)})
-    colours = 3
+    space = _space(recipe)
+    if device is not None and space.vae is not None:
+        space.vae.to(device)
+    _check_made(data, recipe, space, text_encoder)
+    colours = space.channels
     if recipe.system == "vdm":
-        unet = _unet(recipe, colours, recipe.channels, recipe.temporal)
+        unet = _unet(recipe, colours, colours, recipe.channels, recipe.temporal)
         system: VideoFusionSystem | VDMSystem = VDMSystem(
             unet,
             text_encoder,
@@ -54,18 +64,19 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             train_text=recipe.train_text,
             options=options,
             guidance=recipe.guidance,
+            vae=space.vae,
         )
         image = unet
     else:
         if recipe.grouped and not any((*getattr(data, "identities", ()), *getattr(data, "actions", ()))):
             raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
         published = recipe.variant == "published"
-        image = _unet(recipe, colours, recipe.channels, "image", embedded=published)
+        image = _unet(recipe, colours, colours, recipe.channels, "image", embedded=published)
         seen = 2 * colours if recipe.variant in SEES_MIDDLE else colours
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
         system = VideoFusionSystem(
             image,
-            _unet(recipe, seen, recipe.residual_channels, temporal, embedded=published),
+            _unet(recipe, colours, seen, recipe.residual_channels, temporal, embedded=published),
             text_encoder,
             shape=shape,
             schedule=recipe.schedule,
@@ -73,7 +84,7 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             variant=recipe.variant,
             share=recipe.share,
             adaptive=recipe.adaptive,
-            profiles=_profiles(data) if recipe.adaptive else None,
+            profiles=_profiles(data, space) if recipe.adaptive else None,
             base_loss=recipe.base_loss,
             base_frames=recipe.base_frames,
             base_rate_ratio=recipe.base_rate_ratio,
@@ -82,9 +93,11 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
             guidance=recipe.guidance,
             motion_guidance=recipe.motion_guidance,
             grouped=recipe.grouped,
-            image_encoder=FrameEncoder(size=recipe.text_dim) if published else None,
+            image_encoder=FrameEncoder(size=recipe.text_dim, in_channels=colours) if published else None,
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,
+            vae=space.vae,
         )
+    image.check_size(recipe.size, recipe.size, space.factor)
     if recipe.pretrained is not None:
         _load_parts(system, Path(recipe.pretrained))
     if recipe.pretrained_base is not None:
@@ -95,8 +108,52 @@ def build_system(recipe: Recipe, data: Dataset) -> VideoFusionSystem | VDMSystem
     return system
 
 
-def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str, *, embedded: bool = False) -> UNet:
-    """A network of the recipe; `embedded` says that it is told the middle frame's embedding."""
+def _space(recipe: Recipe) -> Pixels | Latents:
+    """Where the recipe's clips live; on torch's meta device an autoencoder has no numbers."""
+    if recipe.autoencoder is None:
+        return Pixels()
+    space = space_of(load_autoencoder(recipe.autoencoder, empty=torch.get_default_device().type == "meta"))
+    space.check_size(recipe.size, recipe.size)
+    return space
+
+
+def _text_encoder(recipe: Recipe, data: Dataset) -> WordEncoder | FrozenText:
+    """What the recipe's texts are read by."""
+    if recipe.text_encoder is None:
+        words = WORDS if isinstance(data, MovingDigits) else _words(data)
+        return WordEncoder(words=words, size=recipe.text_dim)
+    found = load_text_encoder(recipe.text_encoder, empty=torch.get_default_device().type == "meta")
+    if found.size != recipe.text_dim:
+        raise InputError(
+            f"recipe key text_dim is {recipe.text_dim}, but the text encoder {recipe.text_encoder} has embeddings of "
+            f"size {found.size}; set text_dim={found.size}"
+        )
+    return found
+
+
+def _check_made(data: Dataset, recipe: Recipe, space: Pixels | Latents, text_encoder: WordEncoder | FrozenText) -> None:
+    """Raise InputError where data were encoded by another autoencoder or text encoder than the recipe's."""
+    made: Made | None = getattr(data, "made", None)
+    if made is None:
+        return
+    own = "none" if space.vae is None else fingerprint(space.vae)
+    if own != made.autoencoder:
+        raise InputError(
+            f"the data were encoded by the autoencoder with the fingerprint {made.autoencoder}, but that of recipe key "
+            f"autoencoder ({recipe.autoencoder}) is {own}"
+        )
+    # a text encoder that learns words makes its own embeddings
+    if made.text is not None and isinstance(text_encoder, FrozenText) and text_encoder.fingerprint() != made.text:
+        raise InputError(
+            f"the data's texts were encoded by the text encoder with the fingerprint {made.text}, but that of recipe "
+            f"key text_encoder ({recipe.text_encoder}) is {text_encoder.fingerprint()}"
+        )
+
+
+def _unet(
+    recipe: Recipe, colours: int, seen: int, channels: Sequence[int], temporal: str, *, embedded: bool = False
+) -> UNet:
+    """A network of the recipe for frames of so many colours, told the middle frame's embedding where `embedded`."""
     heads: int | list[int] = recipe.heads
     if recipe.head_size is not None:
         if any(width % recipe.head_size for width in channels):
@@ -106,13 +163,14 @@ def _unet(recipe: Recipe, seen: int, channels: Sequence[int], temporal: str, *, 
         heads = [width // recipe.head_size for width in channels]
     unet = UNet(
         in_channels=seen,
+        out_channels=colours,
         channels=tuple(channels),
         blocks=recipe.blocks,
         attention=recipe.attention,
         heads=heads,
         text_size=recipe.text_dim,
         image_size=recipe.text_dim if embedded else None,
-        pool_text=True,
+        pool_text=recipe.text_encoder is None,  # whose first token is one that gathers the text
         groups=recipe.groups,
         scale_shift=True,
         patch=recipe.patch,
@@ -146,12 +204,16 @@ def _words(data: Dataset) -> list[str]:
     return sorted({word for caption in captions for word in split_words(caption)}) or ["clip"]
 
 
-def _profiles(data: Dataset) -> list[list[float]]:
+def _profiles(data: Dataset, space: Pixels | Latents) -> list[list[float]]:
     """Quantiles of the measured lambda over training clips."""
     shares: list[Tensor] = []
     for index in range(min(len(data), PROFILE_CLIPS)):
         try:
-            shares.append(measured_share(data.sample(index, 0, 0).clip[None]))
+            sample = data.sample(index, 0, 0)
+            clip = sample.clip[None]
+            if not sample.encoded and space.vae is not None:
+                clip = space.encode(clip.to(next(space.vae.parameters()).device)).cpu()
+            shares.append(measured_share(clip))
         except BadClip:  # the loader names it in its report when training meets it
             continue
     if not shares:
@@ -168,7 +230,7 @@ def _load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> None:
         _load(module, model / name, module.state_dict(), f"pretrained {folder}")
 
 
-def _load_image(image: UNet, text_encoder: WordEncoder, folder: Path) -> None:
+def _load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path) -> None:
     """Load spatial weights and text encoder of an image model, or of a base generator."""
     model = _model_folder(folder)
     part = next((model / name for name in ("unet", "base") if (model / name).is_dir()), None)
@@ -181,7 +243,8 @@ def _load_image(image: UNet, text_encoder: WordEncoder, folder: Path) -> None:
         nn.init.zeros_(image.image_embedding.linear_2.bias)
         wanted = {name: value for name, value in wanted.items() if not name.startswith("image_embedding.")}
     _load(image, part, wanted, f"pretrained_base {folder}")
-    _load(text_encoder, model / "text_encoder", text_encoder.state_dict(), f"pretrained_base {folder}")
+    if isinstance(text_encoder, WordEncoder):
+        _load(text_encoder, model / "text_encoder", text_encoder.state_dict(), f"pretrained_base {folder}")
 
 
 def _model_folder(folder: Path) -> Path:

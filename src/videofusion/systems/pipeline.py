@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from torch import Tensor
+from torch import Tensor, nn
 
+from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
@@ -18,6 +20,7 @@ from videofusion.diffusion.noise import Keys, NoiseSource, bind
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.diffusion.schedules import make_schedule, times
 from videofusion.errors import InputError
+from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.unet import UNet
 from videofusion.systems.training import text_conditions
 
@@ -29,10 +32,23 @@ Draw = Callable[[Denoiser, int, Conditions], Tensor]
 class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     """A trained system, ready to be asked for clips; saves and loads as any diffusers pipeline.
 
-    Subclasses register their networks, a `text_encoder` and the configuration `schedule`, `frames`, `height`, `width`.
+    Subclasses register their networks, a `text_encoder`, its `tokenizer` or None for a `WordEncoder`, a `vae` or None
+    for pixels, and the configuration `schedule`, `frames`, `height`, `width`.
     """
 
-    text_encoder: WordEncoder
+    text_encoder: Any
+    tokenizer: Any = None
+    vae: nn.Module | None = None
+
+    @property
+    def text(self) -> WordEncoder | FrozenText:
+        """The text encoder, whichever kind it is."""
+        return self.text_encoder if self.tokenizer is None else FrozenText(self.text_encoder, self.tokenizer)
+
+    @property
+    def space(self) -> Pixels | Latents:
+        """Where clips live while they are made."""
+        return space_of(self.vae)
 
     @property
     def networks(self) -> list[UNet]:
@@ -75,11 +91,11 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             InputError: the prompt is empty or too long.
         """
-        self.text_encoder.check(prompt)
-        unknown = self.text_encoder.unknown(prompt)
+        self.text.check(prompt)
+        unknown = self.text.unknown(prompt)
         if not unknown:
             return None
-        words = sorted(self.text_encoder.words)
+        words = sorted(self.text.words)
         known = " ".join(words[:_TOLD_WORDS]) + (f" ... ({len(words):,} in all)" if len(words) > _TOLD_WORDS else "")
         return f"this model does not know {', '.join(map(repr, unknown))}; the words it knows are: {known}"
 
@@ -97,6 +113,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         sampler: str = "dpm++",
         guidance: float | None = None,
         motion: float | None = None,
+        output: str = "clip",
         progress: Progress | None = None,
     ) -> Tensor:
         """Make clips.
@@ -114,10 +131,11 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
                 for how things move keeps that.
             motion: from 0 (still) to 1 (free); the model's fixed share by default.
+            output: "clip", or "latent" for what `decode` makes clips of: then nothing is lost where that fails.
             progress: wraps the steps, as tqdm does.
 
         Returns:
-            [b t c h w] in [-1, 1], or [t c h w] when the prompt is one text.
+            [b t c h w] in [-1, 1], or [t c h w] when the prompt is one text; latents have their own c, h and w.
 
         Raises:
             InputError: anything outside what is said above.
@@ -132,6 +150,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         guidance = self.config.guidance if guidance is None else guidance
         if not (math.isfinite(guidance) and guidance >= 0):
             raise InputError(f"guidance is {guidance}; it must be a number of at least 0 (1 is off)")
+        if output not in ("clip", "latent"):
+            raise InputError(f'output is {output!r}; it must be "clip" or "latent"')
         sample = get_sampler(sampler)
         schedule = make_schedule(self.config.schedule)
         stops = times(schedule, steps)
@@ -141,8 +161,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
         share = self.share(shape[0], shape[1], motion)
 
-        device = self.text_encoder.device
-        conditions = text_conditions(self.text_encoder, prompts, share=None if share is None else share.to(device))
+        device = self.text.device
+        conditions = text_conditions(self.text, prompts, share=None if share is None else share.to(device))
 
         def draw(denoiser: Denoiser, frames: int, told: Conditions, guidance: float = guidance) -> Tensor:
             size = (shape[0], frames, *shape[2:])
@@ -151,12 +171,28 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             return sample(guided, noise(0), stops, schedule=schedule, conditions=told, noise=noise, progress=progress)
 
         conditions = self.complete(conditions, keys, guidance, draw)
-        clip = draw(self.denoiser(), shape[1], conditions, self.frames_guidance(guidance)).float().clamp(-1, 1)
-        return clip[0] if isinstance(prompt, str) else clip
+        made = self.space.bounded(draw(self.denoiser(), shape[1], conditions, self.frames_guidance(guidance)).float())
+        made = made[0] if isinstance(prompt, str) else made
+        return made if output == "latent" else self.decode(made)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """The clips of what a call with output="latent" returned; of a model in pixels, what it is given.
+
+        Args:
+            latents: [b t c h w] or [t c h w], on any device.
+
+        Returns:
+            float32 in [-1, 1].
+
+        Raises:
+            InputError: another shape.
+        """
+        return self.space.decode(latents.to(self.device))
 
     def _shape(self, clips: int, *asked: int | None) -> tuple[int, int, int, int, int]:
-        """Shape of the batch; raises InputError for sizes that the networks cannot take."""
-        config = self.config
+        """Shape of the batch where it is made; raises InputError for sizes that the networks cannot take."""
+        config, factor = self.config, self.space.factor
         frames, height, width = (
             own if value is None else value
             for value, own in zip(asked, (config.frames, config.height, config.width), strict=True)
@@ -166,8 +202,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         if frames != 1 and config.frames == 1:
             raise InputError(f"frames is {frames}; this is an image model, it must be 1")
         for network in self.networks:
-            network.check_size(height, width)
-        return clips, frames, self.networks[0].config.out_channels, height, width
+            network.check_size(height, width, factor)
+        return clips, frames, self.networks[0].config.out_channels, height // factor, width // factor
 
 
 def _seeds(name: str, seed: int | Sequence[int], count: int) -> list[int]:

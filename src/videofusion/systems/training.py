@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys, base_frame, uniform
+from videofusion.networks.autoencoder import Space
 
 
 @dataclass(frozen=True)
@@ -129,14 +132,40 @@ def _grouped(keys: Sequence[int], names: Sequence[str], mates: Sequence[tuple[in
     return tuple(min(k for k, other in pairs if other == name) if name else key for key, name in own)
 
 
-def text_conditions(encoder: WordEncoder, prompts: Sequence[str], **others: Tensor | None) -> Conditions:
+def frozen_parts(space: Space, text_encoder: WordEncoder | FrozenText) -> dict[str, nn.Module]:
+    """The parts of a system that are never trained, by name."""
+    parts = {} if space.vae is None else {"vae": space.vae}
+    return parts if isinstance(text_encoder, WordEncoder) else parts | {"text_encoder": text_encoder.model}
+
+
+def pipeline_parts(space: Space, text_encoder: WordEncoder | FrozenText) -> dict[str, Any]:
+    """A pipeline's components for them."""
+    if isinstance(text_encoder, WordEncoder):
+        return {"vae": space.vae, "text_encoder": text_encoder}
+    return {"vae": space.vae, "text_encoder": text_encoder.model, "tokenizer": text_encoder.tokenizer}
+
+
+def text_conditions(
+    encoder: WordEncoder | FrozenText,
+    prompts: Sequence[str],
+    known: tuple[Tensor, Tensor] | None = None,
+    **others: Tensor | None,
+) -> Conditions:
     """Conditions of prompts, with the empty prompt as their null value.
 
     Args:
         encoder: of the text.
         prompts: one for each clip; "" for none.
+        known: embeddings [b l d] and masks [b l] of the prompts other than "", where a frozen encoder made them before.
         others: further fields of `Conditions`.
     """
-    text, mask = encoder.encode(["", *prompts])
+    if known is None or isinstance(encoder, WordEncoder):  # which is trained: what it made before is out of date
+        text, mask = encoder.encode(["", *prompts])
+    else:
+        text, mask = encoder.encode([""])
+        rows, masks = (each.to(text.device) for each in known)
+        gone = torch.tensor([not prompt for prompt in prompts], device=text.device)[:, None]
+        text = torch.cat([text, torch.where(gone[:, None], text, rows.to(text.dtype))])
+        mask = torch.cat([mask, torch.where(gone, mask, masks)])
     null = {"text": text[:1], "text_mask": mask[:1]}
     return Conditions(text=text[1:], text_mask=mask[1:], null=null, **others)  # type: ignore[arg-type]

@@ -5,11 +5,12 @@ The same system on an image U-Net and one-frame clips trains image models, such 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.denoiser import NetworkDenoiser
@@ -18,9 +19,10 @@ from videofusion.diffusion.noise import IndependentNoise, Keys
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
+from videofusion.networks.autoencoder import space_of
 from videofusion.networks.unet import UNet
 from videofusion.systems.pipeline import VideoPipeline
-from videofusion.systems.training import Losses, StepOptions, text_conditions
+from videofusion.systems.training import Losses, StepOptions, frozen_parts, pipeline_parts, text_conditions
 
 
 class VDMSystem:
@@ -28,19 +30,20 @@ class VDMSystem:
 
     Args:
         unet: over clips or images.
-        text_encoder: trained with it.
+        text_encoder: a `WordEncoder`, trained with it.
         shape: frames, height and width of the clips, which the pipeline makes by default.
         schedule: by name.
         prediction: what the network predicts.
         train_text: train the text encoder too.
         options: of a training step.
         guidance: scale that the pipeline samples with by default.
+        vae: the autoencoder whose latents it works in; None for pixels.
     """
 
     def __init__(
         self,
         unet: UNet,
-        text_encoder: WordEncoder,
+        text_encoder: WordEncoder | FrozenText,
         *,
         shape: tuple[int, int, int],
         schedule: str = "cosine",
@@ -48,17 +51,25 @@ class VDMSystem:
         train_text: bool = True,
         options: StepOptions = StepOptions(),
         guidance: float = 2.0,
+        vae: nn.Module | None = None,
     ) -> None:
-        self.unet, self.text_encoder = unet, text_encoder
+        self.unet, self.text_encoder, self.space = unet, text_encoder, space_of(vae)
         self.schedule, self.prediction, self.shape = schedule, prediction, shape
         self.options, self.guidance = options, guidance
-        text_encoder.requires_grad_(train_text)
+        if isinstance(text_encoder, WordEncoder):
+            text_encoder.requires_grad_(train_text)
         self.denoiser = NetworkDenoiser(unet, make_schedule(schedule), prediction)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The trained parts by name."""
-        return {"unet": self.unet, "text_encoder": self.text_encoder}
+        words = {"text_encoder": self.text_encoder} if isinstance(self.text_encoder, WordEncoder) else {}
+        return {"unet": self.unet, **words}
+
+    @property
+    def frozen(self) -> dict[str, nn.Module]:
+        """The parts that are never trained."""
+        return frozen_parts(self.space, self.text_encoder)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """All parameters at one rate."""
@@ -75,7 +86,7 @@ class VDMSystem:
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]
         numbers = torch.tensor(frames, device=clip.device)
-        conditions = text_conditions(self.text_encoder, captions, frames=numbers)
+        conditions = text_conditions(self.text_encoder, captions, batch.text, frames=numbers)
         prediction = self.denoiser(alpha * clip + sigma * eps, t, conditions)
         per_clip = frame_errors(prediction, clip, eps, self.options.weighting).mean(dim=1)
         return Losses(per_clip.mean(), {}, per_clip)
@@ -85,7 +96,7 @@ class VDMSystem:
         frames, height, width = self.shape
         return VDMPipeline(
             self.unet,
-            self.text_encoder,
+            **pipeline_parts(self.space, self.text_encoder),
             schedule=self.schedule,
             frames=frames,
             height=height,
@@ -107,21 +118,27 @@ class VDMPipeline(VideoPipeline):
         width: in pixels by default.
         guidance: scale by default.
         prediction: what the network predicts.
+        vae: the autoencoder whose latents it works in; None for pixels.
+        tokenizer: of a text encoder of transformers; None for a `WordEncoder`.
     """
+
+    _optional_components: ClassVar[list[str]] = ["vae", "tokenizer"]  # diffusers reads a list
 
     def __init__(
         self,
         unet: UNet,
-        text_encoder: WordEncoder,
+        text_encoder: nn.Module,
         schedule: str = "cosine",
         frames: int = 16,
         height: int = 32,
         width: int = 32,
         guidance: float = 2.0,
         prediction: str = "v",
+        vae: nn.Module | None = None,
+        tokenizer: Any = None,
     ) -> None:
         super().__init__()
-        self.register_modules(unet=unet, text_encoder=text_encoder)
+        self.register_modules(unet=unet, text_encoder=text_encoder, vae=vae, tokenizer=tokenizer)
         self.register_to_config(
             schedule=schedule, frames=frames, height=height, width=width, guidance=guidance, prediction=prediction
         )

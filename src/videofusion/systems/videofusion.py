@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.motion import measured_share, share_at
 from videofusion.conditioning.text import WordEncoder
@@ -18,12 +19,20 @@ from videofusion.diffusion.noise import ANCHOR, DecomposedNoise, Keys, base_fram
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
+from videofusion.networks.autoencoder import space_of
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import VideoFusion
 from videofusion.systems.pipeline import Draw, VideoPipeline
 from videofusion.systems.prior import augmented, prior_errors, sample_prior
-from videofusion.systems.training import Losses, StepOptions, grouped_keys, text_conditions
+from videofusion.systems.training import (
+    Losses,
+    StepOptions,
+    frozen_parts,
+    grouped_keys,
+    pipeline_parts,
+    text_conditions,
+)
 
 ANCHOR_NOISE = 0.15  # most noise that a training step adds to the middle frame: the one at sampling is not perfect
 BASE_LOSSES = ("stop", "joint", "fixed")
@@ -45,7 +54,7 @@ class VideoFusionSystem:
     Args:
         base: the base generator.
         residual: the residual generator.
-        text_encoder: trained with both.
+        text_encoder: a `WordEncoder`, trained with both.
         schedule: by name.
         prediction: what both generators predict.
         variant: one of `decomposed.VARIANTS`.
@@ -63,6 +72,7 @@ class VideoFusionSystem:
         image_encoder: of the middle frame, trained with the generators; for "published" only.
         prior: over its embeddings, trained beside them; for "published" only.
         grouped: in a batch, clips of one identity share base noise and clips of one action residual noise (sec. 4.7).
+        vae: the autoencoder whose latents it works in; None for pixels.
 
     Raises:
         InputError: an unknown base_loss or base_frames; base_frames "all" where the base does not learn, or is told the
@@ -73,7 +83,7 @@ class VideoFusionSystem:
         self,
         base: UNet,
         residual: UNet,
-        text_encoder: WordEncoder,
+        text_encoder: WordEncoder | FrozenText,
         *,
         shape: tuple[int, int, int],
         schedule: str = "cosine",
@@ -92,6 +102,7 @@ class VideoFusionSystem:
         image_encoder: FrameEncoder | None = None,
         prior: Prior | None = None,
         grouped: bool = False,
+        vae: nn.Module | None = None,
     ) -> None:
         check_parts(variant, image_encoder, prior)
         if base_loss not in BASE_LOSSES:
@@ -107,7 +118,7 @@ class VideoFusionSystem:
                     else "base_loss is 'fixed', so that the base does not learn"
                 )
             )
-        self.base, self.residual, self.text_encoder = base, residual, text_encoder
+        self.base, self.residual, self.text_encoder, self.space = base, residual, text_encoder, space_of(vae)
         self.image_encoder, self.prior = image_encoder, prior
         self.schedule, self.prediction, self.variant, self.shape = schedule, prediction, variant, shape
         self.noise = DecomposedNoise(share)
@@ -116,7 +127,8 @@ class VideoFusionSystem:
         self.options, self.grouped = options, grouped
         self.guidance, self.motion_guidance = guidance, motion_guidance
         base.requires_grad_(base_loss != "fixed")
-        text_encoder.requires_grad_(train_text)
+        if isinstance(text_encoder, WordEncoder):
+            text_encoder.requires_grad_(train_text)
         self.denoiser = VideoFusion(
             base,
             residual,
@@ -130,13 +142,16 @@ class VideoFusionSystem:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The trained parts by name."""
-        parts: dict[str, nn.Module] = {
-            "base": self.base,
-            "residual": self.residual,
-            "text_encoder": self.text_encoder,
-        }
+        parts: dict[str, nn.Module] = {"base": self.base, "residual": self.residual}
+        if isinstance(self.text_encoder, WordEncoder):
+            parts["text_encoder"] = self.text_encoder
         optional = {"image_encoder": self.image_encoder, "prior": self.prior}
         return parts | {name: part for name, part in optional.items() if part is not None}
+
+    @property
+    def frozen(self) -> dict[str, nn.Module]:
+        """The parts that are never trained."""
+        return frozen_parts(self.space, self.text_encoder)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Parameters with their learning rates; the base's is smaller when it is pretrained (sec. 3.4)."""
@@ -168,7 +183,7 @@ class VideoFusionSystem:
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]
         numbers = torch.tensor(frames, device=clip.device)
-        conditions = text_conditions(self.text_encoder, captions, share=share, frames=numbers)
+        conditions = text_conditions(self.text_encoder, captions, batch.text, share=share, frames=numbers)
         parts = {}
         extra = torch.zeros_like(t)
         if self.image_encoder is not None and self.prior is not None:
@@ -205,7 +220,7 @@ class VideoFusionSystem:
         return VideoFusionPipeline(
             self.base,
             self.residual,
-            self.text_encoder,
+            **pipeline_parts(self.space, self.text_encoder),
             schedule=self.schedule,
             frames=frames,
             height=height,
@@ -244,19 +259,21 @@ class VideoFusionPipeline(VideoPipeline):
         residual_prediction: what the residual generator predicts.
         image_encoder: of middle frames; for "published" only, where sampling does not need it but more training does.
         prior: makes their embeddings from prompts; for "published" only.
+        vae: the autoencoder whose latents it works in; None for pixels.
+        tokenizer: of a text encoder of transformers; None for a `WordEncoder`.
 
     Raises:
         InputError: image_encoder and prior missing from "published", or given to another variant; motion_guidance given
             to another variant than "anchored".
     """
 
-    _optional_components: ClassVar[list[str]] = ["image_encoder", "prior"]  # diffusers reads a list
+    _optional_components: ClassVar[list[str]] = ["image_encoder", "prior", "vae", "tokenizer"]  # diffusers reads a list
 
     def __init__(
         self,
         base: UNet,
         residual: UNet,
-        text_encoder: WordEncoder,
+        text_encoder: nn.Module,
         schedule: str = "cosine",
         frames: int = 16,
         height: int = 32,
@@ -270,6 +287,8 @@ class VideoFusionPipeline(VideoPipeline):
         residual_prediction: str = "v",
         image_encoder: FrameEncoder | None = None,
         prior: Prior | None = None,
+        vae: nn.Module | None = None,
+        tokenizer: Any = None,
     ) -> None:
         super().__init__()
         check_parts(variant, image_encoder, prior)
@@ -278,7 +297,13 @@ class VideoFusionPipeline(VideoPipeline):
                 f"motion_guidance is {motion_guidance}; only the variant 'anchored' takes one, this is {variant!r}"
             )
         self.register_modules(
-            base=base, residual=residual, text_encoder=text_encoder, image_encoder=image_encoder, prior=prior
+            base=base,
+            residual=residual,
+            text_encoder=text_encoder,
+            image_encoder=image_encoder,
+            prior=prior,
+            vae=vae,
+            tokenizer=tokenizer,
         )
         self.register_to_config(
             schedule=schedule,
@@ -327,7 +352,7 @@ class VideoFusionPipeline(VideoPipeline):
     def complete(self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw) -> Conditions:
         if self.config.variant == "anchored":
             alone = replace(conditions, share=torch.ones(len(keys.content), 1))
-            return replace(conditions, anchor=draw(self.denoiser().base, 1, alone).clamp(-1, 1))
+            return replace(conditions, anchor=self.space.bounded(draw(self.denoiser().base, 1, alone)))
         if self.prior is None:
             return conditions
         return replace(conditions, image_embedding=sample_prior(self.prior, conditions, keys, guidance))

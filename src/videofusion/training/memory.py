@@ -34,20 +34,30 @@ class Part:
         name: of the part.
         trained: parameters that are trained.
         frozen: parameters that are not.
+        apart: no recipe trains it: it has no average, and is in no checkpoint.
     """
 
     name: str
     trained: int
     frozen: int
+    apart: bool = False
 
 
-def count_parts(modules: Mapping[str, nn.Module]) -> list[Part]:
-    """How many parameters of each module are trained (ask for gradients) and how many are not."""
+def count_parts(modules: Mapping[str, nn.Module], frozen: Mapping[str, nn.Module] | None = None) -> list[Part]:
+    """How many parameters of each module are trained (ask for gradients) and how many are not.
+
+    Args:
+        modules: of a system by name.
+        frozen: its parts that no recipe trains.
+    """
 
     def count(module: nn.Module, trained: bool) -> int:
         return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad is trained)
 
-    return [Part(name=name, trained=count(part, True), frozen=count(part, False)) for name, part in modules.items()]
+    parts = [Part(name=name, trained=count(part, True), frozen=count(part, False)) for name, part in modules.items()]
+    return parts + [
+        Part(name=name, trained=0, frozen=count(part, False), apart=True) for name, part in (frozen or {}).items()
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +129,7 @@ class Memory:
 
     Args:
         held: what the weights bring with them.
+        apart: of the parts that no recipe trains.
         batches: the validation's clips, where they lie in the same memory.
         activations: saved by one micro-batch for its backward pass.
         phases: the most that each phase holds beside what stays; the activations are in "step".
@@ -126,6 +137,7 @@ class Memory:
     """
 
     held: Held
+    apart: int = 0
     batches: int = 0
     activations: int = 0
     phases: Mapping[str, int] = field(default_factory=dict)
@@ -134,7 +146,7 @@ class Memory:
     @property
     def resident(self) -> int:
         """What is there all the time."""
-        return self.held.resident + self.batches
+        return self.held.resident + self.apart + self.batches
 
     @property
     def peak(self) -> int:

@@ -57,6 +57,9 @@ class Recipe:
         rates: learning rates of their own, items "PATTERN=RATE": parameters such as "residual.conv_in.weight" whose
             name matches (`*` is any text) have the rate of the first such pattern, and are not trained where it is 0.
         residual_from_base: start the residual generator's spatial layers from the base's, of the same channels.
+        autoencoder: folder of an autoencoder of images, in whose latents is trained and sampled; pixels when None.
+        text_encoder: folder of a frozen text encoder of transformers and its tokenizer, whose embeddings have the size
+            `text_dim`; when None, one that learns the captions' words is trained.
         data: "moving-digits", "static-digits" (grey stills), "middle-digits" (the middle frames of moving
             digits), "digit-crops" (squares of `size` cut from those at 32x32, with the digit in them) or "folder".
         frames: frames of a clip.
@@ -139,11 +142,13 @@ class Recipe:
     lora_rank: int = 8
     rates: tuple[str, ...] = ()
     residual_from_base: bool = False
+    autoencoder: str | None = None
+    text_encoder: str | None = None
     data: Literal["moving-digits", "static-digits", "middle-digits", "digit-crops", "folder"] = "moving-digits"
     frames: int = 16
     size: int = 32
     two_digits: float = 0.3
-    layout: Literal["auto", "folder", "frames", "images", "table", "shards", "array", "datasets"] = "auto"
+    layout: Literal["auto", "folder", "frames", "images", "table", "shards", "array", "datasets", "encoded"] = "auto"
     fold: int = 1
     fps: float | None = None
     fps_range: tuple[float, ...] = ()

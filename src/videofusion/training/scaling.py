@@ -117,7 +117,7 @@ def plan_step(
         gpus=gpus,
         clips=clips,
         micro_batches=micro_batches,
-        memory=held.resident + held.gradients + activations + beside,
+        memory=held.resident + 4 * work.apart + held.gradients + activations + beside,
         activations=activations,
         moved=moved,
         computing=micro_batches * clips * work.flops / (cluster.peak * cluster.utilisation),
@@ -141,8 +141,9 @@ def scaling_report(recipe: Recipe, gpus: Sequence[int] = (8, 64), clips: int = 1
     work = recipe_work(recipe)
     plans = [plan_step(work, way, n, clips, batch=batch, half=half, cluster=cluster) for n in gpus for way in WAYS]
     parts = ", ".join(f"{part.name} {(part.trained + part.frozen) / 1e6:,.1f}" for part in work.parts)
+    numbers = work.trained + work.frozen + work.apart
     lines = [
-        f"{recipe.name}: {(work.trained + work.frozen) / 1e9:.2f} billion parameters (in millions: {parts})",
+        f"{recipe.name}: {numbers / 1e9:.2f} billion parameters (in millions: {parts})",
         f"a clip of {recipe.frames}x{recipe.size}x{recipe.size}: {work.flops / 1e12:.2f} TFLOP forward and back, "
         f"{human(work.activations)} of activations; a step: {batch} clips",
         f"a GPU: {cluster.peak / 1e12:.0f} TFLOP/s, of which {cluster.utilisation:.0%} are reached, "

@@ -49,8 +49,13 @@ class Work:
 
     @property
     def frozen(self) -> int:
-        """Parameters that are not."""
-        return sum(part.frozen for part in self.parts)
+        """Parameters that are not, of the parts that a recipe may train."""
+        return sum(part.frozen for part in self.parts if not part.apart)
+
+    @property
+    def apart(self) -> int:
+        """Parameters of the parts that none does, such as an autoencoder."""
+        return sum(part.frozen for part in self.parts if part.apart)
 
 
 def recipe_parts(recipe: Recipe) -> list[Part]:
@@ -62,11 +67,12 @@ def recipe_parts(recipe: Recipe) -> list[Part]:
     Raises:
         InputError: `trains` is not "full", or what building the system refuses.
     """
-    return count_parts(_outline(recipe).modules)
+    system = _outline(recipe)
+    return count_parts(system.modules, system.frozen)
 
 
 def recipe_work(recipe: Recipe) -> Work:
-    """Count a training step on one clip, all of its frames, attention fused as on a GPU.
+    """Count a training step on one clip, all of its frames, attention fused as on a GPU, latents encoded before.
 
     With the recipe's precision "bfloat16" the U-Nets' weights are counted in it, as FSDP2 gathers them, and so is what
     autocast would compute in it.
@@ -78,13 +84,14 @@ def recipe_work(recipe: Recipe) -> Work:
         InputError: `trains` is not "full", or what building the system refuses.
     """
     system = _outline(recipe)
-    parts = tuple(count_parts(system.modules))
+    parts = tuple(count_parts(system.modules, system.frozen))
     half = recipe.precision == "bfloat16"
     unets = [module for module in system.modules.values() if isinstance(module, UNet)]
     for unet in unets:
         for parameter in unet.parameters() if half else ():
             parameter.data = parameter.data.to(torch.bfloat16)
-    clip = torch.empty(1, recipe.frames, 3, recipe.size, recipe.size, device="meta")
+    side = recipe.size // system.space.factor
+    clip = torch.empty(1, recipe.frames, system.space.channels, side, side, device="meta")
     batch = Batch(clip, ["clip"], ["clip"], torch.zeros(1, dtype=torch.int64))
     with FlopCounterMode(display=False) as flops, Watch() as watch, _OnGpu(half):
         loss = system.loss(batch, Keys.of([0]), 0)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
+from videofusion.networks.autoencoder import Space
 from videofusion.training.checkpoints import Checkpoint, check_shapes
 from videofusion.training.ema import Ema
 from videofusion.training.optimizers import make_optimizer, moment, moments
@@ -27,6 +28,14 @@ class System(Protocol):
 
     @property
     def modules(self) -> dict[str, nn.Module]: ...
+
+    @property
+    def frozen(self) -> dict[str, nn.Module]:
+        """Parts that are never trained, and in no checkpoint."""
+
+    @property
+    def space(self) -> Space:
+        """Where the clips of its loss live."""
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]: ...
 
@@ -69,6 +78,8 @@ class State:
             module.to(device).train()
             if recipe.compile and name != "text_encoder":  # a table of words: nothing to compile
                 module.compile(dynamic=False)
+        for part in system.frozen.values():
+            part.to(device)
         if recipe.shard:
             shard(system.modules, recipe, self._world, device)
         self.tensors: dict[str, Tensor] = {

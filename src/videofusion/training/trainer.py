@@ -81,7 +81,7 @@ def train(
     check_optimizer(recipe)
     batches, validation = training_data(recipe, data, world)
     torch.manual_seed(recipe.seed)  # the initial weights
-    system = build_system(recipe, batches.dataset)
+    system = build_system(recipe, batches.dataset, where)
     # after all that can be refused, so that a slip of the pen claims no folder
     (open_run if world.writes else check_run)(recipe, run)
     with world.joined(where):
@@ -231,7 +231,8 @@ class Trainer:
         return {**numbers, "learning_rate": rate}
 
     def _losses(self, batch: Batch, seed: int, step: int) -> Any:
-        batch = dataclasses.replace(batch, clip=batch.clip.to(self.device, non_blocking=True))
+        clip = batch.clip.to(self.device, non_blocking=True)
+        batch = dataclasses.replace(batch, clip=clip if batch.encoded else self.system.space.encode(clip))
         keys = training_keys(seed, batch.ids.tolist())
         if self.recipe.grouped and self.world.size > 1:
             own = list(zip(keys.content, batch.identities, batch.actions, strict=True))

@@ -92,6 +92,7 @@ class Trial:
             ("weights", held.weights, "stay all the time"),
             ("moving average", held.average, "stays all the time"),
             ("optimiser state", held.moments, "stays all the time"),
+            *([("frozen parts", self.memory.apart, "stay all the time")] if self.memory.apart else []),
             ("batches", self.memory.batches, "stay all the time"),
             ("gradients", held.gradients, "grow in the backward pass"),
             ("activations", self.memory.activations, f"saved for the backward pass, {self.clips} clips"),
@@ -142,16 +143,20 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
     free = available(where)
     if recipe.trains == "full":  # before weights are drawn that there may be no room for
         parts = recipe_parts(recipe)
-        trained, frozen = sum(p.trained for p in parts), sum(p.frozen for p in parts)
-        _check_room(Held.by_numbers(trained, frozen, eight_bit=recipe.optimizer == "adamw8bit"), free, where)
+        kept, apart = [p for p in parts if not p.apart], 4 * sum(p.frozen for p in parts if p.apart)
+        trained, frozen = sum(p.trained for p in kept), sum(p.frozen for p in kept)
+        needed = Held.by_numbers(trained, frozen, eight_bit=recipe.optimizer == "adamw8bit")
+        _check_room(needed, apart, free, where)
     torch.manual_seed(recipe.seed)
-    system = build_system(recipe, loader.dataset)
+    system = build_system(recipe, loader.dataset, where)
     trainer = Trainer(recipe, system, loader, validation, run, where)
     held = _held(trainer.state)
-    _check_room(held, free, where)
+    apart = sum(tensor.nbytes for part in system.frozen.values() for tensor in part.state_dict().values())
+    _check_room(held, apart, free, where)
     first = [loader.batch(number) for number in range(min(recipe.accumulation, MOST_MICRO_BATCHES))]
     pages = Pages()
     memory, loss = _watched(trainer, first, held)
+    memory = replace(memory, apart=apart)
     seconds, measured = _again(trainer, first)
     grown = pages.most()
     if where.type == "cpu" and grown is not None:
@@ -159,12 +164,12 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
         memory = replace(memory, slack=max(0, grown - held.moments - tried))
     checkpoint = held.weights + held.average + held.moments
     return Trial(
-        parts=count_parts(system.modules),
+        parts=count_parts(system.modules, system.frozen),
         memory=memory,
         free=free,
         measured=measured,
         # the last ones, the best and the one in the making; the model while it is renewed
-        disk=(recipe.keep + 2) * checkpoint + 2 * held.weights,
+        disk=(recipe.keep + 2) * checkpoint + 2 * (held.weights + apart),
         disk_free=shutil.disk_usage(_existing(run)).free + _size(run),
         loss=loss,
         seconds=seconds,
@@ -174,11 +179,12 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
     )
 
 
-def _check_room(held: Held, free: int | None, where: torch.device) -> None:
+def _check_room(held: Held, apart: int, free: int | None, where: torch.device) -> None:
     """Raise InputError where what stays, and the gradients, have no room."""
-    if free is not None and held.resident + held.gradients > free:
+    needed = held.resident + apart + held.gradients
+    if free is not None and needed > free:
         raise InputError(
-            f"weights, moving average, gradients and optimiser take {human(held.resident + held.gradients)}, but "
+            f"weights, moving average, gradients and optimiser take {human(needed)}, but "
             f"{human(free)} are free on {where}; smaller channels need less"
         )
 

@@ -1,0 +1,80 @@
+"""`videofusion data encode`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from videofusion.cli.data import Folder, Place, show_on
+from videofusion.errors import InputError
+
+
+def encode(
+    source: Place,
+    out: Folder,
+    *,
+    autoencoder: Annotated[Path, tyro.conf.arg(metavar="PATH")],
+    text: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
+    size: int,
+    fps: float | None = None,
+    layout: str = "auto",
+    fold: int = 1,
+    shard_megabytes: float = 512.0,
+    device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+) -> None:
+    """Encode all frames of videos by an autoencoder, once; `train --data OUT` then draws its clips from the latents.
+
+    What cannot be read is named and left out. The same command goes on where it was stopped.
+
+    Args:
+        source: your clips
+        out: a new folder, or one that the same command began
+        autoencoder: its folder, as for the recipe key autoencoder
+        text: embed the captions too, by this text encoder of transformers; as for the recipe key text_encoder
+        size: height and width in pixels; frames are resized to cover it and cut to it around their centre, for good
+        fps: keep so many frames a second; all frames of the files by default, which leaves fps and stride to the recipe
+        layout: how the source is laid out; docs/data.md shows each
+        fold: which of the source's numbered split files
+        shard_megabytes: size at which a shard is closed and the next one begun
+        device: cpu, cuda, ...; the fastest there is by default
+    """
+    if fps is not None and not 0 < fps <= 1000:
+        raise InputError(f"--fps is {fps:g}, but must be above 0 and at most 1000")
+
+    from tqdm import tqdm
+
+    from videofusion.data.encode import encode as encode_source
+    from videofusion.data.encoded import Made
+    from videofusion.data.layouts import open_source
+    from videofusion.device import pick_device
+    from videofusion.interop.autoencoders import load_autoencoder
+    from videofusion.interop.text_encoders import load_text_encoder
+    from videofusion.networks.autoencoder import Latents
+    from videofusion.networks.fingerprints import fingerprint
+
+    where = pick_device(device)
+    vae = load_autoencoder(autoencoder)
+    space = Latents(vae.to(where))
+    space.check_size(size, size)
+    reader = None if text is None else load_text_encoder(text)
+    if reader is not None:
+        reader.model.to(where)
+    told = None if reader is None else reader.fingerprint()
+    made = Made(autoencoder=fingerprint(vae), text=told, height=size, width=size, fps=fps)
+    found = open_source(source, layout, fold)
+    with tqdm(unit="video", leave=False) as bar:
+        count, bad = encode_source(
+            found,
+            out,
+            made,
+            space,
+            reader,
+            device=where,
+            shard_bytes=int(shard_megabytes * 2**20),
+            progress=show_on(bar),
+        )
+    for name, reason in sorted(bad.items()):
+        print(f"left out: {name}: {reason}")
+    print(f"{count} videos in {out}, {len(bad)} left out")

@@ -1,0 +1,127 @@
+"""Autoencoders of images from files: diffusers folders, and weights of the TAESD family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videofusion.errors import InputError
+from videofusion.interop.diffusers_unet import WEIGHTS, read_json
+from videofusion.networks.tiny_autoencoder import TinyAutoencoder
+
+KINDS = ("AutoencoderKL", "AutoencoderTiny", "TinyAutoencoder")
+
+
+def load_autoencoder(path: str | Path, *, empty: bool = False) -> nn.Module:
+    """An autoencoder in float32, whose weights are those of its files, no more and no less.
+
+    Args:
+        path: folder of one of `KINDS` (with its config.json), folder of a pipeline that has one in `vae`, or folder
+            with weights of the TAESD family, "*_encoder.safetensors" and "*_decoder.safetensors".
+        empty: leave the weights where they are; for torch's meta device.
+
+    Raises:
+        InputError: no such folder, another kind of autoencoder, weights that are a pickle or do not fit.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise InputError(f'autoencoder is "{path}"; it must be a folder with a config.json and safetensors')
+    if not (folder / "config.json").is_file() and (folder / "vae").is_dir():
+        folder = folder / "vae"
+    if not (folder / "config.json").is_file():
+        return _load_pair(folder, empty)
+    config = read_json(folder / "config.json")
+    name = config.get("_class_name")
+    if name not in KINDS:
+        raise InputError(f"autoencoder {folder} is a {name}; allowed are {', '.join(KINDS)}")
+    kind = _kind(str(name))
+    if empty:
+        return kind.from_config(config)
+    variant = _variant(folder)
+    try:
+        found, told = kind.from_pretrained(
+            folder,
+            use_safetensors=True,
+            variant=variant,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+            torch_dtype=torch.float32,
+        )
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"autoencoder {folder} cannot be loaded: {first}") from error
+    for key, what in (
+        ("missing_keys", "lack"),
+        ("unexpected_keys", "have"),
+        ("mismatched_keys", "have another size of"),
+    ):
+        if told.get(key):
+            raise InputError(f"autoencoder {folder} cannot be used: its weights {what} {sorted(told[key])[0]}")
+    return found
+
+
+def _kind(name: str) -> Any:
+    if name == "TinyAutoencoder":
+        return TinyAutoencoder
+    import diffusers
+
+    return getattr(diffusers, name)
+
+
+def _variant(folder: Path) -> str | None:
+    """Which of a folder's files to read: whole precision, or half where there is nothing else."""
+    for variant in (None, "fp16"):
+        middle = "" if variant is None else f".{variant}"
+        if any(
+            (folder / f"{WEIGHTS}{end}").is_file()
+            for end in (f"{middle}.safetensors", f".safetensors.index{middle}.json")
+        ):
+            return variant
+    raise InputError(f"autoencoder {folder} must have {WEIGHTS}.safetensors; it has {_pickles(folder)}")
+
+
+def _pickles(folder: Path) -> str:
+    found = sorted(file.name for ending in ("bin", "pt", "pth", "ckpt") for file in folder.glob(f"*.{ending}"))
+    return f"only {found[0]}, a pickle, which can run code when it is read and is refused" if found else "none"
+
+
+def _load_pair(folder: Path, empty: bool) -> TinyAutoencoder:
+    """Encoder and decoder of the TAESD family, each in a file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    files = {part: sorted(folder.glob(f"*_{part}.safetensors")) for part in ("encoder", "decoder")}
+    if any(len(found) != 1 for found in files.values()):
+        raise InputError(
+            f"autoencoder {folder} has no config.json, nor one *_encoder.safetensors and one *_decoder.safetensors; "
+            f"of weights it has {_pickles(folder)}"
+        )
+    try:
+        weights = {
+            f"{part}.{name}": value.float()
+            for part, (file,) in files.items()
+            for name, value in load_file(file).items()
+        }
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"autoencoder {folder} cannot be read: {error}") from error
+    first = weights.get("decoder.1.weight")  # from latents to the layers' width
+    if first is None or first.ndim != 4:
+        raise InputError(f"autoencoder {folder} is none of the TAESD family: its decoder has no 1.weight")
+    found = TinyAutoencoder(
+        latent_channels=first.shape[1], width=first.shape[0], pool="decoder.3.pool.0.weight" in weights
+    )
+    _check(found.state_dict(), weights, folder)
+    if not empty:
+        found.load_state_dict(weights)
+    return found
+
+
+def _check(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], folder: Path) -> None:
+    wrong = sorted(own.keys() ^ weights.keys()) or [name for name in own if own[name].shape != weights[name].shape]
+    if wrong:
+        raise InputError(f"autoencoder {folder} is none of the TAESD family: {wrong[0]} does not fit")

@@ -1,0 +1,193 @@
+"""Where clips live while they are made: pixels, or the latents of a frozen autoencoder of images.
+
+An autoencoder is one of diffusers' (`AutoencoderKL`, `AutoencoderTiny`) or `TinyAutoencoder`. Latents are shifted and
+scaled as its configuration says, to about unit variance, which is what noise schedules are made for (Rombach et al.
+2022, sec. 4.3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from videofusion.errors import InputError
+
+PIXELS_AT_ONCE = 2**19  # of the frames that are encoded or decoded together: 8 of 256x256
+MOST_AT_ONCE = 8
+
+
+@runtime_checkable
+class Space(Protocol):
+    """Where a system's clips live.
+
+    Attributes:
+        channels: of its frames.
+        factor: pixels along a side of one of its places.
+        vae: the autoencoder, or None.
+    """
+
+    channels: int
+    factor: int
+    vae: nn.Module | None
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise InputError unless frames of this height and width in pixels can be brought there."""
+
+    def encode(self, clip: Tensor) -> Tensor:
+        """Bring a clip there from pixels."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Bring it back: float32 in [-1, 1]."""
+
+    def bounded(self, latents: Tensor) -> Tensor:
+        """What a sampler made, brought to the range that is possible."""
+
+
+class Pixels:
+    """The clips themselves."""
+
+    channels, factor = 3, 1
+    vae: nn.Module | None = None
+
+    def check_size(self, height: int, width: int) -> None:
+        """Any size will do."""
+
+    def encode(self, clip: Tensor) -> Tensor:
+        return clip
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents.float().clamp(-1, 1)
+
+    def bounded(self, latents: Tensor) -> Tensor:
+        return latents.clamp(-1, 1)
+
+
+class Latents:
+    """Latents of a frozen autoencoder, frame by frame; each frame's are the same whatever the others are.
+
+    It computes in the autoencoder's own precision, outside of autocast, with frames in chunks of one size, the last one
+    filled up: so what is encoded during training is to the bit what was encoded before it.
+
+    Args:
+        vae: what it consists of; its parameters are frozen, and it is put into evaluation mode.
+        chunk: frames at once; as many as have `PIXELS_AT_ONCE` pixels, 8 at most, when None.
+
+    Raises:
+        InputError: a scale that is 0, or means and deviations for another number of channels.
+    """
+
+    def __init__(self, vae: nn.Module, chunk: int | None = None) -> None:
+        self.vae: nn.Module | None = vae
+        self._vae: Any = vae.requires_grad_(False).eval()
+        self._chunk = chunk
+        config: Any = vae.config
+        levels = config.get("block_out_channels") or config.get("encoder_block_out_channels")
+        self.channels: int = config["latent_channels"]
+        self.factor: int = config.get("factor") or 2 ** (len(levels) - 1)
+        self._mean, self._std = self._statistics(config)
+
+    def _statistics(self, config: Any) -> tuple[Tensor, Tensor]:
+        """What latents are shifted and divided by, per channel [c 1 1]."""
+        scale, shift = config.get("scaling_factor") or 1.0, config.get("shift_factor") or 0.0
+        means = config.get("latents_mean") or [shift] * self.channels
+        deviations = config.get("latents_std") or [1.0] * self.channels
+        if not len(means) == len(deviations) == self.channels or min(deviations) <= 0:
+            raise InputError(
+                f"the autoencoder has {len(means)} latents_mean and {len(deviations)} latents_std; it must have one "
+                f"for each of {self.channels} channels, and deviations above 0"
+            )
+        mean = torch.tensor([float(each) for each in means], device="cpu")
+        std = torch.tensor([float(each) / scale for each in deviations], device="cpu")
+        return mean[:, None, None], std[:, None, None]
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise InputError unless the autoencoder can take frames of this height and width in pixels."""
+        if height % self.factor or width % self.factor or min(height, width) < 1:
+            raise InputError(
+                f"size is {height}x{width}; the autoencoder takes height and width that are multiples of {self.factor}"
+            )
+
+    @torch.no_grad()
+    def encode(self, clip: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Latents of a clip: the mean of their distribution, where the autoencoder gives one.
+
+        Args:
+            clip: [b t 3 h w] in [-1, 1].
+            generator: on the CPU; given, the latents are drawn by it, one after the other.
+
+        Returns:
+            [b t c h/f w/f], float32.
+
+        Raises:
+            InputError: another shape or size; a draw from an autoencoder whose latents are no distribution.
+        """
+        if clip.ndim != 5 or clip.shape[2] != 3:
+            raise InputError(f"clip has the shape {tuple(clip.shape)}; an autoencoder takes b t 3 h w")
+        self.check_size(*clip.shape[-2:])
+        means, deviations = self._each(self._posterior, clip.flatten(0, 1), fill=True)
+        if generator is not None:
+            if deviations is None:
+                raise InputError(
+                    f"generator is given, but a {type(self.vae).__name__} gives latents, no distribution to draw from"
+                )
+            means = means + deviations * torch.randn(means.shape, generator=generator).to(means)
+        mean, std = (each.to(means) for each in (self._mean, self._std))
+        return ((means - mean) / std).unflatten(0, clip.shape[:2])
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The clip of latents.
+
+        Args:
+            latents: [b t c h w] (or [t c h w]).
+
+        Returns:
+            [b t 3 f*h f*w] (or without b), float32 in [-1, 1].
+
+        Raises:
+            InputError: another shape.
+        """
+        if latents.ndim not in (4, 5) or latents.shape[-3] != self.channels:
+            raise InputError(
+                f"latents have the shape {tuple(latents.shape)}; this autoencoder takes b t {self.channels} h w"
+            )
+        frames = latents.flatten(0, -4).float()
+        mean, std = (each.to(frames) for each in (self._mean, self._std))
+        clip, _ = self._each(self._picture, frames * std + mean, fill=False)
+        return clip.clamp(-1, 1).unflatten(0, latents.shape[:-3])
+
+    def bounded(self, latents: Tensor) -> Tensor:
+        """Latents as they are: nothing bounds them."""
+        return latents
+
+    def _posterior(self, frames: Tensor) -> tuple[Tensor, Tensor | None]:
+        found = self._vae.encode(frames)
+        if not hasattr(found, "latent_dist"):
+            return found.latents, None
+        return found.latent_dist.mean, found.latent_dist.std
+
+    def _picture(self, latents: Tensor) -> tuple[Tensor, None]:
+        return self._vae.decode(latents).sample, None
+
+    def _each(
+        self, work: Callable[[Tensor], tuple[Tensor, Tensor | None]], frames: Tensor, *, fill: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Do something with frames [n c h w], chunk by chunk; `fill` the last one up with copies of its last frame."""
+        area = frames.shape[-2] * frames.shape[-1] * (1 if frames.shape[1] == 3 else self.factor**2)
+        chunk = self._chunk or min(MOST_AT_ONCE, max(1, PIXELS_AT_ONCE // area))
+        parts = []
+        with torch.autocast(frames.device.type, enabled=False):
+            for some in frames.to(self._vae.dtype).split(chunk):
+                count = len(some)
+                if fill and count < chunk:
+                    some = torch.cat([some, some[-1:].expand(chunk - count, -1, -1, -1)])
+                parts.append([None if each is None else each[:count].float() for each in work(some)])
+        first, second = zip(*parts, strict=True)
+        return torch.cat(first), None if second[0] is None else torch.cat(second)
+
+
+def space_of(vae: nn.Module | None) -> Pixels | Latents:
+    """The space of an autoencoder; pixels where there is none."""
+    return Pixels() if vae is None else Latents(vae)

@@ -1,0 +1,106 @@
+"""A recipe with a text encoder of transformers: it stays as it is, and its embeddings may be made before."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small import smallest, state_of
+
+import videofusion
+from videofusion.cli import main
+from videofusion.clip import write_clip
+from videofusion.conditioning.frozen_text import FrozenText
+from videofusion.diffusion.noise import Keys
+from videofusion.errors import InputError
+from videofusion.interop.text_encoders import load_text_encoder
+from videofusion.systems.build import build_system
+from videofusion.training.batches import training_data
+from videofusion.training.sizes import recipe_parts
+from videofusion.training.trainer import train
+from videofusion.training.world import World
+
+SMALL = {"frames": 3, "steps": 2, "caption_dropout": 0.5}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(4):
+        clip = torch.sin(torch.arange(5 * 3 * 64.0).reshape(5, 3, 8, 8) * (0.1 + number))
+        write_clip(clip, folder / f"{number}.webp", 8, {}, scale=1)
+    rows = [{"file_name": f"{number}.webp", "text": ["a clip", "b" * number]} for number in range(4)]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoded(videos: Path, saved_vae: Path, saved_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("encoded") / "out"
+    options = ["--autoencoder", str(saved_vae), "--text", str(saved_text), "--size", "8"]
+    assert main(["data", "encode", str(videos), str(out), *options]) == 0
+    return out
+
+
+def test_a_run_leaves_a_model_with_the_text_encoder_as_it_was(videos: Path, saved_text: Path, tmp_path: Path) -> None:
+    recipe = smallest("folder64", system="vdm", temporal="factorised", text_encoder=str(saved_text), **SMALL)
+    assert [part.name for part in recipe_parts(recipe) if part.apart] == ["text_encoder"]
+    train(recipe, tmp_path / "run", videos, device="cpu", bar=False)
+    assert not [name for name in state_of(tmp_path / "run") if "text_encoder" in name]
+    model = tmp_path / "run" / "model"
+    pipe = videofusion.load(model, device="cpu")
+    assert isinstance(pipe.text, FrozenText)
+    assert pipe.text.fingerprint() == load_text_encoder(saved_text).fingerprint()
+    assert pipe.text.fingerprint() == load_text_encoder(model).fingerprint()
+    clip = pipe("whatever", steps=1)
+    assert clip.shape == (3, 3, 8, 8)
+    pipe.save_pretrained(tmp_path / "again")
+    assert torch.equal(videofusion.load(tmp_path / "again", device="cpu")("whatever", steps=1), clip)
+
+
+def test_training_with_embeddings_made_before_is_the_same_to_the_bit(
+    videos: Path, encoded: Path, saved_vae: Path, saved_text: Path, tmp_path: Path
+) -> None:
+    recipe = smallest("folder64", autoencoder=str(saved_vae), text_encoder=str(saved_text), **SMALL)
+    for name, data in (("plain", videos), ("encoded", encoded)):
+        train(recipe, tmp_path / name, data, device="cpu", bar=False)
+    plain, other = state_of(tmp_path / "plain"), state_of(tmp_path / "encoded")
+    assert plain.keys() == other.keys()
+    assert all(torch.equal(plain[key], other[key]) for key in plain)
+
+
+def test_embeddings_made_before_are_what_is_used(
+    encoded: Path, saved_vae: Path, saved_text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = smallest("folder64", autoencoder=str(saved_vae), text_encoder=str(saved_text), **SMALL)
+    loader, _ = training_data(recipe, encoded, World())
+    system = build_system(recipe, loader.dataset)
+    batch = loader.batch(0)
+    asked: list[str] = []
+    encode = FrozenText.encode
+
+    def note(self: FrozenText, prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.extend(prompts)
+        return encode(self, prompts)
+
+    monkeypatch.setattr(FrozenText, "encode", note)
+    system.loss(batch, Keys.of([1, 2]), 0)
+    assert asked == [""]
+    system.loss(replace(batch, text=None), Keys.of([1, 2]), 0)
+    assert len(asked) == 1 + 3
+
+
+def test_what_does_not_fit_is_refused(encoded: Path, saved_vae: Path, saved_text: Path, tmp_path: Path) -> None:
+    both = {"autoencoder": str(saved_vae), "text_encoder": str(saved_text), **SMALL}
+    with pytest.raises(InputError, match=r"text_dim is 32, but the text encoder .* has embeddings of size 16"):
+        train(smallest("folder64", **both, text_dim=32), tmp_path / "run", encoded, device="cpu", bar=False)
+    shutil.copytree(saved_text, tmp_path / "other")
+    words = tmp_path / "other" / "tokenizer" / "tokenizer_config.json"
+    words.write_text(words.read_text().replace('"model_max_length": 30', '"model_max_length": 20'))
+    both["text_encoder"] = str(tmp_path / "other")
+    with pytest.raises(InputError, match=r"texts were encoded by the text encoder with the fingerprint \w+, but that"):
+        train(smallest("folder64", **both), tmp_path / "run", encoded, device="cpu", bar=False)
