@@ -12,6 +12,7 @@ from videofusion.cli import main
         (["digits-motion", "--pairs", "1"], "pairs is 1"),
         (["digits-report", "--model", "no-such-model"], "no-such-model"),
         (["embedded-report", "--clips", "255"], "over 255 samples, but under 256"),
+        (["embedded-report", "--distortions", "blurr"], 'distortions has "blurr"; allowed are blur'),
         (["embedded-report", "--data", "absent"], 'data "absent" is not a folder'),
         (["compare", "new", "--seconds", "-1"], "seconds is -1"),
         (["compare", "new", "--report-only"], "no finished run"),

@@ -15,6 +15,7 @@ from videofusion.evaluation.embedded_report import (
     MOTION,
     OF_FRAMES,
     OF_TIME,
+    PROVED,
     QUALITY,
     Clips,
     digit_clips,
@@ -26,7 +27,6 @@ from videofusion.evaluation.embedded_report import (
 from videofusion.evaluation.extractors.embedded import EmbeddedExtractor
 
 HELD_OUT = ("bikes.mp4", "carphone_pristine.mp4", "open_field_mouse.mp4")  # of the scenes; for tests only
-PROVED = ("blur", "noise", "shuffle", "freeze", "warp")
 KINDS = ("digits", "videos")
 
 
@@ -75,7 +75,7 @@ def test_ranks() -> None:
 
 def test_too_few_clips_for_a_count(extractor: EmbeddedExtractor, few: Clips) -> None:
     with pytest.raises(InputError, match="clips are 48, but distances over 64 are asked for"):
-        settled(extractor, few, "blur", 0.5, counts=(32, 64))
+        settled(extractor, few, {"blur": 0.5}, counts=(32, 64))
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_distances_grow_with_every_damage(
 def test_more_clips_than_256_change_nothing(
     extractor: EmbeddedExtractor, kind: str, name: str, measure: str, request: pytest.FixtureRequest
 ) -> None:
-    by_count = settled(extractor, clips_of(kind, max(COUNTS), request), name, 0.6)[measure]
+    by_count = settled(extractor, clips_of(kind, max(COUNTS), request), {name: 0.6})[name][measure]
     for i, fewer in enumerate(by_count):
         assert fewer.interval is not None
         low, high = fewer.interval

@@ -146,13 +146,16 @@ def judge_report(*, count: int = 1000, clips: int = 1000, out: Out = None) -> No
 def embedded_report(
     *,
     data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH")] = (),
+    distortions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
     clips: int = 512,
     out: Out = None,
 ) -> None:
-    """Test the feature network that ships, on moving digits and on videos: does a distance grow with the damage?
+    """Test the feature network that ships, on moving digits or on videos: does a distance grow with the damage?
 
     Args:
-        data: videos, and folders of videos, that it was not trained on; without any, moving digits only
+        data: videos, and folders of videos, that it was not trained on; moving digits by default
+        distortions: blur, noise, jitter, shuffle, freeze, cut, stutter, warp, "still warp", blocks, colour, or one of
+            them followed by ", other colours"
         clips: spoiled in several ways and measured
         out: a folder for the tables and the record (json)
     """
@@ -163,7 +166,7 @@ def embedded_report(
 
     check_enough(clips, allow_few=False)
     _check_out(out)
-    table, record = embedded_report(data, clips)
+    table, record = embedded_report(data, clips, distortions)
     print(table)
     if out is not None:
         write_record(out / "embedded-report.json", record)

@@ -32,7 +32,7 @@ class EmbeddedNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(*conv(3, 16, 2), *conv(16, 32, 2), *conv(32, 64, 2), *conv(64, 64, 2), nn.Flatten())
+        self.body = nn.Sequential(*conv(3, 8, 2), *conv(8, 16, 2), *conv(16, 32, 2), *conv(32, 64, 2), nn.Flatten())
         self.frame = nn.Sequential(nn.Linear(_CELLS, FEATURES), _standardised())
         self.trace = nn.Linear(_CELLS, _TRACE, bias=False)
         self.time = nn.Sequential(

@@ -7,9 +7,8 @@ must not depend on the number of clips.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,11 @@ COUNTS = (256, 512, 1024)  # of clips, over which a distance has to stay the sam
 QUALITY, MOTION = "quality", "motion"
 OF_TIME = ("jitter", "shuffle", "freeze", "stutter", "cut", "warp")  # what motion has to notice
 OF_FRAMES = ("blur", "noise", "warp", "still warp", "blocks", "colour")  # what quality has to notice
+PROVED = ("blur", "noise", "shuffle", "freeze", "warp")
+OTHER_COLOURS = ", other colours"
+DEFAULT = (*PROVED, "still warp", *(name + OTHER_COLOURS for name in ("shuffle", "freeze")))
 _NONE = "none"
-_EXAMPLES = {_NONE: (QUALITY, MOTION), "blur": (QUALITY,), "shuffle": (MOTION,)}  # measured over `COUNTS`
-_HALF = 0.6  # the strength there
+_EXAMPLES = {_NONE: 0.0, "blur": 0.6, "shuffle": 0.6}  # strengths that are measured over `COUNTS`
 _TOGETHER = 16  # clips that are spoiled alike, since some distortions do the same to all that they are given
 _SEEDS = (31, 500)  # of the clips that are measured from, and of those that are spoiled
 
@@ -97,7 +98,7 @@ def responses(extractor: EmbeddedExtractor, clips: Clips, names: Sequence[str]) 
     Args:
         extractor: the network.
         clips: the clips; under 256 of them give rough numbers.
-        names: of `ALL_DISTORTIONS`; "X, other colours" for X done to clips whose channels are exchanged.
+        names: of `ALL_DISTORTIONS`; "X, other colours" is X done to clips whose channels are exchanged.
 
     Returns:
         by distortion and measure.
@@ -106,12 +107,13 @@ def responses(extractor: EmbeddedExtractor, clips: Clips, names: Sequence[str]) 
     found = {}
     plain: dict[bool, dict[str, float]] = {}
     for name in tqdm(names, desc="distortions", leave=False):
-        kind, comma, _ = name.partition(",")
-        spoil = _other_colours(ALL_DISTORTIONS[kind]) if comma else ALL_DISTORTIONS[kind]
-        if bool(comma) not in plain:
-            plain[bool(comma)] = _distances(reference, _tally(extractor, clips.plain, "made", spoil, 0.0))
+        recoloured = name.endswith(OTHER_COLOURS)
+        spoil = ALL_DISTORTIONS[name.removesuffix(OTHER_COLOURS)]
+        spoil = _other_colours(spoil) if recoloured else spoil
+        if recoloured not in plain:
+            plain[recoloured] = _distances(reference, _tally(extractor, clips.plain, "made", spoil, 0.0))
         rows = [
-            plain[bool(comma)],
+            plain[recoloured],
             *(_distances(reference, _tally(extractor, clips.plain, "made", spoil, s)) for s in STRENGTHS),
         ]
         found[name] = {measure: response([row[measure] for row in rows]) for measure in (QUALITY, MOTION)}
@@ -129,21 +131,22 @@ def response(distances: Sequence[float]) -> Response:
 def settled(
     extractor: EmbeddedExtractor,
     clips: Clips,
-    name: str,
-    strength: float,
+    strengths: Mapping[str, float],
     *,
     counts: Sequence[int] = COUNTS,
     replicates: int = 50,
-) -> dict[str, list[Measured]]:
-    """The distance of clips that are spoiled to one degree, over more and more of them; by measure.
+) -> dict[str, dict[str, list[Measured]]]:
+    """The distance of clips that are spoiled to one degree, over more and more of them.
 
     Args:
         extractor: the network.
         clips: the clips.
-        name: of `ALL_DISTORTIONS`, or "none".
-        strength: of it.
+        strengths: how much, by names of `ALL_DISTORTIONS`; another name spoils nothing.
         counts: of clips, multiples of 16.
         replicates: draws of the bootstrap behind the intervals.
+
+    Returns:
+        by distortion and measure, for each of `counts`.
 
     Raises:
         InputError: fewer clips than the largest count.
@@ -151,50 +154,53 @@ def settled(
     if len(clips.plain) < max(counts):
         raise InputError(f"clips are {len(clips.plain)}, but distances over {max(counts)} are asked for")
     real = _tallies(extractor, clips.reference, "real", counts)
-    made = _tallies(extractor, clips.plain, "made", counts, ALL_DISTORTIONS.get(name), strength)
-    found: dict[str, list[Measured]] = {}
-    for metric in _METRICS:
-        pairs = zip(real, made, strict=True)
-        given = [Given(one, other, replicates, 0, True) for one, other in pairs]
-        found[metric.name] = [KINDS[metric.kind](metric, each)[metric.name] for each in given]
+    found: dict[str, dict[str, list[Measured]]] = {}
+    for name, strength in strengths.items():
+        made = _tallies(extractor, clips.plain, "made", counts, ALL_DISTORTIONS.get(name), strength)
+        given = [Given(one, other, replicates, 0, True) for one, other in zip(real, made, strict=True)]
+        found[name] = {
+            metric.name: [KINDS[metric.kind](metric, each)[metric.name] for each in given] for metric in _METRICS
+        }
     return found
 
 
-def embedded_report(paths: Sequence[str | Path], count: int) -> tuple[str, dict[str, Any]]:
-    """Responses to all distortions, and distances over more and more clips, on moving digits and on videos.
+def embedded_report(paths: Sequence[str | Path], count: int, names: Sequence[str] = ()) -> tuple[str, dict[str, Any]]:
+    """Responses to distortions, and distances over more and more clips.
 
     Args:
-        paths: videos and folders of videos that the network was not trained on; may be none.
+        paths: videos and folders of videos that the network was not trained on; moving digits if there are none.
         count: clips that are spoiled, and as many that they are measured from.
+        names: of the distortions, see `responses`; by default `PROVED` and what they are compared with.
 
     Returns:
         tables, and the record.
+
+    Raises:
+        InputError: no such distortion, or videos that cannot be used.
     """
+    names = tuple(names) or DEFAULT
+    for name in names:
+        if name.removesuffix(OTHER_COLOURS) not in ALL_DISTORTIONS:
+            raise InputError(
+                f'distortions has "{name}"; allowed are {", ".join(ALL_DISTORTIONS)}, with "{OTHER_COLOURS}" after it '
+                "or without"
+            )
     extractor = EmbeddedExtractor.load()
     most = max(count, *COUNTS)
-    kinds: dict[str, Callable[[int], Clips]] = {"moving digits": digit_clips}
-    if paths:  # read now: what cannot be is said before minutes are spent on digits
-        kinds["videos"] = partial(_drawn, Windows([read_videos(path) for path in paths], FRAMES, SIDE))
-    names = [*ALL_DISTORTIONS, "shuffle, other colours", "freeze, other colours"]
-    record: dict[str, Any] = {"count": count, "strengths": [0.0, *STRENGTHS], "counts": list(COUNTS)}
-    record |= {"data": [str(path) for path in paths], "embedded_sha256": extractor.checksum, "kinds": {}}
-    tables = [NOT_COMPARABLE]
-    for kind, draw in kinds.items():
-        clips = draw(most)
-        some = Clips(reference=clips.reference[:count], plain=clips.plain[:count])
-        found = responses(extractor, some, names)
-        over: dict[tuple[str, str], list[Measured]] = {}
-        for name, measures in _EXAMPLES.items():
-            by_measure = settled(extractor, clips, name, _HALF if name in ALL_DISTORTIONS else 0.0)
-            over |= {(name, measure): by_measure[measure] for measure in measures}
-        record["kinds"][kind] = {
-            "responses": {n: {m: asdict(r) for m, r in each.items()} for n, each in found.items()},
-            "over_counts": [
-                {"distortion": n, "measure": m, "by_count": list(map(asdict, v))} for (n, m), v in over.items()
-            ],
-        }
-        tables += [_response_table(kind, found), _count_table(kind, over)]
-    return "\n\n".join(tables), record
+    clips = video_clips(paths, most) if paths else digit_clips(most)
+    found = responses(extractor, Clips(reference=clips.reference[:count], plain=clips.plain[:count]), names)
+    over = settled(extractor, clips, _EXAMPLES)
+    record = {
+        "count": count,
+        "data": [str(path) for path in paths],
+        "embedded_sha256": extractor.checksum,
+        "strengths": [0.0, *STRENGTHS],
+        "responses": {n: {m: asdict(r) for m, r in each.items()} for n, each in found.items()},
+        "counts": list(COUNTS),
+        "over_counts": {n: {m: list(map(asdict, v)) for m, v in each.items()} for n, each in over.items()},
+    }
+    kind = "videos" if paths else "moving digits"
+    return "\n\n".join([NOT_COMPARABLE, _response_table(kind, found), _count_table(kind, over)]), record
 
 
 def _response_table(kind: str, found: dict[str, dict[str, Response]]) -> str:
@@ -211,15 +217,16 @@ def _response_table(kind: str, found: dict[str, dict[str, Response]]) -> str:
     return markdown_table([kind, "measure", "0", *map(str, STRENGTHS), "Spearman"], rows)
 
 
-def _count_table(kind: str, over: dict[tuple[str, str], list[Measured]]) -> str:
+def _count_table(kind: str, over: dict[str, dict[str, list[Measured]]]) -> str:
     rows = []
-    for (name, measure), by_count in over.items():
-        cells = []
-        for each in by_count:
-            low, high = each.interval or (each.value, each.value)
-            limit = "" if each.at_infinity is None else f", at infinity {each.at_infinity:.3g}"
-            cells.append(f"{each.value:.3g} ({low:.3g} to {high:.3g}){limit}")
-        rows.append([name if name == _NONE else f"{name} {_HALF:g}", measure, *cells])
+    for name, by_measure in over.items():
+        for measure, by_count in by_measure.items():
+            cells = []
+            for each in by_count:
+                low, high = each.interval or (each.value, each.value)
+                limit = "" if each.at_infinity is None else f", at infinity {each.at_infinity:.3g}"
+                cells.append(f"{each.value:.3g} ({low:.3g} to {high:.3g}){limit}")
+            rows.append([f"{name} {_EXAMPLES[name]:g}" if _EXAMPLES[name] else name, measure, *cells])
     return markdown_table([kind, "measure", *(f"N = {count}" for count in COUNTS)], rows)
 
 

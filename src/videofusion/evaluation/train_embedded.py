@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", required=True, help="video files and folders, each seen equally often")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="the file of weights")
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args(argv)
 

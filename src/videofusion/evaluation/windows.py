@@ -121,11 +121,11 @@ class Windows:
 
     def cut(self, clip: Frames, crop: Crop) -> Float[Tensor, "t 3 s s"]:
         """The square of a clip, in [-1, 1]."""
-        pixels = rearrange(torch.from_numpy(np.ascontiguousarray(clip)), "t h w c -> t c h w").float() / 127.5 - 1
         if crop.shift == (0.0, 0.0):
             top, left, side = round(crop.top), round(crop.left), round(crop.side)
-            part = pixels[..., top : top + side, left : left + side]
+            part = _pixels(clip[:, top : top + side, left : left + side])
             return interpolate(part, (self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
+        pixels = _pixels(clip)
         height, width = pixels.shape[-2:]
         theta = torch.zeros(len(pixels), 2, 3)
         time = torch.arange(len(pixels))
@@ -143,6 +143,10 @@ class Windows:
             clip, _ = self.window(random, frames)
             found.append(self.cut(clip, self.crop(clip, random)))
         return torch.stack(found)
+
+
+def _pixels(clip: Frames) -> Float[Tensor, "t 3 h w"]:
+    return rearrange(torch.from_numpy(np.ascontiguousarray(clip)), "t h w c -> t c h w").float() / 127.5 - 1
 
 
 def _moving(clip: Frames) -> NDArray[np.float64]:
