@@ -22,6 +22,7 @@ from videofusion.errors import InputError
 from videofusion.evaluation.distortions import ALL_DISTORTIONS
 from videofusion.evaluation.embedded_network import SIDE
 from videofusion.evaluation.extractors.embedded import EmbeddedExtractor
+from videofusion.evaluation.extractors.interface import NetworkExtractor
 from videofusion.evaluation.means import Seen
 from videofusion.evaluation.metric_kinds import KINDS, Given, Measured
 from videofusion.evaluation.preset_table import find_preset
@@ -92,7 +93,7 @@ def _drawn(windows: Windows, count: int) -> Clips:
     return Clips(reference=reference, plain=plain)
 
 
-def responses(extractor: EmbeddedExtractor, clips: Clips, names: Sequence[str]) -> dict[str, dict[str, Response]]:
+def responses(extractor: NetworkExtractor, clips: Clips, names: Sequence[str]) -> dict[str, dict[str, Response]]:
     """How distances grow with the strength of distortions.
 
     Args:
@@ -129,7 +130,7 @@ def response(distances: Sequence[float]) -> Response:
 
 
 def settled(
-    extractor: EmbeddedExtractor,
+    extractor: NetworkExtractor,
     clips: Clips,
     strengths: Mapping[str, float],
     *,
@@ -237,12 +238,12 @@ def _distances(reference: Tally, spoiled: Tally) -> dict[str, float]:
     }
 
 
-def _tally(extractor: EmbeddedExtractor, clips: Tensor, side: str, spoil: Spoil | None = None, s: float = 0.0) -> Tally:
+def _tally(extractor: NetworkExtractor, clips: Tensor, side: str, spoil: Spoil | None = None, s: float = 0.0) -> Tally:
     return _tallies(extractor, clips, side, (len(clips),), spoil, s)[0]
 
 
 def _tallies(
-    extractor: EmbeddedExtractor,
+    extractor: NetworkExtractor,
     clips: Tensor,
     side: str,
     counts: Sequence[int],

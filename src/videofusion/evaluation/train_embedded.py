@@ -120,7 +120,7 @@ def train(windows: Windows, steps: int, seed: int) -> EmbeddedNetwork:
     """Train the network; one seed gives the same weights again on the same machine."""
     torch.manual_seed(seed)
     random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    network, heads = EmbeddedNetwork().to(memory_format=torch.channels_last), Heads()
+    network, heads = EmbeddedNetwork(), Heads()
     parameters = [*network.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1, pct_start=0.15)
@@ -136,7 +136,7 @@ def train(windows: Windows, steps: int, seed: int) -> EmbeddedNetwork:
         if step % _EVERY == _EVERY - 1:
             bar.set_postfix({name: f"{total:.3f}" for name, total in sums.items()}, refresh=False)
             sums = {}
-    return network.to(memory_format=torch.contiguous_format).eval()
+    return network.eval()
 
 
 def draw(windows: Windows, random: np.random.Generator, generator: torch.Generator) -> Views:
