@@ -11,6 +11,9 @@ from videofusion.cli import main
         (["digits-report", "--count", "3"], "count is 3"),
         (["digits-motion", "--pairs", "1"], "pairs is 1"),
         (["digits-report", "--model", "no-such-model"], "no-such-model"),
+        (["embedded-report", "--clips", "255"], "over 255 samples, but under 256"),
+        (["embedded-report", "--distortions", "blurr"], 'distortions has "blurr"; allowed are blur'),
+        (["embedded-report", "--data", "absent"], 'data "absent" is not a folder'),
     ],
 )
 def test_bad_input_is_a_sentence(words, named, capsys, tmp_path, monkeypatch):
@@ -20,7 +23,7 @@ def test_bad_input_is_a_sentence(words, named, capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", ["digits-report", "digits-motion", "judge-report"])
+@pytest.mark.parametrize("command", ["digits-report", "digits-motion", "judge-report", "embedded-report"])
 def test_a_file_is_no_folder_for_results(command, capsys, tmp_path):
     (tmp_path / "file").write_text("mine")
     assert main([command, "--out", str(tmp_path / "file")]) == 2

@@ -29,7 +29,7 @@ from videofusion.evaluation.reconstruction import psnr
 from videofusion.evaluation.resize import squared
 
 COUNT = 8
-EMBEDDED = ("--protocol", "embedded", "--count", str(COUNT), "--allow-few", "--replicates", "3", "--device", "cpu")
+DIGITS = ("--protocol", "digits", "--count", str(COUNT), "--allow-few", "--replicates", "3", "--device", "cpu")
 PAIRED = ("--protocol", "paired", "--size", "32", "--allow-few", "--replicates", "3")
 I3D_OPTIONS = ("--protocol", "tats", "--count", "2", "--allow-few", "--replicates", "2", "--device", "cpu")
 
@@ -69,10 +69,10 @@ def evaluate(folders: tuple[Path, Path], *options: str) -> int:
     return main(["evaluate", str(folders[0]), str(folders[1]), *options])
 
 
-def test_embedded_from_folders_to_a_record_and_a_joined_table(
+def test_digits_from_folders_to_a_record_and_a_joined_table(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(folders, *EMBEDDED, "-o", str(tmp_path / "a.json")) == 0
+    assert evaluate(folders, *DIGITS, "-o", str(tmp_path / "a.json")) == 0
     out = capsys.readouterr().out
     assert "not comparable with published numbers" in out
     assert "unreliable: under 256 clips" in out
@@ -92,7 +92,7 @@ def test_embedded_from_folders_to_a_record_and_a_joined_table(
     low, high = record["metrics"]["quality"]["interval"]
     assert low < record["metrics"]["quality"]["value"] < high
 
-    assert evaluate(folders, *EMBEDDED, "-o", str(tmp_path / "b.json")) == 0
+    assert evaluate(folders, *DIGITS, "-o", str(tmp_path / "b.json")) == 0
     again = json.loads((tmp_path / "b.json").read_text())
     assert again == record
     capsys.readouterr()
@@ -102,13 +102,37 @@ def test_embedded_from_folders_to_a_record_and_a_joined_table(
     record["protocol"]["count"] = 9
     (tmp_path / "b.json").write_text(json.dumps(record))
     assert main(["results", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
-    assert "cannot stand in one table: count of embedded is 9" in capsys.readouterr().err
+    assert "cannot stand in one table: count of digits is 9" in capsys.readouterr().err
+
+
+def test_embedded_takes_any_clips_and_stands_beside_no_other(
+    folders: tuple[Path, Path], large: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--count", "2", "--allow-few", "--replicates", "2", "--device", "cpu", "--metrics", "quality")
+    embedded = ("--protocol", "embedded", *options)
+    assert evaluate(large, *embedded, "motion", "embedded-drift", "-o", str(tmp_path / "a.json")) == 0
+    assert "not comparable with published numbers" in capsys.readouterr().out
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert set(record["metrics"]) == {"quality", "motion", "embedded-drift"}
+    assert record["protocol"]["size"] == 64
+    assert evaluate(large, "--protocol", "digits", *options, "-o", str(tmp_path / "b.json")) == 0
+    assert "not comparable with published numbers" in capsys.readouterr().out
+    assert main(["results", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
+    assert "they are of the protocols digits and embedded" in capsys.readouterr().err
+    # What `embedded` was when its network knew moving digits only: another size and other weights.
+    old = json.loads((tmp_path / "a.json").read_text())
+    old["extractors"]["embedded"]["sha256"] = "0" * 64
+    (tmp_path / "b.json").write_text(json.dumps(old))
+    assert main(["results", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
+    assert "the weights of embedded have other checksums" in capsys.readouterr().err
+    assert evaluate(folders, *embedded) == 2
+    assert "is 32x32, but embedded compares clips of 64x64" in capsys.readouterr().err
 
 
 def test_the_same_command_goes_on_where_it_was_stopped(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = (*EMBEDDED, "--batch", "2", "-o", str(tmp_path / "a.json"))
+    options = (*DIGITS, "--batch", "2", "-o", str(tmp_path / "a.json"))
     monkeypatch.setattr(measure, "_SAVE_SECONDS", 0.0)
     whole, read, asked = FolderClips.clip, [], COUNT + 3
 
@@ -176,7 +200,7 @@ def refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str],
     [
         (("--protocol", "fvd"), 'protocol is "fvd"; allowed are tats'),
         (("--count", "1"), "count is 1"),
-        (EMBEDDED[:4], "over 8 samples, but under 256 it is unreliable"),
+        (DIGITS[:4], "over 8 samples, but under 256 it is unreliable"),
         ((), "i3d takes weights, which are not given: --weights FILE names i3d_pretrained_400.pt"),
         (
             ("--protocol", "videofusion-ucf101", "--weights", "i3d=x.pt"),
@@ -189,9 +213,9 @@ def refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str],
         (("--protocol", "videofusion-ucf101", "--weights", "x.pt"), "NAME=..., once each, with the names i3d, c3d"),
         (("--protocol", "embedded", "--weights", "x.pt"), "takes no file"),
         (("--metrics", "is"), "the protocol tats measures fvd, kvd"),
-        ((*EMBEDDED, "--count", "9"), "gives 8, but embedded takes 9"),
-        (("--protocol", "embedded"), "gives 8, but embedded takes 512"),
-        ((*EMBEDDED, "--layout", "frames"), "holds no picture"),
+        ((*DIGITS, "--count", "9"), "gives 8, but digits takes 9"),
+        (("--protocol", "digits"), "gives 8, but digits takes 512"),
+        ((*DIGITS, "--layout", "frames"), "holds no picture"),
     ],
 )
 def test_options_that_are_refused(
@@ -219,33 +243,33 @@ def test_clips_that_are_refused(
     folders: tuple[Path, Path], large: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, real = map(str, folders)
-    refused([made, made, *EMBEDDED], "generated and real clips share files", capsys, tmp_path)
+    refused([made, made, *DIGITS], "generated and real clips share files", capsys, tmp_path)
     write_folder(tmp_path / "short", COUNT, seed=3, frames=9)
-    refused([str(tmp_path / "short"), real, *EMBEDDED], "has 9 frames, embedded takes 16", capsys, tmp_path)
-    refused([made, str(tmp_path / "short"), *EMBEDDED], "none in", capsys, tmp_path)
+    refused([str(tmp_path / "short"), real, *DIGITS], "has 9 frames, digits takes 16", capsys, tmp_path)
+    refused([made, str(tmp_path / "short"), *DIGITS], "none in", capsys, tmp_path)
     write_folder(tmp_path / "mixed" / "one", COUNT, seed=3)
     write_folder(tmp_path / "mixed" / "two", 1, seed=3, size=64)
-    refused([str(tmp_path / "mixed"), real, *EMBEDDED], "are of 2 sizes", capsys, tmp_path)
-    refused([made, str(tmp_path / "mixed"), *EMBEDDED], "mixed_sizes allows it", capsys, tmp_path)
+    refused([str(tmp_path / "mixed"), real, *DIGITS], "are of 2 sizes", capsys, tmp_path)
+    refused([made, str(tmp_path / "mixed"), *DIGITS], "mixed_sizes allows it", capsys, tmp_path)
 
 
 def test_any_protocol_measures_what_is_added(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*EMBEDDED, "-o", str(tmp_path / "a.json"), "--metrics", "flicker", "embedded-drift", "quality"]
+    words = [*DIGITS, "-o", str(tmp_path / "a.json"), "--metrics", "flicker", "digits-drift", "quality"]
     assert evaluate(folders, *words) == 0
     assert "like real" in capsys.readouterr().out
     record = json.loads((tmp_path / "a.json").read_text())
-    assert set(record["metrics"]) == {"flicker", "embedded-drift", "quality"}
+    assert set(record["metrics"]) == {"flicker", "digits-drift", "quality"}
     assert {name: each["kind"] for name, each in record["added"].items()} == {
         "flicker": "flicker",
-        "embedded-drift": "content-drift",
+        "digits-drift": "content-drift",
     }
-    drift = record["metrics"]["embedded-drift"]
+    drift = record["metrics"]["digits-drift"]
     assert len(drift["curve"]) == 15
     assert 0 < drift["interval"][0] < drift["value"] < drift["interval"][1]
     assert drift["of_real"] == pytest.approx(drift["value"], rel=0.5)
-    preset = find_preset("embedded").changed(count=COUNT)
+    preset = find_preset("digits").changed(count=COUNT)
     made = generated_clips(folders[0], preset)
     assert record["metrics"]["flicker"]["value"] == pytest.approx(
         np.mean([flicker(made.clip(i)[None]).item() for i in range(COUNT)])
@@ -282,7 +306,7 @@ def test_pairs_that_are_refused(
     words = [made, real, *PAIRED, "--count", str(COUNT), "--metrics"]
     refused([*words, "lpips-alex"], "lpips-alex takes weights, which are not given: --weights FILE", capsys, tmp_path)
     refused([*words, "clip-similarity"], "clip takes weights, which are not given", capsys, tmp_path)
-    refused([made, real, *EMBEDDED, "--metrics", "psnr"], "the protocol paired does not", capsys, tmp_path)
+    refused([made, real, *DIGITS, "--metrics", "psnr"], "the protocol paired does not", capsys, tmp_path)
     torch.save({"a": torch.zeros(1)}, tmp_path / "w.pt")
     refused([*words, "lpips-vgg", "--weights", str(tmp_path / "w.pt")], "none of the networks", capsys, tmp_path)
     refused([made, made, *words[2:], "ssim"], "generated and real clips share files", capsys, tmp_path)

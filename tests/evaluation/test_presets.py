@@ -24,6 +24,7 @@ ASKED_FOR = (
     "videofusion-taichi",
     "magicvideo-zero-shot",
     "embedded",
+    "digits",
 )
 METRIC = Metric(name="fvd", kind="frechet", extractor="i3d", layer="logits")
 
@@ -40,7 +41,7 @@ def test_a_protocol_says_its_source_and_names_networks_that_there_are(preset):
     assert set(preset.extractors) <= set(EXTRACTORS)
     names = [metric.name for metric in preset.metrics]
     assert len(set(names)) == len(names)
-    assert (preset.note == NOT_COMPARABLE) == (preset.name == "embedded")
+    assert (preset.note == NOT_COMPARABLE) == (preset.name in ("embedded", "digits"))
     with pytest.raises(dataclasses.FrozenInstanceError):
         preset.count = 3
 

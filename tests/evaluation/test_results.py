@@ -72,7 +72,8 @@ def test_what_has_to_be_said_is_above_the_numbers():
     assert cells[0] == ["flicker", "0.25", "", "", "0.5", "like real"]
     assert [row[-1] for row in cells[1:]] == ["higher", "lower", "like real"]
     assert "unreliable: under 256 clips" in result_table(record(count=255))
-    assert "not comparable with published numbers" in result_table(record("embedded"))
+    for name in ("embedded", "digits"):
+        assert "not comparable with published numbers" in result_table(record(name))
     assert "left out" not in table
     assert "3 real videos are left out" in result_table(changed(("real", "left_out"), 3))
 

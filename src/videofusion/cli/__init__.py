@@ -42,6 +42,7 @@ COMMANDS = {
     "digits-report": Command("videofusion.cli.evaluate:digits_report", "judge a model on moving digits"),
     "digits-motion": Command("videofusion.cli.evaluate:digits_motion", "measure content and motion apart"),
     "judge-report": Command("videofusion.cli.evaluate:judge_report", "test the judge of moving digits on real clips"),
+    "embedded-report": Command("videofusion.cli.evaluate:embedded_report", "test the feature network that ships"),
     "weights convert": Command("videofusion.cli.weights:convert", "write a feature network's weights as safetensors"),
     "compare": Command("videofusion.cli.compare:compare", "train and measure systems side by side, or a paper's table"),
 }

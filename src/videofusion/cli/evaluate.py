@@ -1,4 +1,4 @@
-"""`videofusion digits-report`, `digits-motion` and `judge-report`."""
+"""`videofusion digits-report`, `digits-motion`, `judge-report` and `embedded-report`."""
 
 from __future__ import annotations
 
@@ -140,4 +140,35 @@ def judge_report(*, count: int = 1000, clips: int = 1000, out: Out = None) -> No
     if out is not None:
         write_record(out / "judge-report.json", record)
         write_whole(out / "judge-report.md", (table + "\n").encode())
+        print(f"\nwritten to {out}")
+
+
+def embedded_report(
+    *,
+    data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH")] = (),
+    distortions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
+    clips: int = 512,
+    out: Out = None,
+) -> None:
+    """Test the feature network that ships, on moving digits or on videos: does a distance grow with the damage?
+
+    Args:
+        data: videos, and folders of videos, that it was not trained on; moving digits by default
+        distortions: blur, noise, jitter, shuffle, freeze, cut, stutter, warp, "still warp", blocks, colour, or one of
+            them followed by ", other colours"
+        clips: spoiled in several ways and measured
+        out: a folder for the tables and the record (json)
+    """
+    from videofusion.clip import write_whole
+    from videofusion.evaluation.embedded_report import embedded_report
+    from videofusion.evaluation.frechet import check_enough
+    from videofusion.evaluation.record import write_record
+
+    check_enough(clips, allow_few=False)
+    _check_out(out)
+    table, record = embedded_report(data, clips, distortions)
+    print(table)
+    if out is not None:
+        write_record(out / "embedded-report.json", record)
+        write_whole(out / "embedded-report.md", (table + "\n").encode())
         print(f"\nwritten to {out}")

@@ -47,14 +47,14 @@ def evaluate(
     Args:
         generated: a folder of clips, or anything that can be trained on (docs/data.md)
         real: the real data, whole, or the part that the protocol takes
-        protocol: tats, stylegan-v, cd-fvd, latte, vdm-ucf101, videofusion-ucf101, embedded, ...; see docs/evaluation.md
+        protocol: tats, stylegan-v, cd-fvd, latte, vdm-ucf101, embedded, digits, ...; see docs/evaluation.md
         weights: of the feature network, or several as i3d=FILE c3d-ucf101=FILE
         sha256: the checksum that the weights must have, likewise
         torchscript: open a TorchScript, which is a program; takes --sha256
         metrics: some of the protocol's; all by default. With any protocol also flicker, flow-magnitude, warping-error;
             clip-similarity (with the captions), clip-frame-consistency, clip-drift, clip-diversity (of a caption's
-            clips), i3d-diversity, embedded-frame-consistency, embedded-drift, embedded-diversity; and with the
-            protocol paired psnr, psnr-of-clip, ssim, lpips-alex, lpips-vgg
+            clips), i3d-diversity, embedded-frame-consistency, embedded-drift, embedded-diversity, the same of digits-;
+            and with the protocol paired psnr, psnr-of-clip, ssim, lpips-alex, lpips-vgg
         count: generated clips, if not as many as the protocol takes; such numbers compare with each other only
         size: height and width of the clips that are compared, if not the protocol's, likewise
         frames: of a clip, likewise

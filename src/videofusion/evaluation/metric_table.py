@@ -8,7 +8,7 @@ from videofusion.errors import InputError, require
 from videofusion.evaluation.means import MEANS
 from videofusion.evaluation.presets import Metric, Preset
 
-_FEATURES = {"clip": "embedding", "embedded": "frames"}  # by network, what it tells of a frame
+_FEATURES = {"clip": "embedding", "embedded": "frames", "digits": "frames"}  # by network, what it tells of a frame
 
 _ALL = (
     Metric(name="clip-similarity", kind="text-similarity", extractor="clip", layer="embedding"),
@@ -19,7 +19,8 @@ _ALL = (
     ),
     Metric(name="clip-diversity", kind="diversity", extractor="clip", layer="embedding", frames="mean"),
     Metric(name="i3d-diversity", kind="diversity", extractor="i3d", layer="logits"),
-    Metric(name="embedded-diversity", kind="diversity", extractor="embedded", layer="course"),
+    Metric(name="embedded-diversity", kind="diversity", extractor="embedded", layer="motion"),
+    Metric(name="digits-diversity", kind="diversity", extractor="digits", layer="course"),
     Metric(name="flicker", kind="flicker"),
     Metric(name="flow-magnitude", kind="flow-magnitude"),
     Metric(name="warping-error", kind="warping-error"),

@@ -17,7 +17,8 @@ FRAME_TASKS = {"digit": 10, "colour": len(COLOURS), "blur": 1, "noise": 1}
 CLIP_TASKS = {"direction": len(DIRECTIONS), "speed": len(SPEEDS), "jitter": 1, "shuffle": 1, "freeze": 1, "cut": 1}
 
 
-def _conv(ins: int, outs: int, stride: int = 1) -> list[nn.Module]:
+def conv(ins: int, outs: int, stride: int = 1) -> list[nn.Module]:
+    """A convolution of 3x3 with what follows it."""
     return [nn.Conv2d(ins, outs, 3, stride, 1), nn.BatchNorm2d(outs), nn.ReLU()]
 
 
@@ -27,10 +28,10 @@ class DigitNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *_conv(1, 24),
-            *_conv(24, 32, 2),
-            *_conv(32, 48),
-            *_conv(48, 64, 2),
+            *conv(1, 24),
+            *conv(24, 32, 2),
+            *conv(32, 48),
+            *conv(48, 64, 2),
             nn.Flatten(),
             nn.Linear(64 * (CROP // 4) ** 2, FEATURES),
             nn.ReLU(),
@@ -53,9 +54,9 @@ class ClipNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.frame = nn.Sequential(
-            *_conv(3, 24, 2),
-            *_conv(24, 48, 2),
-            *_conv(48, 64, 2),
+            *conv(3, 24, 2),
+            *conv(24, 48, 2),
+            *conv(48, 64, 2),
             nn.Flatten(),
             nn.Linear(64 * 16, FEATURES),
         )

@@ -1,31 +1,69 @@
-"""The extractor whose weights are in the package."""
-
-from pathlib import Path
+"""The extractor of the network that ships: any size, and what each of its layers knows."""
 
 import pytest
 import torch
+from torch import Generator
+from torch.nn.functional import interpolate
 
 from videofusion.errors import InputError
+from videofusion.evaluation.embedded_network import FEATURES, WEIGHTS, fitted, load_network
 from videofusion.evaluation.extractors import load_extractor
-from videofusion.evaluation.judge import WEIGHTS, Judge
 from videofusion.evaluation.record import checksum
 
 
-def test_gives_the_judge_s_features_and_leaves_the_judge_alone():
-    clips = torch.rand(3, 5, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    extractor = load_extractor("embedded", device="cpu")
-    frames, course = Judge.load().features(clips)
+@pytest.fixture(scope="module")
+def extractor():
+    return load_extractor("embedded", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return torch.rand(3, 9, 3, 64, 64, generator=Generator().manual_seed(0)) * 2 - 1
+
+
+def test_rows_are_frames_and_clips(extractor, clips):
     found = extractor.read(clips)
-    torch.testing.assert_close(found["course"], course)
-    torch.testing.assert_close(found["frames"].reshape(frames.shape), frames)
+    assert found["motion"].shape == (3, FEATURES)
+    assert found["frames"].shape == (27, FEATURES)
     assert extractor.checksum == checksum(WEIGHTS)
-    assert any(parameter.requires_grad for parameter in Judge.load().clips.parameters())
-    with pytest.raises(InputError, match="1 frames, but embedded takes at least 2"):
-        extractor.read(clips[:, :1])
+    one = extractor.read(clips[1:2])
+    torch.testing.assert_close(one["motion"], found["motion"][1:2], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(one["frames"], found["frames"][9:18], atol=1e-4, rtol=1e-4)
 
 
-def test_weights_are_given_where_they_are_needed_and_nowhere_else():
-    with pytest.raises(InputError, match="i3d takes weights, which are not given: i3d_pretrained_400"):
-        load_extractor("i3d")
-    with pytest.raises(InputError, match="those of embedded are in the package"):
-        load_extractor("embedded", Path("x.pt"))
+def test_any_size_is_taken_and_means_the_same(extractor):
+    coarse = torch.rand(18, 3, 4, 4, generator=Generator().manual_seed(1)) * 2 - 1
+    plain, large = (
+        interpolate(coarse, size, mode="bilinear", align_corners=False).unflatten(0, (2, 9))
+        for size in ((64, 64), (128, 192))
+    )
+    torch.testing.assert_close(fitted(large), plain.flatten(0, 1), atol=0.05, rtol=0)
+    one, other = extractor.read(plain), extractor.read(large)
+    for layer in ("motion", "frames"):
+        assert (one[layer] - other[layer]).square().mean() < 0.1 * one[layer].square().mean()
+
+
+def test_frames_are_features_of_their_own_and_motion_is_blind_to_what_stands_still(extractor, clips):
+    backwards = extractor.read(clips.flip(1))["frames"].unflatten(0, (3, 9))
+    assert torch.allclose(backwards.flip(1).flatten(0, 1), extractor.read(clips)["frames"], atol=1e-4)
+    still = extractor.features(clips[:, :1].expand(-1, 9, -1, -1, -1), "motion")
+    assert torch.allclose(still, still[:1].expand(3, -1), atol=1e-3)
+
+
+def test_clips_that_are_too_short(extractor, clips):
+    with pytest.raises(InputError, match="7 frames, but embedded takes at least 8"):
+        extractor.read(clips[:, :7])
+
+
+def test_weights_that_are_none(tmp_path):
+    from safetensors.torch import save_file
+
+    with pytest.raises(InputError, match="cannot be read"):
+        load_network(tmp_path / "absent.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="holds other weights than the embedded network's"):
+        load_network(tmp_path / "other.safetensors")
+
+
+def test_the_file_is_small():
+    assert WEIGHTS.stat().st_size < 1_000_000

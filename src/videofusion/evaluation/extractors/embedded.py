@@ -1,33 +1,29 @@
-"""The feature network that ships with the package: no file is needed, and no number is published."""
+"""The feature network for any clips that ships with the package: no file is needed, and no number is published."""
 
 from __future__ import annotations
-
-import copy
 
 from einops import rearrange
 from torch import Tensor
 
+from videofusion.evaluation.embedded_network import LEAST_FRAMES, WEIGHTS, load_network
 from videofusion.evaluation.extractors.interface import NetworkExtractor
-from videofusion.evaluation.judge import WEIGHTS, Judge
 from videofusion.evaluation.record import checksum
-from videofusion.evaluation.tracker import canonical
 
 
 class EmbeddedExtractor(NetworkExtractor):
-    """The judge's `ClipNetwork`, trained on moving digits; square clips of 32 pixels or more.
+    """`EmbeddedNetwork` on clips of any size, whole frames squashed to its own.
 
-    `course` is a row for each clip, of what changes over time; `frames` a row for each frame, clip after clip.
+    `motion` is a row for each clip, of what changes over time; `frames` a row for each frame, clip after clip.
     """
 
-    layers = ("course", "frames")
-    min_frames = 2
+    layers = ("motion", "frames")
+    min_frames = LEAST_FRAMES
 
     @classmethod
     def load(cls, name: str = "embedded") -> EmbeddedExtractor:
         """The one with the package's weights."""
-        network = copy.deepcopy(Judge.load().clips)  # the judge's own, which others use, stays where it is
-        return cls(network, name=name, checksum=checksum(WEIGHTS), batch=64)
+        return cls(load_network(), name=name, checksum=checksum(WEIGHTS), batch=32)
 
     def _forward(self, clips: Tensor) -> dict[str, Tensor]:
-        frames, course = self.network(canonical(clips))
-        return {"course": course, "frames": rearrange(frames, "b t f -> (b t) f")}
+        frames, motion = self.network(clips)
+        return {"motion": motion, "frames": rearrange(frames, "b t f -> (b t) f")}

