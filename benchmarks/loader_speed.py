@@ -127,7 +127,7 @@ def loop(read: Callable[[tuple[str, int]], Clip], paths: list[Path], frames: int
     """Batches of clips from a pool of processes, in order."""
     draw = np.random.default_rng(0)
     tasks = ((str(paths[int(draw.integers(len(paths)))]), int(draw.integers(frames - FRAMES))) for _ in range(10**5))
-    with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
         waiting = [pool.apply_async(read, (next(tasks),)) for _ in range(4 * batch)]  # as far ahead as the loader
         while True:
             clips = []

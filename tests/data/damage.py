@@ -135,12 +135,13 @@ def without_moov(data: bytes, draw: np.random.Generator) -> tuple[bytes, str]:
 
 def absurd(data: bytes, draw: np.random.Generator) -> tuple[bytes, str]:
     """A number in a header that is a size becomes enormous."""
-    fields = _sizes_in(data)
+    fields = sizes_in(data)
     what = str(draw.choice(sorted(fields)))
     return fields[what](), what
 
 
-def _sizes_in(data: bytes) -> dict[str, Callable[[], bytes]]:
+def sizes_in(data: bytes) -> dict[str, Callable[[], bytes]]:
+    """The sizes that a file's headers have, by what they are of; each makes the file with it enormous."""
     if data[4:8] == b"ftyp":
         return _sizes_in_mp4(data)
     if data.startswith(b"RIFF"):
