@@ -30,6 +30,10 @@ from videofusion.training.run_folder import open_run
 from videofusion.training.trainer import Trainer, train
 from videofusion.training.world import World
 
+# What processes that are forked for a run need not import each on its own.
+PRELOADED = ["ranks", "toy", "torch.utils.tensorboard", "torch._dynamo", "videofusion.cli.train", "videofusion.models"]
+PRELOADED += ["videofusion.data.folder", "videofusion.systems.build"]
+
 
 def together(task: Callable[..., int], *arguments: object, size: int = 2) -> tuple[list[int], list[str]]:
     """Run a task in processes of one world; returns their exit codes, as the command's would be, and what they said."""
@@ -64,7 +68,7 @@ def killed(
 
 def _started(task: Callable[..., int], arguments: tuple, size: int) -> tuple[list[Any], Any]:
     context = multiprocessing.get_context("forkserver")  # pays for the imports once
-    context.set_forkserver_preload(["ranks", "toy", "torch.utils.tensorboard", "torch._dynamo"])
+    context.set_forkserver_preload(PRELOADED)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

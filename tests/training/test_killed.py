@@ -3,6 +3,7 @@
 A few kills in the fast suite, fifty by `pytest -m slow tests/training/test_killed.py`.
 """
 
+import json
 import multiprocessing
 import random
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import toy
-from ranks import command, killed, order_of, small_folder_recipe, together, train_in_order
+from ranks import PRELOADED, command, killed, order_of, small_folder_recipe, together, train_in_order
 from test_trainer import assert_same_state
 from test_world import folder_of_clips
 from toy import toy_trainer
@@ -20,11 +21,8 @@ from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import newest
 from videofusion.training.world import World
 
-SETS = ["batch_size=2", "channels=16,16", "residual_channels=16,16", "attention=none,transformer", "patch=1", "heads=2"]
-SETS += ["blocks=1", "text_dim=16", "size=8", "warmup=1", "schedule_rate=constant", "validation_batches=1"]
-SETS += ["checkpoint_interval=3", "validation_interval=15", "sample_interval=0", "log_interval=1", "log="]
 FORKS = multiprocessing.get_context("forkserver")  # pays for the imports once
-FORKS.set_forkserver_preload(["ranks", "toy", "torch.utils.tensorboard", "torch._dynamo"])
+FORKS.set_forkserver_preload(PRELOADED)
 
 
 def kill_until_done(run: Path, kills: int, steps: int) -> int:
@@ -58,21 +56,23 @@ def test_killed_at_random_moments_it_comes_to_the_same_bits(tmp_path, kills, ste
     assert_same_state(newest(tmp_path / "killed" / "checkpoints", pytest.fail), whole.state.checkpoint())
 
 
-def session(run: Path, steps: int) -> multiprocessing.Process:
+def session(data: Path, run: Path, steps: int) -> multiprocessing.Process:
     """A process of the command; it is forked from one that has paid for the imports."""
-    words = ["train", "tiny", "--run", str(run), "--device", "cpu", "--steps", str(steps)]
-    process = FORKS.Process(target=command, args=([*words, *(f"--set={each}" for each in SETS)],))
+    recipe = data.parent / "recipe.json"
+    recipe.write_text(json.dumps(small_folder_recipe(caption_dropout=0.3).to_json()))
+    words = ["train", str(recipe), "--data", str(data), "--run", str(run), "--device", "cpu", "--steps", str(steps)]
+    process = FORKS.Process(target=command, args=(words,))
     process.start()
     return process
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_the_command_killed_at_random_moments_comes_to_the_same_bits(tmp_path, kills):
-    generator, run = random.Random(0), tmp_path / "killed"
+    generator, run, data = random.Random(0), tmp_path / "killed", folder_of_clips(tmp_path / "data")
     log, folder, seen, torn = run / "log.jsonl", run / "checkpoints", [], 0
     for _ in range(kills):
         lines = lines_of(log) + generator.randint(1, 12)  # of which each step writes one
-        process = session(run, 10**6)
+        process = session(data, run, 10**6)
         while process.is_alive() and lines_of(log) < lines:
             time.sleep(0.002)
         time.sleep(generator.uniform(0, 0.2))
@@ -88,7 +88,7 @@ def test_the_command_killed_at_random_moments_comes_to_the_same_bits(tmp_path, k
     last = seen[-1] + 7
     whole = tmp_path / "whole"
     for each in (run, whole):
-        process = session(each, last)
+        process = session(data, each, last)
         process.join()
         assert process.exitcode == 0
     assert_same_state(*(newest(each / "checkpoints", pytest.fail) for each in (run, whole)))

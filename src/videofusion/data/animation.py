@@ -15,6 +15,7 @@ from PIL import Image
 from videofusion.data.footage import MOST_PIXELS, Data, Frame, Unreadable, head, readable
 
 PILLOW_ERRORS = (OSError, EOFError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+_MOST_FRAMES = 10**6  # a picture that is shown for long counts as many
 _IMAGE, _EXTENSION, _CONTROL, _END = 0x2C, 0x21, 0xF9, 0x3B  # how a GIF's blocks begin
 
 
@@ -31,7 +32,10 @@ def frames_of(data: Data) -> tuple[str, int, int, NDArray[np.int64], float]:
     # Writers merge equal neighbours into one long frame: undo that, on the grid of the shortest.
     lengths = [each or 100.0 for each in milliseconds]  # 0: as browsers do
     tick = min(lengths)
-    repeats = np.repeat(np.arange(len(lengths)), [max(1, round(each / tick)) for each in lengths])
+    counts = [max(1, round(each / tick)) for each in lengths]
+    if sum(counts) > _MOST_FRAMES:
+        raise Unreadable(f"its shortest picture is shown for {tick:g} ms, all of them for {sum(lengths) / 1000:g} s")
+    repeats = np.repeat(np.arange(len(lengths)), counts)
     return kind, width, height, repeats, 1000 * len(repeats) / sum(lengths)
 
 

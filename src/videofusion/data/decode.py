@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from videofusion.data.animation import PILLOW_ERRORS, decode_pictures, frames_of, is_animation
@@ -208,10 +209,10 @@ def _decode_stamps(video: Video, stamps: NDArray[np.int64]) -> Iterator[Frame]:
         frames = _frames(video, None)
     else:
         frames = _chain(first, frames)
-    position = 0
+    position, converter = 0, VideoReformatter()
     for frame in frames:
         while position < len(stamps) and frame.pts == stamps[position]:
-            yield _upright(frame)
+            yield _upright(frame, converter)
             position += 1
         if position == len(stamps):
             frames.close()
@@ -225,10 +226,10 @@ def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Generator[av.
 
 
 def _decode_counting(video: Video, numbers: list[int]) -> Iterator[Frame]:
-    position = 0
+    position, converter = 0, VideoReformatter()
     for count, frame in enumerate(_frames(video, None)):
         while position < len(numbers) and count == numbers[position]:
-            yield _upright(frame)
+            yield _upright(frame, converter)
             position += 1
         if position == len(numbers):
             return
@@ -236,9 +237,9 @@ def _decode_counting(video: Video, numbers: list[int]) -> Iterator[Frame]:
         raise Unreadable(f"damaged: {len(numbers) - position} of {len(numbers)} frames do not come out of the decoder")
 
 
-def _upright(frame: av.VideoFrame) -> Frame:
+def _upright(frame: av.VideoFrame, converter: VideoReformatter) -> Frame:
     """RGB, turned as the rotation flag says (a phone held upright stores its frames lying)."""
-    picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    picture = np.asarray(converter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
     quarters = round(frame.rotation / 90) % 4  # counterclockwise
     return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture
 
