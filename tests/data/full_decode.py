@@ -46,7 +46,10 @@ def promise(path: Path) -> tuple[int, int]:
         return pictures_of_gif(data), 0
     with av.open(str(path), options=STRICT, metadata_errors="replace") as file:
         stream = file.streams.video[0]
-        hidden = sum(packet.is_discard for packet in file.demux(stream) if packet.size)
+        packets = [packet for packet in file.demux(stream) if packet.size]
+        if any(packet.is_corrupt for packet in packets):  # a motion JPEG of half a frame is decoded without a word
+            raise ValueError("a packet is cut short")
+        hidden = sum(packet.is_discard for packet in packets)
         if stream.frames:
             return stream.frames, hidden
         # Matroska counts no frames, but has the length of each track, and of one frame.

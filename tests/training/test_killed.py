@@ -47,7 +47,7 @@ def kill_until_done(run: Path, kills: int, steps: int) -> int:
         struck += 1
 
 
-@pytest.mark.parametrize(("kills", "steps"), [(2, 150), pytest.param(20, 800, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "steps"), [(2, 150), pytest.param(50, 2000, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_comes_to_the_same_bits(tmp_path, kills, steps):
     struck = kill_until_done(tmp_path / "killed", kills, steps)
     assert struck >= max(1, kills // 2)  # else the run was over too soon to show anything
