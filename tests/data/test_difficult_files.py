@@ -123,7 +123,7 @@ def test_a_title_that_is_no_text_is_no_damage(video, tmp_path):
 def test_only_an_index_that_is_cut_off_costs_no_frame(video, tmp_path):
     path = video(tmp_path / "a.mkv", 12)
     data = path.read_bytes()
-    path.write_bytes(data[: data.index(b"\x1c\x53\xbb\x6b") + 9])  # in the middle of the cues
+    path.write_bytes(data[: data.rindex(b"\x1c\x53\xbb\x6b") + 9])  # in the middle of the cues
     opened = open_video(path)
     assert len(opened) == 12
     decode_all(opened)
