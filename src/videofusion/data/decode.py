@@ -131,7 +131,7 @@ def decode_all(video: Video) -> None:
 
 
 def _opened(path: Data) -> av.container.InputContainer:
-    return av.open(readable(path), options=_STRICT, metadata_errors="replace")  # titles may be no text
+    return av.open(readable(path), "r", options=_STRICT, metadata_errors="replace")  # titles may be no text
 
 
 def _index(container: av.container.InputContainer, path: Data, missing: str | None) -> Video:
