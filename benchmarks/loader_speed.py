@@ -181,6 +181,7 @@ def main() -> None:
             batches = begin()
             rates[name].append(rate_of(batches, args.batch, args.clips))
             batches.close()
+            print(f"{name}: {rates[name][-1]:.1f} clips/s in this turn", flush=True)
     print(machine().partition(";")[0])
     print(f"| {'':12} | clips/s | ours is times faster | (turns) |\n|{'-' * 14}|--------:|---------:|---|")
     medians = {name: statistics.median(values) for name, values in rates.items()}

@@ -99,7 +99,8 @@ def lines_of(log: Path) -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 10])
 def test_two_processes_that_are_killed_read_in_the_same_order_and_leave_no_half_checkpoint(tmp_path, kills):
     data, run, generator = folder_of_clips(tmp_path / "data"), tmp_path / "run", random.Random(1)
     log, folder = run / "log.jsonl", run / "checkpoints"
