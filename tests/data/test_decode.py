@@ -126,7 +126,7 @@ def test_what_is_no_video_is_named(tmp_path):
         (text, "not a video"),
         (empty, "is empty"),
         (tmp_path / "none.mp4", "no such file"),
-        (picture, "cannot"),
+        (picture, "not a video"),
     ):
         with pytest.raises(Unreadable, match=reason):
             open_video(path)

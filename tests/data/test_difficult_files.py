@@ -101,6 +101,34 @@ def test_a_single_frame_is_a_video_of_one(video, which, ending, tmp_path):
         VideoFolder(tmp_path, frames=2, size=16).sample(0)
 
 
+@pytest.mark.parametrize(
+    ("true", "told"), [(".mp4", ".gif"), (".mp4", ".webp"), (".gif", ".mp4"), (".webp", ".avi"), (".webm", ".mov")]
+)
+def test_a_wrong_ending_changes_nothing(video, which, true, told, tmp_path):
+    path = video(tmp_path / f"a{true}", 9)
+    opened = open_video(path.rename(path.with_suffix(told)))
+    assert len(opened) == 9
+    assert [which(frame) for frame in decode(opened, [2, 8])] == [2, 8]
+    decode_all(opened)
+
+
+def test_a_title_that_is_no_text_is_no_damage(video, tmp_path):
+    path = video(tmp_path / "a.mkv", 3)
+    data = path.read_bytes()
+    assert b"Lavf" in data
+    path.write_bytes(data.replace(b"Lavf", b"\xff\xfe\xb2\xb3"))
+    decode_all(open_video(path))
+
+
+def test_only_an_index_that_is_cut_off_costs_no_frame(video, tmp_path):
+    path = video(tmp_path / "a.mkv", 12)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"\x1c\x53\xbb\x6b") + 9])  # in the middle of the cues
+    opened = open_video(path)
+    assert len(opened) == 12
+    decode_all(opened)
+
+
 @pytest.mark.parametrize("ending", [".mp4", ".mkv", ".gif"])
 def test_an_empty_file_is_named(ending, tmp_path):
     (tmp_path / f"a{ending}").touch()

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -138,6 +139,31 @@ def test_workers_change_nothing(video, tmp_path):
     assert all(same(one, other) for one, other in zip(*batches, strict=True))
     assert loaders[0].report == loaders[1].report
     assert list(loaders[0].report) == ["bad.mp4"]
+
+
+class Slow(Numbers):
+    """Reading takes 20 ms of the clock, half of them of the CPU."""
+
+    def sample(self, index, epoch, seed):
+        begin = time.process_time()
+        while time.process_time() - begin < 0.01:
+            pass
+        time.sleep(0.01)
+        return super().sample(index, epoch, seed)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_loader_counts_what_it_costs(workers):
+    loader = Loader(Slow(10), 2, workers=workers)
+    batches = loader.starting(0)
+    for _ in range(3):
+        next(batches)
+        waited = loader.waited
+        time.sleep(0.02)  # what the caller does is no waiting
+        assert loader.waited == waited
+    assert loader.busy >= 6 * 0.01
+    assert loader.waited >= (6 * 0.02 if workers == 0 else 2 * 0.02)
 
 
 class Deadly(Numbers):

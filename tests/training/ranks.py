@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from small import smallest
 from torch import Tensor, nn
 from toy import ToyBatches, ToyLosses, ToySystem, toy_recipe, toy_validation
 
+from videofusion.cli import main
 from videofusion.data.batch import Batch
+from videofusion.data.loader import Loader
 from videofusion.errors import InputError, RunError
 from videofusion.training import gradients
 from videofusion.training.recipe import Recipe
@@ -25,20 +30,14 @@ from videofusion.training.run_folder import open_run
 from videofusion.training.trainer import Trainer, train
 from videofusion.training.world import World
 
+# What processes that are forked for a run need not import each on its own.
+PRELOADED = ["ranks", "toy", "torch.utils.tensorboard", "torch._dynamo", "videofusion.cli.train", "videofusion.models"]
+PRELOADED += ["videofusion.data.folder", "videofusion.systems.build"]
+
 
 def together(task: Callable[..., int], *arguments: object, size: int = 2) -> tuple[list[int], list[str]]:
     """Run a task in processes of one world; returns their exit codes, as the command's would be, and what they said."""
-    context = multiprocessing.get_context("forkserver")  # pays for the imports once
-    context.set_forkserver_preload(["ranks", "toy", "torch.utils.tensorboard", "torch._dynamo"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    said = context.SimpleQueue()
-    processes = [
-        context.Process(target=_as_rank, args=(rank, size, port, said, task, arguments)) for rank in range(size)
-    ]
-    for process in processes:
-        process.start()
+    processes, said = _started(task, arguments, size)
     for process in processes:
         process.join(600)
     codes = [process.exitcode for process in processes]
@@ -49,6 +48,37 @@ def together(task: Callable[..., int], *arguments: object, size: int = 2) -> tup
     while not said.empty():
         sentences.append(said.get())
     return codes, sentences
+
+
+def killed(
+    task: Callable[..., int], *arguments: object, victims: list[int], when: Callable[[], bool], after: float
+) -> None:
+    """Run a task in two processes, and kill some of them so many seconds after something is the case."""
+    processes, _ = _started(task, arguments, 2)
+    while not when():
+        assert all(process.is_alive() for process in processes)
+        time.sleep(0.01)
+    time.sleep(after)
+    for victim in victims:
+        processes[victim].kill()
+    for process in processes:
+        process.join(600)
+    assert all(processes[victim].exitcode == -signal.SIGKILL for victim in victims)
+
+
+def _started(task: Callable[..., int], arguments: tuple, size: int) -> tuple[list[Any], Any]:
+    context = multiprocessing.get_context("forkserver")  # pays for the imports once
+    context.set_forkserver_preload(PRELOADED)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    said = context.SimpleQueue()
+    processes = [
+        context.Process(target=_as_rank, args=(rank, size, port, said, task, arguments)) for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    return processes, said
 
 
 def _as_rank(rank: int, size: int, port: int, said: Any, task: Callable[..., int], arguments: tuple) -> None:
@@ -63,8 +93,40 @@ def _as_rank(rank: int, size: int, port: int, said: Any, task: Callable[..., int
     sys.exit(code)
 
 
+def command(words: list[str]) -> None:
+    """What `videofusion` does with these words, ended as it ends."""
+    torch.set_num_threads(1)
+    sys.exit(main(words))
+
+
 def train_recipe(recipe: Recipe, run: Path, data: Path | None, steps: int) -> int:
     return train(recipe, run, data, steps=steps, device="cpu", bar=False).exit_code
+
+
+def small_folder_recipe(**changes: object) -> Recipe:
+    """Of `folder_of_clips` in test_world."""
+    sizes = {"layout": "frames", "frames": 3, "workers": 0, "validation_share": 0.3, "batch_size": 4, "log_interval": 1}
+    return smallest("folder64", **{**sizes, "checkpoint_interval": 3, "validation_interval": 6, "log": (), **changes})
+
+
+def train_in_order(run: Path, data: Path, steps: int) -> int:
+    """Train, and write down which clips each batch of this process holds."""
+    read, rank = Loader.starting, World.of_environment().rank
+
+    def written(loader: Loader, number: int) -> Iterator[Batch]:
+        for each, batch in zip(itertools.count(number), read(loader, number)):
+            with (run / f"order-{rank}.jsonl").open("a") as file:
+                file.write(json.dumps([each, batch.names]) + "\n")
+            yield batch
+
+    Loader.starting = written  # this process is there for nothing else
+    return train_recipe(small_folder_recipe(), run, data, steps)
+
+
+def order_of(run: Path, rank: int) -> list[tuple[int, list[str]]]:
+    """What the processes of a rank have written down; a line that a kill cut off is left out."""
+    lines = (run / f"order-{rank}.jsonl").read_text().split("\n")
+    return [tuple(json.loads(line)) for line in lines if line.endswith("]]")]
 
 
 class Share(ToyBatches):

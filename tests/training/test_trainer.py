@@ -1,10 +1,7 @@
 import errno
 import json
-import multiprocessing
 import os
-import random
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -271,39 +268,6 @@ def test_keys_differ_by_seed_and_by_sample_and_do_not_depend_on_the_batch():
     assert training_keys(0, [4]).content == keys[1:]
     assert len({*keys, *training_keys(1, [3, 4]).content}) == 4
     assert all(0 <= key < 2**63 for key in keys)
-
-
-def kill_until_done(run: Path, kills: int, steps: int) -> int:
-    """Train in processes of their own that are killed at random moments; returns how many kills struck."""
-    context = multiprocessing.get_context("forkserver")  # pays for the imports once
-    context.set_forkserver_preload(["toy", "torch.utils.tensorboard", "torch._dynamo"])
-    generator, struck, log = random.Random(0), 0, run / "log.jsonl"
-    while True:
-        process = context.Process(target=toy.train_in_a_process, args=(run, steps))
-        size = log.stat().st_size if log.exists() else 0
-        process.start()
-        if struck == kills:
-            process.join()
-            assert process.exitcode == 0
-            return struck
-        while process.is_alive() and (not log.exists() or log.stat().st_size == size):
-            time.sleep(0.01)  # until it trains
-        process.join(generator.uniform(0, 0.4))
-        if process.exitcode is not None:
-            assert process.exitcode == 0
-            return struck
-        process.kill()
-        process.join()
-        struck += 1
-
-
-@pytest.mark.parametrize(("kills", "steps"), [(2, 150), pytest.param(20, 800, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_it_comes_to_the_same_bits(tmp_path, kills, steps):
-    struck = kill_until_done(tmp_path / "killed", kills, steps)
-    assert struck >= max(1, kills // 2)  # else the run was over too soon to show anything
-    whole = toy_trainer(tmp_path / "whole", steps=steps, **toy.LONG)
-    whole.train()
-    assert_same_state(newest(tmp_path / "killed" / "checkpoints", pytest.fail), whole.state.checkpoint())
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on importing its compiler

@@ -80,6 +80,7 @@ class ToyBatches:
     def __init__(self, size: int = 4) -> None:
         self.size = size
         self.report: dict[str, str] = {}
+        self.waited = self.busy = 0.0
 
     def starting(self, number: int) -> Iterator[Batch]:
         while True:

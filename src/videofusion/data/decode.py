@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
-from av.packet import Packet
-from av.video.stream import VideoStream
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from videofusion.data.animation import ANIMATED_IMAGES, PILLOW_ERRORS, decode_pictures, frames_of
-from videofusion.data.footage import Data, Frame, Unreadable, byte_count, ending, head, readable
+from videofusion.data.animation import PILLOW_ERRORS, decode_pictures, frames_of, is_animation
+from videofusion.data.footage import MOST_PIXELS, Data, Frame, Unreadable, byte_count, head, readable
+from videofusion.data.matroska import check_matroska
+from videofusion.data.packets import shown_packets
+
+# FFmpeg looks at the first frames when it opens a file, with a decoder of its own that has to know these too.
+_STRICT = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +81,11 @@ def open_video(path: Data) -> Video:
     try:
         if byte_count(path) == 0:
             raise Unreadable("the file is empty")
-        if ending(path) in ANIMATED_IMAGES:
+        if is_animation(path):
             return _open_animation(path)
-        with av.open(readable(path)) as container:
-            return _index(path, container)
+        missing = check_matroska(path)
+        with _opened(path) as container:
+            return _index(container, path, missing)
     except FileNotFoundError as error:
         raise Unreadable("there is no such file") from error
     except av.FFmpegError as error:
@@ -125,21 +130,25 @@ def decode_all(video: Video) -> None:
         raise Unreadable(f"damaged: {len(video) - count} of {len(video)} frames do not come out of the decoder")
 
 
-def _index(path: Data, container: av.container.InputContainer) -> Video:
+def _opened(path: Data) -> av.container.InputContainer:
+    return av.open(readable(path), "r", options=_STRICT, metadata_errors="replace")  # titles may be no text
+
+
+def _index(container: av.container.InputContainer, path: Data, missing: str | None) -> Video:
     if not container.streams.video:
         raise Unreadable("there is no video stream in it")
     stream = container.streams.video[0]
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    _check_complete(path, stream, packets)
-    shown = [packet for packet in packets if not packet.is_discard]  # what an edit list cuts off
-    if not shown:
-        raise Unreadable("there is no frame in it")
+    if container.format.name == "image2":  # by its name alone: FFmpeg takes whatever ends in .webp for a picture
+        raise Unreadable("not a video")
+    if stream.codec_context is None:
+        raise Unreadable("FFmpeg knows no decoder for what is in it")
+    shown = shown_packets(container, stream, missing)
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     stamps = keys = None
     times = np.arange(len(shown)) / rate
     if all(packet.pts is not None for packet in shown):
         stamps = np.unique(np.array([packet.pts for packet in shown], np.int64))
-        keys = np.unique(np.array([packet.pts for packet in shown if packet.is_keyframe], np.int64))
+        keys = np.unique(np.array([packet.pts for packet in shown if packet.key], np.int64))
         times = (stamps - stamps[0]) * float(stream.time_base or 1)
         if len(times) > 1:
             rate = (len(times) - 1) / float(times[-1])
@@ -155,44 +164,26 @@ def _index(path: Data, container: av.container.InputContainer) -> Video:
     )
 
 
-def _check_complete(path: Data, stream: VideoStream, packets: list[Packet]) -> None:
-    """Compare what is there with what the container's header promises."""
-    if stream.frames > len(packets):
-        raise Unreadable(f"truncated: {len(packets)} of its {stream.frames} frames are there")
-    if any(packet.is_corrupt for packet in packets):
-        raise Unreadable("damaged: the container marks a packet as corrupt")
-    promised, there = _matroska_size(path), byte_count(path)
-    if promised is not None and promised > there:
-        raise Unreadable(f"truncated: {there} of its {promised} bytes are there")
-
-
-def _matroska_size(path: Data) -> int | None:
-    """Where a Matroska or WebM file says that it ends: it counts no frames, and FFmpeg lets a lost end pass."""
-    start = head(path, 256)
-    segment = start.find(b"\x18\x53\x80\x67") + 4
-    if not start.startswith(b"\x1a\x45\xdf\xa3") or not 4 < segment < len(start):
-        return None
-    length = 9 - start[segment].bit_length()  # of a number whose leading zeros tell its length
-    mask = (1 << 7 * length) - 1
-    size = int.from_bytes(start[segment : segment + length], "big") & mask
-    return None if size == mask else segment + length + size  # all ones: the writer did not know
-
-
-def _frames(video: Video, seek_to: int | None) -> Generator[av.VideoFrame, None, None]:
-    with av.open(readable(video.path)) as container:
+def _frames(video: Video, seek_to: int | None, first: int | None = None) -> Generator[av.VideoFrame, None, None]:
+    """Frames from a key frame on; of those before the stamp `first`, perhaps not all."""
+    with _opened(video.path) as container:
         stream = container.streams.video[0]
         # One thread: the loader's workers are the parallel part, and a frame costs the same anywhere.
         stream.codec_context.thread_count = 1
-        stream.codec_context.options = {"err_detect": "explode"}
+        stream.codec_context.options = _STRICT
         if seek_to is not None:
             container.seek(seek_to, stream=stream, backward=True)
         reached = 0.0
         try:
-            for frame in container.decode(stream):
-                reached = frame.time or 0.0
-                if frame.is_corrupt:
-                    raise Unreadable(f"damaged at {reached:.2f} s: a corrupt frame")
-                yield frame
+            for packet in container.demux(stream):
+                # What no other frame refers to need not be decoded on the way to what is wanted.
+                early = first is not None and packet.pts is not None and packet.pts < first
+                stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
+                for frame in packet.decode():
+                    reached = frame.time or 0.0
+                    if frame.is_corrupt:
+                        raise Unreadable(f"damaged at {reached:.2f} s: a corrupt frame")
+                    yield frame
         except av.FFmpegError as error:
             raise Unreadable(f"damaged after {reached:.2f} s: {_one_line(error)}") from error
 
@@ -203,26 +194,25 @@ def _decode_stamps(video: Video, stamps: NDArray[np.int64]) -> Iterator[Frame]:
     assert video.keys is not None
     earlier = video.keys[video.keys <= stamps[0]]
     start = int(earlier[-1]) if len(earlier) > 1 else None
-    frames = _frames(video, start)
-    if start is not None:
-        # Containers seek by decoding time and some streams need frames before their key frame:
-        # where the first picture comes out damaged or too late, start at the beginning instead.
-        try:
+    frames = _frames(video, start, int(stamps[0]))
+    # Containers seek by decoding time and some streams need frames before their key frame:
+    # where the first picture comes out damaged or too late, start at the beginning instead, and skip nothing.
+    try:
+        first = next(frames)
+        while first.pts is None or first.pts < stamps[0]:
             first = next(frames)
-            while first.pts is None or first.pts < stamps[0]:
-                first = next(frames)
-            late = first.pts != stamps[0]
-        except (Unreadable, StopIteration):
-            late = True
-        if late:
-            frames.close()
-            frames = _frames(video, None)
-        else:
-            frames = _chain(first, frames)
-    position = 0
+        late = first.pts != stamps[0]
+    except (Unreadable, StopIteration):
+        late = True
+    if late:
+        frames.close()
+        frames = _frames(video, None)
+    else:
+        frames = _chain(first, frames)
+    position, converter = 0, VideoReformatter()
     for frame in frames:
         while position < len(stamps) and frame.pts == stamps[position]:
-            yield _upright(frame)
+            yield _upright(frame, converter)
             position += 1
         if position == len(stamps):
             frames.close()
@@ -236,10 +226,10 @@ def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Generator[av.
 
 
 def _decode_counting(video: Video, numbers: list[int]) -> Iterator[Frame]:
-    position = 0
+    position, converter = 0, VideoReformatter()
     for count, frame in enumerate(_frames(video, None)):
         while position < len(numbers) and count == numbers[position]:
-            yield _upright(frame)
+            yield _upright(frame, converter)
             position += 1
         if position == len(numbers):
             return
@@ -247,9 +237,9 @@ def _decode_counting(video: Video, numbers: list[int]) -> Iterator[Frame]:
         raise Unreadable(f"damaged: {len(numbers) - position} of {len(numbers)} frames do not come out of the decoder")
 
 
-def _upright(frame: av.VideoFrame) -> Frame:
+def _upright(frame: av.VideoFrame, converter: VideoReformatter) -> Frame:
     """RGB, turned as the rotation flag says (a phone held upright stores its frames lying)."""
-    picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    picture = np.asarray(converter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
     quarters = round(frame.rotation / 90) % 4  # counterclockwise
     return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture
 

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp")
+# A frame with more is refused: a broken header must not take gigabytes. 8K is 7680x4320.
+MOST_PIXELS = 8192 * 4608
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
 
 Frame = NDArray[np.uint8]  # h w 3, upright

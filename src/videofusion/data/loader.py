@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import logging
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +52,8 @@ class Loader:
 
     Attributes:
         report: reason by name, for the clips that could not be used up to now.
+        waited: seconds that those who asked for batches waited for them, up to now.
+        busy: CPU seconds that reading those batches took, in this process or in its workers.
 
     Raises:
         InputError: a value outside of what is said above, or a dataset without clips.
@@ -66,6 +69,7 @@ class Loader:
         if not 0 <= rank < world:
             raise InputError(f"rank is {rank} of {world}; allowed are 0 to {world - 1}")
         self.report: dict[str, str] = {}
+        self.waited = self.busy = 0.0
         self._note(dict(getattr(dataset, "problems", {})))
         if len(dataset) == 0:
             raise InputError(f"the data hold no clip that can be used{_reasons(self.report)}")
@@ -79,9 +83,7 @@ class Loader:
         Raises:
             InputError: no clip of the dataset can be read.
         """
-        batch, bad = self._read(number)
-        self._note(bad)
-        return batch
+        return self._taken(self._read(number))
 
     def starting(self, number: int) -> Iterator[Batch]:
         """Batches `number`, `number` + 1, ... without end.
@@ -90,10 +92,19 @@ class Loader:
             InputError: no clip of the dataset can be read.
             RunError: a worker process died.
         """
-        if self.workers == 0:
-            yield from (self.batch(each) for each in itertools.count(number))
-            return
-        ahead: DataLoader[tuple[Batch, dict[str, str]]] = DataLoader(
+        batches = map(self._read, itertools.count(number)) if self.workers == 0 else self._ahead(number)
+        while True:
+            begin = time.perf_counter()
+            read = next(batches)
+            self.waited += time.perf_counter() - begin
+            yield self._taken(read)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.starting(0)
+
+    def _ahead(self, number: int) -> Iterator[_Read]:
+        """Batches from `number` on, by worker processes."""
+        ahead: DataLoader[_Read] = DataLoader(
             _Numbered(self),
             batch_size=None,
             sampler=_Count(number),
@@ -105,7 +116,7 @@ class Loader:
         batches = iter(ahead)
         while True:
             try:
-                batch, bad = next(batches)
+                read = next(batches)
             except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
                 if isinstance(error, RunError):  # a worker's own, with its traceback as text
                     raise RunError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
@@ -113,14 +124,15 @@ class Loader:
                 if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise
                 raise RunError(f"a process that reads clips was ended (out of memory?): {error}") from error
-            self._note(bad)
-            yield batch
+            yield read
 
-    def __iter__(self) -> Iterator[Batch]:
-        return self.starting(0)
+    def _taken(self, read: _Read) -> Batch:
+        self._note(read.bad)
+        self.busy += read.busy
+        return read.batch
 
-    def _read(self, number: int) -> tuple[Batch, dict[str, str]]:
-        """A batch, and reason by name for the clips that others had to stand in for."""
+    def _read(self, number: int) -> _Read:
+        begin = time.process_time()
         size = len(self.dataset)
         first = (number * self.world + self.rank) * self.batch_size
         draws = range(first, first + self.batch_size)
@@ -135,7 +147,8 @@ class Loader:
             else:
                 samples = [self._usable(order, place, epoch, bad) for place in places]
                 parts.append(Batch.of(samples, places))
-        return replace(_joined(parts), ids=torch.tensor(draws, dtype=torch.int64)), bad
+        batch = replace(_joined(parts), ids=torch.tensor(draws, dtype=torch.int64))
+        return _Read(batch, bad, time.process_time() - begin)
 
     def _usable(self, order: NDArray[np.int64], place: int, epoch: int, bad: dict[str, str]) -> Sample:
         """The clip at a place of the epoch, or else the next that can be read, from half an epoch on."""
@@ -166,13 +179,21 @@ class Loader:
                 _log.warning("%s is left out: %s", name, reason)
 
 
-class _Numbered(TorchDataset[tuple[Batch, dict[str, str]]]):
+class _Read(NamedTuple):
+    """A batch, reason by name for the clips that others had to stand in for, and the CPU seconds that it took."""
+
+    batch: Batch
+    bad: dict[str, str]
+    busy: float
+
+
+class _Numbered(TorchDataset[_Read]):
     """What a worker process holds: batches by number."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
 
-    def __getitem__(self, number: int) -> tuple[Batch, dict[str, str]]:
+    def __getitem__(self, number: int) -> _Read:
         return self.loader._read(number)
 
 

@@ -33,7 +33,9 @@ def training_data(recipe: Recipe, data: Path | None, world: World) -> tuple[Load
     if len(held_out) == 0:  # a folder of a single file
         return loader, []
     fixed = Loader(held_out, share, seed=0, rank=world.rank, world=world.size)
-    return loader, [fixed.batch(number) for number in range(recipe.validation_batches)]
+    validation = [fixed.batch(number) for number in range(recipe.validation_batches)]
+    loader.report |= fixed.report  # the run tells of all that it could not use
+    return loader, validation
 
 
 def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:

@@ -73,9 +73,10 @@ class Log:
             self._write({"event": "left out", "clip": name, "reason": report[name]})
         self._left_out |= report.keys()
 
-    def advance(self, loss: float, rate: float, left: float) -> None:
-        """Move the bar by one step: loss, clips per second, seconds left."""
-        text = f"loss {loss:.4f}, {rate:.1f} clips/s, {_clock(left)} left"
+    def advance(self, loss: float, rate: float, left: float, waiting: float, reading: float) -> None:
+        """Move the bar by one step: loss, clips per second, seconds left, shares of waiting and reading."""
+        data = f"data: {waiting:.0%} of the time waited for, {reading:.0%} of the CPU"
+        text = f"loss {loss:.4f}, {rate:.1f} clips/s, {_clock(left)} left; {data}"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(1)
         if time.monotonic() - self._beat > _BEAT:
@@ -112,7 +113,7 @@ class NoLog(Log):
     def left_out(self, report: Mapping[str, str]) -> None:
         pass
 
-    def advance(self, loss: float, rate: float, left: float) -> None:
+    def advance(self, loss: float, rate: float, left: float, waiting: float, reading: float) -> None:
         pass
 
     def close(self) -> None:

@@ -47,10 +47,13 @@ class System(Protocol):
 class Batches(Protocol):
     """Batch number n of a run, a function of n alone; `starting` goes through them in order.
 
-    `report` names the clips that could not be used, with the reason.
+    `report` names the clips that could not be used, with the reason; `waited` and `busy` are the seconds
+    that were waited for batches up to now, and the CPU seconds that reading them took.
     """
 
     report: dict[str, str]
+    waited: float
+    busy: float
 
     def starting(self, number: int) -> Iterator[Batch]: ...
 

@@ -170,13 +170,16 @@ class Trainer:
         stopped_by = self._stopped_by(signal, 0.0)
         while stopped_by is None:
             begin, used = time.perf_counter(), time.process_time()
+            waited, read = self.batches.waited, self.batches.busy
             numbers = self._step([next(batches) for _ in range(recipe.accumulation)])
             spent, used = time.perf_counter() - begin, time.process_time() - used
             stopped_by = self._stopped_by(signal, used if recipe.clock == "processor" else spent)
-            pace.add(recipe.batch_size * recipe.accumulation, spent)
-            log.advance(numbers["loss"], pace.rate, pace.left(self._progress()))
+            waited, read = self.batches.waited - waited, self.batches.busy - read
+            used += read if recipe.workers else 0.0  # in this process it is counted already
+            pace.add(recipe.batch_size * recipe.accumulation, spent, waited, used, read)
+            log.advance(numbers["loss"], pace.rate, pace.left(self._progress()), pace.waiting, pace.reading)
             if state.step % recipe.log_interval == 0:
-                log.numbers("train", state.step, {**numbers, "clips_per_second": pace.rate, "seconds": state.seconds})
+                log.numbers("train", state.step, {**numbers, **pace.numbers, "seconds": state.seconds})
                 log.left_out(self._report())
             if stopped_by is None:
                 self._look(log)

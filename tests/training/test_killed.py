@@ -1,0 +1,125 @@
+"""Runs that are killed with SIGKILL at random moments: they go on, and come to the same bits.
+
+A few kills in the fast suite, fifty by `pytest -m slow tests/training/test_killed.py`.
+"""
+
+import json
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import pytest
+import toy
+from ranks import PRELOADED, command, killed, order_of, small_folder_recipe, together, train_in_order
+from test_trainer import assert_same_state
+from test_world import folder_of_clips
+from toy import toy_trainer
+
+from videofusion.training import checkpoints
+from videofusion.training.batches import training_data
+from videofusion.training.checkpoints import newest
+from videofusion.training.world import World
+
+FORKS = multiprocessing.get_context("forkserver")  # pays for the imports once
+FORKS.set_forkserver_preload(PRELOADED)
+
+
+def kill_until_done(run: Path, kills: int, steps: int) -> int:
+    """Train in processes of their own that are killed at random moments; returns how many kills struck."""
+    generator, struck, log = random.Random(0), 0, run / "log.jsonl"
+    while True:
+        process = FORKS.Process(target=toy.train_in_a_process, args=(run, steps))
+        size = log.stat().st_size if log.exists() else 0
+        process.start()
+        if struck == kills:
+            process.join()
+            assert process.exitcode == 0
+            return struck
+        while process.is_alive() and (not log.exists() or log.stat().st_size == size):
+            time.sleep(0.01)  # until it trains
+        process.join(generator.uniform(0, 0.4))
+        if process.exitcode is not None:
+            assert process.exitcode == 0
+            return struck
+        process.kill()
+        process.join()
+        struck += 1
+
+
+@pytest.mark.parametrize(("kills", "steps"), [(2, 150), pytest.param(50, 2000, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_it_comes_to_the_same_bits(tmp_path, kills, steps):
+    struck = kill_until_done(tmp_path / "killed", kills, steps)
+    assert struck >= max(1, kills // 2)  # else the run was over too soon to show anything
+    whole = toy_trainer(tmp_path / "whole", steps=steps, **toy.LONG)
+    whole.train()
+    assert_same_state(newest(tmp_path / "killed" / "checkpoints", pytest.fail), whole.state.checkpoint())
+
+
+def session(data: Path, run: Path, steps: int) -> multiprocessing.Process:
+    """A process of the command; it is forked from one that has paid for the imports."""
+    recipe = data.parent / "recipe.json"
+    recipe.write_text(json.dumps(small_folder_recipe(caption_dropout=0.3).to_json()))
+    words = ["train", str(recipe), "--data", str(data), "--run", str(run), "--device", "cpu", "--steps", str(steps)]
+    process = FORKS.Process(target=command, args=(words,))
+    process.start()
+    return process
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
+def test_the_command_killed_at_random_moments_comes_to_the_same_bits(tmp_path, kills):
+    generator, run, data = random.Random(0), tmp_path / "killed", folder_of_clips(tmp_path / "data")
+    log, folder, seen, torn = run / "log.jsonl", run / "checkpoints", [], 0
+    for _ in range(kills):
+        lines = lines_of(log) + generator.randint(1, 12)  # of which each step writes one
+        process = session(data, run, 10**6)
+        while process.is_alive() and lines_of(log) < lines:
+            time.sleep(0.002)
+        time.sleep(generator.uniform(0, 0.2))
+        assert process.exitcode is None
+        process.kill()
+        process.join()
+        torn += bool(list(run.rglob("*.new")))
+        for path in folder.glob("step-*"):
+            checkpoints.load(path)  # whole, whenever the kill came
+        seen.append(max((int(path.name[5:]) for path in folder.glob("step-*")), default=0))
+    assert seen == sorted(seen)
+    assert len(set(seen)) >= kills / 3  # they came at different stages of a run that went on
+    last = seen[-1] + 7
+    whole = tmp_path / "whole"
+    for each in (run, whole):
+        process = session(data, each, last)
+        process.join()
+        assert process.exitcode == 0
+    assert_same_state(*(newest(each / "checkpoints", pytest.fail) for each in (run, whole)))
+    print(f"killed {kills} times, {torn} of them while something was written; newest checkpoints: {seen}, {last} steps")
+
+
+def lines_of(log: Path) -> int:
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 10])
+def test_two_processes_that_are_killed_read_in_the_same_order_and_leave_no_half_checkpoint(tmp_path, kills):
+    data, run, generator = folder_of_clips(tmp_path / "data"), tmp_path / "run", random.Random(1)
+    log, folder = run / "log.jsonl", run / "checkpoints"
+    for number in range(kills):
+        size = log.stat().st_size if log.exists() else 0
+        victims = [[0], [1], [0, 1]][number % 3]
+
+        def trains(size: int = size) -> bool:
+            return log.exists() and log.stat().st_size > size
+
+        killed(train_in_order, run, data, 10**6, victims=victims, when=trains, after=generator.uniform(0, 2))
+        for path in folder.glob("step-*"):
+            checkpoints.load(path)
+    steps = max((int(path.name[5:]) for path in folder.glob("step-*")), default=0) + 3
+    assert together(train_in_order, run, data, steps) == ([0, 0], [])
+    assert newest(folder, pytest.fail).step == steps
+    for rank in (0, 1):
+        loader, _ = training_data(small_folder_recipe(), data, World(rank, 2))
+        drawn = order_of(run, rank)
+        assert {number for number, _ in drawn} >= set(range(steps))
+        for number, names in drawn:
+            assert names == loader.batch(number).names, (rank, number)
