@@ -31,13 +31,20 @@ CAPTIONS = ["red", "grey"] * (N // 2)
 class Colours(NetworkExtractor):
     """Mean colour of frames and clips; of a text its colour; distance, that of the mean colours."""
 
-    layers = ("embedding", "frames", "course", "logits", "perceptual")
+    layers = ("embedding", "frames", "course", "motion", "logits", "perceptual")
 
     def _forward(self, clips):
         of_frames = clips.mean((3, 4)) + 1
         frames = rearrange(of_frames, "b t c -> (b t) c")
         course = of_frames.mean(1)
-        return {"embedding": frames, "frames": frames, "course": course, "logits": course, "perceptual": frames}
+        return {
+            "embedding": frames,
+            "frames": frames,
+            "course": course,
+            "motion": course,
+            "logits": course,
+            "perceptual": frames,
+        }
 
     def text(self, prompts):
         return torch.tensor([TEXTS[prompt] for prompt in prompts])

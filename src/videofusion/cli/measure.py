@@ -53,8 +53,9 @@ def evaluate(
         torchscript: open a TorchScript, which is a program; takes --sha256
         metrics: some of the protocol's; all by default. With any protocol also flicker, flow-magnitude, warping-error;
             clip-similarity (with the captions), clip-frame-consistency, clip-drift, clip-diversity (of a caption's
-            clips), i3d-diversity, embedded-frame-consistency, embedded-drift, embedded-diversity, the same of digits-;
-            and with the protocol paired psnr, psnr-of-clip, ssim, lpips-alex, lpips-vgg
+            clips), i3d-diversity, embedded-frame-consistency, embedded-drift, embedded-diversity; of moving digits
+            digits-frame-consistency, digits-drift, digits-diversity; and with the protocol paired
+            psnr, psnr-of-clip, ssim, lpips-alex, lpips-vgg
         count: generated clips, if not as many as the protocol takes; such numbers compare with each other only
         size: height and width of the clips that are compared, if not the protocol's, likewise
         frames: of a clip, likewise

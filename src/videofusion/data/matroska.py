@@ -5,9 +5,8 @@ It counts no frames, and FFmpeg goes on without a word where the end or a part i
 
 from __future__ import annotations
 
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from videofusion.data.footage import Data, Unreadable
 
@@ -44,7 +43,7 @@ def check_matroska(data: Data) -> str | None:
     return f"truncated: {there} of its {end} bytes are there" if there < end else None
 
 
-def _check_children(file: BinaryIO, end: int) -> None:
+def _check_children(file: BufferedIOBase, end: int) -> None:
     while (place := file.tell()) < end:
         _, size = _element(file)
         if size is None or file.tell() + size > end:
@@ -52,7 +51,7 @@ def _check_children(file: BinaryIO, end: int) -> None:
         file.seek(size, 1)
 
 
-def _element(file: BinaryIO) -> tuple[int, int | None]:
+def _element(file: BufferedIOBase) -> tuple[int, int | None]:
     """An element's kind, 0 where there is none, and its size, None where the writer did not know it."""
     first = file.read(1)
     if not first or first == b"\0":

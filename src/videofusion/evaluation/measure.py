@@ -68,7 +68,7 @@ def evaluate(
         RunError: a clip cannot be read.
     """
     metrics = preset.metrics if metrics is None else metrics
-    _check(preset, metrics, extractors, len(made), len(real), allow_few=allow_few, replicates=replicates, batch=batch)
+    check(preset, metrics, extractors, len(made), len(real), allow_few=allow_few, replicates=replicates, batch=batch)
     told = {
         side: [clips.caption(number) for number in range(len(clips))]
         for side, clips in (("real", real), ("made", made))
@@ -133,7 +133,7 @@ def _predicted(pair: tuple[Tensor, Tensor] | None, preset: Preset) -> tuple[Tens
     return None if pair is None else (pair[0][:, preset.given :], pair[1][:, preset.given :])
 
 
-def _check(
+def check(
     preset: Preset,
     metrics: Iterable[Metric],
     extractors: Mapping[str, Extractor],
@@ -144,6 +144,11 @@ def _check(
     replicates: int,
     batch: int,
 ) -> None:
+    """Check that clips and extractors are what metrics take; arguments as of `evaluate`, numbers of clips for the sets.
+
+    Raises:
+        InputError: see `evaluate`.
+    """
     if batch < 1 or replicates < 0 or replicates == 1:
         raise InputError(f"batch is {batch} and replicates {replicates}; allowed are 1 or more, and 0 or 2 and more")
     if made != preset.count or (preset.real_count is not None and real != preset.real_count):

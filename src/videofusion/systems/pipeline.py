@@ -188,7 +188,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             InputError: another shape.
         """
-        return self.space.decode(latents.to(self.device))
+        return self.space.decode(latents.to(self.text.device))
 
     def _shape(self, clips: int, *asked: int | None) -> tuple[int, int, int, int, int]:
         """Shape of the batch where it is made; raises InputError for sizes that the networks cannot take."""

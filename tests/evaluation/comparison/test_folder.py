@@ -16,7 +16,7 @@ from videofusion.training.batches import training_data
 from videofusion.training.recipes import get_recipe
 from videofusion.training.world import World
 
-KEYS = {"size": 32, "frames": 4, "validation_share": 0.4, "clips_per_video": 1, "batch_size": 2, "workers": 0}
+KEYS = {"size": 32, "frames": 8, "validation_share": 0.4, "clips_per_video": 1, "batch_size": 2, "workers": 0}
 RECIPE = get_recipe("folder64-small", KEYS)
 
 
@@ -24,7 +24,7 @@ RECIPE = get_recipe("folder64-small", KEYS)
 def clips(tmp_path_factory):
     """Forty clips of moving digits, in an array."""
     folder = tmp_path_factory.mktemp("clips")
-    made = render(evaluation_prompts(40, held_out=False, seed=3, frames=4), 4, 32)
+    made = render(evaluation_prompts(40, held_out=False, seed=3, frames=8), 8, 32)
     np.save(folder / "clips.npy", ((made + 1) * 127.5).round().to(torch.uint8).permute(0, 1, 3, 4, 2).numpy())
     return folder
 
@@ -32,15 +32,15 @@ def clips(tmp_path_factory):
 class Model:
     """Makes clips of moving digits, or noise."""
 
-    config = SimpleNamespace(frames=4, height=32, width=32)
+    config = SimpleNamespace(frames=8, height=32, width=32)
 
     def __init__(self, noise=0.0):
         self.noise, self.asked = noise, []
 
     def __call__(self, prompt, *, seed, steps, sampler, guidance):
         self.asked.append((list(prompt), list(seed), steps))
-        specs = evaluation_prompts(max(seed) + 1, held_out=False, seed=9, frames=4)
-        made = render([specs[i] for i in seed], 4, 32)
+        specs = evaluation_prompts(max(seed) + 1, held_out=False, seed=9, frames=8)
+        made = render([specs[i] for i in seed], 8, 32)
         return (made + self.noise * torch.randn(made.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
 
 
@@ -60,27 +60,29 @@ def test_noise_is_further_from_real_clips_than_clips_are(clips):
     near, far = Model(), Model(0.5)
     sampling = Sampling(steps=3, batch=12)
     good, bad = (measure(model, sampling) for model in (near, far))
-    for name in ("quality", "consistency", "flicker"):
+    for name in ("quality", "motion", "flicker"):
         assert good.row[name]["value"] < bad.row[name]["value"], name
     assert good.row["flicker"]["of_real"] == bad.row["flicker"]["of_real"] > 0
-    assert set(good.row["measures"]) >= {"quality", "consistency", "precision", "recall", "flicker"}
+    assert set(good.row["measures"]) >= {"quality", "motion", "precision", "recall", "flicker"}
     # in batches, each clip once, seeds in order; the first clips are shown
     assert [len(seeds) for _, seeds, _ in near.asked] == [12, 12, 8]
     assert [seed for _, seeds, _ in near.asked for seed in seeds] == list(range(32))
     assert {steps for *_, steps in near.asked} == {3}
-    assert good.clips.shape == (4, 4, 3, 32, 32)
+    assert good.clips.shape == (4, 8, 3, 32, 32)
     assert good.captions == ["clip"] * 4
 
 
 def test_few_clips_need_a_flag_and_a_protocol_its_own_data(clips, tmp_path):
     with pytest.raises(InputError, match="under 256"):
         held_out_measure(RECIPE, clips, 32)
+    with pytest.raises(InputError, match="have 4 frames, but embedded takes 8 or more"):  # before anything is trained
+        held_out_measure(RECIPE.replace({"frames": 4}), clips, 32, allow_few=True)
     with pytest.raises(InputError, match="no run makes any"):
         protocol_measure("paired", RECIPE, clips, {}, clips=32, allow_few=True)
     with pytest.raises(InputError, match='protocol is "fvd"'):
         protocol_measure("fvd", RECIPE, clips, {})
     with pytest.raises(InputError, match="under 256"):
-        choose_measure(Alike(RECIPE, Shape(4, 32, 32)), Budget(clips=32), str(clips))
+        choose_measure(Alike(RECIPE, Shape(8, 32, 32)), Budget(clips=32), str(clips))
 
 
 def test_a_protocol_takes_its_real_clips_as_it_says(clips):
@@ -88,7 +90,7 @@ def test_a_protocol_takes_its_real_clips_as_it_says(clips):
 
     networks = {"embedded": load_extractor("embedded")}
     measure = protocol_measure("embedded", RECIPE, clips, networks, clips=32, allow_few=True)
-    assert (measure.preset.size, measure.preset.frames, measure.preset.count) == (32, 4, 32)
+    assert (measure.preset.size, measure.preset.frames, measure.preset.count) == (32, 8, 32)
     found = measure(Model(), Sampling(steps=1, batch=16))
     assert found.row["protocol"]["name"] == "embedded"
     assert "coverage" in found.row["measures"]

@@ -22,8 +22,7 @@ from videofusion.evaluation.choose_clips import real_clips
 from videofusion.evaluation.clip_sets import ClipSet, LiveClips
 from videofusion.evaluation.comparison.digits import SHOWN, Finding
 from videofusion.evaluation.extractors import Extractor, load_extractor
-from videofusion.evaluation.frechet import check_enough
-from videofusion.evaluation.measure import evaluate
+from videofusion.evaluation.measure import check, evaluate
 from videofusion.evaluation.metric_table import chosen
 from videofusion.evaluation.preset_table import PRESETS, find_preset
 from videofusion.evaluation.presets import Preset
@@ -48,7 +47,7 @@ class ProtocolMeasure:
         note: what has to stand under the table.
 
     Raises:
-        InputError: too few clips.
+        InputError: too few clips, or clips that an extractor does not take.
     """
 
     def __init__(
@@ -61,9 +60,9 @@ class ProtocolMeasure:
         allow_few: bool = False,
         note: str = "",
     ) -> None:
-        check_enough(preset.count, len(real), allow_few=allow_few)
         self.preset, self.against, self.extractors, self.allow_few = preset, real, extractors, allow_few
         self.metrics = chosen(preset, metrics)
+        check(preset, self.metrics, extractors, preset.count, len(real), allow_few=allow_few, replicates=0, batch=1)
         captions = [real.caption(number) or NO_CAPTION for number in range(len(real))]
         self.prompts = [captions[number % len(captions)] for number in range(preset.count)]
         few = "; under 256 clips: for no comparison" if min(preset.count, len(real)) < 256 else ""

@@ -208,7 +208,7 @@ PAPER_PLANS: tuple[Plan, ...] = (
         ),
         lost=_PUBLISHED_LOST + "; that 0.5 is the best of it is its default, 0.25 is our own line",
         sweep={f"share-{share:g}": share for share in SHARES},
-        sweep_label="share λ of the frames other than the middle one",
+        sweep_label="share λ of frames other than the middle one",
     ),
     Plan(
         name="videofusion-table-6",

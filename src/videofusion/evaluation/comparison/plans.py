@@ -134,7 +134,7 @@ DECOMPOSED = Plan(
     runs=_decomposed,
     headline=("videofusion", "vdm"),
     sweep={("videofusion" if share == _default_share() else f"share-{share:g}"): share for share in SHARES},
-    sweep_label="share λ of the frames other than the middle one",
+    sweep_label="share λ of frames other than the middle one",
 )
 
 

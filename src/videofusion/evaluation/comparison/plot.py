@@ -41,7 +41,8 @@ def plot(folder: Path, path: Path) -> None:
     curves = [
         label
         for label, there in (
-            ("sweep", plan is not None and plan.sweep),
+            # a curve has two points at least; most of a sweep's runs come late
+            ("sweep", plan is not None and measures and len(sweep_points(rows, plan, measures[0])) > 1),
             ("steps", any("by_steps" in row for row in rows)),
             ("seconds", any("looks" in row for row in rows)),
         )
@@ -58,7 +59,7 @@ def plot(folder: Path, path: Path) -> None:
                 _sweep(each, rows, plan, measure)
             else:
                 _curves(each, rows, measure, kind)
-            each.set_ylabel(_label(measure))
+            each.set_ylabel(measure.replace("_", " "))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
@@ -115,9 +116,9 @@ def _sweep(axes: Any, rows: Sequence[Row], plan: Plan, measure: str) -> None:
     if plan.headline is not None:
         independent = over_seeds(rows, plan.headline[1], measure)
         if independent.size:
-            axes.axhline(independent.mean(), color="tab:orange", label="independent noise (VDM)")
+            axes.axhline(independent.mean(), color="C0", linestyle="--", label=plan.headline[1])
             axes.legend(fontsize=7)
-    axes.set_xlabel(plan.sweep_label)
+    axes.set_xlabel(plan.sweep_label, fontsize=8)
     axes.set_ylim(bottom=0)
 
 
