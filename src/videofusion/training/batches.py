@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from videofusion.data.batch import Batch, Dataset
 from videofusion.data.folder import VideoFolder
@@ -42,20 +43,9 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
     if recipe.data == "folder":
         if data is None:
             raise InputError(f'data is not given, but the recipe "{recipe.name}" trains on a folder of clips')
-        return VideoFolder(
-            data,
-            layout=recipe.layout,
-            fold=recipe.fold,
-            frames=recipe.frames,
-            size=recipe.size,
-            fps=clip_rates(recipe),
-            stride=recipe.strides or recipe.stride,
-            crop=recipe.crop,
-            flip=recipe.flip and split == "train",
-            clips=recipe.clips_per_video if split == "train" else 1,
-            split=split,
-            holdout=recipe.validation_share,
-        )
+        train = split == "train"
+        clips = recipe.clips_per_video if train else 1
+        return folder_clips(recipe, data, split, clips, crop=recipe.crop, flip=recipe.flip and train)
     if data is not None:
         raise InputError(f'data is {data}, but the recipe "{recipe.name}" makes its own data ({recipe.data})')
     if recipe.data in ("middle-digits", "digit-crops"):
@@ -70,7 +60,32 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
     return MovingDigits(recipe.frames, recipe.size, split, recipe.two_digits, static=grey, grey=grey)
 
 
-def clip_rates(recipe: Recipe) -> float | tuple[float, float] | None:
+def folder_clips(recipe: Recipe, data: Path, split: str, clips: int, **options: Any) -> VideoFolder:
+    """A part of a folder, as a recipe reads it.
+
+    Args:
+        recipe: says how.
+        data: the folder.
+        split: "train", "val" or "test".
+        clips: of each video.
+        options: of `VideoFolder`, beside these.
+    """
+    return VideoFolder(
+        data,
+        layout=recipe.layout,
+        fold=recipe.fold,
+        frames=recipe.frames,
+        size=recipe.size,
+        fps=_clip_rates(recipe),
+        stride=recipe.strides or recipe.stride,
+        clips=clips,
+        split=split,
+        holdout=recipe.validation_share,
+        **options,
+    )
+
+
+def _clip_rates(recipe: Recipe) -> float | tuple[float, float] | None:
     """Frames per second of a folder's clips, as `ClipSampler` takes them.
 
     Raises:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from videofusion.data.batch import BadClip
-from videofusion.data.folder import VideoFolder
 from videofusion.data.layouts import open_source
 from videofusion.errors import InputError
 from videofusion.evaluation.choose_clips import real_clips
@@ -28,7 +27,7 @@ from videofusion.evaluation.preset_table import PRESETS, find_preset
 from videofusion.evaluation.presets import Preset
 from videofusion.evaluation.protocol import Pipe, Sampling
 from videofusion.evaluation.rates import Z
-from videofusion.training.batches import clip_rates
+from videofusion.training.batches import folder_clips
 from videofusion.training.recipe import Recipe
 
 NO_CAPTION = "clip"  # what a model of data without captions is asked for
@@ -142,10 +141,10 @@ def held_out_measure(recipe: Recipe, data: Path, clips: int, *, allow_few: bool 
     """
     named = {item.split for item in open_source(data, recipe.layout, recipe.fold).items}
     split = "test" if "test" in named else "val"
-    folder = _held_out(recipe, data, split, 1)
+    folder = folder_clips(recipe, data, split, 1, cache_bytes=0)
     if not len(folder):
         raise InputError(f'no file of "{data}" is held out, so there is nothing to measure against')
-    folder = _held_out(recipe, data, split, -(-clips // len(folder)))
+    folder = folder_clips(recipe, data, split, -(-clips // len(folder)), cache_bytes=0)
     kept, captions, videos = [], [], set()
     for number in range(0, len(folder), max(1, len(folder) // clips))[:clips]:
         try:
@@ -200,19 +199,3 @@ def protocol_measure(
         raise InputError(f'protocol is "{name}", which measures reconstructions or predictions; no run makes any')
     real = real_clips(data, preset, layout=recipe.layout, mixed=True)
     return ProtocolMeasure(preset, real, extractors, allow_few=allow_few)
-
-
-def _held_out(recipe: Recipe, data: Path, split: str, clips: int) -> VideoFolder:
-    return VideoFolder(
-        data,
-        layout=recipe.layout,
-        fold=recipe.fold,
-        frames=recipe.frames,
-        size=recipe.size,
-        fps=clip_rates(recipe),
-        stride=recipe.strides or recipe.stride,
-        clips=clips,
-        split=split,
-        holdout=recipe.validation_share,
-        cache_bytes=0,
-    )
