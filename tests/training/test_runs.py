@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from toy import ToySystem, toy_trainer
 
 from videofusion.errors import InputError, RunError
 from videofusion.training import session as sessions
+from videofusion.training.recipes import get_recipe
 from videofusion.training.runs import Run, find_runs, read_run, table
+from videofusion.training.trainer import train
 
 
 class Calls(ToySystem):
@@ -120,6 +123,21 @@ def test_a_later_process_of_the_same_number_is_not_the_run(tmp_path):
     for began, state in ((sessions.process_start(os.getpid()), "running"), ("1", "crashed"), (None, "running")):
         path.write_text(json.dumps({**mine, "process": began}))
         assert read_run(tmp_path).state == state
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
+    toy_trainer(tmp_path, steps=2).train()
+    sessions.check_free(tmp_path)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        mine = {"state": "running", "host": sessions.socket.gethostname(), "pid": other.pid}
+        began = {**mine, "process": sessions.process_start(other.pid)}
+        (tmp_path / "session.json").write_text(json.dumps(began))
+        with pytest.raises(InputError, match=f"is in use: process {other.pid} trains in it"):
+            train(get_recipe("tiny"), tmp_path)
+        other.kill()
+    sessions.check_free(tmp_path)  # killed: its run may go on
+    (tmp_path / "session.json").write_text("[]")
+    sessions.check_free(tmp_path)
 
 
 def test_on_another_machine_silence_tells(tmp_path):

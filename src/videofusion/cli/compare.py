@@ -40,7 +40,7 @@ def compare(
     find_budget: tyro.conf.FlagCreatePairsOff[bool] = False,
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False,
     report_only: tyro.conf.FlagCreatePairsOff[bool] = False,
-) -> None:
+) -> int:
     """Train systems under one budget, or load them, and measure their clips side by side.
 
     RECIPE is a recipe's name, the path of a recipe.json, or a model's folder, which is only measured. `--plan NAME` is
@@ -76,7 +76,7 @@ def compare(
 
     if plan == "list":
         print(plans.plan_list())
-        return
+        return 0
     if folder is None:
         raise InputError("DIR is not given; it is the folder for all runs and results")
     if folder.exists() and not folder.is_dir():
@@ -102,13 +102,14 @@ def compare(
 
         found = find(folder, given, 64 * given.seconds, jobs)
         print(f"--seconds {found:g} is the smallest budget tried at which VDM's samples keep a digit's place")
-        return
+        return 0
+    code = 0
     if not report_only:
         named = None if recipes else plans.find_plan(plan or plans.DECOMPOSED.name)
         runs = _runs(recipes, named, full, given)
         if dry_run:
             _try(folder, runs, data, named if full else None)
-            return
+            return 0
         from videofusion.cli.measure import protocol_networks
         from videofusion.evaluation.comparison import systems
         from videofusion.evaluation.comparison.compare import compare as work
@@ -128,8 +129,9 @@ def compare(
             extractors=lambda name: protocol_networks(name, weights, sha256),
         )
         name = systems.SYSTEMS if named is None else named.name + systems.FULL * full
-        work(folder, name, runs, given, measure, data=data, protocol=protocol, minutes=minutes, jobs=jobs)
+        code = work(folder, name, runs, given, measure, data=data, protocol=protocol, minutes=minutes, jobs=jobs)
     _report(folder)
+    return code
 
 
 def _runs(recipes: tuple[str, ...], plan: Plan | None, full: bool, budget: Budget) -> list[Run]:

@@ -37,7 +37,7 @@ from videofusion.training.optimizers import check_optimizer
 from videofusion.training.rates import Pace, progress, rate_factor
 from videofusion.training.recipe import Recipe
 from videofusion.training.run_folder import Result, check_run, open_run
-from videofusion.training.session import session
+from videofusion.training.session import check_free, session
 from videofusion.training.sharding import check_sharding, whole
 from videofusion.training.signals import StopSignal, stop_signal
 from videofusion.training.state import Batches, State, System, training_keys
@@ -66,7 +66,8 @@ def train(
         bar: show a progress bar.
 
     Raises:
-        InputError: bad recipe or data, a run folder of another recipe, a checkpoint of another shape.
+        InputError: bad recipe or data, a run folder of another recipe or one that another process trains in, a
+            checkpoint of another shape.
         RunError: the loss is not a number, the disk is full, ...; the last good checkpoint stays.
     """
     from videofusion.systems.build import build_system
@@ -75,6 +76,8 @@ def train(
     changes = {"steps": steps, "seconds": seconds}
     recipe = recipe.replace({key: value for key, value in changes.items() if value is not None})
     world = World.of_environment()
+    if world.writes:
+        check_free(run)
     where = world.device(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     check_boards(recipe.log)
     check_sharding(recipe, world)

@@ -1,6 +1,8 @@
 """A comparison goes on after a stop, shares the cores, and measures what it trained."""
 
+import json
 import os
+import signal
 import threading
 import time
 from itertools import pairwise
@@ -45,7 +47,7 @@ def world(monkeypatch):
     """Nothing is trained or loaded; the runs that were asked for are kept."""
     trained = []
 
-    def train(folder, run, deadline, threads, data=None):
+    def train(folder, run, threads, data=None, is_over=None):
         trained.append((run.name, run.seconds))
         return True
 
@@ -64,7 +66,7 @@ ONE = Budget(seconds=1)
 
 
 def go(folder, runs, given=ONE, measure=None, **more):
-    compare.compare(folder, "p", runs, given, measure or Numbers(), say=silent, **more)
+    return compare.compare(folder, "p", runs, given, measure or Numbers(), say=silent, **more)
 
 
 def base(name, **more):
@@ -78,7 +80,7 @@ def names(folder):
 def test_goes_on_after_a_stop(tmp_path, monkeypatch, world):
     trained = []
 
-    def train(folder, run, deadline, threads, data=None):
+    def train(folder, run, threads, data=None, is_over=None):
         trained.append(run.name)
         return not (run.name == "b" and trained.count("b") == 1)  # the time is up in the middle of b
 
@@ -96,6 +98,38 @@ def test_goes_on_after_a_stop(tmp_path, monkeypatch, world):
         go(tmp_path, runs, Budget(seconds=2))
     with pytest.raises(InputError, match="plan p, not q"):
         compare.compare(tmp_path, "q", runs, Budget(seconds=1), Numbers())
+
+
+def test_a_signal_ends_the_runs_that_are_in_training(tmp_path, monkeypatch, world, capsys):
+    begun = []
+
+    def train(folder, run, threads, data=None, is_over=None):
+        begun.append(run.name)
+        if len(begun) == 1:
+            assert not is_over()
+            os.kill(os.getpid(), signal.SIGTERM)
+            while not is_over():
+                time.sleep(0.01)
+            return False
+        return True
+
+    monkeypatch.setattr(compare, "train_run", train)
+    runs = [base(name) for name in ("a", "b")]
+    before = signal.getsignal(signal.SIGTERM)
+    assert compare.compare(tmp_path, "p", runs, ONE, Numbers()) == 143
+    assert "stopped by SIGTERM; the same command goes on from here" in capsys.readouterr().out
+    assert (begun, names(tmp_path), signal.getsignal(signal.SIGTERM)) == (["a"], [], before)
+    assert go(tmp_path, runs) == 0
+    assert names(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_to_stop_leaves_a_checkpoint(tmp_path):
+    run = Run(name="a", recipe="tiny", overrides={"workers": 0, "sample_interval": 0})
+    log = tmp_path / "a" / "log.jsonl"
+    assert not train_run(tmp_path, run, 1, is_over=lambda: log.exists() and '"train"' in log.read_text())
+    assert [*(tmp_path / "a" / "checkpoints").iterdir()]
+    assert json.loads((tmp_path / "a" / "session.json").read_text())["reason"] == "SIGTERM"
 
 
 def test_a_folder_of_the_first_version_goes_on(tmp_path, world, monkeypatch):
@@ -117,7 +151,7 @@ def test_runs_side_by_side_wait_for_their_base_and_share_the_cores(tmp_path, mon
     both = threading.Barrier(2, timeout=30)  # broken if a and b are not trained at one time
     shares = []
 
-    def train(folder, run, deadline, threads, data=None):
+    def train(folder, run, threads, data=None, is_over=None):
         shares.append(threads)
         if run.name != "base":
             assert (tmp_path / "base-is-there").exists()
@@ -190,7 +224,7 @@ def test_a_new_system_joins_by_its_name_and_another_one_of_a_name_does_not(tmp_p
 
 def test_a_run_that_fails_names_its_command(tmp_path):
     with pytest.raises(RunError, match="no-such-recipe"):
-        train_run(tmp_path, Run(name="x", recipe="no-such-recipe", seconds=1), None, 1)
+        train_run(tmp_path, Run(name="x", recipe="no-such-recipe", seconds=1), 1)
 
 
 def test_the_command_of_a_run_has_its_base_and_its_keys(tmp_path):
@@ -205,7 +239,7 @@ def test_the_command_of_a_run_has_its_base_and_its_keys(tmp_path):
 def test_the_budget_is_the_first_at_which_places_are_kept(tmp_path, monkeypatch):
     asked = []
 
-    def train(folder, run, deadline, threads):
+    def train(folder, run, threads):
         asked.append((run.name, run.base, run.seconds, threads))
         return True
 

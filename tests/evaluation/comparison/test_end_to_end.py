@@ -41,7 +41,7 @@ def here(monkeypatch):
     """Runs are trained, and costs counted, in this process; how often is kept."""
     trained = []
 
-    def train_here(folder, run, deadline, threads, data=None):
+    def train_here(folder, run, threads, data=None, is_over=None):
         trained.append(run.name)
         train(run_recipe(folder, run, data), folder / run.name, seconds=run.seconds, bar=False, device="cpu")
         return True

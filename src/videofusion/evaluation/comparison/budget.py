@@ -40,12 +40,12 @@ def find_budget(
     runs = {run.name: run for run in DECOMPOSED.runs(budget)}
     vdm = runs["vdm-0"]
     assert vdm.base is not None
-    train_run(folder, runs[vdm.base], None, threads)
+    train_run(folder, runs[vdm.base], threads)
     seconds = budget.seconds
     while seconds <= limit:
         overrides = {**vdm.overrides, "schedule_rate": "constant"}
         run = replace(vdm, name="budget-vdm", overrides=overrides, seconds=seconds)
-        train_run(folder, run, None, threads)
+        train_run(folder, run, threads)
         kept = places_kept(load(folder / run.name / "model", device="cpu"), clips)
         say(f"{seconds:.0f} s of training: {100 * kept:.0f} % of VDM's samples keep the digit's place")
         if kept >= PLACE_KEPT:

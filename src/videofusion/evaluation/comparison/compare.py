@@ -35,6 +35,7 @@ from videofusion.evaluation.comparison.runs import (
 from videofusion.evaluation.comparison.runs import Run as Run
 from videofusion.evaluation.protocol import Sampling
 from videofusion.evaluation.record import versions
+from videofusion.training.signals import stop_signal
 
 REAL = "real clips"  # the line that no model has
 LOOKS = "looks.jsonl"
@@ -92,8 +93,8 @@ def compare(
     minutes: float | None = None,
     jobs: int = 1,
     say: Callable[[str], None] = print,
-) -> None:
-    """Train and measure what is not finished yet, until the minutes are over.
+) -> int:
+    """Train and measure what is not finished yet, until the minutes are over or a signal comes.
 
     Args:
         folder: of all runs and results.
@@ -108,6 +109,9 @@ def compare(
         jobs: runs side by side, each with its part of the machine's cores. Seconds of training are comparable only
             with as many cores, so that number belongs to the folder too.
         say: what tells the user how it goes.
+
+    Returns:
+        What a command ends with: 0, or 143 or 130 where SIGTERM or SIGINT stopped it.
 
     Raises:
         InputError: the folder belongs to another plan or budget, or to another run of a name; jobs that the cores do
@@ -124,17 +128,17 @@ def compare(
     working: dict[str, Future[bool]] = {}
     writing, over = Lock(), Event()
 
-    def time_is_up() -> bool:
-        if deadline is not None and time.monotonic() > deadline:
+    def is_over() -> bool:
+        if stop.name is not None or (deadline is not None and time.monotonic() > deadline):
             over.set()
         return over.is_set()
 
     def one(number: int, run: Run) -> bool:
-        """Train and measure a run; False when the time came first."""
+        """Train and measure a run; False when it was to stop first."""
         for needed in (run.base, run.of):
             if needed in working and not working[needed].result():
                 return False
-        if time_is_up():
+        if is_over():
             return False
         say(f"[{number + 1}/{len(runs)}] {run.name}")
         row: dict[str, Any] = {"name": run.name, "system": run.group, "seconds": run.seconds}
@@ -144,12 +148,12 @@ def compare(
             if seen is not None:
                 looks.append(seen)
                 continue
-            if part.recipe and not train_run(folder, part, deadline, threads, data):
+            if part.recipe and not train_run(folder, part, threads, data, is_over):
                 over.set()
                 return False
             if part is not run:
                 looks.append(_look(folder, part, budget, measure, threads, writing))
-            if time_is_up() and run.measured:
+            if is_over() and run.measured:
                 return False
         if run.recipe:
             row |= run_facts(folder / run.name, threads)
@@ -172,7 +176,7 @@ def compare(
             append(
                 folder / RESULTS, {"name": REAL, "system": REAL, **floor, "note": measure.note, "versions": versions()}
             )
-    with ThreadPoolExecutor(jobs) as pool:
+    with stop_signal() as stop, ThreadPoolExecutor(jobs) as pool:
         for number, run in enumerate(runs):
             if run.name not in done:
                 working[run.name] = pool.submit(one, number, run)
@@ -183,7 +187,8 @@ def compare(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if not all(finished):
-        say("the time is up; the same command goes on from here")
+        say(f"{f'stopped by {stop.name}' if stop.name else 'the time is up'}; the same command goes on from here")
+    return 128 + stop.number if stop.name else 0
 
 
 def job_threads(jobs: int) -> int:

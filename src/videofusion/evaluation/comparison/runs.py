@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -75,15 +74,17 @@ def run_recipe(folder: Path, run: Run, data: str | None = None) -> Recipe:
     return get_recipe(run.recipe, {**kind, **run.settings(folder)})
 
 
-def train_run(folder: Path, run: Run, deadline: float | None, threads: int, data: str | None = None) -> bool:
-    """Train a run in a process of its own, or go on with it; False when the deadline came first.
+def train_run(
+    folder: Path, run: Run, threads: int, data: str | None = None, is_over: Callable[[], bool] = lambda: False
+) -> bool:
+    """Train a run in a process of its own, or go on with it; False when it was to stop first.
 
     Args:
         folder: of the comparison.
         run: with a recipe.
-        deadline: on the clock of `time.monotonic`; None for none.
         threads: cores of the process.
         data: what `train --data` takes.
+        is_over: asked again and again; at the first yes the process writes its checkpoint and ends.
 
     Raises:
         RunError: training failed.
@@ -93,14 +94,16 @@ def train_run(folder: Path, run: Run, deadline: float | None, threads: int, data
         command += ["--steps", "1000000", *_budget(run.seconds, threads)]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
     try:
-        code = process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        _end(process, run)
-        return False
+        while (code := _code(process)) is None:
+            if is_over():
+                _end(process, run)
+                return False
     except BaseException:
         _end(process, run)
         raise
     if code != 0:
+        if is_over():  # Ctrl-C in a terminal goes to both
+            return False
         raise RunError(f"the run {run.name} ended with code {code}; {' '.join(command)} says why")
     return True
 
@@ -110,6 +113,14 @@ def train_command(folder: Path, run: Run, data: str | None = None) -> list[str]:
     words = ["videofusion", "train", run.recipe, "--run", str(folder / run.name)]
     words += [] if data is None else ["--data", data]
     return words + [word for key, value in run.settings(folder).items() for word in ("--set", f"{key}={_text(value)}")]
+
+
+def _code(process: subprocess.Popen[bytes]) -> int | None:
+    """What a process ended with; None if it goes on for a moment."""
+    try:
+        return process.wait(0.5)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _end(process: subprocess.Popen[bytes], run: Run) -> None:
