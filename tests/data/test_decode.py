@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from videofusion.data import decode as decoding
 from videofusion.data.decode import Unreadable, decode, decode_all, open_video
 
 ENDINGS = [".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp"]
@@ -27,6 +28,31 @@ def test_each_frame_alone_is_the_one_that_was_asked_for(coded, which):
 
 def test_frames_come_in_order_and_as_often_as_asked_for(coded, which):
     assert [which(frame) for frame in decode(open_video(coded), [20, 3, 3, 11])] == [3, 3, 11, 20]
+
+
+@pytest.mark.parametrize("step", [2, 3, 5])
+def test_every_nth_frame_is_the_same_to_the_bit_as_with_all_between(coded, step):
+    opened = open_video(coded)
+    together = list(decode(opened, range(24)))
+    for start in (0, 1, 9):
+        some = range(start, 24, step)
+        assert all(map(np.array_equal, decode(opened, some), (together[number] for number in some)))
+
+
+def test_what_a_decoder_wrongly_skips_is_read_again_without_skipping(video, which, tmp_path, monkeypatch):
+    opened = open_video(video(tmp_path / "a.mp4"))
+    read, begun = decoding._frames, []
+
+    def forgetful(opened, seek_to, wanted=None):
+        begun.append(seek_to)
+        frames = read(opened, seek_to, wanted)
+        return (
+            frames if wanted is None else (frame for frame in frames if which(frame.to_ndarray(format="rgb24")) != 14)
+        )
+
+    monkeypatch.setattr(decoding, "_frames", forgetful)
+    assert [which(frame) for frame in decode(opened, [12, 14, 16])] == [12, 14, 16]
+    assert len(begun) == 2
 
 
 def test_length_and_rate(coded):

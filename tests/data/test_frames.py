@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from videofusion.data import frames
 from videofusion.data.decode import Video
-from videofusion.data.frames import crop, fit, frames_at, resize, window
+from videofusion.data.frames import crop, fit, frames_at, resize, stack_resized, window
 
 
 def video(count: int, fps: float = 30.0, *, milliseconds: bool = False) -> Video:
@@ -86,6 +87,20 @@ def test_making_smaller_does_not_alias():
     small = resize(stripes, (30, 30)).float()
     assert abs(float(small.mean()) - 127.5) < 2
     assert float(small[:, 2:-2].std()) < 6
+
+
+@pytest.mark.parametrize("together", [1, 10_000, 4 * 2**20])
+def test_frames_of_any_size_are_resized_together_as_each_alone(together, monkeypatch):
+    monkeypatch.setattr(frames, "_TOGETHER", together)
+    draw = np.random.default_rng(0)
+    sizes = [(48, 64)] * 3 + [(60, 52)] + [(48, 64)] * 2 + [(30, 30)] * 2
+    pictures = [draw.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    square = [picture for picture in pictures if picture.shape != (60, 52, 3)]
+    for some, size in ((pictures[:3], (20, 24)), (square[:5], (24, 32)), (pictures[6:], (30, 30))):
+        alone = torch.stack([resize(torch.from_numpy(picture), size) for picture in some])
+        assert torch.equal(stack_resized(iter(some), size), alone)
+    with pytest.raises(RuntimeError):  # frames of other proportions make no clip
+        stack_resized(pictures, (20, 20))
 
 
 def test_crops_reach_all_corners():

@@ -49,7 +49,7 @@ def to_uint8(clip: Float[Tensor, "*batch c h w"]) -> UInt8[Tensor, "*batch h w 3
 
 def from_uint8(frames: UInt8[Tensor, "*batch h w 3"]) -> Float[Tensor, "*batch 3 h w"]:
     """Turn RGB bytes, channels last, into values in [-1, 1]; the inverse of `to_uint8`."""
-    return rearrange(frames, "... h w c -> ... c h w").contiguous().float() / 127.5 - 1
+    return rearrange(frames, "... h w c -> ... c h w").contiguous().float().div_(127.5).sub_(1)
 
 
 def _shape(clip: Tensor) -> str:

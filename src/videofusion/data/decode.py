@@ -164,8 +164,11 @@ def _index(container: av.container.InputContainer, path: Data, missing: str | No
     )
 
 
-def _frames(video: Video, seek_to: int | None, first: int | None = None) -> Generator[av.VideoFrame, None, None]:
-    """Frames from a key frame on; of those before the stamp `first`, perhaps not all."""
+def _frames(
+    video: Video, seek_to: int | None, wanted: NDArray[np.int64] | None = None
+) -> Generator[av.VideoFrame, None, None]:
+    """Frames from a key frame on; of those whose stamps are not among the wanted, perhaps not all."""
+    needed = None if wanted is None else {*wanted.tolist(), None}
     with _opened(video.path) as container:
         stream = container.streams.video[0]
         # One thread: the loader's workers are the parallel part, and a frame costs the same anywhere.
@@ -173,12 +176,13 @@ def _frames(video: Video, seek_to: int | None, first: int | None = None) -> Gene
         stream.codec_context.options = _STRICT
         if seek_to is not None:
             container.seek(seek_to, stream=stream, backward=True)
-        reached = 0.0
+        reached, skips = 0.0, False
         try:
             for packet in container.demux(stream):
-                # What no other frame refers to need not be decoded on the way to what is wanted.
-                early = first is not None and packet.pts is not None and packet.pts < first
-                stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
+                # What no other frame refers to need not be decoded if it is not wanted.
+                if (needed is not None and packet.pts not in needed) != skips:
+                    skips = not skips
+                    stream.codec_context.skip_frame = "NONREF" if skips else "DEFAULT"
                 for frame in packet.decode():
                     reached = frame.time or 0.0
                     if frame.is_corrupt:
@@ -194,35 +198,27 @@ def _decode_stamps(video: Video, stamps: NDArray[np.int64]) -> Iterator[Frame]:
     assert video.keys is not None
     earlier = video.keys[video.keys <= stamps[0]]
     start = int(earlier[-1]) if len(earlier) > 1 else None
-    frames = _frames(video, start, int(stamps[0]))
-    # Containers seek by decoding time and some streams need frames before their key frame:
-    # where the first picture comes out damaged or too late, start at the beginning instead, and skip nothing.
-    try:
-        first = next(frames)
-        while first.pts is None or first.pts < stamps[0]:
-            first = next(frames)
-        late = first.pts != stamps[0]
-    except (Unreadable, StopIteration):
-        late = True
-    if late:
-        frames.close()
-        frames = _frames(video, None)
-    else:
-        frames = _chain(first, frames)
     position, converter = 0, VideoReformatter()
-    for frame in frames:
-        while position < len(stamps) and frame.pts == stamps[position]:
-            yield _upright(frame, converter)
-            position += 1
-        if position == len(stamps):
+    # Containers seek by decoding time, some streams need frames before their key frame, and a decoder may know less
+    # of what refers to what than it says: where a picture comes out damaged or not at all, begin at the beginning
+    # and skip nothing.
+    for start_at, wanted in ((start, stamps), (None, None)):
+        frames = _frames(video, start_at, wanted)
+        try:
+            for frame in frames:
+                while position < len(stamps) and frame.pts == stamps[position]:
+                    yield _upright(frame, converter)
+                    position += 1
+                if position == len(stamps):
+                    return
+                if frame.pts is not None and frame.pts > stamps[position]:
+                    break
+        except Unreadable:
+            if wanted is None or position > 0:
+                raise
+        finally:
             frames.close()
-            return
     raise Unreadable(f"damaged: {len(stamps) - position} of {len(stamps)} frames do not come out of the decoder")
-
-
-def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Generator[av.VideoFrame, None, None]:
-    yield first
-    yield from rest
 
 
 def _decode_counting(video: Video, numbers: list[int]) -> Iterator[Frame]:

@@ -16,6 +16,8 @@ from videofusion.data.footage import Footage
 
 # Seconds by which a time stamp may be off: Matroska keeps whole milliseconds.
 ROUNDING = 0.002
+# Bytes of frames that are resized at once: of small ones, each for itself costs twice the time.
+_TOGETHER = 4 * 2**20
 
 
 def frames_at(video: Footage, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -51,14 +53,15 @@ def resized(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
     return max(size[0], round(height * scale)), max(size[1], round(width * scale))
 
 
-def resize(frame: UInt8[Tensor, "h w 3"], size: tuple[int, int]) -> UInt8[Tensor, "h2 w2 3"]:
-    """Resize a frame so that it covers `size`, antialiased; nothing is cut off yet."""
-    height, width = resized(frame.shape[0], frame.shape[1], size)
-    if (height, width) == frame.shape[:2]:
-        return frame
-    planes = rearrange(frame, "h w c -> 1 c h w")
-    planes = F.interpolate(planes, (height, width), mode="bicubic", antialias=True, align_corners=False)
-    return rearrange(planes, "1 c h w -> h w c").contiguous()
+def resize(frames: UInt8[Tensor, "*t h w 3"], size: tuple[int, int]) -> UInt8[Tensor, "*t h2 w2 3"]:
+    """Resize frames so that they cover `size`, antialiased; nothing is cut off yet."""
+    *t, height, width, _ = frames.shape
+    to = resized(height, width, size)
+    if to == (height, width):
+        return frames
+    planes = rearrange(frames.reshape(-1, height, width, 3), "t h w c -> t c h w")
+    planes = F.interpolate(planes, to, mode="bicubic", antialias=True, align_corners=False)
+    return rearrange(planes, "t c h w -> t h w c").reshape(*t, *to, 3)
 
 
 def crop(
@@ -76,5 +79,18 @@ def fit(frame: UInt8[Tensor, "h w 3"], size: tuple[int, int]) -> UInt8[Tensor, "
 
 
 def stack_resized(frames: Iterable[NDArray[np.uint8]], size: tuple[int, int]) -> UInt8[Tensor, "t h w 3"]:
-    """Resize frames one by one (a long video at full size need not be in memory) and stack them."""
-    return torch.stack([resize(torch.from_numpy(frame), size) for frame in frames])
+    """Resize frames, a few at a time (a long video at full size need not be in memory), and stack them."""
+    done: list[Tensor] = []
+    waiting: list[NDArray[np.uint8]] = []
+
+    def finish() -> None:
+        if waiting:
+            done.append(resize(torch.from_numpy(np.stack(waiting)), size))
+            waiting.clear()
+
+    for frame in frames:
+        if waiting and (frame.shape != waiting[0].shape or len(waiting) * frame.nbytes >= _TOGETHER):
+            finish()
+        waiting.append(frame)
+    finish()
+    return torch.cat(done)
