@@ -10,6 +10,7 @@ import torch
 
 from videofusion.data import frames
 from videofusion.data.decode import Video
+from videofusion.data.footage import Unreadable
 from videofusion.data.frames import crop, fit, frames_at, resize, stack_resized, window
 
 
@@ -99,7 +100,7 @@ def test_frames_of_any_size_are_resized_together_as_each_alone(together, monkeyp
     for some, size in ((pictures[:3], (20, 24)), (square[:5], (24, 32)), (pictures[6:], (30, 30))):
         alone = torch.stack([resize(torch.from_numpy(picture), size) for picture in some])
         assert torch.equal(stack_resized(iter(some), size), alone)
-    with pytest.raises(RuntimeError):  # frames of other proportions make no clip
+    with pytest.raises(Unreadable, match="differ in their proportions"):
         stack_resized(pictures, (20, 20))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from videofusion.data.footage import Footage
+from videofusion.data.footage import Footage, Unreadable
 
 # Seconds by which a time stamp may be off: Matroska keeps whole milliseconds.
 ROUNDING = 0.002
@@ -79,7 +79,11 @@ def fit(frame: UInt8[Tensor, "h w 3"], size: tuple[int, int]) -> UInt8[Tensor, "
 
 
 def stack_resized(frames: Iterable[NDArray[np.uint8]], size: tuple[int, int]) -> UInt8[Tensor, "t h w 3"]:
-    """Resize frames, a few at a time (a long video at full size need not be in memory), and stack them."""
+    """Resize frames, a few at a time (a long video at full size need not be in memory), and stack them.
+
+    Raises:
+        Unreadable: their proportions differ.
+    """
     done: list[Tensor] = []
     waiting: list[NDArray[np.uint8]] = []
 
@@ -87,6 +91,8 @@ def stack_resized(frames: Iterable[NDArray[np.uint8]], size: tuple[int, int]) ->
         if waiting:
             done.append(resize(torch.from_numpy(np.stack(waiting)), size))
             waiting.clear()
+        if done[-1].shape[1:] != done[0].shape[1:]:
+            raise Unreadable("its frames differ in their proportions")
 
     for frame in frames:
         if waiting and (frame.shape != waiting[0].shape or len(waiting) * frame.nbytes >= _TOGETHER):
