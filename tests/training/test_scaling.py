@@ -1,17 +1,21 @@
 """Counts on the meta device against counts of real ones, and the arithmetic of many GPUs against closed forms."""
 
+from functools import cache
+
 import pytest
 import torch
 from small import smallest
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from videofusion.data.batch import Batch, Sample
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.systems.build import build_system
-from videofusion.training import scaling
+from videofusion.training import scaling, sizes
 from videofusion.training.memory import Part, Watch, count_parts
 from videofusion.training.scaling import Cluster, plan_step, scaling_report
-from videofusion.training.sizes import Work, recipe_parts, recipe_work
+from videofusion.training.sizes import Work, recipe_parts, recipe_work, steps_within
 
 WORK = Work(parts=(Part(name="a", trained=1000, frozen=600),), flops=10**6, activations=5000, block=100)
 
@@ -28,7 +32,15 @@ class OneWord:
         raise IndexError(index)
 
 
-@pytest.mark.parametrize("changes", [{}, {"system": "vdm", "temporal": "factorised"}, {"variant": "published"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"system": "vdm", "temporal": "factorised"},
+        {"variant": "published"},
+        {"variant": "anchored", "temporal": "residual_middle"},
+    ],
+)
 def test_counted_without_computing_is_what_is_there(changes):
     recipe = smallest(frames=3, attention=("none", "none"), **changes)  # with attention to text a CPU keeps more
     system = build_system(recipe, OneWord())
@@ -48,6 +60,40 @@ def test_without_attention_work_grows_with_the_pixels():
         f8, f16, f24 = (getattr(work, key) for work in (small, middle, large))
         assert (f24 - f8) * (16**2 - 8**2) == (f16 - f8) * (24**2 - 8**2)
         assert f16 > f8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "variant": "anchored",
+            "base_loss": "fixed",
+            "train_frames": 3,
+            "reach": 1,
+            "reach_steps": 5,
+            "accumulation": 3,
+        },
+        {"system": "vdm", "temporal": "factorised", "train_frames": 4, "reach": 2, "reach_steps": 0},
+    ],
+)
+def test_a_budget_of_arithmetic_is_spent_by_the_steps_that_it_is_said_to_be_enough_for(changes, monkeypatch):
+    monkeypatch.setattr(sizes, "recipe_work", cache(recipe_work))
+    recipe = smallest(frames=7, attention=("none", "none"), **changes)
+    system = build_system(recipe, OneWord())
+    clips = recipe.batch_size
+    batch = Batch(torch.zeros(clips, 7, 3, 8, 8), ["clip"] * clips, ["clip"] * clips, torch.arange(clips))
+    spent = []
+    for step in range(18):
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            system.loss(batch, Keys.of(range(clips)), step).total.backward()
+        spent.append(recipe.accumulation * counter.get_total_flops())
+    assert len(set(spent)) > 1 or recipe.reach is None
+    for steps in (1, 6, 17):
+        # by less than a percent, attention here is other arithmetic than the fused one that is counted
+        enough, too_many = sum(spent[:steps]) * 1.01, sum(spent[: steps + 1]) * 0.99
+        assert steps_within(recipe, enough) == steps_within(recipe, too_many) == steps
+    with pytest.raises(InputError, match="not enough for one step"):
+        steps_within(recipe, spent[0] * 0.9)
 
 
 def test_half_precision_gathers_half_and_keeps_less():

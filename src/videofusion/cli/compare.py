@@ -53,7 +53,7 @@ def compare(
         recipes: what to compare
         plan: a list of runs by name, or list
         full: the plan at the paper's size, for GPUs and the paper's data (--data); --dry-run says what it takes
-        budget: of training, of each run: 90s, 30m, 1h30m; instead of --seconds
+        budget: of training, of each run: 90s, 30m, 1h30m, or arithmetic, as in 20PFLOP; instead of --seconds
         seconds: of training, of each run
         base_seconds: of training the image models that a plan's runs start from
         minutes: stop after that many, keeping everything; no limit by default
@@ -85,11 +85,11 @@ def compare(
         raise InputError("recipes and --plan, --full or --find-budget exclude each other; give one of them")
     if data is not None and not recipes and not full:
         raise InputError(f"data is {data}, but plans make moving digits; --full, or recipes after DIR, take data")
+    from videofusion.evaluation.comparison import systems
     from videofusion.evaluation.comparison.compare import Budget
-    from videofusion.evaluation.comparison.systems import seconds_of
 
     given = Budget(
-        seconds=seconds if budget is None else seconds_of(budget),
+        **({"seconds": seconds} if budget is None else systems.budget_of(budget)),
         base_seconds=base_seconds,
         seeds=seeds,
         clips=256 if clips is None else clips,
@@ -97,6 +97,8 @@ def compare(
         sampler=sampler,
         looks=looks,
     )
+    if find_budget and given.flops is not None:
+        raise InputError(f"budget is {budget}, but --find-budget looks for seconds; give it seconds to begin with")
     if find_budget:
         from videofusion.evaluation.comparison.budget import find_budget as find
 
@@ -106,12 +108,11 @@ def compare(
     code = 0
     if not report_only:
         named = None if recipes else plans.find_plan(plan or plans.DECOMPOSED.name)
-        runs = _runs(recipes, named, full, given)
+        runs = systems.by_flops(folder, _runs(recipes, named, full, given), given, data)
         if dry_run:
             _try(folder, runs, data, named if full else None)
             return 0
         from videofusion.cli.measure import protocol_networks
-        from videofusion.evaluation.comparison import systems
         from videofusion.evaluation.comparison.compare import compare as work
 
         if full and named is not None:

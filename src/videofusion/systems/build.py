@@ -33,6 +33,11 @@ from videofusion.training.tuning import tune
 PROFILE_CLIPS = 256  # training clips whose lambda is measured for the motion knob
 
 
+def step_options(recipe: Recipe) -> StepOptions:
+    """What a recipe's training steps look at."""
+    return StepOptions(**{each.name: getattr(recipe, each.name) for each in fields(StepOptions)})
+
+
 def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = None) -> VideoFusionSystem | VDMSystem:
     """The system of a recipe, with initial weights drawn from torch's global seed.
 
@@ -47,7 +52,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
     """
     text_encoder = _text_encoder(recipe, data)
     shape = (recipe.frames, recipe.size, recipe.size)
-    options = StepOptions(**{each.name: getattr(recipe, each.name) for each in fields(StepOptions)})
+    options = step_options(recipe)
     space = _space(recipe)
     if device is not None and space.vae is not None:
         space.vae.to(device)

@@ -19,7 +19,7 @@ from videofusion.data.batch import Batch, Sample
 from videofusion.diffusion.noise import DecomposedNoise, Keys, Noise
 from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
-from videofusion.systems.build import build_system
+from videofusion.systems.build import build_system, step_options
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.memory import Part, Watch, count_parts
@@ -32,8 +32,8 @@ class Work:
 
     Args:
         parts: numbers of parameters; the text encoder's without the words that data bring.
-        flops: of one clip's forward and backward pass, an addition and a multiplication counting as two.
-        activations: bytes that the autograd graph of one clip keeps.
+        flops: of one clip's forward and backward pass, or a batch's; an addition and a multiplication count as two.
+        activations: bytes that the autograd graph keeps for it.
         block: parameters of the largest residual block or attention.
     """
 
@@ -71,14 +71,15 @@ def recipe_parts(recipe: Recipe) -> list[Part]:
     return count_parts(system.modules, system.frozen)
 
 
-def recipe_work(recipe: Recipe) -> Work:
-    """Count a training step on one clip, all of its frames, attention fused as on a GPU, latents encoded before.
+def recipe_work(recipe: Recipe, clips: int = 1) -> Work:
+    """Count a training step on a clip, or a batch of them, all of its frames, attention fused as on a GPU.
 
-    With the recipe's precision "bfloat16" the U-Nets' weights are counted in it, as FSDP2 gathers them, and so is what
-    autocast would compute in it.
+    Latents are taken to be encoded before. With the recipe's precision "bfloat16" the U-Nets' weights are counted in
+    it, as FSDP2 gathers them, and so is what autocast would compute in it.
 
     Args:
         recipe: of any size.
+        clips: in a batch; what a batch needs once only is less for each of them.
 
     Raises:
         InputError: `trains` is not "full", or what building the system refuses.
@@ -91,10 +92,11 @@ def recipe_work(recipe: Recipe) -> Work:
         for parameter in unet.parameters() if half else ():
             parameter.data = parameter.data.to(torch.bfloat16)
     side = recipe.size // system.space.factor
-    clip = torch.empty(1, recipe.frames, system.space.channels, side, side, device="meta")
-    batch = Batch(clip, ["clip"], ["clip"], torch.zeros(1, dtype=torch.int64))
+    clip = torch.empty(clips, recipe.frames, system.space.channels, side, side, device="meta")
+    names = ["clip"] * clips
+    batch = Batch(clip, names, names, torch.zeros(clips, dtype=torch.int64))
     with FlopCounterMode(display=False) as flops, Watch() as watch, _OnGpu(half):
-        loss = system.loss(batch, Keys.of([0]), 0)
+        loss = system.loss(batch, Keys.of([0] * clips), 0)
         activations = watch.saved
         loss.total.backward()
     return Work(
@@ -103,6 +105,45 @@ def recipe_work(recipe: Recipe) -> Work:
         activations=activations,
         block=max(sum(p.numel() for p in block.parameters()) for unet in unets for block in unet.parts()),
     )
+
+
+def steps_within(recipe: Recipe, flops: float | int) -> int:
+    """How many steps of training a budget of arithmetic is enough for.
+
+    Counted are the forward and backward passes of the frames that each step looks at, as `recipe_work` counts them;
+    validation, the optimiser and what prepares the data are not.
+
+    Args:
+        recipe: of any size.
+        flops: an addition and a multiplication counting as two.
+
+    Raises:
+        InputError: they are not enough for one step; or what `recipe_work` refuses.
+    """
+    options = step_options(recipe)
+    by_frames: dict[int, int] = {}
+
+    def needed(step: int) -> int:
+        looked = len(options.frames(recipe.frames, step))
+        if looked not in by_frames:
+            whole = recipe.replace({"frames": looked, "train_frames": None, "reach": None})
+            by_frames[looked] = recipe.accumulation * recipe_work(whole, recipe.batch_size).flops
+        return by_frames[looked]
+
+    step, left = 0, flops
+    grown = 0 if recipe.reach is None else recipe.reach_steps
+    while step % 8 or step < grown:  # from then on, eight steps are as the eight before
+        if (next_one := needed(step)) > left:
+            break
+        step, left = step + 1, left - next_one
+    else:
+        rounds = int(left // sum(needed(step + i) for i in range(8)))
+        step, left = step + 8 * rounds, left - rounds * sum(needed(step + i) for i in range(8))
+        while needed(step) <= left:
+            step, left = step + 1, left - needed(step)
+    if step == 0:
+        raise InputError(f"a budget of {flops:.3g} FLOP is not enough for one step, which takes {needed(0):.3g}")
+    return step
 
 
 class _NoClips:

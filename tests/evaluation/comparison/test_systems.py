@@ -5,11 +5,13 @@ import json
 import pytest
 
 from videofusion.errors import InputError
-from videofusion.evaluation.comparison.compare import Budget
+from videofusion.evaluation.comparison.compare import Budget, Run
 from videofusion.evaluation.comparison.digits import DigitsMeasure
 from videofusion.evaluation.comparison.systems import (
     Alike,
     Shape,
+    budget_of,
+    by_flops,
     check_alike,
     choose_measure,
     seconds_of,
@@ -33,6 +35,29 @@ def test_durations(text, seconds):
 def test_what_is_no_duration(text):
     with pytest.raises(InputError, match="budget is"):
         seconds_of(text)
+
+
+@pytest.mark.parametrize(("text", "flops"), [("20PFLOP", 2e16), ("3e15flops", 3e15), ("1.5TFLOP", 1.5e12)])
+def test_arithmetic(text, flops):
+    assert budget_of(text) == {"flops": flops}
+    assert budget_of("30m") == {"seconds": 1800}
+
+
+def test_a_budget_of_arithmetic_gives_the_lighter_system_more_steps(tmp_path):
+    light, heavy = (tmp_path / f"{name}.json" for name in ("light", "heavy"))
+    light.write_text(json.dumps(get_recipe("tiny").to_json()))
+    heavy.write_text(json.dumps(get_recipe("tiny", {"residual_channels": (64, 64)}).to_json()))
+    given = Budget(flops=2e13, seeds=1)
+    base = Run(name="base", recipe="digit-images", seconds=3.0, measured="")
+    runs = by_flops(tmp_path, [base, *system_runs([str(light), str(heavy)], given)], given, None)
+    assert runs[0] is base
+    assert runs[1].seconds is None
+    assert runs[1].overrides["steps"] > 2 * runs[2].overrides["steps"] > 0
+    few = Budget(flops=1e3, seeds=1)
+    with pytest.raises(InputError, match=r"the run light-0 cannot be made: a budget of 1e\+03 FLOP is not enough"):
+        by_flops(tmp_path, system_runs([str(light)], few), few, None)
+    with pytest.raises(InputError, match="allows one look"):
+        Budget(flops=2e13, looks=2)
 
 
 def test_recipes_have_seeds_and_models_have_none(saved_model, tmp_path):

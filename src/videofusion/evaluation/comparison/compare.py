@@ -48,7 +48,8 @@ class Budget:
     """How much everything gets.
 
     Args:
-        seconds: of training, of each run.
+        seconds: of training, of each run, where `flops` is None.
+        flops: of training, of each run that is measured: see `steps_within`.
         base_seconds: of each image model that runs start from.
         seeds: of what the plan repeats.
         clips: made and judged per run.
@@ -58,6 +59,7 @@ class Budget:
     """
 
     seconds: float = 1200.0
+    flops: float | None = None
     base_seconds: float = 300.0
     seeds: int = 3
     clips: int = 256
@@ -73,6 +75,10 @@ class Budget:
             )
         if not self.steps or min(self.steps) < 1 or len(set(self.steps)) != len(self.steps):
             raise InputError(f"steps is {self.steps}; allowed are different whole numbers from 1")
+        if self.flops is not None and (self.flops <= 0 or self.looks > 1):
+            raise InputError(
+                f"flops is {self.flops} and looks {self.looks}; a budget of arithmetic is positive and allows one look"
+            )
         if self.looks < 1:
             raise InputError(f"looks is {self.looks}; at least 1 is needed, at the end")
 
@@ -156,6 +162,7 @@ def compare(
             if is_over() and run.measured:
                 return False
         if run.recipe:
+            row |= {"flops": budget.flops} if budget.flops and run.measured else {}
             row |= run_facts(folder / run.name, threads)
         if run.measured == "all":
             row |= _measured(folder, run, budget, measure, threads)

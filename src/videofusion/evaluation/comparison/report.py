@@ -229,6 +229,9 @@ def _notes(folder: Path, rows: Sequence[Row]) -> list[str]:
         own = ", which are those that its own threads compute" if "processor" in clocks else ""
         each = " or ".join(f"{seconds:g}" for seconds in trained)
         said.append(f"Each run was trained for {each} seconds{own}.")
+    flops = sorted({row["flops"] for row in rows if row.get("flops")})
+    if flops:
+        said.append(f"Each run was trained for {flops[0]:.3g} FLOP, forward and backward passes of its networks.")
     if any("cost" in row for row in rows):
         said.append(
             "A call is of the denoiser, for one clip, without guidance; sampling is as the distances were measured, "

@@ -196,7 +196,15 @@ def claimed(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder / CLAIM} cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise InputError(f"{folder / CLAIM} cannot be read: it holds no json object")
-    first = {"plan": "decomposed", "steps": [10], "sampler": "dpm++", "looks": 1, "data": None, "protocol": ""}
+    first = {
+        "plan": "decomposed",
+        "flops": None,
+        "steps": [10],
+        "sampler": "dpm++",
+        "looks": 1,
+        "data": None,
+        "protocol": "",
+    }
     return {**first, **found}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +17,52 @@ from videofusion.evaluation.tracker import SIZE
 from videofusion.models import find
 from videofusion.training.recipe import Recipe
 from videofusion.training.recipes import RECIPES
+from videofusion.training.sizes import steps_within
 
 SYSTEMS = "systems"  # what a folder is said to belong to where no plan is
 FULL = " at full size"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LARGE = {"": 1.0, "T": 1e12, "P": 1e15, "E": 1e18}
+_ARITHMETIC = re.compile(r"(\d+(?:\.\d*)?(?:e\d+)?)([TPE]?)FLOPs?", re.IGNORECASE)
 _DURATION = re.compile(r"(?:\d+(?:\.\d*)?[smhd])+")
+
+
+def budget_of(text: str) -> dict[str, float | None]:
+    """What `Budget` takes of a budget such as "30m" or "20PFLOP": its seconds or its flops.
+
+    Raises:
+        InputError: it is neither.
+    """
+    found = _ARITHMETIC.fullmatch(text)
+    if found is None:
+        return {"seconds": seconds_of(text)}
+    return {"flops": float(found[1]) * _LARGE[found[2].upper()]}
+
+
+def by_flops(folder: Path, runs: Sequence[Run], budget: Budget, data: str | None) -> list[Run]:
+    """The runs, those that are trained and measured with as many steps as the budget's arithmetic is enough for.
+
+    Args:
+        folder: of the comparison.
+        runs: of it.
+        budget: without `flops` nothing changes.
+        data: what they train on instead of what their recipes make.
+
+    Raises:
+        InputError: it is not enough for a step of one of them.
+    """
+    if budget.flops is None:
+        return list(runs)
+    limited = []
+    for run in runs:
+        if run.recipe and run.measured:
+            try:
+                steps = steps_within(run_recipe(folder, run, data), budget.flops)
+            except InputError as error:
+                raise InputError(f"the run {run.name} cannot be made: {error}") from error
+            run = replace(run, seconds=None, overrides={**run.overrides, "steps": steps})
+        limited.append(run)
+    return limited
 
 
 def seconds_of(text: str) -> float:
@@ -34,8 +76,8 @@ def seconds_of(text: str) -> float:
     except ValueError:
         if not _DURATION.fullmatch(text):
             raise InputError(
-                f'budget is "{text}", which is no duration; allowed are seconds, or numbers with s, m, h or d, as in '
-                "30m or 1h30m"
+                f'budget is "{text}", which is neither a time nor arithmetic; allowed are seconds, numbers with s, m, '
+                "h or d, as in 30m or 1h30m, and FLOP, as in 20PFLOP or 3e15FLOP"
             ) from None
         seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
     if not 0 < seconds < 1e9:
