@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder
@@ -24,6 +24,7 @@ from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_MIDDLE
+from videofusion.systems.pretrained import diffusers_base, load_image, load_parts, start_from
 from videofusion.systems.training import StepOptions
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
@@ -60,6 +61,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
     colours = space.channels
     if recipe.system == "vdm":
         unet = _unet(recipe, colours, colours, recipe.channels, recipe.temporal)
+        theirs = None
         system: VideoFusionSystem | VDMSystem = VDMSystem(
             unet,
             text_encoder,
@@ -76,7 +78,8 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
         if recipe.grouped and not any((*getattr(data, "identities", ()), *getattr(data, "actions", ()))):
             raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
         published = recipe.variant == "published"
-        image = _unet(recipe, colours, colours, recipe.channels, "image", embedded=published)
+        theirs = diffusers_base(recipe, colours)
+        image = theirs or _unet(recipe, colours, colours, recipe.channels, "image", embedded=published)
         seen = 2 * colours if recipe.variant in SEES_MIDDLE else colours
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
         system = VideoFusionSystem(
@@ -104,11 +107,11 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
         )
     image.check_size(recipe.size, recipe.size, space.factor)
     if recipe.pretrained is not None:
-        _load_parts(system, Path(recipe.pretrained))
-    if recipe.pretrained_base is not None:
-        _load_image(image, text_encoder, Path(recipe.pretrained_base))
+        load_parts(system, Path(recipe.pretrained))
+    if recipe.pretrained_base is not None and theirs is None:
+        load_image(image, text_encoder, Path(recipe.pretrained_base))
     if recipe.residual_from_base and recipe.pretrained is None and isinstance(system, VideoFusionSystem):
-        _start_from(system.residual, image)
+        start_from(system.residual, image)
     tune(system, recipe)
     return system
 
@@ -185,24 +188,6 @@ def _unet(
     return unet
 
 
-def _start_from(residual: UNet, base: UNet) -> None:
-    """Start the residual generator's spatial layers from the base's; what it sees beside its frame weighs nothing.
-
-    Raises:
-        InputError: the two have other sizes.
-    """
-    weights = base.spatial_state()
-    noisy = weights["conv_in.weight"]
-    with torch.no_grad():
-        weights["conv_in.weight"] = torch.zeros_like(residual.conv_in.weight)
-        weights["conv_in.weight"][:, : noisy.shape[1]] = noisy
-    own = residual.spatial_state()
-    wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
-    if wrong:
-        raise InputError(f"residual_from_base needs generators of the same channels; {wrong[0]} differs")
-    residual.load_state_dict(weights, strict=False)
-
-
 def _words(data: Dataset) -> list[str]:
     """Every word of a folder's captions; "clip" where there is none, so that there is something to type."""
     captions: Sequence[str] = getattr(data, "captions", ())
@@ -224,51 +209,3 @@ def _profiles(data: Dataset, space: Pixels | Latents) -> list[list[float]]:
     if not shares:
         raise InputError("data has no readable clip among the first 256; `videofusion data check` names the reasons")
     return share_profiles(torch.cat(shares))
-
-
-def _load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> None:
-    """Load every part of a trained system: a run folder or its model folder."""
-    model = _model_folder(folder)
-    for name, module in system.modules.items():
-        if not (model / name).is_dir():
-            raise InputError(f"pretrained is {folder}; it must be a run or model folder with a {name} in it")
-        _load(module, model / name, module.state_dict(), f"pretrained {folder}")
-
-
-def _load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path) -> None:
-    """Load spatial weights and text encoder of an image model, or of a base generator."""
-    model = _model_folder(folder)
-    part = next((model / name for name in ("unet", "base") if (model / name).is_dir()), None)
-    if part is None:
-        raise InputError(f"pretrained_base is {folder}; it must be a run or model folder with a unet or a base in it")
-    wanted = image.spatial_state()
-    if image.image_embedding is not None and "image_embedding.linear_1.weight" not in _weights(part):
-        # an image model that was not told the embedding begins as it is, and learns to listen
-        nn.init.zeros_(image.image_embedding.linear_2.weight)
-        nn.init.zeros_(image.image_embedding.linear_2.bias)
-        wanted = {name: value for name, value in wanted.items() if not name.startswith("image_embedding.")}
-    _load(image, part, wanted, f"pretrained_base {folder}")
-    if isinstance(text_encoder, WordEncoder):
-        _load(text_encoder, model / "text_encoder", text_encoder.state_dict(), f"pretrained_base {folder}")
-
-
-def _model_folder(folder: Path) -> Path:
-    return folder / "model" if (folder / "model").is_dir() else folder
-
-
-def _weights(part: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(part / "diffusion_pytorch_model.safetensors")
-
-
-def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str) -> None:
-    """Load the wanted tensors; raises InputError, which begins with `what`, where a file lacks one of that shape."""
-    weights = _weights(part)
-    wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
-    if wrong:
-        raise InputError(
-            f"{what} does not fit: {part.name} lacks {wrong[0]} of shape "
-            f"{tuple(wanted[wrong[0]].shape)} (and {len(wrong) - 1} more)"
-        )
-    module.load_state_dict({name: weights[name] for name in wanted}, strict=False)

@@ -20,6 +20,7 @@ from videofusion.diffusion.noise import DecomposedNoise, Keys, Noise
 from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
 from videofusion.systems.build import build_system, step_options
+from videofusion.systems.pretrained import is_diffusers
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.memory import Part, Watch, count_parts
@@ -171,7 +172,9 @@ def _outline(recipe: Recipe) -> VideoFusionSystem | VDMSystem:
     if recipe.trains != "full":
         raise InputError(f'recipe key trains is "{recipe.trains}", but only "full" can be counted without its weights')
     # what needs numbers and changes no size: weights to start from, measured shares, betas, whether eps says something
-    same = {"pretrained": None, "pretrained_base": None, "residual_from_base": False, "adaptive": 0.0, "grouped": False}
+    same = {"pretrained": None, "residual_from_base": False, "adaptive": 0.0, "grouped": False}
+    if not is_diffusers(recipe.pretrained_base):  # which has sizes of its own
+        same["pretrained_base"] = None
     step = {"train_frames": None, "reach": None, "prediction": "v", "schedule": "cosine"}
     with torch.device("meta"):
         system = build_system(recipe.replace({**same, **step}), _NoClips())

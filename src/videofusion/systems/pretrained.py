@@ -1,0 +1,148 @@
+"""Weights that a system starts from: a run's, an image model's, or a pretrained one's of diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from videofusion.conditioning.frozen_text import FrozenText
+from videofusion.conditioning.text import WordEncoder
+from videofusion.errors import InputError
+from videofusion.interop.diffusers_schedule import schedule_from_diffusers
+from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from_diffusers
+from videofusion.networks.unet import UNet
+from videofusion.systems.vdm import VDMSystem
+from videofusion.systems.videofusion import VideoFusionSystem
+from videofusion.training.recipe import Recipe
+
+_THEIRS = ("UNet2DConditionModel", "UNet2DModel")
+
+
+def is_diffusers(folder: str | Path | None) -> bool:
+    """Whether a folder is a pipeline of diffusers with an image U-Net."""
+    config = Path(folder or "").expanduser() / "unet" / "config.json"
+    return folder is not None and config.is_file() and read_json(config).get("_class_name") in _THEIRS
+
+
+def diffusers_base(recipe: Recipe, colours: int) -> UNet | None:
+    """The base generator in a diffusers pipeline that `pretrained_base` names; None where it names none.
+
+    On torch's meta device its sizes only are read.
+
+    Args:
+        recipe: of VideoFusion.
+        colours: channels of what the recipe's clips live in.
+
+    Raises:
+        InputError: it cannot be the base of such a recipe; what to set is said.
+    """
+    if recipe.pretrained_base is None or not is_diffusers(recipe.pretrained_base):
+        return None
+    folder = Path(recipe.pretrained_base).expanduser()
+    network = unet_config(read_json(folder / "unet" / "config.json"))
+    _check_base(recipe, network, colours)
+    schedule, prediction = schedule_from_diffusers(folder)
+    # what is counted on the meta device has a schedule without numbers
+    if torch.get_default_device().type == "meta":
+        unet = UNet(**network)
+    elif (recipe.schedule, recipe.prediction) != (schedule, prediction):
+        raise InputError(
+            f"pretrained_base {folder} predicts {prediction} by the schedule {schedule}, but the recipe "
+            f"{recipe.prediction} by {recipe.schedule}; set schedule={schedule} prediction={prediction}"
+        )
+    else:
+        unet = unet_from_diffusers(folder).train()
+    unet.gradient_checkpointing = recipe.gradient_checkpointing
+    return unet
+
+
+def _check_base(recipe: Recipe, network: Mapping[str, object], colours: int) -> None:
+    """Raise InputError unless a U-Net of diffusers suits a recipe."""
+    folder, text = recipe.pretrained_base, network.get("text_size")
+    if recipe.variant == "published":
+        raise InputError(
+            f"pretrained_base is {folder}, a model of diffusers, which is told no embedding of the middle frame as the "
+            "base of variant=published is; the other variants take it"
+        )
+    for key, what in (("added_size", "Stable Diffusion XL's sizes and second text"), ("labels", "class numbers")):
+        if network.get(key):
+            raise InputError(f"pretrained_base is {folder}, which has to be told {what}; a recipe has none")
+    if (network["in_channels"], network["out_channels"]) != (colours, colours):
+        what = "in pixels" if recipe.autoencoder is None else f"in latents of {colours} channels"
+        raise InputError(
+            f"pretrained_base {folder} takes {network['in_channels']} channels and gives {network['out_channels']}, "
+            f"but the recipe works {what}; set autoencoder={folder} if it has the autoencoder that it was trained with"
+        )
+    if text is not None and (recipe.text_encoder is None or text != recipe.text_dim):
+        raise InputError(
+            f"pretrained_base {folder} reads texts of a pretrained encoder with embeddings of size {text}; set "
+            f"text_encoder={folder} text_dim={text}"
+        )
+
+
+def start_from(residual: UNet, base: UNet) -> None:
+    """Start the residual generator's spatial layers from the base's; what it sees beside its frame weighs nothing.
+
+    Raises:
+        InputError: the two have other sizes.
+    """
+    weights, own = base.spatial_state(), residual.spatial_state()
+    noisy, seen = weights["conv_in.weight"], torch.zeros_like(own["conv_in.weight"])
+    if len(noisy) == len(seen):
+        seen[:, : noisy.shape[1]] = noisy
+        weights["conv_in.weight"] = seen
+    wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
+    if wrong:
+        raise InputError(f"residual_from_base needs generators of the same channels; {wrong[0]} differs")
+    residual.load_state_dict(weights, strict=False)
+
+
+def load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> None:
+    """Load every part of a trained system: a run folder or its model folder."""
+    model = _model_folder(folder)
+    for name, module in system.modules.items():
+        if not (model / name).is_dir():
+            raise InputError(f"pretrained is {folder}; it must be a run or model folder with a {name} in it")
+        _load(module, model / name, module.state_dict(), f"pretrained {folder}")
+
+
+def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path) -> None:
+    """Load spatial weights and text encoder of an image model, or of a base generator."""
+    model = _model_folder(folder)
+    part = next((model / name for name in ("unet", "base") if (model / name).is_dir()), None)
+    if part is None:
+        raise InputError(f"pretrained_base is {folder}; it must be a run or model folder with a unet or a base in it")
+    wanted = image.spatial_state()
+    if image.image_embedding is not None and "image_embedding.linear_1.weight" not in _weights(part):
+        # an image model that was not told the embedding begins as it is, and learns to listen
+        nn.init.zeros_(image.image_embedding.linear_2.weight)
+        nn.init.zeros_(image.image_embedding.linear_2.bias)
+        wanted = {name: value for name, value in wanted.items() if not name.startswith("image_embedding.")}
+    _load(image, part, wanted, f"pretrained_base {folder}")
+    if isinstance(text_encoder, WordEncoder):
+        _load(text_encoder, model / "text_encoder", text_encoder.state_dict(), f"pretrained_base {folder}")
+
+
+def _model_folder(folder: Path) -> Path:
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def _weights(part: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(part / "diffusion_pytorch_model.safetensors")
+
+
+def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str) -> None:
+    """Load the wanted tensors; raises InputError, which begins with `what`, where a file lacks one of that shape."""
+    weights = _weights(part)
+    wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
+    if wrong:
+        raise InputError(
+            f"{what} does not fit: {part.name} lacks {wrong[0]} of shape "
+            f"{tuple(wanted[wrong[0]].shape)} (and {len(wrong) - 1} more)"
+        )
+    module.load_state_dict({name: weights[name] for name in wanted}, strict=False)
