@@ -3,42 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from videofusion.errors import InputError
-from videofusion.interop.diffusers_unet import read_json, unet_from_diffusers
-from videofusion.networks.unet import UNet
+from videofusion.interop.diffusers_unet import read_json
 
 PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 # beta_schedule -> first and last beta of ours of that name
 BETAS = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class BaseGenerator:
-    """A pretrained image model, ready to be VideoFusion's base generator.
-
-    Args:
-        unet: in image mode.
-        schedule: a key of `SCHEDULES`.
-        prediction: what the network predicts: "eps", "x0" or "v".
-    """
-
-    unet: UNet
-    schedule: str
-    prediction: str
-
-
-def base_from_diffusers(folder: str | Path) -> BaseGenerator:
-    """The base generator in a diffusers pipeline folder, with subfolders `unet` and `scheduler`.
-
-    Raises:
-        InputError: the folder lacks one of them, or either has an option that we do not have.
-    """
-    schedule, prediction = schedule_from_diffusers(folder)
-    return BaseGenerator(unet=unet_from_diffusers(Path(folder) / "unet"), schedule=schedule, prediction=prediction)
 
 
 def schedule_from_diffusers(folder: str | Path) -> tuple[str, str]:
