@@ -53,6 +53,12 @@ def test_claims_only_what_exceeds_the_spread_over_seeds():
     assert "not finished" in claims([row("vdm-0"), row("vdm-scratch")])[0]
 
 
+@pytest.mark.parametrize(("deviation", "text"), [(12.3, "85 ± 10"), (0.034, "85 ± 0.03"), (3.6, "85 ± 4")])
+def test_deviations_are_numbers_that_people_read(tmp_path, deviation, text):
+    rows = [{**row("vdm-0"), "quality": {"value": 85.0, "deviation": deviation}}]
+    assert f" {text} " in report(written(tmp_path, rows, plan="decomposed", seeds=1))
+
+
 def test_systems_stand_in_order_and_only_those_that_are_apart_are_told_apart():
     rows = [*of("worst", 9.0, 9.1), *of("best", 1.0, 1.1), *of("second", 1.05, 1.12), *of("alone", 20.0)]
     assert orders(rows, ["quality"])[0] == (

@@ -250,7 +250,7 @@ def _cost(row: Row, name: str) -> Any:
 def _value(spread: dict[str, Any] | None) -> str:
     if spread is None:
         return "–"
-    more = "" if spread["deviation"] is None else f" ± {spread['deviation']:.1g}"
+    more = "" if spread["deviation"] is None else f" ± {_one_digit(spread['deviation'])}"
     return f"{spread['value']:.3g}{more}"
 
 
@@ -267,4 +267,9 @@ def _millions(count: int | None) -> str:
 
 
 def _pm(values: np.ndarray) -> str:
-    return f"{values.mean():.3g} ± {values.std(ddof=1):.1g}" if values.size > 1 else f"{values[0]:.3g}"
+    return f"{values.mean():.3g} ± {_one_digit(values.std(ddof=1))}" if values.size > 1 else f"{values[0]:.3g}"
+
+
+def _one_digit(value: float) -> str:
+    """Rounded to one digit that counts, as in 0.03, 4 or 20."""
+    return f"{float(f'{value:.1g}'):g}"
