@@ -11,7 +11,7 @@ from videofusion.cli import main
         ([], "DIR is not given"),
         (["new", "--seconds", "-1"], "seconds is -1"),
         (["new", "--report-only"], "no finished run"),
-        (["new", "--budget", "soon"], 'budget is "soon", which is no duration'),
+        (["new", "--budget", "soon"], 'budget is "soon", which is neither a time nor arithmetic'),
         (["new", "--plan", "table-9"], 'plan is "table-9"; allowed are decomposed, videofusion-table-1'),
         (["new", "no-such-recipe"], '"no-such-recipe" is neither a recipe'),
         (["new", "moving-digits", "--plan", "decomposed"], "exclude each other"),
