@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from videofusion.clip import write_clip
 from videofusion.training import Recipe, get_recipe
 from videofusion.training.checkpoints import newest
 
@@ -30,6 +31,13 @@ def smallest(name: str = "tiny", **changes: object) -> Recipe:
         "sample_interval": 0,
     }
     return get_recipe(name, {**sizes, **changes})
+
+
+def write_waves(folder: Path, frames: int) -> None:
+    """Four clips of 8x8 pixels: 0.webp to 3.webp."""
+    for number in range(4):
+        clip = torch.sin(torch.arange(frames * 3 * 64.0).reshape(frames, 3, 8, 8) * (0.1 + number))
+        write_clip(clip, folder / f"{number}.webp", 8, {}, scale=1)
 
 
 def state_of(run: Path) -> dict[str, torch.Tensor]:

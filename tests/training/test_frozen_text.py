@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import smallest, state_of
+from small import smallest, state_of, write_waves
 
 import videofusion
 from videofusion.cli import main
-from videofusion.clip import write_clip
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
@@ -30,9 +29,7 @@ SMALL = {"frames": 3, "steps": 2, "caption_dropout": 0.5}
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
-    for number in range(4):
-        clip = torch.sin(torch.arange(5 * 3 * 64.0).reshape(5, 3, 8, 8) * (0.1 + number))
-        write_clip(clip, folder / f"{number}.webp", 8, {}, scale=1)
+    write_waves(folder, frames=5)
     rows = [{"file_name": f"{number}.webp", "text": ["a clip", "b" * number]} for number in range(4)]
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import smallest, state_of
+from small import smallest, state_of, write_waves
 
 import videofusion
 from videofusion.cli import main
-from videofusion.clip import write_clip
 from videofusion.errors import InputError
 from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.networks.fingerprints import fingerprint
@@ -67,9 +66,7 @@ def test_sizes_that_do_not_fit_are_refused_before_the_run(saved_vae: Path, tmp_p
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
-    for number in range(4):
-        clip = torch.sin(torch.arange(6 * 3 * 64.0).reshape(6, 3, 8, 8) * (0.1 + number))
-        write_clip(clip, folder / f"{number}.webp", 8, {}, scale=1)
+    write_waves(folder, frames=6)
     (folder / "metadata.csv").write_text("file_name,text\n" + "".join(f"{n}.webp,clip {n}\n" for n in range(4)))
     return folder
 

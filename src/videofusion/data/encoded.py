@@ -69,8 +69,8 @@ class Made:
 
 
 @dataclass(frozen=True)
-class EncodedFootage:
-    """The latents of one item on disk.
+class _Item:
+    """One item in a shard.
 
     Args:
         shard: the file.
@@ -79,7 +79,6 @@ class EncodedFootage:
         width: of its frames, in pixels.
         fps: frames per second on average, 0 where nothing says it.
         seconds: length.
-        times: seconds from the first frame to each frame [t].
     """
 
     shard: Path
@@ -88,6 +87,12 @@ class EncodedFootage:
     width: int
     fps: float | int
     seconds: float | int
+
+
+@dataclass(frozen=True)
+class EncodedFootage(_Item):
+    """The latents of one item on disk; `times` are seconds from the first frame to each frame [t]."""
+
     times: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -124,24 +129,8 @@ class EncodedFootage:
 
 
 @dataclass(frozen=True)
-class EncodedVideo:
-    """Where such latents are.
-
-    Args:
-        shard: the file.
-        number: of the item.
-        height: of its frames, in pixels.
-        width: of its frames, in pixels.
-        fps: see `EncodedFootage`.
-        seconds: see `EncodedFootage`.
-    """
-
-    shard: Path
-    number: int
-    height: int
-    width: int
-    fps: float | int
-    seconds: float | int
+class EncodedVideo(_Item):
+    """Where such latents are."""
 
     def open(self) -> EncodedFootage:
         try:

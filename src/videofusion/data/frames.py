@@ -61,7 +61,7 @@ def resize(frames: UInt8[Tensor, "*t h w 3"], size: tuple[int, int]) -> UInt8[Te
         return frames
     planes = rearrange(frames.reshape(-1, height, width, 3), "t h w c -> t c h w")
     planes = F.interpolate(planes, to, mode="bicubic", antialias=True, align_corners=False)
-    return rearrange(planes, "t c h w -> t h w c").reshape(*t, *to, 3)
+    return rearrange(planes, "t c h w -> t h w c").reshape(*t, *to, 3).contiguous()
 
 
 def crop(

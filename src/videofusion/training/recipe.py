@@ -50,7 +50,8 @@ class Recipe:
         pretrained: a run folder or model folder of the same system, from which all parts start.
         pretrained_base: a run folder or model folder; the base generator (of VDM: the spatial layers) starts from its
             image network. VideoFusion also takes a pipeline's folder of diffusers, such as Stable Diffusion 1.5, whose
-            U-Net then is the base generator; `channels`, `blocks` and the like are those of the residual one.
+            U-Net then is the base generator; `channels`, `blocks` and the like are those of the residual one. With
+            `pretrained` beside it, that run's weights count, and the folder says the sizes.
         trains: "full" (all that the keys above and below leave trained), "temporal" (the layers and embeddings that an
             image network has not) or "lora" (low-rank adapters on the U-Nets' attention); the latter two need one of
             the keys above to start from.

@@ -138,8 +138,8 @@ def steps_within(recipe: Recipe, flops: float | int) -> int:
             break
         step, left = step + 1, left - next_one
     else:
-        rounds = int(left // sum(needed(step + i) for i in range(8)))
-        step, left = step + 8 * rounds, left - rounds * sum(needed(step + i) for i in range(8))
+        eight = sum(needed(step + i) for i in range(8))
+        step, left = step + 8 * int(left // eight), left % eight
         while needed(step) <= left:
             step, left = step + 1, left - needed(step)
     if step == 0:
