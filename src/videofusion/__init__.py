@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from videofusion.clip import save_sheet as save_sheet
     from videofusion.clip import write_clip as write_clip
     from videofusion.conditioning.text import WordEncoder as WordEncoder
+    from videofusion.diffusion.known import Known as Known
     from videofusion.errors import InputError as InputError
     from videofusion.errors import RunError as RunError
     from videofusion.models import load as load
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline as VideoPipeline
     from videofusion.systems.vdm import VDMPipeline as VDMPipeline
     from videofusion.systems.videofusion import VideoFusionPipeline as VideoFusionPipeline
+    from videofusion.tasks.extend import extend as extend
 
 _HOME = {
     "InputError": "videofusion.errors",
+    "Known": "videofusion.diffusion.known",
     "RunError": "videofusion.errors",
     "UNet": "videofusion.networks.unet",
     "VDMPipeline": "videofusion.systems.vdm",
@@ -40,6 +43,7 @@ _HOME = {
     "VideoPipeline": "videofusion.systems.pipeline",
     "WordEncoder": "videofusion.conditioning.text",
     "contact_sheet": "videofusion.clip",
+    "extend": "videofusion.tasks",
     "load": "videofusion.models",
     "read_clip": "videofusion.clip",
     "save_sheet": "videofusion.clip",

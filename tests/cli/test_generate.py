@@ -219,7 +219,7 @@ def test_a_clip_that_cannot_be_written_is_kept(
             raise RunError(f"{path}: {OSError(errno.ENOSPC, 'No space left on device')}")
         whole(path, data)
 
-    monkeypatch.setattr(clips, "write_whole", disk_is_full)
+    monkeypatch.setattr("videofusion.generation.keeping.write_whole", disk_is_full)
     monkeypatch.setattr("videofusion.clip.encode.write_whole", disk_is_full)
     assert run(full / "a.mp4", "--seed", "5") == 1
     err = capsys.readouterr().err

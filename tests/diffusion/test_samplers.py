@@ -8,7 +8,7 @@ from gaussian import Gaussian, unit_clips
 from torch import Tensor
 
 from videofusion.diffusion import Conditions, DecomposedNoise, Keys, Prediction, Schedule, bind, make_schedule, times
-from videofusion.diffusion.samplers import SAMPLERS, angular, ddim, ddpm
+from videofusion.diffusion.samplers import SAMPLERS, angular, ddim, ddpm, langevin
 
 ORDERS = {"ddim": 1, "angular": 1, "dpm++": 2, "heun": 2}
 SHARE = torch.tensor([[0.5, 0.2, 1.0, 0.9]], dtype=torch.float64)
@@ -53,7 +53,7 @@ def centred(denoiser: Gaussian) -> Gaussian:
 def test_samples_have_the_mean_and_covariance_of_the_data(sampler: str, name: str) -> None:
     schedule = make_schedule(name)
     steps = 64
-    responses, t = Responses(4, steps), times(schedule, steps).double()
+    responses, t = Responses(4, 2 * steps), times(schedule, steps).double()  # langevin draws twice a step
     options = {"schedule": schedule, "conditions": NOTHING}
     linear = SAMPLERS[sampler](centred(gaussian(schedule)), responses.noise(0), t, noise=responses.noise, **options)
     tolerance = 0.04 if ORDERS.get(sampler) == 2 else 0.16
@@ -110,7 +110,7 @@ def test_ddim_inverts() -> None:
 
 def trail(sampler, denoiser: Gaussian, noise: Tensor, steps: int = 12, **options) -> list[tuple[Tensor, Tensor]]:
     """The covariance of the clip after every step, and the time."""
-    responses, seen = Responses(len(noise), steps), []
+    responses, seen = Responses(len(noise), 2 * steps), []
 
     def look(z: Tensor, t: Tensor) -> Tensor:
         seen.append((responses.covariance(z, noise), t))
@@ -123,7 +123,16 @@ def trail(sampler, denoiser: Gaussian, noise: Tensor, steps: int = 12, **options
     return seen
 
 
-@pytest.mark.parametrize(("sampler", "options"), [(ddpm, {"gamma": 0.0}), (ddim, {"eta": 1.0}), (ddim, {"eta": 0.4})])
+STOCHASTIC = [
+    (ddpm, {"gamma": 0.0}),
+    (ddim, {"eta": 1.0}),
+    (ddim, {"eta": 0.4}),
+    (langevin, {}),
+    (langevin, {"delta": 0.7}),
+]
+
+
+@pytest.mark.parametrize(("sampler", "options"), STOCHASTIC)
 def test_around_a_known_clip_the_noise_keeps_its_covariance_at_every_step(sampler, options: dict) -> None:
     known = Gaussian(make_schedule("cosine"), torch.zeros(4).double(), torch.zeros(4, 4).double(), DECOMPOSED)
     for covariance, t in trail(sampler, known, DECOMPOSED, **options):
@@ -186,3 +195,34 @@ def test_angular_is_ddim() -> None:
     options = {"schedule": schedule, "conditions": NOTHING}
     clips = [sampler(gaussian(schedule), z, times(schedule, 9), **options) for sampler in (ddim, angular)]
     torch.testing.assert_close(*clips, rtol=1e-5, atol=1e-6)
+
+
+def test_langevin_without_corrections_is_ddpm() -> None:
+    schedule = make_schedule("cosine")
+    noise = bind(DecomposedNoise(0.5), (1, 4, 1, 3, 3), Keys.of([0]))
+    start, t = noise(0).double(), times(schedule, 7)
+    options = {"schedule": schedule, "conditions": NOTHING}
+    ours = langevin(gaussian(schedule), start, t, noise=noise, delta=0.0, **options)
+    every_other = ddpm(gaussian(schedule), start, t, noise=lambda step: noise(2 * step - 1), **options)
+    torch.testing.assert_close(ours, every_other, rtol=1e-5, atol=1e-5)
+
+
+def test_langevin_steps_mend_what_predictor_steps_get_wrong() -> None:
+    """Few steps leave too little variance; corrections bring it nearer to the law at each time."""
+    schedule = make_schedule("cosine")
+    steps = 8
+    responses, t = Responses(4, 2 * steps), times(schedule, steps).double()
+
+    def error(delta: float) -> Tensor:
+        clips = langevin(
+            centred(gaussian(schedule)),
+            responses.noise(0),
+            t,
+            schedule=schedule,
+            conditions=NOTHING,
+            noise=responses.noise,
+            delta=delta,
+        )
+        return (responses.covariance(clips, DECOMPOSED) - DATA).norm() / DATA.norm()
+
+    assert error(0.3) < 0.95 * error(0.0)

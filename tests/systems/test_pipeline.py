@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, WORDS, unet, vdm, videofusion, 
 from torch import Tensor
 
 from videofusion.conditioning.text import WordEncoder
-from videofusion.diffusion import ClassifierFree, Keys, NetworkDenoiser, make_schedule, times
+from videofusion.diffusion import ClassifierFree, Keys, Known, NetworkDenoiser, make_schedule, times
 from videofusion.diffusion.noise import DecomposedNoise
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.errors import InputError
@@ -30,6 +31,12 @@ KINDS = [*VARIANTS, "vdm"]
 def pipeline(kind: str = "corrected"):
     made = vdm() if kind == "vdm" else videofusion(kind, adaptive=0.5, profiles=PROFILES)
     return made.pipeline()
+
+
+def given(places, clips: int | None = None) -> Known:
+    places = tuple(places)
+    shape = (len(places), 3, SIZE, SIZE) if clips is None else (clips, len(places), 3, SIZE, SIZE)
+    return Known(torch.linspace(-0.9, 0.9, math.prod(shape)).reshape(shape), places)
 
 
 def make(pipe, prompt=CAPTIONS[:2], **options) -> Tensor:
@@ -200,8 +207,13 @@ def test_of_many_known_words_some_are_told():
         ({"guidance": math.nan}, "guidance is nan; it must be a number of at least 0 (1 is off)"),
         ({"guidance": math.inf}, "guidance is inf; it must be a number of at least 0 (1 is off)"),
         ({"steps": 0}, "steps is 0; it must be at least 1"),
-        ({"sampler": "euler"}, "sampler is 'euler'; it must be one of ddim, angular, ddpm, dpm++, heun"),
+        ({"sampler": "euler"}, "sampler is 'euler'; it must be one of ddim, angular, ddpm, dpm++, heun, langevin"),
         ({"seed": [1, 2, 3]}, "seed has 3 entries; it must have one for each of 2 prompts"),
+        ({"start": -1}, "start is -1; it must be a frame's number, at least 0"),
+        ({"known": given((5, 1))}, "places of known frames are [5, 1]; a clip has 5 frames, numbered from 0"),
+        ({"known": given(range(5))}, "and one at least must be left to make"),
+        ({"known": given((0,), clips=3)}, "known frames are of 3 clips; they must be of each of 2, or of one"),
+        ({"known": given((0,)), "height": 6}, "known frames are 3x8x8; those of the clip are 3x6x8 (c, h, w)"),
         ({"motion_seed": [1]}, "motion_seed has 1 entries; it must have one for each of 2 prompts"),
     ],
 )
@@ -211,6 +223,48 @@ def test_refusals_are_one_sentence(options, sentence, monkeypatch):
     monkeypatch.setattr(pipe.base, "forward", None)
     with pytest.raises(InputError, match=re.escape(sentence)):
         pipe(**{"prompt": CAPTIONS[:2], **options})
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_given_frames_come_out_and_the_others_follow_them(kind, weight):
+    pipe = pipeline(kind)
+    first = replace(given((0, MIDDLE)), weight=weight)
+    other = replace(first, frames=-first.frames)
+    made, changed = (make(pipe, known=known) for known in (first, other))
+    torch.testing.assert_close(made[:, [0, MIDDLE]], first.frames.expand(2, -1, -1, -1, -1))
+    left = [i for i in range(FRAMES) if i not in (0, MIDDLE)]
+    if kind != "framewise" or weight > 0:  # frame by frame, the others follow the base noise only
+        assert (made - changed)[:, left].abs().amax(dim=(0, 2, 3, 4)).min() > 1e-3
+    alone = make(pipe, CAPTIONS[1], seed=4, known=first)
+    torch.testing.assert_close(alone, made[1], atol=1e-4, rtol=0)
+
+
+def test_a_given_middle_frame_is_the_anchor_and_without_one_there_is_a_sentence(monkeypatch):
+    pipe = pipeline("anchored")
+    monkeypatch.setattr(pipe.base, "forward", None)  # nothing is left for it to make
+    assert make(pipe, known=given((MIDDLE,))).isfinite().all()
+    with pytest.raises(InputError, match=r"places of known frames are \[0, 1\]; .* number 2 must be among them"):
+        make(pipe, known=given((0, 1)))
+
+
+@pytest.mark.parametrize("kind", ["corrected", "vdm"])
+def test_frames_of_equal_numbers_have_equal_noise_in_windows_of_a_longer_video(kind, monkeypatch):
+    pipe, drawn = pipeline(kind), []
+    source = pipe.noise_source()
+
+    def watched(self, *arguments):
+        drawn.append(draw(self, *arguments))
+        return drawn[-1]
+
+    draw = type(source).draw
+    monkeypatch.setattr(type(source), "draw", watched)
+    make(pipe, steps=1)
+    make(pipe, steps=1, start=3)
+    early, late = drawn
+    assert torch.equal(early.residual[:, 3:], late.residual[:, :2])
+    assert torch.equal(early.base, late.base)
+    assert not torch.equal(early.residual[:, :2], late.residual[:, 3:])
 
 
 def test_motion_needs_a_model_that_was_trained_for_it():

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
-from videofusion.errors import InputError, RunError
+from videofusion.errors import InputError
 from videofusion.generation.rows import parse_size
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from videofusion.systems.pipeline import VideoPipeline
 
 
 def generate(
@@ -62,7 +56,7 @@ def generate(
         frames: frames of the clip; the model's own number by default
         size: in pixels, as 32 or 64x48; the model's own by default
         steps: sampler steps; more take longer
-        sampler: ddim, ddpm, dpm++, heun or angular
+        sampler: ddim, ddpm, dpm++, heun, langevin or angular
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         motion: from 0 (still) to 1 (free), for models trained with this knob
         seed: the same seed gives the same clip
@@ -114,6 +108,7 @@ def generate(
     from diffusers.utils import logging
     from tqdm import tqdm
 
+    from videofusion.generation.keeping import decoded, write
     from videofusion.models import load
 
     logging.disable_progress_bar()  # of loading, which takes a moment
@@ -134,11 +129,11 @@ def generate(
         }
         told = {"prompt": prompt, "model": model, **tuned, **settings}
         bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
-        clip = _decoded(pipe, pipe(prompt, **settings, output="latent", progress=bar), files[0], told)
+        clip = decoded(pipe, pipe(prompt, **settings, output="latent", progress=bar), files[0], told)
         seconds = time.perf_counter() - began
         pixels = watchable_scale(*clip.shape[-2:]) if scale is None else scale
         for file in files:
-            _write(clip, file, fps, pixels, told)
+            write(clip, file, fps, pixels, told)
         print(f"{', '.join(map(str, files))}  ({len(clip)} frames, seed {own_seed}, {seconds:.1f} s)")
     return 0
 
@@ -174,45 +169,3 @@ def _files(out: Path, number: int, count: int, sheet: bool) -> list[Path]:
     if count > 1:
         out = out.with_name(f"{out.stem}-{number + 1:0{len(str(count))}}{out.suffix}")
     return list(dict.fromkeys([out, out.with_suffix(".png")] if sheet else [out]))
-
-
-def _decoded(pipe: VideoPipeline, latents: Tensor, path: Path, provenance: Mapping[str, Any]) -> Tensor:
-    """The clip of what was sampled; where decoding fails, keep that, so that what was made is not lost."""
-    try:
-        return pipe.decode(latents)
-    except RuntimeError as error:  # torch calls a lack of memory one
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        kept = _keep("latents", latents, path, provenance)
-        where = f"they are kept in {kept}, for `decode` of the model" if kept else "nor could they be kept"
-        raise RunError(f"the latents could not be decoded: {first}; {where}") from error
-
-
-def _write(clip: Tensor, path: Path, fps: float, scale: int, provenance: Mapping[str, Any]) -> None:
-    """Write a clip; where that fails, keep its numbers, so that what was made is not lost."""
-    from videofusion.clip import write_clip
-
-    try:
-        write_clip(clip, path, fps, provenance, scale=scale)
-    except (RunError, InputError) as error:
-        kept = _keep("clip", clip, path, provenance)
-        where = f"its numbers are kept in {kept} (safetensors)" if kept else "nor could its numbers be kept elsewhere"
-        raise RunError(f"{error}; {where}") from error
-
-
-def _keep(name: str, made: Tensor, path: Path, provenance: Mapping[str, Any]) -> Path | None:
-    """Save "clip" or "latents" (t c h w) as safetensors beside `path`, here, or among the temporary files."""
-    from safetensors.torch import save
-
-    from videofusion.clip import write_whole
-
-    data = save({name: made.cpu().contiguous()}, {key: str(value) for key, value in provenance.items()})
-    for folder in (path.parent, Path.cwd(), Path(tempfile.gettempdir())):
-        file = folder / f"{path.stem}.safetensors"
-        if file.exists():
-            continue
-        try:
-            write_whole(file, data)
-        except RunError:  # the next place may do; the caller says where it went
-            continue
-        return file
-    return None

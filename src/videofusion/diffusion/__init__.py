@@ -3,6 +3,7 @@
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser, NetworkDenoiser
 from videofusion.diffusion.guidance import ClassifierFree
+from videofusion.diffusion.known import Following, Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
 from videofusion.diffusion.noise import DecomposedNoise, IndependentNoise, Keys, Noise, NoiseSource, base_frame, bind
 from videofusion.diffusion.prediction import Prediction, expand
@@ -16,8 +17,10 @@ __all__ = [
     "Conditions",
     "DecomposedNoise",
     "Denoiser",
+    "Following",
     "IndependentNoise",
     "Keys",
+    "Known",
     "NetworkDenoiser",
     "Noise",
     "NoiseSource",

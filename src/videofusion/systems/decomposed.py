@@ -136,9 +136,10 @@ class VideoFusion:
         # the residual process: rest = alpha x + sigma sqrt(1 - share) r, scaled to unit power
         own_sigma = sigma * (1 - share).sqrt()
         power = (alpha.square() + own_sigma.square()).sqrt().clamp_min(1e-6)
-        alpha_r, sigma_r = alpha / power, own_sigma / power
         # frames that share everything are the base frame: their rest is alpha x^m, and nothing of it is noise
         shared = share >= 1
+        # at no signal either, where 0 / 0 would make the gradients of frames that do not read it no numbers
+        alpha_r, sigma_r = torch.where(shared, 1.0, alpha / power), own_sigma / power
         shown = conditions.anchor if self.variant == "anchored" and conditions.anchor is not None else clean
         seen = torch.where(shared, shown, rest / power)
         if self.variant == "corrected":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.guidance import ClassifierFree
+from videofusion.diffusion.known import Following, Known
 from videofusion.diffusion.noise import Keys, NoiseSource, bind
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.diffusion.schedules import make_schedule, times
@@ -67,7 +69,9 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Lambda per clip and frame for a motion knob, or None for systems without."""
         raise NotImplementedError
 
-    def complete(self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw) -> Conditions:
+    def complete(
+        self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw, known: Known | None = None
+    ) -> Conditions:
         """Add what a system is told beside text and share; nothing unless a subclass says otherwise.
 
         Args:
@@ -75,8 +79,12 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             keys: of the clips.
             guidance: scale.
             draw: samples (denoiser, frames, conditions) to a clip, as the caller asked for it.
+            known: frames that are given, b of each, where the clips are made.
         """
         return conditions
+
+    def check_known(self, places: Sequence[int], frames: int) -> None:
+        """Raise InputError unless the system can have clips of so many frames follow from those at these places."""
 
     def frames_guidance(self, guidance: float) -> float:
         """The scale of the frames of a clip, where that of what `complete` samples is `guidance`."""
@@ -113,6 +121,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         sampler: str = "dpm++",
         guidance: float | None = None,
         motion: float | None = None,
+        known: Known | None = None,
+        start: int = 0,
         output: str = "clip",
         progress: Progress | None = None,
     ) -> Tensor:
@@ -131,6 +141,9 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
                 for how things move keeps that.
             motion: from 0 (still) to 1 (free); the model's fixed share by default.
+            known: frames that are given; the others are made to follow from them.
+            start: number of the first frame in a longer video that the clip is a part of, at least 0: frames of equal
+                numbers have equal residual noise.
             output: "clip", or "latent" for what `decode` makes clips of: then nothing is lost where that fails.
             progress: wraps the steps, as tqdm does.
 
@@ -152,6 +165,10 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError(f"guidance is {guidance}; it must be a number of at least 0 (1 is off)")
         if output not in ("clip", "latent"):
             raise InputError(f'output is {output!r}; it must be "clip" or "latent"')
+        if start < 0:
+            raise InputError(f"start is {start}; it must be a frame's number, at least 0")
+        if known is not None:
+            known = self._known(known, shape)
         sample = get_sampler(sampler)
         schedule = make_schedule(self.config.schedule)
         stops = times(schedule, steps)
@@ -164,14 +181,25 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         device = self.text.device
         conditions = text_conditions(self.text, prompts, share=None if share is None else share.to(device))
 
-        def draw(denoiser: Denoiser, frames: int, told: Conditions, guidance: float = guidance) -> Tensor:
-            size = (shape[0], frames, *shape[2:])
-            noise = bind(self.noise_source(), size, keys, told.share, device=device)
-            guided = ClassifierFree(denoiser, guidance)
+        source = self.noise_source()
+
+        def draw(
+            denoiser: Denoiser,
+            frames: int,
+            told: Conditions,
+            guidance: float = guidance,
+            known: Known | None = None,
+        ) -> Tensor:
+            size, numbers = (shape[0], frames, *shape[2:]), range(start, start + frames)
+            noise = bind(source, size, keys, told.share, numbers, device)
+            guided: Denoiser = ClassifierFree(denoiser, guidance)
+            if known is not None:
+                guided = Following(guided, known, None if told.share is None else source.covariance(told.share))
             return sample(guided, noise(0), stops, schedule=schedule, conditions=told, noise=noise, progress=progress)
 
-        conditions = self.complete(conditions, keys, guidance, draw)
-        made = self.space.bounded(draw(self.denoiser(), shape[1], conditions, self.frames_guidance(guidance)).float())
+        conditions = self.complete(conditions, keys, guidance, draw, known)
+        made = draw(self.denoiser(), shape[1], conditions, self.frames_guidance(guidance), known).float()
+        made = self.space.bounded(made)
         made = made[0] if isinstance(prompt, str) else made
         return made if output == "latent" else self.decode(made)
 
@@ -190,6 +218,26 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         return self.space.decode(latents.to(self.text.device))
 
+    def _known(self, known: Known, shape: tuple[int, int, int, int, int]) -> Known:
+        """Known frames where the batch is made, b of each; raises InputError for those that its clips cannot have."""
+        clips, frames, channels, *size = shape
+        wanted = (channels, *size) if known.latent else (3, *(side * self.space.factor for side in size))
+        if tuple(known.frames.shape[-3:]) != wanted:
+            raise InputError(
+                f"known frames are {_times(known.frames.shape[-3:])}; those of the clip are {_times(wanted)} (c, h, w)"
+            )
+        if max(known.at) >= frames or len(known.at) >= frames:
+            raise InputError(
+                f"places of known frames are {list(known.at)}; a clip has {frames} frames, numbered from 0, and one at "
+                "least must be left to make"
+            )
+        self.check_known(known.at, frames)
+        given = known.frames.expand(clips, *known.frames.shape) if known.frames.ndim == 4 else known.frames
+        if len(given) != clips:
+            raise InputError(f"known frames are of {len(given)} clips; they must be of each of {clips}, or of one")
+        given = given.to(self.text.device).float()
+        return replace(known, frames=given if known.latent else self.space.encode(given), latent=True)
+
     def _shape(self, clips: int, *asked: int | None) -> tuple[int, int, int, int, int]:
         """Shape of the batch where it is made; raises InputError for sizes that the networks cannot take."""
         config, factor = self.config, self.space.factor
@@ -204,6 +252,10 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         for network in self.networks:
             network.check_size(height, width, factor)
         return clips, frames, self.networks[0].config.out_channels, height // factor, width // factor
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
 
 
 def _seeds(name: str, seed: int | Sequence[int], count: int) -> list[int]:

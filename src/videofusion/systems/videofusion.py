@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from videofusion.conditioning.motion import measured_share, share_at
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
+from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
 from videofusion.diffusion.noise import ANCHOR, DecomposedNoise, Keys, base_frame, normal, uniform
 from videofusion.diffusion.prediction import expand
@@ -349,10 +351,25 @@ class VideoFusionPipeline(VideoPipeline):
         own = self.config.motion_guidance
         return guidance if own is None else own
 
-    def complete(self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw) -> Conditions:
+    def check_known(self, places: Sequence[int], frames: int) -> None:
+        middle = base_frame(frames)
+        if self.config.variant == "anchored" and middle not in places:
+            raise InputError(
+                f"places of known frames are {list(places)}; the variant 'anchored' makes the middle frame first, from "
+                f"the base noise alone, so that number {middle} must be among them"
+            )
+
+    def complete(
+        self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw, known: Known | None = None
+    ) -> Conditions:
+        middle = None if known is None else known.one(base_frame(conditions.share.shape[1]))
         if self.config.variant == "anchored":
+            if middle is not None:
+                return replace(conditions, anchor=middle)
             alone = replace(conditions, share=torch.ones(len(keys.content), 1))
             return replace(conditions, anchor=self.space.bounded(draw(self.denoiser().base, 1, alone)))
         if self.prior is None:
             return conditions
+        if middle is not None and self.image_encoder is not None:
+            return replace(conditions, image_embedding=self.image_encoder(middle[:, 0]))
         return replace(conditions, image_embedding=sample_prior(self.prior, conditions, keys, guidance))

@@ -15,6 +15,7 @@ from videofusion.diffusion.samplers.ddim import angular, ddim
 from videofusion.diffusion.samplers.ddpm import ddpm
 from videofusion.diffusion.samplers.dpm import dpmpp_2m
 from videofusion.diffusion.samplers.heun import heun
+from videofusion.diffusion.samplers.langevin import langevin
 from videofusion.errors import InputError
 
 Sampler = Callable[..., Tensor]
@@ -25,6 +26,7 @@ SAMPLERS: dict[str, Sampler] = {
     "ddpm": ddpm,
     "dpm++": dpmpp_2m,
     "heun": heun,
+    "langevin": langevin,
 }
 
 
@@ -42,4 +44,4 @@ def get_sampler(name: str) -> Sampler:
     return SAMPLERS[name]
 
 
-__all__ = ["SAMPLERS", "Sampler", "angular", "ddim", "ddpm", "dpmpp_2m", "get_sampler", "heun"]
+__all__ = ["SAMPLERS", "Sampler", "angular", "ddim", "ddpm", "dpmpp_2m", "get_sampler", "heun", "langevin"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -47,11 +48,16 @@ def ddpm(
     source = need_noise("ddpm", noise, times)
 
     def update(step: Step, z: Tensor, prediction: Prediction) -> Tensor:
-        fresh = (1 - step.decay**2).clamp_min(0)
-        mean = step.decay * step.sigma_s / step.sigma_t * z + fresh * step.alpha_s * prediction.x0
-        if step.sigma_s == 0:
-            return mean
-        deviation = fresh.sqrt() * step.sigma_s ** (1 - gamma) * step.sigma_t**gamma
-        return mean + deviation * source(step.index + 1).to(z)
+        return ancestral(step, z, prediction, lambda: source(step.index + 1), gamma)
 
     return walk(update, denoiser, z, times, schedule=schedule, **rest)
+
+
+def ancestral(step: Step, z: Tensor, prediction: Prediction, draw: Callable[[], Tensor], gamma: float) -> Tensor:
+    """The rule for one step; `draw` makes its noise, and is called where there is any."""
+    fresh = (1 - step.decay**2).clamp_min(0)
+    mean = step.decay * step.sigma_s / step.sigma_t * z + fresh * step.alpha_s * prediction.x0
+    if step.sigma_s == 0:
+        return mean
+    deviation = fresh.sqrt() * step.sigma_s ** (1 - gamma) * step.sigma_t**gamma
+    return mean + deviation * draw().to(z)

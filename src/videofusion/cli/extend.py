@@ -1,0 +1,124 @@
+"""`videofusion extend`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from videofusion.errors import InputError
+
+_REMEMBERED = ("prompt", "model", "lora", "lora_scale", "seed", "motion_seed", "motion")
+
+
+def extend(
+    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")],
+    *,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")],
+    frames: Annotated[int, tyro.conf.arg(metavar="N")],
+    prompt: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
+    model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    lora: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
+    lora_scale: float | None = None,
+    overlap: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    weight: float = 0.0,
+    steps: int = 20,
+    sampler: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dpm++",
+    guidance: float | None = None,
+    motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
+    seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    motion_seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    fps: Annotated[float | None, tyro.conf.arg(metavar="N")] = None,
+    scale: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
+    device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+) -> int:
+    """Have a video go on: window after window, each from the last frames of what there is.
+
+    A video that `videofusion generate` made holds its prompt, model, seeds and motion, and goes on with them unless
+    told otherwise. Any other needs --prompt; it is resized and cut to the model's size.
+
+    Args:
+        video: mp4, gif, webp or what else FFmpeg reads
+        out: the file, with the given frames: .mp4, .gif, .webp, or .png for a contact sheet
+        frames: frames of the whole, the given ones among them
+        prompt: what the video shows
+        model: a name that `videofusion models` lists, or the folder of a model (moving-digits)
+        lora: LoRA weights that are added to the model's: a file, or the folder of the run that trained them
+        lora_scale: how much of them; 1 is as trained
+        overlap: frames that each window is given; half a clip of the model's and one more by default
+        weight: of reconstruction guidance, above 1 for most models that have noise of its own in every frame; twice
+            as slow. 0 is without
+        steps: sampler steps; more take longer
+        sampler: ddim, ddpm, dpm++, heun, langevin or angular
+        guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
+        motion: from 0 (still) to 1 (free), for models trained with this knob
+        seed: the same seed goes on in the same way (0)
+        motion_seed: another one goes on otherwise
+        fps: frames per second of the file; the video's own by default
+        scale: pixels of the file for each of the clip's; small clips are enlarged by default
+        sheet: also write the frames side by side, as a .png beside OUT
+        device: cpu, cuda, ...; the fastest there is by default
+    """
+    if fps is not None and not 0 < fps <= 240:
+        raise InputError(f"--fps is {fps:g}, but must be above 0 and at most 240")
+    if scale is not None and not 1 <= scale <= 64:
+        raise InputError(f"--scale is {scale}, but must be from 1 to 64")
+
+    from videofusion.clip import check_output, read_clip, read_provenance, watchable_scale
+    from videofusion.data.decode import Unreadable, open_video
+
+    files = [check_output(file) for file in dict.fromkeys([out, *[out.with_suffix(".png")] * sheet])]
+    try:
+        rate = fps or open_video(video.expanduser()).fps
+    except Unreadable as error:
+        raise InputError(f'the video "{video}" cannot be read: {error}') from error
+    said = {"prompt": prompt, "model": model, "lora": lora and str(lora), "lora_scale": lora_scale}
+    said |= {"seed": seed, "motion_seed": motion_seed, "motion": motion}
+    told: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    own = read_provenance(video.expanduser()) or {}
+    told = {key: own[key] for key in _REMEMBERED if own.get(key) is not None} | told
+    if not str(told.get("prompt", "")).strip():
+        raise InputError(f'prompt is not given, and "{video}" says nothing of it; --prompt says what the video shows')
+
+    from diffusers.utils import logging
+    from tqdm import tqdm
+
+    from videofusion import tasks
+    from videofusion.generation.keeping import decoded, write
+    from videofusion.models import load
+
+    logging.disable_progress_bar()  # of loading, which takes a moment
+    began = time.perf_counter()
+    tuned = {key: told[key] for key in ("lora", "lora_scale") if key in told}
+    pipe = load(told.setdefault("model", "moving-digits"), **tuned, device=device)
+    clip = read_clip(video, size=(pipe.config.height, pipe.config.width))
+    sampling: dict[str, Any] = {"steps": steps, "sampler": sampler, "guidance": guidance, "motion": told.get("motion")}
+    sampling |= {"seed": told.setdefault("seed", 0), "motion_seed": told.get("motion_seed")}
+    with tqdm(unit="window", leave=False) as bar:
+
+        def count(number: int, windows: int) -> None:
+            bar.reset(windows)
+            bar.update(number)
+
+        latents = tasks.extend(
+            pipe,
+            clip,
+            told["prompt"],
+            frames=frames,
+            overlap=overlap,
+            weight=weight,
+            output="latent",
+            on_window=count,
+            **sampling,
+        )
+    told |= {**sampling, "frames": frames, "extended_from": len(clip), "overlap": overlap, "weight": weight}
+    made = decoded(pipe, latents, out, told)
+    made[: len(clip)] = clip
+    for file in files:
+        write(made, file, rate, watchable_scale(*made.shape[-2:]) if scale is None else scale, told)
+    seconds = time.perf_counter() - began
+    print(f"{', '.join(map(str, files))}  ({len(clip)} frames given, {len(made)} in all, {seconds:.1f} s)")
+    return 0

@@ -1,0 +1,5 @@
+"""What a model is asked for beside a clip from a prompt: each for any system that can."""
+
+from videofusion.tasks.extend import extend
+
+__all__ = ["extend"]

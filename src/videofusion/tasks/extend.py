@@ -1,0 +1,92 @@
+"""Longer videos: a clip goes on, window after window, each from the last frames of what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videofusion.clip.check import check_clip
+from videofusion.diffusion.known import Known
+from videofusion.diffusion.noise import base_frame
+from videofusion.errors import InputError
+from videofusion.systems.pipeline import VideoPipeline
+
+Window = Callable[[int, int], None]
+
+
+def default_overlap(frames: int) -> int:
+    """Frames of a window that are given unless told otherwise: so many that the middle one is the last of them."""
+    return base_frame(frames) + 1
+
+
+def extend(
+    pipe: VideoPipeline,
+    clip: Tensor,
+    prompt: str | Sequence[str],
+    *,
+    frames: int,
+    overlap: int | None = None,
+    weight: float = 0.0,
+    output: str = "clip",
+    on_window: Window | None = None,
+    **sampling: Any,
+) -> Tensor:
+    """Have a clip go on.
+
+    Every window has as many frames as the model's clips. Its first ones are the last of what there is, noised on the
+    way; only the others are new. Base noise is the same in all windows, residual noise goes by a frame's number in the
+    whole (VideoFusion, sec. 4.6): so a video does not depend on where it was interrupted.
+
+    Args:
+        pipe: the model.
+        clip: [t c h w] in [-1, 1], or [b t c h w] with a list of prompts; of the model's height and width, or of those
+            asked for. At least `overlap` frames.
+        prompt: what it shows; one for each clip.
+        frames: of the whole, more than the clip has.
+        overlap: frames of a window that are given, from 1 to its length less 1; half a window and one more by default,
+            and at least that for the variant "anchored", whose middle frame must be given.
+        weight: of reconstruction guidance, see `Known`.
+        output: "clip", or "latent" for what the model's `decode` makes clips of, the given frames among them.
+        on_window: called before each window with its number, from 0, and how many there are.
+        sampling: seed, motion_seed, steps, sampler, guidance, motion and progress, as the model takes them.
+
+    Returns:
+        [frames c h w], or with b, the given frames first; in pixels these are the very ones that were given.
+
+    Raises:
+        InputError: anything outside what is said above.
+    """
+    one = isinstance(prompt, str)
+    clip = check_clip(clip, axes="t c h w" if one else "b t c h w")
+    clips = clip[None] if one else clip
+    length, had = int(pipe.config.frames), clips.shape[1]
+    overlap = default_overlap(length) if overlap is None else overlap
+    if not 1 <= overlap < length:
+        raise InputError(f"overlap is {overlap}; this model's clips have {length} frames, it must be 1 to {length - 1}")
+    if had < overlap:
+        raise InputError(f"clip has {had} frames; {overlap} are needed to go on from (overlap)")
+    if frames <= had:
+        raise InputError(f"frames is {frames}; the clip has {had}, it must be more")
+    pipe.check_known(range(overlap), length)
+    if output not in ("clip", "latent"):
+        raise InputError(f'output is {output!r}; it must be "clip" or "latent"')
+
+    height, width = clips.shape[-2:]
+    made = pipe.space.encode(clips.to(pipe.text.device).float())
+    windows = -(-(frames - had) // (length - overlap))
+    for number in range(windows):
+        if on_window is not None:
+            on_window(number, windows)
+        known = Known(made[:, -overlap:], range(overlap), weight, latent=True)
+        start = made.shape[1] - overlap
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        size = {"frames": length, "height": height, "width": width}
+        window = pipe(prompts, known=known, start=start, output="latent", **size, **sampling)
+        made = torch.cat([made, window[:, overlap:].to(made)], dim=1)
+    made = made[:, :frames]
+    if output == "clip":
+        made = torch.cat([clips, pipe.decode(made[:, had:]).to(clips)], dim=1)
+    return made[0] if one else made

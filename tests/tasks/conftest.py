@@ -1,0 +1,6 @@
+"""Makes `tiny` importable, the systems that are tested in milliseconds."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "systems"))
