@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +15,8 @@ from torch import Tensor
 
 from videofusion.data.digits_spec import COLOURS, DIRECTIONS, SPEEDS, DigitClipSpec, DigitObject
 from videofusion.data.moving_digits import MovingDigits, parse, render
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "systems"))  # `tiny`, systems that are tested in milliseconds
 
 
 class Renderer:

@@ -38,7 +38,9 @@ class Known:
     def __post_init__(self) -> None:
         object.__setattr__(self, "at", tuple(int(place) for place in self.at))
         if self.frames.ndim not in (4, 5):
-            raise InputError(f"known frames have the shape {tuple(self.frames.shape)}; they must be k c h w or b k c h w")
+            raise InputError(
+                f"known frames have the shape {tuple(self.frames.shape)}; they must be k c h w or b k c h w"
+            )
         if len(self.at) != self.frames.shape[-4] or not self.at:
             raise InputError(
                 f"known frames are {self.frames.shape[-4]}, and their places {list(self.at)}; there must be one place "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +13,15 @@ from tqdm import tqdm
 
 from videofusion.data.digits_spec import DigitClipSpec, DigitObject
 from videofusion.data.moving_digits import MovingDigits, render
+from videofusion.diffusion.known import Known
 from videofusion.errors import InputError
 from videofusion.evaluation.judge import Findings, Judge, join
 from videofusion.evaluation.rates import Rate
 from videofusion.evaluation.tracker import COLOUR_NAMES, DIRECTION_NAMES, SIZE, STILL
+from videofusion.tasks.extend import default_overlap, extend
 
 CHUNK = 256
+_OTHER_BASE = 2**40  # far from all seeds that are counted on from
 QUESTIONS = ("digit", "colour", "direction", "all three", "same ends")
 
 Pipe = Callable[..., Tensor]  # a `VideoPipeline`, or what answers like one
@@ -31,12 +36,24 @@ class Sampling:
         sampler: its name.
         guidance: classifier-free guidance scale, 1 = off; the model's own when None.
         batch: clips made together.
+        given: first frames of each clip that are a real clip's, from which the others follow.
+        weight: of reconstruction guidance by given frames; 0 is the replacement method.
+        frames: of a longer video, whose end is what counts as the clip; None for the clip itself.
+        held: whether the windows of a longer video have one base noise; each its own otherwise.
     """
 
     steps: int = 20
     sampler: str = "dpm++"
     guidance: float | None = None
     batch: int = 16
+    given: int = 0
+    weight: float = 0.0
+    frames: int | None = None
+    held: bool = True
+
+    def known(self, real: Tensor) -> dict[str, Any]:
+        """What a pipeline is told of the frames that are given; `real` clips have them [b t c h w]."""
+        return {"known": Known(real[:, : self.given], range(self.given), self.weight)} if self.given else {}
 
 
 def make(
@@ -47,6 +64,7 @@ def make(
     *,
     motion_seeds: Sequence[int] | None = None,
     motion: float | None = None,
+    real: Tensor | None = None,
     label: str = "",
 ) -> Tensor:
     """Make a clip for each prompt, in batches, with a progress bar; `b t c h w` on the CPU.
@@ -58,26 +76,50 @@ def make(
         sampling: how.
         motion_seeds: b seeds of the residual noise.
         motion: the knob.
+        real: clips whose first frames are given, where sampling asks for it [b t c h w].
         label: what the bar says.
+
+    Raises:
+        InputError: a video that is to go on is shorter than a clip.
     """
     parts = []
     with tqdm(total=len(prompts), desc=label, unit="clip", leave=False) as bar:
         for start in range(0, len(prompts), sampling.batch):
             some = slice(start, start + sampling.batch)
-            own = {} if motion_seeds is None else {"motion_seed": list(motion_seeds[some])}
-            parts.append(
-                pipe(
-                    list(prompts[some]),
-                    seed=list(seeds[some]),
-                    steps=sampling.steps,
-                    sampler=sampling.sampler,
-                    guidance=sampling.guidance,
-                    motion=motion,
-                    **own,
-                ).cpu()
-            )
+            own: dict[str, Any] = {} if motion_seeds is None else {"motion_seed": list(motion_seeds[some])}
+            own |= {"steps": sampling.steps, "sampler": sampling.sampler, "guidance": sampling.guidance}
+            own |= {} if motion is None else {"motion": motion}
+            given = {} if real is None else sampling.known(real[some])
+            clips = pipe(list(prompts[some]), seed=list(seeds[some]), **given, **own)
+            if sampling.frames is not None:
+                clips = _went_on(pipe, clips, prompts[some], seeds[some], sampling, own)
+            parts.append(clips.cpu())
             bar.update(len(parts[-1]))
     return torch.cat(parts)
+
+
+def _went_on(
+    pipe: Pipe,
+    clips: Tensor,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    own: dict[str, Any],
+) -> Tensor:
+    """The end, as long as a clip, of the videos that clips are the beginning of."""
+    length, video = clips.shape[1], clips
+    assert sampling.frames is not None
+    if sampling.frames < length:
+        raise InputError(f"frames is {sampling.frames}; a video that goes on has at least those of a clip, {length}")
+    new = length - default_overlap(length)
+    for window in count(1):
+        if video.shape[1] >= sampling.frames:
+            break
+        base = [seed + (0 if sampling.held else window * _OTHER_BASE) for seed in seeds]
+        told = {"motion_seed": list(seeds), **own, "seed": base, "weight": sampling.weight}
+        frames = min(sampling.frames, video.shape[1] + new)
+        video = extend(pipe, video, list(prompts), frames=frames, **told)  # type: ignore[arg-type]
+    return video[:, -length:]
 
 
 def frames_of(pipe: Pipe) -> int:

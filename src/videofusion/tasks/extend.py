@@ -83,7 +83,7 @@ def extend(
         known = Known(made[:, -overlap:], range(overlap), weight, latent=True)
         start = made.shape[1] - overlap
         prompts = [prompt] if isinstance(prompt, str) else prompt
-        size = {"frames": length, "height": height, "width": width}
+        size: dict[str, Any] = {"frames": length, "height": height, "width": width}
         window = pipe(prompts, known=known, start=start, output="latent", **size, **sampling)
         made = torch.cat([made, window[:, overlap:].to(made)], dim=1)
     made = made[:, :frames]

@@ -206,7 +206,7 @@ def test_looks_on_the_way_are_kept_and_not_repeated(tmp_path, world, monkeypatch
 
 def test_a_line_without_training_takes_another_runs_model_and_its_own_guidance(tmp_path, world):
     measure = Numbers()
-    runs = [Run(name="a", recipe="tiny", seconds=1.0), Run(name="weight", of="a", guidance=3.0)]
+    runs = [Run(name="a", recipe="tiny", seconds=1.0), Run(name="weight", of="a", sampling={"guidance": 3.0})]
     go(tmp_path, runs, measure=measure)
     assert measure.calls == [("a", 10, None), ("a", 10, 3.0)]
     assert world == [("a", 1.0)]

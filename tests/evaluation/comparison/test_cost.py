@@ -71,6 +71,15 @@ def test_a_model_has_its_parameters_seconds_and_memory(saved_model):
     json.dumps(found)
 
 
+def test_a_call_costs_the_same_whatever_frames_are_given(saved_model):
+    plain, given = (
+        cost(saved_model, "red three", Sampling(steps=2, batch=1, given=some, weight=float(some)), threads=1)
+        for some in (0, 1)
+    )
+    assert given["gflops"] == plain["gflops"]
+    assert given["sampling_seconds"] > 0
+
+
 @pytest.mark.slow
 def test_what_fails_in_the_other_process_is_a_sentence(tmp_path):
     with pytest.raises(RunError, match=r"could not be measured: .*no-such-model"):

@@ -1,5 +1,6 @@
 """Clips of one's own data: real ones that nothing was trained on, and a protocol over live clips."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from videofusion.data.moving_digits import evaluation_prompts, render
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import Budget
-from videofusion.evaluation.comparison.folder import held_out_measure, protocol_measure
+from videofusion.evaluation.comparison.folder import ProtocolMeasure, held_out_measure, protocol_measure
 from videofusion.evaluation.comparison.systems import Alike, Shape, choose_measure
 from videofusion.evaluation.protocol import Sampling
 from videofusion.training.batches import training_data
@@ -35,9 +36,10 @@ class Model:
     config = SimpleNamespace(frames=8, height=32, width=32)
 
     def __init__(self, noise=0.0):
-        self.noise, self.asked = noise, []
+        self.noise, self.asked, self.known = noise, [], []
 
-    def __call__(self, prompt, *, seed, steps, sampler, guidance):
+    def __call__(self, prompt, *, seed, steps, sampler, guidance, known=None):
+        self.known.append(known)
         self.asked.append((list(prompt), list(seed), steps))
         specs = evaluation_prompts(max(seed) + 1, held_out=False, seed=9, frames=8)
         made = render([specs[i] for i in seed], 8, 32)
@@ -94,3 +96,16 @@ def test_a_protocol_takes_its_real_clips_as_it_says(clips):
     found = measure(Model(), Sampling(steps=1, batch=16))
     assert found.row["protocol"]["name"] == "embedded"
     assert "coverage" in found.row["measures"]
+
+
+def test_a_protocol_of_predictions_gives_each_clip_its_real_ones_first_frames(clips):
+    usual = held_out_measure(RECIPE, clips, 32, allow_few=True)
+    preset = replace(usual.preset, given=3, count=40)
+    measure = ProtocolMeasure(preset, usual.against, usual.extractors, allow_few=True)
+    model = Model()
+    measure(model, Sampling(steps=1, batch=16, weight=1.5))
+    given = torch.cat([known.frames for known in model.known])
+    assert {(known.at, known.weight) for known in model.known} == {((0, 1, 2), 1.5)}
+    assert len(given) == 40
+    for number in (0, 31, 32, 39):  # more clips than real ones: those begin anew
+        assert torch.equal(given[number], usual.against.clip(number % 32)[:3])

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Event, Lock
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -82,9 +83,9 @@ class Budget:
         if self.looks < 1:
             raise InputError(f"looks is {self.looks}; at least 1 is needed, at the end")
 
-    def sampling(self, steps: int, guidance: float | None = None, batch: int = 32) -> Sampling:
-        """How clips are made."""
-        return Sampling(steps=steps, sampler=self.sampler, guidance=guidance, batch=batch)
+    def sampling(self, steps: int, differs: Mapping[str, Any] = MappingProxyType({})) -> Sampling:
+        """How clips are made, and what differs from it in a run."""
+        return replace(Sampling(steps=steps, sampler=self.sampler, batch=32), **differs)
 
 
 def compare(
@@ -170,7 +171,7 @@ def compare(
             last = {key: row[key] for key in row["measures"]}
             row["looks"] = [*looks, {"name": run.name, "at": run.seconds, **last}]
         if run.measured:
-            sampling = budget.sampling(max(budget.steps), run.guidance)
+            sampling = budget.sampling(max(budget.steps), run.sampling)
             row["cost"] = cost_apart(run.model_in(folder), measure.prompt(), sampling, threads)
             row.setdefault("parameters", row["cost"]["parameters"])
         with writing:
@@ -253,7 +254,7 @@ def _clips(folder: Path, run: Run, budget: Budget, measure: Measure, threads: in
     from videofusion.models import load
 
     torch.set_num_threads(threads)  # of this job
-    return measure(load(run.model_in(folder)), budget.sampling(steps, run.guidance))
+    return measure(load(run.model_in(folder)), budget.sampling(steps, run.sampling))
 
 
 def _keep_clips(path: Path, clips: torch.Tensor, captions: Sequence[str]) -> None:

@@ -170,4 +170,6 @@ def _measured(made: Tensor, specs: Sequence[DigitClipSpec], reference: int) -> d
 def _make(pipe: Pipe, clips: int, seed: int, sampling: Sampling) -> tuple[list[DigitClipSpec], Tensor]:
     specs = evaluation_prompts(clips, held_out=False, seed=1, frames=protocol.frames_of(pipe))
     seeds = [seed * 1_000_000 + i for i in range(clips)]
-    return specs, protocol.make(pipe, [spec.caption for spec in specs], seeds, sampling, label="clips")
+    real = render(specs, protocol.frames_of(pipe), SIZE) if sampling.given else None
+    captions = [spec.caption for spec in specs]
+    return specs, protocol.make(pipe, captions, seeds, sampling, real=real, label="clips")

@@ -25,7 +25,7 @@ from videofusion.evaluation.measure import check, evaluate
 from videofusion.evaluation.metric_table import chosen
 from videofusion.evaluation.preset_table import PRESETS, find_preset
 from videofusion.evaluation.presets import Preset
-from videofusion.evaluation.protocol import Pipe, Sampling
+from videofusion.evaluation.protocol import Pipe, Sampling, make
 from videofusion.evaluation.rates import Z
 from videofusion.training.batches import folder_clips
 from videofusion.training.recipe import Recipe
@@ -81,7 +81,8 @@ class ProtocolMeasure:
         Raises:
             InputError: the model makes clips of another size or number of frames than the protocol's.
         """
-        made = _Made(pipe, self.prompts, sampling)
+        sampling = replace(sampling, given=self.preset.given)
+        made = _Made(pipe, self.prompts, sampling, self.against)
         clips = LiveClips(made, len(self.prompts), {"sampling": str(asdict(sampling))}, self.prompts)
         found = evaluate(
             self.preset,
@@ -107,21 +108,18 @@ class ProtocolMeasure:
 class _Made:
     """Clips of a model by number, made in batches and asked for in order."""
 
-    def __init__(self, pipe: Pipe, prompts: Sequence[str], sampling: Sampling) -> None:
-        self.pipe, self.prompts, self.sampling = pipe, prompts, sampling
+    def __init__(self, pipe: Pipe, prompts: Sequence[str], sampling: Sampling, real: ClipSet) -> None:
+        self.pipe, self.prompts, self.sampling, self.real = pipe, prompts, sampling, real
         self._start, self._clips, self.first = 0, torch.empty(0), torch.empty(0)
 
     def __call__(self, number: int) -> Tensor:
         if not self._start <= number < self._start + len(self._clips):
             self._start = number - number % self.sampling.batch
             prompts = list(self.prompts[self._start : self._start + self.sampling.batch])
-            self._clips = self.pipe(
-                prompts,
-                seed=[self._start + i for i in range(len(prompts))],
-                steps=self.sampling.steps,
-                sampler=self.sampling.sampler,
-                guidance=self.sampling.guidance,
-            ).cpu()
+            numbers = range(self._start, self._start + len(prompts))
+            given = [self.real.clip(n % len(self.real)) for n in numbers] if self.sampling.given else []
+            real = torch.stack(given) if given else None
+            self._clips = make(self.pipe, prompts, list(numbers), self.sampling, real=real)
             if self._start == 0:
                 self.first = self._clips[:SHOWN]
         return self._clips[number - self._start]
@@ -192,10 +190,10 @@ def protocol_measure(
         allow_few: see `ProtocolMeasure`.
 
     Raises:
-        InputError: no such protocol, one of pairs or predictions, or data that do not have its clips.
+        InputError: no such protocol, one of pairs, or data that do not have its clips.
     """
     preset = find_preset(name).changed(count=clips, size=recipe.size, frames=recipe.frames)
-    if preset.paired or preset.given:
-        raise InputError(f'protocol is "{name}", which measures reconstructions or predictions; no run makes any')
+    if preset.paired:
+        raise InputError(f'protocol is "{name}", which measures reconstructions; no run makes any')
     real = real_clips(data, preset, layout=recipe.layout, mixed=True)
     return ProtocolMeasure(preset, real, extractors, allow_few=allow_few)

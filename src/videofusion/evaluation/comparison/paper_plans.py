@@ -136,16 +136,18 @@ def _guidance(budget: Budget) -> list[Run]:
     runs = [run for run in bases(budget) if run.name != NARROW_BASE]
     for seed in range(budget.seeds):
         trained = vdm_run(budget, f"vdm-{seed}", system="no guidance", seed=seed)
-        runs.append(replace(trained, guidance=1.0))
+        runs.append(replace(trained, sampling={"guidance": 1.0}))
         for weight in GUIDANCE_WEIGHTS:
             name = f"weight-{weight:g}"
-            runs.append(Run(name=f"{name}-{seed}", system=name, of=trained.name, guidance=1.0 + weight))
+            runs.append(Run(name=f"{name}-{seed}", system=name, of=trained.name, sampling={"guidance": 1.0 + weight}))
     return runs
 
 
 def _guidance_full() -> list[Run]:
-    trained = Run(name="vdm", recipe="vdm-webvid", guidance=1.0)
-    return [trained] + [Run(name=f"weight-{weight:g}", of="vdm", guidance=1.0 + weight) for weight in GUIDANCE_WEIGHTS]
+    runs = [Run(name="vdm", recipe="vdm-webvid", sampling={"guidance": 1.0})]
+    for weight in GUIDANCE_WEIGHTS:
+        runs.append(Run(name=f"weight-{weight:g}", of="vdm", sampling={"guidance": 1.0 + weight}))
+    return runs
 
 
 # Both predictions on one schedule that ends with some signal, where eps still says something of the clip. "eps" and "v"

@@ -1,6 +1,7 @@
 """The plans of `videofusion compare` by name: lists of runs, and what a paper reports of each.
 
-A plan is a row of `PLANS`. `compare.py` runs any of them; `paper_plans.py` has those of the papers' tables.
+A plan is a row of `PLANS`. `compare.py` runs any of them; `paper_plans.py` and `given_plans.py` have those of the
+papers' tables.
 """
 
 from __future__ import annotations
@@ -140,9 +141,10 @@ DECOMPOSED = Plan(
 
 def plans() -> dict[str, Plan]:
     """All plans by name."""
+    from videofusion.evaluation.comparison.given_plans import GIVEN_PLANS
     from videofusion.evaluation.comparison.paper_plans import PAPER_PLANS
 
-    return {plan.name: plan for plan in (DECOMPOSED, *PAPER_PLANS)}
+    return {plan.name: plan for plan in (DECOMPOSED, *PAPER_PLANS, *GIVEN_PLANS)}
 
 
 def find_plan(name: str) -> Plan:

@@ -34,7 +34,7 @@ class Run:
         system: what runs of several seeds have in common; the name when "".
         model: of a line without training, the model's folder, or a shipped model's name.
         of: of a line without training, the run whose model it is.
-        guidance: scale that its clips are made with; the model's own when None.
+        sampling: what of the clips' sampling differs from the comparison's, as `Sampling` takes it.
         measured: "all", "cost" (size and speed only), or "" for a run that others start from.
     """
 
@@ -46,7 +46,7 @@ class Run:
     system: str = ""
     model: str | None = None
     of: str | None = None
-    guidance: float | None = None
+    sampling: dict[str, Any] = field(default_factory=dict)
     measured: str = "all"
 
     @property

@@ -35,8 +35,8 @@ def dry_run(folder: Path, runs: Sequence[Run], data: str | None = None) -> str:
     for run in runs:
         if not run.recipe:
             place = f"the model of {run.of}" if run.of else str(run.model)
-            guided = "" if run.guidance is None else f", guidance {run.guidance:g}"
-            body.append([run.name, place + guided, "–", "–", "–", "–", "–"])
+            differs = "".join(f", {key} {value}" for key, value in run.sampling.items())
+            body.append([run.name, place + differs, "–", "–", "–", "–", "–"])
             continue
         recipe = run_recipe(folder, run, data)
         try:
