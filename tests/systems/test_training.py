@@ -9,6 +9,7 @@ import torch
 from tiny import CAPTIONS, FRAMES, MIDDLE, batch, gradients, keys, select, vdm, videofusion
 
 from videofusion.conditioning.motion import measured_share
+from videofusion.data.batch import Batch
 from videofusion.diffusion import Keys
 from videofusion.errors import InputError
 from videofusion.systems import videofusion as home
@@ -279,3 +280,37 @@ def test_parts_belong_to_the_published_variant():
         home.check_parts("corrected", published.image_encoder, published.prior)
     with pytest.raises(InputError, match="prior is not given; the variant 'published' needs one"):
         home.check_parts("published", published.image_encoder, None)
+
+
+def with_pictures(clips=2, each=3, sign=1.0):
+    """A batch of clips with pictures beside them."""
+    beside = batch(clips * each).clip[:, :1] if clips * each <= 4 else batch(4).clip.flatten(0, 1)[: clips * each, None]
+    names = [f"picture {i}" for i in range(clips * each)]
+    captions = [CAPTIONS[i % 4] for i in range(clips * each)]
+    return replace(batch(clips), pictures=Batch(sign * beside, captions, names, torch.arange(clips * each)))
+
+
+def test_pictures_weigh_as_frames_and_each_clip_has_its_own():
+    system, beside = vdm(), with_pictures()
+    alone = system.loss(batch(2), keys(2), 1)
+    both = system.loss(beside, keys(2), 1)
+    assert torch.equal(both.total, both.per_clip.mean())
+    pictures = both.per_clip * (FRAMES + 3) - alone.per_clip * FRAMES
+    assert (pictures > 0).all()
+    first = replace(select(beside, [0]), pictures=select(beside.pictures, [0, 1, 2]))
+    torch.testing.assert_close(system.loss(first, keys(1), 1).per_clip, both.per_clip[:1])
+
+
+def test_temporal_layers_learn_nothing_from_pictures():
+    def temporal_gradient(batch):
+        system = vdm()
+        system.loss(batch, keys(2), 1).total.backward()
+        found = {name: p.grad for name, p in system.unet.named_parameters()}
+        return {name: grad for name, grad in found.items() if ".temporals." in name}, found["conv_in.weight"]
+
+    alone, all_alone = temporal_gradient(batch(2))
+    both, all_both = temporal_gradient(with_pictures())
+    assert alone
+    for name, grad in alone.items():
+        torch.testing.assert_close(both[name] * (FRAMES + 3) / FRAMES, grad, msg=name)
+    assert (all_both * (FRAMES + 3) / FRAMES - all_alone).abs().max() > 1e-3  # spatial layers do

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from videofusion.errors import InputError
 from videofusion.training.batches import training_data
@@ -60,3 +61,33 @@ def test_image_models_of_digits_see_one_frame_of_each_clip(name, size):
 def test_crops_that_hold_no_digit_are_refused_by_the_name_of_the_key():
     with pytest.raises(InputError, match=r"size is 12, but must be in \[16, 32\]"):
         training_data(get_recipe("digit-crops", {"size": 12}), None, World())
+
+
+@pytest.mark.parametrize("kind", ["digits", "folder"])
+def test_pictures_come_beside_clips_and_do_not_depend_on_the_processes(kind, array):
+    keys = {"system": "vdm", "temporal": "factorised", "image_frames": 3, "batch_size": 4, "validation_batches": 1}
+    keys |= {**FOLDER, "layout": "array", "batch_size": 4} if kind == "folder" else {"size": 32, "frames": 8}
+    recipe, data = get_recipe("tiny", {**keys, "workers": 0}), array if kind == "folder" else None
+    joint, fixed = training_data(recipe, data, World())
+    batch = joint.batch(5)
+    side = recipe.size
+    assert batch.clip.shape == (4, recipe.frames, 3, side, side)
+    assert batch.pictures.clip.shape == (12, 1, 3, side, side)
+    assert fixed[0].pictures is None
+    ahead = joint.starting(4)
+    next(ahead)
+    again = next(ahead)
+    assert torch.equal(again.pictures.clip, batch.pictures.clip)
+    assert torch.equal(again.clip, batch.clip)
+    halves = [training_data(recipe, data, World(rank, 2))[0].batch(5) for rank in range(2)]
+    assert torch.equal(torch.cat([half.pictures.clip for half in halves]), batch.pictures.clip)
+    assert torch.equal(torch.cat([half.clip for half in halves]), batch.clip)
+    if kind == "digits":  # made of other draws than the clips; a folder has only so many videos
+        middles = batch.clip[:, recipe.frames // 2]
+        assert not any(torch.equal(picture[0], frame) for picture in batch.pictures.clip for frame in middles)
+    assert len({picture.sum().item() for picture in batch.pictures.clip}) > 6
+
+
+def test_only_plain_diffusion_trains_on_pictures_beside_clips():
+    with pytest.raises(InputError, match="image_frames is 4, but only the system 'vdm' trains on pictures"):
+        get_recipe("tiny", {"image_frames": 4})

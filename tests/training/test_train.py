@@ -21,6 +21,7 @@ RECIPES = {
     "framewise": {"variant": "framewise"},
     "fixed base": {"base_loss": "fixed"},
     "vdm": {"system": "vdm", "temporal": "factorised"},
+    "vdm with pictures": {"system": "vdm", "temporal": "factorised", "image_frames": 2},
 }
 
 

@@ -56,6 +56,7 @@ class Batch:
             those that group them.
         encoded: `clip` holds latents; see `Sample`.
         text: of all captions, [b l d] and [b l], or None; see `Sample`.
+        pictures: clips of one frame that are trained on beside these, equally many for each, or None.
     """
 
     clip: Tensor
@@ -69,6 +70,7 @@ class Batch:
     mates: list[tuple[int, str, str]] = field(default_factory=list)
     encoded: bool = False
     text: tuple[Tensor, Tensor] | None = None
+    pictures: Batch | None = None
 
     @staticmethod
     def of(samples: Sequence[Sample], ids: Sequence[int]) -> Batch:

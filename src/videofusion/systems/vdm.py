@@ -5,6 +5,7 @@ The same system on an image U-Net and one-frame clips trains image models, such 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -22,7 +23,7 @@ from videofusion.errors import InputError
 from videofusion.networks.autoencoder import space_of
 from videofusion.networks.unet import UNet
 from videofusion.systems.pipeline import VideoPipeline
-from videofusion.systems.training import Losses, StepOptions, frozen_parts, pipeline_parts, text_conditions
+from videofusion.systems.training import Choices, Losses, StepOptions, frozen_parts, pipeline_parts, text_conditions
 
 
 class VDMSystem:
@@ -88,8 +89,31 @@ class VDMSystem:
         numbers = torch.tensor(frames, device=clip.device)
         conditions = text_conditions(self.text_encoder, captions, batch.text, frames=numbers)
         prediction = self.denoiser(alpha * clip + sigma * eps, t, conditions)
-        per_clip = frame_errors(prediction, clip, eps, self.options.weighting).mean(dim=1)
+        errors = frame_errors(prediction, clip, eps, self.options.weighting)
+        if batch.pictures is not None:
+            beside = self._picture_errors(batch.pictures, keys, step, batch.clip.shape[1], choices)
+            errors = torch.cat([errors, beside], dim=1)
+        per_clip = errors.mean(dim=1)
         return Losses(per_clip.mean(), {}, per_clip)
+
+    def _picture_errors(self, pictures: Batch, keys: Keys, step: int, frames: int, choices: Choices) -> Tensor:
+        """Errors of the pictures beside each clip [b k], as of frames after its last one that no other frame sees.
+
+        That is the joint training of Video Diffusion Models (sec. 3), its masked temporal attention left out rather
+        than held to a frame itself, as for image models here.
+        """
+        clips = len(keys.content)
+        count = len(pictures) // clips
+        clip = pictures.clip
+        shape = (clips, count, *clip.shape[2:])
+        noise = IndependentNoise().draw(shape, keys, step + 1, frames=range(frames, frames + count)).eps
+        eps = noise.reshape(clip.shape).to(clip)
+        t = choices.t.to(clip).repeat_interleave(count)
+        alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
+        captions = ["" if choices.drop[i // count] else text for i, text in enumerate(pictures.captions)]
+        conditions = replace(text_conditions(self.text_encoder, captions, pictures.text), temporal=False)
+        prediction = self.denoiser(alpha * clip + sigma * eps, t, conditions)
+        return frame_errors(prediction, clip, eps, self.options.weighting).reshape(clips, count)
 
     def pipeline(self) -> VDMPipeline:
         """The pipeline with the present weights."""

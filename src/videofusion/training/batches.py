@@ -8,14 +8,17 @@ from typing import Any
 
 from videofusion.data.batch import Batch, Dataset
 from videofusion.data.folder import VideoFolder
+from videofusion.data.joint import JointLoader
 from videofusion.data.loader import Loader
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.training.recipe import Recipe
 from videofusion.training.world import World
 
+_PICTURES = 1  # what their order, and made-up pictures, differ by from the clips' of a seed
 
-def training_data(recipe: Recipe, data: Path | None, world: World) -> tuple[Loader, Sequence[Batch]]:
+
+def training_data(recipe: Recipe, data: Path | None, world: World) -> tuple[Loader | JointLoader, Sequence[Batch]]:
     """This process's share of the training batches of a recipe, and of the fixed batches of its validation loss.
 
     Args:
@@ -29,14 +32,25 @@ def training_data(recipe: Recipe, data: Path | None, world: World) -> tuple[Load
     """
     train = _dataset(recipe, data, "train")
     share = world.share(recipe.batch_size)
-    loader = Loader(train, share, seed=recipe.seed, workers=recipe.workers, rank=world.rank, world=world.size)
+    options = {"workers": recipe.workers, "rank": world.rank, "world": world.size}
+    loader = Loader(train, share, seed=recipe.seed, **options)
+    joint: Loader | JointLoader = loader
+    if recipe.image_frames:
+        few = recipe.image_frames * share
+        joint = JointLoader(loader, Loader(_pictures(recipe, data), few, seed=recipe.seed + _PICTURES, **options))
     held_out = _dataset(recipe, data, "val")
     if len(held_out) == 0:  # a folder of a single file
-        return loader, []
+        return joint, []
     fixed = Loader(held_out, share, seed=0, rank=world.rank, world=world.size)
     validation = [fixed.batch(number) for number in range(recipe.validation_batches)]
     loader.report |= fixed.report  # the run tells of all that it could not use
-    return loader, validation
+    return joint, validation
+
+
+def _pictures(recipe: Recipe, data: Path | None) -> Dataset:
+    """Single frames of the training clips."""
+    kind = {"data": "middle-digits"} if recipe.data == "moving-digits" else {}
+    return _dataset(recipe.replace({"frames": 1, "image_frames": 0, **kind}), data, "train")
 
 
 def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:

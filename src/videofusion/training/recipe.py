@@ -26,6 +26,8 @@ class Recipe:
             eighth step.
         reach: how far from the middle frame those may be that a step looks at; as far as the clip goes when None.
         reach_steps: steps in which that grows evenly to the whole clip; 0 when it stays.
+        image_frames: pictures, single frames of other clips, that a step looks at beside each clip (VDM's joint
+            training); temporal layers do not see them. For the system "vdm".
         grouped: clips of one identity share base noise and clips of one action residual noise, within a batch (the
             paper's section 4.7); for a folder whose metadata has the columns `identity` or `action`.
         base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
@@ -120,6 +122,7 @@ class Recipe:
     train_frames: int | None = None
     reach: int | None = None
     reach_steps: int = 0
+    image_frames: int = 0
     grouped: bool = False
     base_loss: Literal["stop", "joint", "fixed"] = "stop"
     base_frames: Literal["middle", "all"] = "middle"
@@ -201,6 +204,11 @@ class Recipe:
             raise InputError(
                 f"recipe key time_logit is {self.time_logit}, but must be empty or a mean and a deviation over 0"
             )
+        if self.image_frames and self.system != "vdm":
+            raise InputError(
+                f"recipe key image_frames is {self.image_frames}, but only the system 'vdm' trains on pictures beside "
+                f"clips, and this is {self.system!r}"
+            )
         maker = self.variant if self.system == "videofusion" else self.system
         if self.motion_guidance is not None and maker != "anchored":
             raise InputError(
@@ -240,6 +248,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("train_frames", 1, 4096),
     ("reach", 1, 4096),
     ("reach_steps", 0, _MANY),
+    ("image_frames", 0, 64),
     ("blocks", 1, 8),
     ("heads", 1, 64),
     ("head_size", 2, 1024),

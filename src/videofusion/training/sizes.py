@@ -6,7 +6,7 @@ There a tensor has a shape and no numbers, so that billions of parameters take n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -96,6 +96,10 @@ def recipe_work(recipe: Recipe, clips: int = 1) -> Work:
     clip = torch.empty(clips, recipe.frames, system.space.channels, side, side, device="meta")
     names = ["clip"] * clips
     batch = Batch(clip, names, names, torch.zeros(clips, dtype=torch.int64))
+    if recipe.image_frames:
+        names = names * recipe.image_frames
+        beside = clip[:, :1].repeat(recipe.image_frames, 1, 1, 1, 1)
+        batch = replace(batch, pictures=Batch(beside, names, names, torch.zeros(len(names), dtype=torch.int64)))
     with FlopCounterMode(display=False) as flops, Watch() as watch, _OnGpu(half):
         loss = system.loss(batch, Keys.of([0] * clips), 0)
         activations = watch.saved

@@ -51,9 +51,14 @@ class Batches(Protocol):
     that were waited for batches up to now, and the CPU seconds that reading them took.
     """
 
-    report: dict[str, str]
-    waited: float
-    busy: float
+    @property
+    def report(self) -> dict[str, str]: ...
+
+    @property
+    def waited(self) -> float: ...
+
+    @property
+    def busy(self) -> float: ...
 
     def starting(self, number: int) -> Iterator[Batch]: ...
 

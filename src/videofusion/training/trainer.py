@@ -237,14 +237,20 @@ class Trainer:
         return {**numbers, "learning_rate": rate}
 
     def _losses(self, batch: Batch, seed: int, step: int) -> Any:
-        clip = batch.clip.to(self.device, non_blocking=True)
-        batch = dataclasses.replace(batch, clip=clip if batch.encoded else self.system.space.encode(clip))
+        batch = self._there(batch)
         keys = training_keys(seed, batch.ids.tolist())
         if self.recipe.grouped and self.world.size > 1:
             own = list(zip(keys.content, batch.identities, batch.actions, strict=True))
             batch = dataclasses.replace(batch, mates=self.world.together(own))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             return self.system.loss(batch, keys, step)
+
+    def _there(self, batch: Batch) -> Batch:
+        """A batch on the device and in the system's space, its pictures too."""
+        clip = batch.clip.to(self.device, non_blocking=True)
+        pictures = None if batch.pictures is None else self._there(batch.pictures)
+        clip = clip if batch.encoded else self.system.space.encode(clip)
+        return dataclasses.replace(batch, clip=clip, pictures=pictures)
 
     def _fail(self, what: str, value: float, batches: Sequence[Batch], per_clip: Tensor) -> None:
         names = [name for batch in batches for name in batch.names]

@@ -8,8 +8,17 @@ from functools import partial
 from typing import Any
 
 from videofusion.evaluation.comparison.compare import Budget, Run
-from videofusion.evaluation.comparison.paper_plans import PUBLISHED, UNCONDITIONAL
-from videofusion.evaluation.comparison.plans import NARROW_BASE, WIDE_BASE, Claim, Plan, bases, fusion_run, vdm_run
+from videofusion.evaluation.comparison.paper_plans import PUBLISHED
+from videofusion.evaluation.comparison.plans import (
+    NARROW_BASE,
+    UNCONDITIONAL,
+    WIDE_BASE,
+    Claim,
+    Plan,
+    bases,
+    fusion_run,
+    vdm_run,
+)
 
 WEIGHT = 2.0  # of reconstruction guidance; VDM says "above 1", the seeds not what its tables have
 GUIDANCE_WEIGHTS = (2.0, 5.0)  # of text; VDM's w is our scale less 1

@@ -1,14 +1,11 @@
-"""The seeds' tables as plans: each small, on moving digits, and at full size by the recipes of the papers.
+"""VideoFusion's tables as plans: each small, on moving digits, and at full size by the recipes of the papers.
 
 What a paper says is taken from the seeds' text only. Seed 000 (VideoFusion) has lost the cells of its tables, but its
-text says which is better; seed 004 (a reading of Video Diffusion Models) still has numbers; seed 002 is the survey.
-docs/comparison.md says which tables are not here, and why.
+text says which is better. docs/comparison.md says which tables are not here, and why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,46 +16,28 @@ from videofusion.evaluation.comparison.plans import (
     NARROW_BASE,
     ONE_FRAME,
     QUIET,
+    UCF,
+    UNCONDITIONAL,
     Claim,
+    Make,
     Plan,
-    bases,
+    each_seed,
+    full_size,
     fusion_run,
-    vdm_run,
+    vdm_system,
 )
 
-# trained without captions, sampled by the null condition alone; clips of two digits would be none of those asked for
-UNCONDITIONAL: dict[str, Any] = {"caption_dropout": 1.0, "guidance": 0.0, "two_digits": 0.0}
 PUBLISHED: dict[str, Any] = {"variant": "published", **ONE_FRAME}  # the variant that is the paper's
 SHARES = (0.1, 0.25, 0.5, 0.75)  # the text names the ends and the default
-GUIDANCE_WEIGHTS = (1.0, 2.0, 5.0)
 TRIAL = 1e-3  # seconds of a run that is only measured for its cost: a single step
 _PUBLISHED_LOST = "seed 000 has lost the table's cells; what is better stands in its text"
 
-_Make = Callable[[Budget, int], Run]
 
-
-def _seeds(budget: Budget, make: dict[str, _Make]) -> list[Run]:
-    """The bases, and each system at each seed."""
-    runs = bases(budget)
-    runs += [one(budget, seed) for seed in range(budget.seeds) for one in make.values()]
-    needed = {run.base for run in runs}
-    return [run for run in runs if run.measured or run.name in needed]
-
-
-def _fusion(system: str, base: str | None = NARROW_BASE, **more: Any) -> dict[str, _Make]:
+def _fusion(system: str, base: str | None = NARROW_BASE, **more: Any) -> dict[str, Make]:
     keys = {**PUBLISHED, **more}
     if base is None:
         keys |= {"residual_from_base": False}
     return {system: lambda b, seed: fusion_run(b, f"{system}-{seed}", base, system=system, seed=seed, **keys)}
-
-
-def _vdm(system: str, **more: Any) -> dict[str, _Make]:
-    return {system: lambda b, seed: vdm_run(b, f"{system}-{seed}", system=system, seed=seed, **more)}
-
-
-def _full(*runs: tuple[str, str, dict[str, Any]]) -> Callable[[], list[Run]]:
-    """Runs of the papers' recipes, as long as the recipes say: name, recipe, what differs."""
-    return lambda: [Run(name=name, recipe=recipe, overrides=keys) for name, recipe, keys in runs]
 
 
 def _claims(*said: tuple[str, str, str]) -> tuple[Claim, ...]:
@@ -72,7 +51,7 @@ def _claims(*said: tuple[str, str, str]) -> tuple[Claim, ...]:
 
 def _main_result(number: int, data: str, what: str, *, more: str = "") -> Plan:
     """VideoFusion's tables 1 to 3: its clips of a data set against other methods'."""
-    systems = {**_fusion("videofusion", **UNCONDITIONAL), **_vdm("vdm", **UNCONDITIONAL)}
+    systems = {**_fusion("videofusion", **UNCONDITIONAL), **vdm_system("vdm", **UNCONDITIONAL)}
     full: list[tuple[str, str, dict[str, Any]]] = [
         ("videofusion", f"videofusion-{data}", {}),
         ("vdm", f"vdm-{data}", {}),
@@ -86,8 +65,8 @@ def _main_result(number: int, data: str, what: str, *, more: str = "") -> Plan:
     return Plan(
         name=f"videofusion-table-{number}",
         shows=f"VideoFusion and VDM, unconditional{' (VideoFusion told the class too)' if claims else ''}: {what}",
-        runs=partial(_seeds, make=systems),
-        full=_full(*full),
+        runs=partial(each_seed, make=systems),
+        full=full_size(*full),
         protocol=f"videofusion-{data}" + ("-64" if data == "ucf101" else ""),
         data=f"{what} (docs/recipes.md)",
         source=f"VideoFusion, table {number} (seed 000, section 4.2)",
@@ -125,58 +104,22 @@ def _efficiency_full() -> list[Run]:
 
 
 def _shares(budget: Budget) -> list[Run]:
-    systems: dict[str, _Make] = {}
+    systems: dict[str, Make] = {}
     for share in SHARES:
         systems |= _fusion(f"share-{share:g}", share=share, **UNCONDITIONAL)
-    return _seeds(budget, systems)
-
-
-def _guidance(budget: Budget) -> list[Run]:
-    """One VDM for each seed, its clips made with each weight; VDM's w is our scale less 1."""
-    runs = [run for run in bases(budget) if run.name != NARROW_BASE]
-    for seed in range(budget.seeds):
-        trained = vdm_run(budget, f"vdm-{seed}", system="no guidance", seed=seed)
-        runs.append(replace(trained, sampling={"guidance": 1.0}))
-        for weight in GUIDANCE_WEIGHTS:
-            name = f"weight-{weight:g}"
-            runs.append(Run(name=f"{name}-{seed}", system=name, of=trained.name, sampling={"guidance": 1.0 + weight}))
-    return runs
-
-
-def _guidance_full() -> list[Run]:
-    runs = [Run(name="vdm", recipe="vdm-webvid", sampling={"guidance": 1.0})]
-    for weight in GUIDANCE_WEIGHTS:
-        runs.append(Run(name=f"weight-{weight:g}", of="vdm", sampling={"guidance": 1.0 + weight}))
-    return runs
-
-
-# Both predictions on one schedule that ends with some signal, where eps still says something of the clip. "eps" and "v"
-# have the loss that belongs to each; the third has v's output under the loss of eps.
-_PREDICTIONS: dict[str, dict[str, Any]] = {
-    "eps": {"prediction": "eps", "weighting": "eps"},
-    "v": {"prediction": "v", "weighting": "v"},
-    "v-eps-loss": {"prediction": "v", "weighting": "eps"},
-}
-
-
-def _colour(budget: Budget) -> list[Run]:
-    systems: dict[str, _Make] = {}
-    for name, keys in _PREDICTIONS.items():
-        systems |= _vdm(name, schedule="linear", **keys)
-    return _seeds(budget, systems)
+    return each_seed(budget, systems)
 
 
 _TABLE_6 = {
     **_fusion("pretrained", **UNCONDITIONAL),
     **_fusion("scratch", None, **UNCONDITIONAL),
-    **_vdm("vdm", base=None, **UNCONDITIONAL),
+    **vdm_system("vdm", base=None, **UNCONDITIONAL),
 }
 _TABLE_7 = {
     name: make
     for name, loss in (("joint", "stop"), ("joint-without-stop", "joint"), ("fixed-base", "fixed"))
     for make in _fusion(name, base_loss=loss, **UNCONDITIONAL).values()
 }
-_UCF = "class folders with ucfTrainTestlist (docs/recipes.md)"
 
 PAPER_PLANS: tuple[Plan, ...] = (
     _main_result(1, "ucf101", "UCF101", more=_OTHERS),
@@ -200,9 +143,9 @@ PAPER_PLANS: tuple[Plan, ...] = (
         name="videofusion-table-5",
         shows="VideoFusion at several shares λ",
         runs=_shares,
-        full=_full(*((f"share-{share:g}", "videofusion-ucf101", {"share": share}) for share in SHARES)),
+        full=full_size(*((f"share-{share:g}", "videofusion-ucf101", {"share": share}) for share in SHARES)),
         protocol="videofusion-ucf101-64",
-        data=_UCF,
+        data=UCF,
         source="VideoFusion, table 5 (seed 000, section 4.5)",
         claims=_claims(
             ("share-0.5", "share-0.1", "too small a λ, e.g. 0.1, is worse"),
@@ -215,10 +158,10 @@ PAPER_PLANS: tuple[Plan, ...] = (
     Plan(
         name="videofusion-table-6",
         shows="VideoFusion from a pretrained base generator and from scratch, and VDM",
-        runs=partial(_seeds, make=_TABLE_6),
-        full=_full(("scratch", "videofusion-ucf101", {}), ("vdm", "vdm-ucf101", {})),
+        runs=partial(each_seed, make=_TABLE_6),
+        full=full_size(("scratch", "videofusion-ucf101", {}), ("vdm", "vdm-ucf101", {})),
         protocol="videofusion-ucf101-64",
-        data=_UCF,
+        data=UCF,
         source="VideoFusion, table 6 (seed 000, section 4.5)",
         claims=_claims(
             ("pretrained", "scratch", "a well-pretrained base generator does help"),
@@ -230,13 +173,13 @@ PAPER_PLANS: tuple[Plan, ...] = (
     Plan(
         name="videofusion-table-7",
         shows="joint training with stop-gradient, without, and a fixed base generator",
-        runs=partial(_seeds, make=_TABLE_7),
-        full=_full(
+        runs=partial(each_seed, make=_TABLE_7),
+        full=full_size(
             ("joint", "videofusion-ucf101", {}),
             ("joint-without-stop", "videofusion-ucf101", {"base_loss": "joint"}),
         ),
         protocol="videofusion-ucf101-64",
-        data=_UCF,
+        data=UCF,
         source="VideoFusion, table 7 (seed 000, section 4.5)",
         claims=_claims(
             ("joint", "joint-without-stop", "without the stop-gradient the performance gets worse"),
@@ -246,56 +189,5 @@ PAPER_PLANS: tuple[Plan, ...] = (
         lost=_PUBLISHED_LOST
         + "; at full size all of it starts from DALL-E 2's decoder, which is not public, so there a "
         "fixed base is missing, and the other two start from scratch",
-    ),
-    Plan(
-        name="vdm-unconditional",
-        shows="VDM, unconditional, beside the distance that real clips have",
-        runs=partial(_seeds, make=_vdm("vdm", **UNCONDITIONAL)),
-        full=_full(("vdm", "vdm-ucf101", {})),
-        protocol="vdm-ucf101",
-        data=_UCF,
-        source="Video Diffusion Models, its table of unconditional generation on UCF101 (seed 004)",
-        claims=(Claim(better="real clips", than="vdm", theirs="FID 295 ± 3, IS 57 ± 0.62; IS of real data 68.12"),),
-        lost="the other methods of the table are not in this library",
-    ),
-    Plan(
-        name="vdm-guidance",
-        shows="VDM's clips at several weights of guidance, one model",
-        runs=_guidance,
-        full=_guidance_full,
-        protocol="vdm-text",
-        data="results_10M_train.csv of WebVid (docs/recipes.md); VDM's own captioned videos are not public",
-        source="Video Diffusion Models, its table of guidance weights, frame skip 1 (seed 004)",
-        claims=(
-            Claim(better="weight-2", than="weight-1", theirs="FID-avg 10.53 against 12.49"),
-            Claim(better="weight-2", than="weight-5", theirs="FID-avg 10.53 against 13.54"),
-            Claim(better="weight-1", than="weight-2", measure="consistency", theirs="FVD 41.65 against 50.19"),
-            Claim(better="weight-2", than="weight-5", measure="consistency", theirs="FVD 50.19 against 163.74"),
-            Claim(better="weight-2", than="weight-1", measure="rate:digit", theirs="IS-avg 13.22 against 10.80"),
-            Claim(better="weight-5", than="weight-2", measure="rate:digit", theirs="IS-avg 14.80 against 13.22"),
-        ),
-        lost="the rows of frame skip 4 have no counterpart in moving digits; of each pair of numbers, against the "
-        "training and the validation set, the first is quoted. A weight w is our scale 1 + w, as the paper's formula "
-        "has it; the seed does not say whether the table's 1.0 is meant so",
-    ),
-    Plan(
-        name="colour-shift",
-        shows="VDM predicting eps or v: whether the clips' colours are shifted",
-        runs=_colour,
-        full=_full(*((name, "vdm-ucf101", {"schedule": "linear", **keys}) for name, keys in _PREDICTIONS.items())),
-        protocol="videofusion-ucf101-64",
-        data=_UCF,
-        source="Diffusion Models for Video Generation, parameterization (seed 002)",
-        claims=tuple(
-            Claim(
-                better="v",
-                than="eps",
-                measure=measure,
-                theirs="v-prediction has been shown to help avoid colour shift, compared to eps",
-            )
-            for measure in ("colour_shift", "colour_drift")
-        ),
-        lost="the survey has no numbers; at full size no protocol measures colours, so only the distances are compared",
-        measures=("quality", "consistency", "colour_shift", "colour_drift"),
     ),
 )

@@ -1,7 +1,6 @@
 """The plans of `videofusion compare` by name: lists of runs, and what a paper reports of each.
 
-A plan is a row of `PLANS`. `compare.py` runs any of them; `paper_plans.py` and `given_plans.py` have those of the
-papers' tables.
+`compare.py` runs any of them; `paper_plans.py`, `vdm_plans.py` and `given_plans.py` have those of the papers' tables.
 """
 
 from __future__ import annotations
@@ -24,6 +23,9 @@ NEAR: dict[str, Any] = {"reach": 1, "reach_steps": REACH_STEPS}  # the same cour
 # As VDM has them: attention at each place over time, the times that are trained at, and a rate for the image network,
 # which learns from as many frames of a step too (docs/comparison.md says what happened without).
 ALIKE: dict[str, Any] = {"temporal": "residual", "time_logit": "1.5,1.5", "base_frames": "all", "base_rate_ratio": 1.0}
+# trained without captions, sampled by the null condition alone; clips of two digits would be none of those asked for
+UNCONDITIONAL: dict[str, Any] = {"caption_dropout": 1.0, "guidance": 0.0, "two_digits": 0.0}
+UCF = "class folders with ucfTrainTestlist (docs/recipes.md)"
 ONE_FRAME: dict[str, Any] = {"base_frames": "middle"}  # where a base learns nothing, or is told of the middle frame
 
 
@@ -102,6 +104,27 @@ def fusion_run(budget: Budget, name: str, base: str | None = NARROW_BASE, *, sys
     return Run(name=name, recipe=FUSION, overrides=own, base=base, seconds=budget.seconds, system=system)
 
 
+Make = Callable[[Budget, int], Run]
+
+
+def each_seed(budget: Budget, make: dict[str, Make]) -> list[Run]:
+    """The bases, and each system at each seed."""
+    runs = bases(budget)
+    runs += [one(budget, seed) for seed in range(budget.seeds) for one in make.values()]
+    needed = {run.base for run in runs}
+    return [run for run in runs if run.measured or run.name in needed]
+
+
+def vdm_system(system: str, **more: Any) -> dict[str, Make]:
+    """VDM, for `each_seed`; `more` are keys of its recipe."""
+    return {system: lambda b, seed: vdm_run(b, f"{system}-{seed}", system=system, seed=seed, **more)}
+
+
+def full_size(*runs: tuple[str, str, dict[str, Any]]) -> Callable[[], list[Run]]:
+    """Runs of the papers' recipes, as long as the recipes say: name, recipe, what differs."""
+    return lambda: [Run(name=name, recipe=recipe, overrides=keys) for name, recipe, keys in runs]
+
+
 def _decomposed(budget: Budget) -> list[Run]:
     runs = bases(budget)
     for seed in range(budget.seeds):
@@ -143,8 +166,9 @@ def plans() -> dict[str, Plan]:
     """All plans by name."""
     from videofusion.evaluation.comparison.given_plans import GIVEN_PLANS
     from videofusion.evaluation.comparison.paper_plans import PAPER_PLANS
+    from videofusion.evaluation.comparison.vdm_plans import VDM_PLANS
 
-    return {plan.name: plan for plan in (DECOMPOSED, *PAPER_PLANS, *GIVEN_PLANS)}
+    return {plan.name: plan for plan in (DECOMPOSED, *PAPER_PLANS, *VDM_PLANS, *GIVEN_PLANS)}
 
 
 def find_plan(name: str) -> Plan:
