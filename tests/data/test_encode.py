@@ -87,6 +87,24 @@ def test_clips_are_those_that_are_encoded_in_training(videos: Path, out: Path, r
             assert other.text[0][0, 0] == len(one.caption)
 
 
+@pytest.mark.parametrize("rate", [{"stride": 2}, {"fps": 5}])
+def test_frames_are_kept_to_the_bit_where_only_texts_are_encoded(
+    videos: Path, rate: dict[str, object], tmp_path: Path
+) -> None:
+    encode(open_source(videos), tmp_path / "out", Made(text="t", height=16, width=16), None, Lengths())
+    plain, kept = data(videos, **rate), data(tmp_path / "out", **rate)
+    for index in range(len(plain)):
+        if plain.names[index // 2] == "b.mp4":
+            continue
+        one, other = plain.sample(index, 1), kept.sample(index, 1)
+        assert torch.equal(one.clip, other.clip)
+        assert not other.encoded
+        assert other.text is not None
+        assert other.text[0][0, 0] == len(one.caption)
+    with pytest.raises(InputError, match="autoencoder and text are both not given"):
+        encode(open_source(videos), tmp_path / "nothing", Made(height=16, width=16), None)
+
+
 def test_batches_are_the_same_with_a_broken_video_among_them(videos: Path, out: Path) -> None:
     one, other = Loader(data(videos), 3, seed=5), Loader(data(out), 3, seed=5)
     for number in range(4):  # over the end of an epoch

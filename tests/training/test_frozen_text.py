@@ -70,6 +70,22 @@ def test_training_with_embeddings_made_before_is_the_same_to_the_bit(
     assert all(torch.equal(plain[key], other[key]) for key in plain)
 
 
+@pytest.mark.parametrize("latent", [False, True])
+def test_texts_may_be_encoded_alone(
+    latent: bool, videos: Path, saved_vae: Path, saved_text: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert main(["data", "encode", str(videos), str(out), "--text", str(saved_text), "--size", "8"]) == 0
+    own = {"autoencoder": str(saved_vae)} if latent else {}
+    recipe = smallest("folder64", text_encoder=str(saved_text), **own, **SMALL)
+    for name, data in (("plain", videos), ("encoded", out)):
+        train(recipe, tmp_path / name, data, device="cpu", bar=False)
+    plain, other = state_of(tmp_path / "plain"), state_of(tmp_path / "encoded")
+    assert all(torch.equal(plain[key], other[key]) for key in plain)
+    assert main(["data", "encode", str(videos), str(tmp_path / "nothing"), "--size", "8"]) == 2
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_embeddings_made_before_are_what_is_used(
     encoded: Path, saved_vae: Path, saved_text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

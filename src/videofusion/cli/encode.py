@@ -15,7 +15,7 @@ def encode(
     source: Place,
     out: Folder,
     *,
-    autoencoder: Annotated[Path, tyro.conf.arg(metavar="PATH")],
+    autoencoder: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
     text: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
     size: int,
     fps: float | None = None,
@@ -24,15 +24,16 @@ def encode(
     shard_megabytes: float = 512.0,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
 ) -> None:
-    """Encode all frames of videos by an autoencoder, once; `train --data OUT` then draws its clips from the latents.
+    """Encode videos by an autoencoder and captions by a text encoder, once; `train --data OUT` then draws from OUT.
 
-    What cannot be read is named and left out. The same command goes on where it was stopped.
+    Without --autoencoder the frames themselves are kept, cut to their size, in bytes. What cannot be read is named and
+    left out. The same command goes on where it was stopped.
 
     Args:
         source: your clips
         out: a new folder, or one that the same command began
         autoencoder: its folder, as for the recipe key autoencoder
-        text: embed the captions too, by this text encoder of transformers; as for the recipe key text_encoder
+        text: embed the captions by this text encoder of transformers; as for the recipe key text_encoder
         size: height and width in pixels; frames are resized to cover it and cut to it around their centre, for good
         fps: keep so many frames a second; all frames of the files by default, which leaves fps and stride to the recipe
         layout: how the source is laid out; docs/data.md shows each
@@ -55,14 +56,15 @@ def encode(
     from videofusion.networks.fingerprints import fingerprint
 
     where = pick_device(device)
-    vae = load_autoencoder(autoencoder)
-    space = Latents(vae.to(where))
-    space.check_size(size, size)
+    space = None if autoencoder is None else Latents(load_autoencoder(autoencoder).to(where))
+    if space is not None:
+        space.check_size(size, size)
     reader = None if text is None else load_text_encoder(text)
     if reader is not None:
         reader.model.to(where)
     told = None if reader is None else reader.fingerprint()
-    made = Made(autoencoder=fingerprint(vae), text=told, height=size, width=size, fps=fps)
+    own = None if space is None or space.vae is None else fingerprint(space.vae)
+    made = Made(autoencoder=own, text=told, height=size, width=size, fps=fps)
     found = open_source(source, layout, fold)
     with tqdm(unit="video", leave=False) as bar:
         count, bad = encode_source(

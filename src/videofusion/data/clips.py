@@ -98,7 +98,7 @@ class Clips:
             footage = self._open(number)
             numbers, rate = self.sampler.window(footage, draws, of_item)
             if isinstance(footage, EncodedFootage):
-                return self._latents(item, footage, numbers, draws.caption, rate)
+                return self._encoded(item, footage, numbers, draws.caption, rate)
             pictures = self._pictures(number, footage, numbers)
         except Unreadable as error:
             raise BadClip(item.name, str(error)) from error
@@ -109,14 +109,14 @@ class Clips:
             caption, label, action = mirrored(caption), mirrored(label), mirrored(action)
         return Sample(from_uint8(cut), caption, item.name, item.identity, action, label, rate)
 
-    @staticmethod
-    def _latents(
-        item: Item, footage: EncodedFootage, numbers: NDArray[np.int64], draw: float | int, rate: float | int
+    def _encoded(
+        self, item: Item, footage: EncodedFootage, numbers: NDArray[np.int64], draw: float | int, rate: float | int
     ) -> Sample:
         """A clip that was encoded before; raises `Unreadable`."""
+        latent = self.made is not None and self.made.autoencoder is not None
         clip, text = footage.read(numbers, int(draw * len(item.captions)))
         told = (item.name, item.identity, item.action, item.label, rate)
-        return Sample(clip, chosen(item.captions, draw), *told, encoded=True, text=text)
+        return Sample(clip, chosen(item.captions, draw), *told, encoded=latent, text=text)
 
     def order(self, epoch: int, seed: int) -> NDArray[np.int64] | None:
         """The order in which an epoch goes through the clips, where the source needs one of its own."""

@@ -1,4 +1,4 @@
-"""Latents and text embeddings of a source's videos, computed once and written as shards; see `encoded`."""
+"""Latents and text embeddings of a source's videos, made once and written as shards; see `encoded`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def encode(
     source: Source,
     out: str | Path,
     made: Made,
-    clips: ClipEncoder,
+    clips: ClipEncoder | None,
     texts: TextEncoder | None = None,
     *,
     device: str | torch.device = "cpu",
@@ -60,7 +60,7 @@ def encode(
         source: the videos.
         out: the folder; it is made if it is not there.
         made: what the encoders are, and size and rate of the frames.
-        clips: the autoencoder.
+        clips: the autoencoder; None keeps the frames themselves, at their size.
         texts: the text encoder, where captions are to be embedded too.
         device: where `clips` computes.
         shard_bytes: a shard is closed once it holds so many.
@@ -70,9 +70,12 @@ def encode(
         How many videos are encoded, and reason by name for those that are left out.
 
     Raises:
-        InputError: no video, videos that are encoded already, a folder that was made of other videos or otherwise.
+        InputError: no encoder, no video, videos that are encoded already, a folder that was made of other videos or
+            otherwise.
         RunError: the folder cannot be written to.
     """
+    if clips is None and texts is None:
+        raise InputError("autoencoder and text are both not given; at least one of them is needed to encode something")
     root = Path(out).expanduser()
     items = list(source.items)
     if not items:
@@ -150,7 +153,7 @@ def _begun(root: Path, made: Made, items: Sequence[Item]) -> tuple[int, list[dic
 
 @torch.no_grad()
 def _encoded(
-    item: Item, made: Made, clips: ClipEncoder, texts: TextEncoder | None, device: str | torch.device
+    item: Item, made: Made, clips: ClipEncoder | None, texts: TextEncoder | None, device: str | torch.device
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What is said of an item, and its tensors; none where it cannot be read."""
     row: dict[str, Any] = {"name": item.name, "captions": list(item.captions)}
@@ -161,10 +164,11 @@ def _encoded(
         frames = footage.decode(numbers.tolist())
         parts = []
         while some := [fit(torch.from_numpy(frame), (made.height, made.width)) for frame in islice(frames, _FRAMES)]:
-            parts.append(clips.encode(from_uint8(torch.stack(some))[None].to(device))[0].cpu())
+            stacked = torch.stack(some)
+            parts.append(stacked if clips is None else clips.encode(from_uint8(stacked)[None].to(device))[0].cpu())
     except Unreadable as error:
         return {**row, "reason": str(error)}, {}
-    found = {"latents": torch.cat(parts), "times": torch.from_numpy(times)}
+    found = {"frames" if clips is None else "latents": torch.cat(parts), "times": torch.from_numpy(times)}
     if texts is not None:
         each = [texts.encode([caption]) for caption in item.captions or ("",)]
         found["text"] = torch.cat([embedding for embedding, _ in each]).float().cpu()

@@ -1,9 +1,10 @@
-"""Latents and text embeddings that were computed before training, as clips: the layout `encoded`.
+"""Latents, or frames of one size, and text embeddings that were made before training, as clips: the layout `encoded`.
 
 A folder holds `encoded.json`, which says what they were made with, and shards `00000.safetensors`, ... Of item i of the
-source a shard has "i.latents" [t c h w], "i.times" (seconds, float64) and, for each caption, a row of "i.text" [n l d]
-and "i.text_mask" [n l]; the shard's metadata have what is said of each item. A video that could not be read is an item
-too, with the reason: so the clips' numbers, and with them all draws of a training, are those of the source.
+source a shard has "i.latents" [t c h w], or "i.frames" [t h w 3] in bytes where no autoencoder made it, "i.times"
+(seconds, float64) and, for each caption, a row of "i.text" [n l d] and "i.text_mask" [n l]; the shard's metadata have
+what is said of each item. A video that could not be read is an item too, with the reason: so the clips' numbers, and
+with them all draws of a training, are those of the source.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from videofusion.clip.check import from_uint8
 from videofusion.data.footage import Frame, Unreadable
 from videofusion.data.items import Item, Source
 from videofusion.data.sampler import ClipSampler
@@ -34,14 +36,14 @@ class Made:
     """What the clips of an encoded folder were made with.
 
     Args:
-        autoencoder: fingerprint of the autoencoder.
+        autoencoder: fingerprint of the autoencoder; None for frames as they are.
         text: fingerprint of the text encoder, or None.
         height: of the frames, in pixels.
         width: of the frames, in pixels.
         fps: frames per second that were kept; None for all of the files'.
     """
 
-    autoencoder: str
+    autoencoder: str | None = None
     text: str | None = None
     height: int
     width: int
@@ -91,7 +93,7 @@ class _Item:
 
 @dataclass(frozen=True)
 class EncodedFootage(_Item):
-    """The latents of one item on disk; `times` are seconds from the first frame to each frame [t]."""
+    """The latents or frames of one item on disk; `times` are seconds from the first frame to each frame [t]."""
 
     times: NDArray[np.float64]
 
@@ -99,7 +101,7 @@ class EncodedFootage(_Item):
         return len(self.times)
 
     def read(self, numbers: NDArray[np.int64], caption: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """Latents of frames by number [t c h w]; and the embedding of a caption with its mask, where there is one.
+        """Latents or pixels of frames by number [t c h w]; a caption's embedding with its mask, where there is one.
 
         Raises:
             Unreadable: the shard is damaged.
@@ -107,14 +109,17 @@ class EncodedFootage(_Item):
         first, last = int(numbers.min()), int(numbers.max()) + 1
         try:
             with safe_open(self.shard, "pt") as file:
-                latents = file.get_slice(f"{self.number}.latents")[first:last][torch.from_numpy(numbers - first)]
+                pixels = f"{self.number}.frames" in file.keys()  # noqa: SIM118 (it is no dict)
+                kept = file.get_slice(f"{self.number}.{'frames' if pixels else 'latents'}")
+                clip = kept[first:last][torch.from_numpy(numbers - first)]
+                clip = from_uint8(clip) if pixels else clip
                 if f"{self.number}.text" not in file.keys():  # noqa: SIM118 (it is no dict)
-                    return latents, None
+                    return clip, None
                 rows = (
                     file.get_slice(f"{self.number}.{what}")[caption : caption + 1] for what in ("text", "text_mask")
                 )
                 text, mask = (row[0] for row in rows)
-                return latents, (text, mask)
+                return clip, (text, mask)
         except (OSError, SafetensorError) as error:
             raise Unreadable(f"the shard {self.shard.name} cannot be read: {error}") from error
 
@@ -125,7 +130,7 @@ class EncodedFootage(_Item):
             raise Unreadable("a latent is no number")
 
     def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        raise Unreadable("it holds latents of an autoencoder, which are for training only")
+        raise Unreadable("it was encoded by `videofusion data encode`, which is for training only")
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def _check_made(data: Dataset, recipe: Recipe, space: Pixels | Latents, text_enc
     if made is None:
         return
     own = "none" if space.vae is None else fingerprint(space.vae)
-    if own != made.autoencoder:
+    if made.autoencoder is not None and own != made.autoencoder:
         raise InputError(
             f"the data were encoded by the autoencoder with the fingerprint {made.autoencoder}, but that of recipe key "
             f"autoencoder ({recipe.autoencoder}) is {own}"
