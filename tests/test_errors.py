@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from videofusion.errors import InputError, RunError, require
+from videofusion.errors import InputError, RunError, require, unknown
 
 
 def test_kinds():
@@ -21,3 +21,12 @@ def test_require_does_not_hide_what_a_module_itself_misses(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="missing_part_of_it"):
         require("half_installed", "train")
+
+
+def test_of_names_the_nearest_stands_first():
+    said = str(unknown("key", "learning_rat", ["steps", "learning_rate"], ", or none"))
+    assert (
+        said == 'key "learning_rat" is unknown (did you mean "learning_rate"?); there are steps, learning_rate, or none'
+    )
+    assert 'did you mean "batch_size"?' in str(unknown("key", "batch", ["patch", "batch_size"]))
+    assert str(unknown("key", "zzz", ["a", "b"])) == 'key "zzz" is unknown; there are a, b'

@@ -6,7 +6,9 @@ call could never have worked (exit 2), a `RunError` that it failed on the way (e
 
 from __future__ import annotations
 
+import difflib
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 
 
@@ -16,6 +18,22 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """A failure after the work has begun (a full disk, a loss that is not a number)."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], also: str = "") -> InputError:
+    """The error for a name that is none of those there are; the nearest one stands first.
+
+    Args:
+        kind: of thing, e.g. "recipe key".
+        name: as it was given.
+        known: the names that there are.
+        also: what is allowed beside them.
+    """
+    names = list(known)
+    begun = [each for each in names if name and each.startswith(name)]
+    close = begun or difflib.get_close_matches(name, names, n=1)
+    hint = f' (did you mean "{close[0]}"?)' if close else ""
+    return InputError(f'{kind} "{name}" is unknown{hint}; there are {", ".join(names)}{also}')
 
 
 def require(module: str, extra: str) -> ModuleType:

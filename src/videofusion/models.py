@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videofusion.errors import InputError, require
+from videofusion.errors import InputError, require, unknown
 
 if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline
@@ -212,9 +212,7 @@ def find(name_or_path: str | Path) -> Path:
         refuse_pickles(path)
         raise InputError(f"model {path} is a file; a model is a folder with a model_index.json")
     if not path.is_dir():
-        raise InputError(
-            f'model "{name_or_path}" is unknown; there are {", ".join(SHIPPED)}, or the path of a model\'s folder'
-        )
+        raise unknown("model", str(name_or_path), SHIPPED, ", or the path of a model's folder")
     if not (path / "model_index.json").is_file():
         inner = path / "model"
         hint = f"; did you mean {inner}?" if (inner / "model_index.json").is_file() else ""

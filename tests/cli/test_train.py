@@ -91,7 +91,7 @@ def test_data_is_a_folder_or_built_in(data: str, kind: str, capsys: pytest.Captu
     ("words", "sentence"),
     [
         (["nope"], 'recipe "nope" is unknown; there are tiny'),
-        (["tiny", "--set", "batch=3"], 'recipe key "batch" is unknown; there are name, system'),
+        (["tiny", "--set", "batch=3"], 'recipe key "batch" is unknown (did you mean "batch_size"?); there are'),
         (["tiny", "--set", "batch_size"], "must be KEY=VALUE"),
         (["tiny", "--set", "batch_size=many"], "batch_size cannot be 'many'"),
         (["tiny", "--steps", "0"], "steps is 0"),

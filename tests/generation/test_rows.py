@@ -41,7 +41,7 @@ def test_equal_calls_are_those_that_differ_by_prompt_and_seeds_only(tmp_path: Pa
         ([1], "the line holds [1], but must be an object"),
         ({"seed": 1}, "prompt is missing"),
         ({"prompt": 3}, "prompt is 3, but must be a text"),
-        ({"prompt": "a", "stepz": 3}, 'key "stepz" is unknown; there are id, prompt, seed'),
+        ({"prompt": "a", "stepz": 3}, 'key "stepz" is unknown (did you mean "steps"?); there are id, prompt, seed'),
         ({"prompt": "a", "steps": 2.5}, "steps is 2.5, but must be a whole number"),
         ({"prompt": "a", "steps": float("inf")}, "steps is inf"),
         ({"prompt": "a", "seed": True}, "seed is True"),

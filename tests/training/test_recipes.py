@@ -41,12 +41,16 @@ def test_overrides_as_text_and_as_values_agree():
 
 
 def test_unknown_recipe_lists_those_there_are():
-    with pytest.raises(InputError, match=r'"tinny" is unknown; there are tiny, moving-digits'):
+    with pytest.raises(
+        InputError, match=r'"tinny" is unknown \(did you mean "tiny"\?\); there are tiny, moving-digits'
+    ):
         get_recipe("tinny")
 
 
 def test_unknown_key_lists_those_there_are():
-    with pytest.raises(InputError, match=r'"learning_rat" is unknown; there are name, system'):
+    with pytest.raises(
+        InputError, match=r'"learning_rat" is unknown \(did you mean "learning_rate"\?\); there are name, system'
+    ):
         get_recipe("tiny", {"learning_rat": 1})
     with pytest.raises(InputError, match="unknown"):
         Recipe.from_json({"name": "x", "stepz": 1})

@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 failed on the way, 2 bad input; `VIDEOFUSION_DEBUG=1` show
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -14,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from videofusion.errors import InputError, RunError
+from videofusion.errors import InputError, RunError, unknown
 
 
 class Command(NamedTuple):
@@ -89,9 +88,7 @@ def _run(words: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         name = " ".join(words[:2]) if group else name
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f'; did you mean "{close[0]}"?' if close else ""
-        raise InputError(f'command "{name}" is unknown; there are {", ".join(group or COMMANDS)}{hint}')
+        raise unknown("command", name, group or COMMANDS)
 
     import tyro
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videofusion.errors import InputError
+from videofusion.errors import InputError, unknown
 
 # what a row may set beside its prompt and id, with the kind of the value
 KINDS: dict[str, type] = {
@@ -143,7 +143,7 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     checked = {}
     for key, value in values.items():
         if key not in KINDS:
-            raise InputError(f'key "{key}" is unknown; there are id, prompt, {", ".join(KINDS)}')
+            raise unknown("key", key, ("id", "prompt", *KINDS))
         if value is not None:
             checked[key] = _as(key, value)
     return checked

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from videofusion.errors import InputError
+from videofusion.errors import InputError, unknown
 from videofusion.training.recipe_values import kind_name, read_value
 
 
@@ -292,7 +292,7 @@ def _parse(key: str, value: Any) -> Any:
     """`value` as the kind that the key has; text is read as a command line would give it."""
     kinds = typing.get_type_hints(Recipe)
     if key not in kinds:
-        raise InputError(f'recipe key "{key}" is unknown; there are {", ".join(kinds)}')
+        raise unknown("recipe key", key, kinds)
     try:
         return read_value(kinds[key], value)
     except (TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from videofusion.errors import InputError
+from videofusion.errors import InputError, unknown
 from videofusion.training.paper_recipes import PAPER_RECIPES
 from videofusion.training.recipe import Recipe
 
@@ -217,5 +217,5 @@ def get_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
             raise InputError(f"recipe file {name} holds no json object")
         recipe = Recipe.from_json(values)
     else:
-        raise InputError(f'recipe "{name}" is unknown; there are {", ".join(RECIPES)}, or a path to a recipe.json')
+        raise unknown("recipe", name, RECIPES, ", or a path to a recipe.json")
     return recipe.replace(overrides or {})
