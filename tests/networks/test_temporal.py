@@ -32,7 +32,7 @@ def clip() -> Tensor:
     return torch.randn(B * T, C, H, W, dtype=torch.float64)
 
 
-every = pytest.mark.parametrize("kind", ["place", "joint"])
+every = pytest.mark.parametrize("kind", ["place", "directed", "joint"])
 
 
 def plain(made: TemporalAttention, x: Tensor, frames: list[int]) -> Tensor:
@@ -41,7 +41,7 @@ def plain(made: TemporalAttention, x: Tensor, frames: list[int]) -> Tensor:
     q, k, v = torch.einsum("oc,btchw->obthw", made.to_qkv.weight, h).unflatten(0, (3, HEADS, C // HEADS))
     half = C // HEADS // 2
     axes = [torch.tensor(frames)[:, None, None], torch.arange(H)[:, None], torch.arange(W)]
-    places = made.kind != "place"  # also of rows and columns
+    places = made.kind == "joint"  # also of rows and columns
     pairs, slowest = ([half // 2, half // 4, half // 4], [100.0, 10.0, 10.0]) if places else ([half], [100.0])
     angles = [
         (axis[..., None] * last ** (-torch.arange(count).double() / count)).expand(T, H, W, count)
@@ -54,7 +54,10 @@ def plain(made: TemporalAttention, x: Tensor, frames: list[int]) -> Tensor:
 
     q, k = turned(q), turned(k)
     score = torch.einsum("gdbtij,gdbsmn->gbtijsmn", q, k.conj()).real / (C // HEADS) ** 0.5
-    if made.kind == "place":
+    if made.kind == "directed":
+        later = torch.arange(T)[:, None] < torch.arange(T)
+        score = score.masked_fill(later[None, None, :, None, None, :, None, None], -torch.inf)
+    if made.kind != "joint":
         here = torch.einsum("im,jn->ijmn", torch.eye(H), torch.eye(W)).bool()  # at the same place only
         score = score.masked_fill(~here[None, None, None, :, :, None], -torch.inf)
     share = score.flatten(5).softmax(dim=-1).unflatten(-1, (-1, H, W))
@@ -104,6 +107,16 @@ def test_places_mix_only_where_attention_is_joint() -> None:
         seen = [f for f in range(1, T) if bool((gradient[f, :, 0, 0] != 0).all())]
         assert seen == list(range(1, T))  # which other frames of the clip
         assert not bool((gradient[T:] != 0).any())
+
+
+def test_directed_attention_does_not_leak() -> None:
+    made, x, frames = layer("directed"), clip(), torch.arange(T)
+    for frame in range(T):
+        changed = x.clone()
+        changed[frame] *= -1  # of the first clip
+        moved = (made(changed, (B, T), frames) - made(x, (B, T), frames)).flatten(1).abs().amax(dim=1)[:T]
+        assert (moved[:frame] == 0).all()
+        assert (moved[frame:] > 1e-6).all()
 
 
 def test_rotation_keeps_lengths_and_turns_back() -> None:

@@ -99,12 +99,20 @@ class TestWhatMayNotMatter:
         torch.testing.assert_close(here, there, **ONE_THREAD)
         assert torch.equal(here, unet(**told))  # numbers from 0 are the default
 
-    @videos
+    @pytest.mark.parametrize("temporal", [n for n, row in TEMPORAL_DESIGNS.items() if row.attention != "directed"])
     def test_the_order_in_which_numbered_frames_come(self, temporal: str, told: dict[str, Tensor]) -> None:
         keeps_middle = TEMPORAL_DESIGNS[temporal].attention == "middle"
         unet, order = make(temporal), torch.tensor([2, 1, 0] if keeps_middle else [2, 0, 1])
         mixed = told | {"z": told["z"][:, order], "share": told["share"][:, order], "frames": order}
         torch.testing.assert_close(unet(**told)[:, order], unet(**mixed), **ONE_THREAD)
+
+    @pytest.mark.parametrize("temporal", ["directed", "directed_plain"])
+    def test_later_frames_where_attention_is_directed(self, temporal: str, told: dict[str, Tensor]) -> None:
+        unet, changed = make(temporal), told["z"].clone()
+        changed[:, -1] += 1
+        before, after = unet(**told), unet(**told | {"z": changed})
+        torch.testing.assert_close(before[:, :-1], after[:, :-1], **ONE_THREAD)
+        assert not torch.allclose(before[:, -1], after[:, -1], atol=1e-3)
 
     def test_a_time_for_each_frame_or_one_for_all(self, told: dict[str, Tensor]) -> None:
         unet = make("factorised")

@@ -16,8 +16,9 @@ class TemporalDesign:
     """What a video U-Net has beyond the image U-Net.
 
     Args:
-        attention: after every spatial unit: "none", "place" (over time at the same place) or "middle" (to every place
-            of the middle frame, around one that it points at; see `PointedAttention`).
+        attention: after every spatial unit: "none", "place" (over time at the same place), "directed" (the same, to the
+            frame itself and those before it only) or "middle" (to every place of the middle frame, around one that it
+            points at; see `PointedAttention`).
         joint_levels: this many of the coarsest levels attend over space and time at once instead.
         frame_number: every frame is told its number.
         share: every frame is told its share lambda.
@@ -29,7 +30,7 @@ class TemporalDesign:
     share: bool = False
 
     def kind(self, level: int, levels: int) -> str:
-        """The attention of one level, counted from the finest: "none", "place", "middle" or "joint"."""
+        """The attention of one level, counted from the finest: one of `attention`'s, or "joint"."""
         return "joint" if level >= levels - self.joint_levels else self.attention
 
 
@@ -49,6 +50,11 @@ TEMPORAL_DESIGNS = {
     # both with it at the coarsest level only, where Lumiere has its attention
     "factorised_coarse": TemporalDesign(joint_levels=1, frame_number=True),
     "residual_coarse": TemporalDesign(joint_levels=1, frame_number=True, share=True),
+    # MagicVideo: directed attention; an adaptor for each frame, here the scale and shift that its number makes in every
+    # residual block; and each of the two taken away
+    "directed": TemporalDesign(attention="directed", frame_number=True),
+    "directed_plain": TemporalDesign(attention="directed"),
+    "factorised_numbered": TemporalDesign(attention="place", frame_number=True),
 }
 
 
@@ -118,7 +124,8 @@ class TemporalAttention(nn.Module):
         channels: of the features.
         heads: of the attention.
         groups: of the norm.
-        kind: "place" (over time at the same place) or "joint" (over space and time at once).
+        kind: "place" (over time at the same place), "directed" (the same, to earlier frames and the frame itself) or
+            "joint" (over space and time at once).
     """
 
     def __init__(self, channels: int, heads: int, groups: int, kind: str = "place") -> None:
@@ -144,14 +151,15 @@ class TemporalAttention(nn.Module):
         c, h, w = x.shape[1:]
         tokens = self.norm(x).permute(0, 2, 3, 1).reshape(b, t, h * w, c)
         half = c // self.heads // 2
-        if self.kind == "place":
+        if self.kind != "joint":
             tokens, angles = tokens.transpose(1, 2).reshape(b * h * w, t, c), time_angles(frames, half)
         else:
             tokens, angles = tokens.reshape(b, t * h * w, c), space_time_angles(frames, h, w, half)
         qk, v = self.to_qkv(tokens).split((2 * c, c), dim=-1)
         q, k = rotate(qk, angles).split(c, dim=-1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        mixed = self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        if self.kind == "place":
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.kind == "directed")
+        mixed = self.to_out(mixed.transpose(1, 2).flatten(2))
+        if self.kind != "joint":
             mixed = mixed.reshape(b, h * w, t, c).transpose(1, 2)
         return x + mixed.reshape(b * t, h, w, c).permute(0, 3, 1, 2)
