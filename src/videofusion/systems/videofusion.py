@@ -362,8 +362,9 @@ class VideoFusionPipeline(VideoPipeline):
     def complete(
         self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw, known: Known | None = None
     ) -> Conditions:
-        assert conditions.share is not None  # `share` says so
-        middle = None if known is None else known.one(base_frame(conditions.share.shape[1]))
+        middle = None
+        if known is not None and conditions.share is not None:
+            middle = known.one(base_frame(conditions.share.shape[1]))
         if self.config.variant == "anchored":
             if middle is not None:
                 return replace(conditions, anchor=middle)
