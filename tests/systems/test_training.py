@@ -301,6 +301,10 @@ def test_pictures_weigh_as_frames_and_each_clip_has_its_own():
     torch.testing.assert_close(system.loss(first, keys(1), 1).per_clip, both.per_clip[:1])
 
 
+def test_the_bytes_of_a_batch_are_those_of_its_pictures_too():
+    assert with_pictures().nbytes - batch(2).nbytes == with_pictures().pictures.clip.nbytes > 0
+
+
 def test_temporal_layers_learn_nothing_from_pictures():
     def temporal_gradient(batch):
         system = vdm()

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from videofusion.errors import InputError
+from videofusion.generation.rows import check_file
 
 _REMEMBERED = ("prompt", "model", "lora", "lora_scale", "seed", "motion_seed", "motion")
 
@@ -62,10 +63,7 @@ def extend(
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
     """
-    if fps is not None and not 0 < fps <= 240:
-        raise InputError(f"--fps is {fps:g}, but must be above 0 and at most 240")
-    if scale is not None and not 1 <= scale <= 64:
-        raise InputError(f"--scale is {scale}, but must be from 1 to 64")
+    check_file(fps, scale)
 
     from videofusion.clip import check_output, read_clip, read_provenance, watchable_scale
     from videofusion.data.decode import Unreadable, open_video

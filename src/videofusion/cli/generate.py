@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from videofusion.errors import InputError
-from videofusion.generation.rows import parse_size
+from videofusion.generation.rows import check_file, parse_size
 
 
 def generate(
@@ -74,10 +74,7 @@ def generate(
         raise InputError(f"prompt is {prompt!r}; it must have at least one word, or --prompts name a file of them")
     if count < 1:
         raise InputError(f"--count is {count}, but must be at least 1")
-    if not 0 < fps <= 240:
-        raise InputError(f"--fps is {fps:g}, but must be above 0 and at most 240")
-    if scale is not None and not 1 <= scale <= 64:
-        raise InputError(f"--scale is {scale}, but must be from 1 to 64")
+    check_file(fps, scale)
     width, height = parse_size(size, "--size")
     if prompts is not None:
         defaults: dict[str, Any] = {"seed": seed, "motion_seed": motion_seed, "frames": frames, "size": size}

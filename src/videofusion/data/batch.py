@@ -93,6 +93,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.captions)
 
+    @property
+    def nbytes(self) -> int:
+        """Of the clips, and of the pictures beside them."""
+        return self.clip.nbytes + (0 if self.pictures is None else self.pictures.nbytes)
+
 
 class BadClip(Exception):
     """A clip that cannot be used: `name` says which, `reason` why (one line)."""

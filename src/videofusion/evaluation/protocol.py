@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import torch
@@ -92,7 +91,8 @@ def make(
             given = {} if real is None else sampling.known(real[some])
             clips = pipe(list(prompts[some]), seed=list(seeds[some]), **given, **own)
             if sampling.frames is not None:
-                clips = _went_on(pipe, clips, prompts[some], seeds[some], sampling, own)
+                own |= {"motion_seed": own.get("motion_seed", list(seeds[some])), "weight": sampling.weight}
+                clips = _went_on(pipe, clips, prompts[some], seeds[some], sampling.frames, sampling.held, own)
             parts.append(clips.cpu())
             bar.update(len(parts[-1]))
     return torch.cat(parts)
@@ -103,23 +103,20 @@ def _went_on(
     clips: Tensor,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    sampling: Sampling,
+    frames: int,
+    held: bool,
     own: dict[str, Any],
 ) -> Tensor:
-    """The end, as long as a clip, of the videos that clips are the beginning of."""
-    length, video = clips.shape[1], clips
-    assert sampling.frames is not None
-    if sampling.frames < length:
-        raise InputError(f"frames is {sampling.frames}; a video that goes on has at least those of a clip, {length}")
+    """The end, as long as a clip, of the videos of so many frames that clips are the beginning of."""
+    length, base = clips.shape[1], list(seeds)
+    if frames < length:
+        raise InputError(f"frames is {frames}; a video that goes on has at least those of a clip, {length}")
     new = length - default_overlap(length)
-    for window in count(1):
-        if video.shape[1] >= sampling.frames:
-            break
-        base = [seed + (0 if sampling.held else window * _OTHER_BASE) for seed in seeds]
-        told = {"motion_seed": list(seeds), **own, "seed": base, "weight": sampling.weight}
-        frames = min(sampling.frames, video.shape[1] + new)
-        video = extend(pipe, video, list(prompts), frames=frames, **told)  # type: ignore[arg-type]
-    return video[:, -length:]
+    while clips.shape[1] < frames:
+        base = base if held else [seed + _OTHER_BASE for seed in base]
+        longer = min(frames, clips.shape[1] + new)
+        clips = extend(pipe, clips, list(prompts), frames=longer, seed=base, **own)  # type: ignore[arg-type]
+    return clips[:, -length:]
 
 
 def frames_of(pipe: Pipe) -> int:

@@ -94,6 +94,14 @@ def read_rows(path: Path, defaults: Mapping[str, Any] | None = None) -> list[Row
     return rows
 
 
+def check_file(fps: float | None, scale: int | None) -> None:
+    """Raise InputError for a frame rate or an enlargement that no file is written with; None stands for a default."""
+    if fps is not None and not 0 < fps <= 240:
+        raise InputError(f"--fps is {fps:g}, but must be above 0 and at most 240")
+    if scale is not None and not 1 <= scale <= 64:
+        raise InputError(f"--scale is {scale}, but must be from 1 to 64")
+
+
 def parse_size(text: str | None, name: str) -> tuple[int | None, int | None]:
     """Width and height of "64x48", or of "32" for both.
 

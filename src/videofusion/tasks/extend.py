@@ -42,8 +42,8 @@ def extend(
 
     Args:
         pipe: the model.
-        clip: [t c h w] in [-1, 1], or [b t c h w] with a list of prompts; of the model's height and width, or of those
-            asked for. At least `overlap` frames.
+        clip: [t c h w] in [-1, 1], or [b t c h w] with a list of prompts; at least `overlap` frames, of a height and
+            width that the model takes.
         prompt: what it shows; one for each clip.
         frames: of the whole, more than the clip has.
         overlap: frames of a window that are given, from 1 to its length less 1; half a window and one more by default,

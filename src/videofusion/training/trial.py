@@ -224,7 +224,7 @@ def _watched(trainer: Trainer, first: Sequence[Batch], held: Held) -> tuple[Memo
         found = state.checkpoint()
         packed = max(packed_bytes(kind.values()) for kind in (found.weights, found.ema, found.optimizer))
         phases["checkpoint"] = held.gradients + packed
-        batches = sum(batch.clip.nbytes for batch in trainer.validation) + recipe.accumulation * first[0].clip.nbytes
+        batches = sum(batch.nbytes for batch in trainer.validation) + recipe.accumulation * first[0].nbytes
     memory = Memory(held=held, batches=batches, activations=saved[0] // len(first), phases=phases)
     return memory, numbers["loss"]
 
