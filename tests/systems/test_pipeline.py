@@ -61,6 +61,15 @@ def test_one_seed_counts_on():
     torch.testing.assert_close(make(pipe, seed=3), make(pipe, seed=[3, 4]), atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["corrected", "vdm"])
+def test_a_model_has_a_sampler_of_its_own(kind, tmp_path):
+    system = vdm(sampler="ddpm") if kind == "vdm" else videofusion(kind, sampler="ddpm")
+    system.pipeline().save_pretrained(tmp_path)
+    pipe = load(tmp_path)
+    torch.testing.assert_close(make(pipe), make(pipe, sampler="ddpm"), atol=0, rtol=0)
+    assert (make(pipe) - make(pipe, sampler="dpm++")).abs().max() > 0.01
+
+
 @pytest.mark.parametrize("variant", ["framewise", "published"])
 @pytest.mark.parametrize("sampler", ["dpm++", "ddpm"])
 def test_a_motion_seed_changes_the_other_frames_only(variant, sampler):

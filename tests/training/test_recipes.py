@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from videofusion.diffusion.samplers import SAMPLERS
 from videofusion.errors import InputError
 from videofusion.training.recipe import Recipe
 from videofusion.training.recipes import RECIPES, get_recipe
@@ -76,6 +77,7 @@ def test_unknown_key_lists_those_there_are():
         ("time_logit", "1"),
         ("time_logit", "1,0"),
         ("motion_guidance", -1),
+        ("sampler", "euler"),
     ],
 )
 def test_wrong_values_are_refused_by_the_name_of_their_key(key, value):
@@ -88,6 +90,11 @@ def test_a_guidance_of_motion_needs_a_middle_frame_that_is_made_first(of):
     assert get_recipe("tiny", {"motion_guidance": "2"}).motion_guidance == 2
     with pytest.raises(InputError, match="recipe key motion_guidance is 2"):
         get_recipe("tiny", {"motion_guidance": "2", **of})
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_recipe_takes_every_sampler(sampler):
+    assert get_recipe("tiny", {"sampler": sampler}).sampler == sampler
 
 
 def test_recipe_file_of_a_run_is_accepted(tmp_path):

@@ -22,7 +22,7 @@ def digits_report(
     count: int = 400,
     two_digits: int = 100,
     steps: int = 20,
-    sampler: str = "dpm++",
+    sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     guidance: float | None = None,
     batch: int = 16,
     seed: int = 0,
@@ -35,7 +35,7 @@ def digits_report(
         count: prompts with one digit, half of them of combinations that training never shows
         two_digits: prompts with two digits, likewise
         steps: sampler steps
-        sampler: ddim, ddpm, dpm++, heun, langevin or angular
+        sampler: ddim, ddpm, dpm++, heun, langevin or angular; as the model is made for by default
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         batch: clips made together
         seed: chooses prompts and samples
@@ -45,8 +45,8 @@ def digits_report(
     from videofusion.evaluation.protocol import Sampling
 
     plan = Protocol(count=count, two_digits=two_digits, seed=seed)
-    sampling = Sampling(steps=steps, sampler=sampler, guidance=guidance, batch=batch)
     pipe = _pipe(model, out)
+    sampling = Sampling(**_own(pipe, sampler, guidance), steps=steps, batch=batch)
     report = digits_report(pipe, plan, sampling)
     pictures = {"sheet": (report.clips[:24], report.captions[:24])}
     _deliver("digits-report", model, report.table, report.record, pictures, out)
@@ -58,7 +58,7 @@ def digits_motion(
     pairs: int = 200,
     prompts: int = 100,
     steps: int = 20,
-    sampler: str = "dpm++",
+    sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     guidance: float | None = None,
     batch: int = 16,
     seed: int = 0,
@@ -71,7 +71,7 @@ def digits_motion(
         pairs: pairs of clips with the same content seed and two motion seeds
         prompts: prompts of held-out combinations for which the motion knob is turned; 0 for a model without one
         steps: sampler steps
-        sampler: ddim, ddpm, dpm++, heun, langevin or angular
+        sampler: ddim, ddpm, dpm++, heun, langevin or angular; as the model is made for by default
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         batch: clips made together
         seed: chooses prompts and samples
@@ -81,8 +81,8 @@ def digits_motion(
     from videofusion.evaluation.protocol import Sampling
 
     plan = Protocol(pairs=pairs, prompts=prompts, seed=seed)
-    sampling = Sampling(steps=steps, sampler=sampler, guidance=guidance, batch=batch)
     pipe = _pipe(model, out)
+    sampling = Sampling(**_own(pipe, sampler, guidance), steps=steps, batch=batch)
     report = digits_motion(pipe, plan, sampling)
     pictures = {"pairs": (report.pairs, report.pair_captions)}
     if report.knob is not None:
@@ -95,6 +95,12 @@ def _pipe(model: str, out: Path | None) -> VideoPipeline:
     from videofusion.models import load
 
     return load(model)
+
+
+def _own(pipe: VideoPipeline, sampler: str | None, guidance: float | None) -> dict[str, Any]:
+    """What was asked for, or else what the model is made for, so that the record says it."""
+    own = pipe.config
+    return {"sampler": sampler or own.sampler, "guidance": own.guidance if guidance is None else guidance}
 
 
 def _check_out(out: Path | None) -> None:

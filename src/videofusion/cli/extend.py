@@ -26,7 +26,7 @@ def extend(
     overlap: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     weight: float = 0.0,
     steps: int = 20,
-    sampler: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dpm++",
+    sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     guidance: float | None = None,
     motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
     seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
@@ -53,7 +53,7 @@ def extend(
         weight: of reconstruction guidance, above 1, for models that have noise of its own in every frame; two to three
             times as slow. 0 is without
         steps: sampler steps; more take longer
-        sampler: ddim, ddpm, dpm++, heun, langevin or angular
+        sampler: ddim, ddpm, dpm++, heun, langevin or angular; as the model is made for by default
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         motion: from 0 (still) to 1 (free), for models trained with this knob
         seed: the same seed goes on in the same way (0)
@@ -93,7 +93,8 @@ def extend(
     tuned = {key: told[key] for key in ("lora", "lora_scale") if key in told}
     pipe = load(told.setdefault("model", "moving-digits"), **tuned, device=device)
     clip = read_clip(video, size=(pipe.config.height, pipe.config.width))
-    sampling: dict[str, Any] = {"steps": steps, "sampler": sampler, "guidance": guidance, "motion": told.get("motion")}
+    sampling: dict[str, Any] = {"steps": steps, "sampler": sampler or pipe.config.sampler}
+    sampling |= {"guidance": guidance, "motion": told.get("motion")}
     sampling |= {"seed": told.setdefault("seed", 0), "motion_seed": told.get("motion_seed")}
     with tqdm(unit="window", leave=False) as bar:
 

@@ -24,7 +24,7 @@ def generate(
     frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     size: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None,
     steps: int = 20,
-    sampler: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dpm++",
+    sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     guidance: float | None = None,
     motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
     seed: int = 0,
@@ -56,7 +56,7 @@ def generate(
         frames: frames of the clip; the model's own number by default
         size: in pixels, as 32 or 64x48; the model's own by default
         steps: sampler steps; more take longer
-        sampler: ddim, ddpm, dpm++, heun, langevin or angular
+        sampler: ddim, ddpm, dpm++, heun, langevin or angular; as the model is made for by default
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         motion: from 0 (still) to 1 (free), for models trained with this knob
         seed: the same seed gives the same clip
@@ -120,7 +120,7 @@ def generate(
             "height": height,
             "width": width,
             "steps": steps,
-            "sampler": sampler,
+            "sampler": sampler or pipe.config.sampler,
             "guidance": pipe.config.guidance if guidance is None else guidance,
             "motion": motion,
         }

@@ -32,7 +32,7 @@ class Sampling:
 
     Args:
         steps: of the sampler.
-        sampler: its name.
+        sampler: its name; the model's own when None.
         guidance: classifier-free guidance scale, 1 = off; the model's own when None.
         batch: clips made together.
         given: first frames of each clip that are a real clip's, from which the others follow.
@@ -42,7 +42,7 @@ class Sampling:
     """
 
     steps: int = 20
-    sampler: str = "dpm++"
+    sampler: str | None = None
     guidance: float | None = None
     batch: int = 16
     given: int = 0

@@ -29,7 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "frames": None,
     "size": None,
     "steps": 20,
-    "sampler": "dpm++",
+    "sampler": None,
     "guidance": None,
     "motion": None,
 }

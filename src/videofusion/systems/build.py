@@ -71,6 +71,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             train_text=recipe.train_text,
             options=options,
             guidance=recipe.guidance,
+            sampler=recipe.sampler,
             vae=space.vae,
         )
         image = unet
@@ -100,6 +101,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             options=options,
             guidance=recipe.guidance,
             motion_guidance=recipe.motion_guidance,
+            sampler=recipe.sampler,
             grouped=recipe.grouped,
             image_encoder=FrameEncoder(size=recipe.text_dim, in_channels=colours) if published else None,
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,

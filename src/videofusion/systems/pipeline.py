@@ -35,7 +35,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     """A trained system, ready to be asked for clips; saves and loads as any diffusers pipeline.
 
     Subclasses register their networks, a `text_encoder`, its `tokenizer` or None for a `WordEncoder`, a `vae` or None
-    for pixels, and the configuration `schedule`, `frames`, `height`, `width`.
+    for pixels, and the configuration `schedule`, `frames`, `height`, `width`, `guidance`, `sampler`.
     """
 
     text_encoder: Any
@@ -118,7 +118,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         height: int | None = None,
         width: int | None = None,
         steps: int = 20,
-        sampler: str = "dpm++",
+        sampler: str | None = None,
         guidance: float | None = None,
         motion: float | None = None,
         known: Known | None = None,
@@ -137,7 +137,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             height: in pixels; the model's own by default.
             width: in pixels; the model's own by default.
             steps: of the sampler, at least 1.
-            sampler: a key of `SAMPLERS`.
+            sampler: a key of `SAMPLERS`; the model's own by default.
             guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
                 for how things move keeps that.
             motion: from 0 (still) to 1 (free); the model's fixed share by default.
@@ -169,7 +169,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError(f"start is {start}; it must be a frame's number, at least 0")
         if known is not None:
             known = self._known(known, shape)
-        sample = get_sampler(sampler)
+        sample = get_sampler(self.config.sampler if sampler is None else sampler)
         schedule = make_schedule(self.config.schedule)
         stops = times(schedule, steps)
         keys = Keys.of(

@@ -38,6 +38,7 @@ class VDMSystem:
         train_text: train the text encoder too.
         options: of a training step.
         guidance: scale that the pipeline samples with by default.
+        sampler: that it samples with by default, a key of `SAMPLERS`.
         vae: the autoencoder whose latents it works in; None for pixels.
     """
 
@@ -52,11 +53,12 @@ class VDMSystem:
         train_text: bool = True,
         options: StepOptions = StepOptions(),
         guidance: float = 2.0,
+        sampler: str = "dpm++",
         vae: nn.Module | None = None,
     ) -> None:
         self.unet, self.text_encoder, self.space = unet, text_encoder, space_of(vae)
         self.schedule, self.prediction, self.shape = schedule, prediction, shape
-        self.options, self.guidance = options, guidance
+        self.options, self.guidance, self.sampler = options, guidance, sampler
         if isinstance(text_encoder, WordEncoder):
             text_encoder.requires_grad_(train_text)
         self.denoiser = NetworkDenoiser(unet, make_schedule(schedule), prediction)
@@ -126,6 +128,7 @@ class VDMSystem:
             height=height,
             width=width,
             guidance=self.guidance,
+            sampler=self.sampler,
             prediction=self.prediction,
         )
 
@@ -141,6 +144,7 @@ class VDMPipeline(VideoPipeline):
         height: in pixels by default.
         width: in pixels by default.
         guidance: scale by default.
+        sampler: by default, a key of `SAMPLERS`.
         prediction: what the network predicts.
         vae: the autoencoder whose latents it works in; None for pixels.
         tokenizer: of a text encoder of transformers; None for a `WordEncoder`.
@@ -157,6 +161,7 @@ class VDMPipeline(VideoPipeline):
         height: int = 32,
         width: int = 32,
         guidance: float = 2.0,
+        sampler: str = "dpm++",
         prediction: str = "v",
         vae: nn.Module | None = None,
         tokenizer: Any = None,
@@ -164,7 +169,13 @@ class VDMPipeline(VideoPipeline):
         super().__init__()
         self.register_modules(unet=unet, text_encoder=text_encoder, vae=vae, tokenizer=tokenizer)
         self.register_to_config(
-            schedule=schedule, frames=frames, height=height, width=width, guidance=guidance, prediction=prediction
+            schedule=schedule,
+            frames=frames,
+            height=height,
+            width=width,
+            guidance=guidance,
+            sampler=sampler,
+            prediction=prediction,
         )
 
     @property

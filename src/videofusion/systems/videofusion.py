@@ -70,6 +70,7 @@ class VideoFusionSystem:
         options: of a training step.
         guidance: scale that the pipeline samples with by default.
         motion_guidance: that of the frames around the middle one, where that is made first; as `guidance` when None.
+        sampler: that the pipeline samples with by default, a key of `SAMPLERS`.
         shape: frames, height and width of the clips, which the pipeline makes by default.
         image_encoder: of the middle frame, trained with the generators; for "published" only.
         prior: over its embeddings, trained beside them; for "published" only.
@@ -101,6 +102,7 @@ class VideoFusionSystem:
         options: StepOptions = StepOptions(),
         guidance: float = 2.0,
         motion_guidance: float | None = None,
+        sampler: str = "dpm++",
         image_encoder: FrameEncoder | None = None,
         prior: Prior | None = None,
         grouped: bool = False,
@@ -127,7 +129,7 @@ class VideoFusionSystem:
         self.adaptive, self.profiles = adaptive, profiles
         self.base_loss, self.base_frames, self.base_rate_ratio = base_loss, base_frames, base_rate_ratio
         self.options, self.grouped = options, grouped
-        self.guidance, self.motion_guidance = guidance, motion_guidance
+        self.guidance, self.motion_guidance, self.sampler = guidance, motion_guidance, sampler
         base.requires_grad_(base_loss != "fixed")
         if isinstance(text_encoder, WordEncoder):
             text_encoder.requires_grad_(train_text)
@@ -229,6 +231,7 @@ class VideoFusionSystem:
             width=width,
             guidance=self.guidance,
             motion_guidance=self.motion_guidance,
+            sampler=self.sampler,
             variant=self.variant,
             share=self.noise.share,
             profiles=self.profiles,
@@ -254,6 +257,7 @@ class VideoFusionPipeline(VideoPipeline):
         motion_guidance: that of the frames around the middle one, for "anchored", which makes that one first; as
             `guidance` when None. A high scale shows what was asked for, and of what was not, such as the course that
             things take, the usual only.
+        sampler: by default, a key of `SAMPLERS`.
         variant: one of `decomposed.VARIANTS`.
         share: lambda when no motion is asked for.
         profiles: quantiles of lambda for the motion knob; None when the model was not trained for it.
@@ -282,6 +286,7 @@ class VideoFusionPipeline(VideoPipeline):
         width: int = 32,
         guidance: float = 2.0,
         motion_guidance: float | None = None,
+        sampler: str = "dpm++",
         variant: str = "anchored",
         share: float = 0.5,
         profiles: list[list[float]] | None = None,
@@ -314,6 +319,7 @@ class VideoFusionPipeline(VideoPipeline):
             width=width,
             guidance=guidance,
             motion_guidance=motion_guidance,
+            sampler=sampler,
             variant=variant,
             share=share,
             profiles=profiles,

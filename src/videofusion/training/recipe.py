@@ -112,6 +112,7 @@ class Recipe:
         sample_steps: sampler steps of a grid.
         guidance: guidance scale of a grid, and of the model by default; 1 is off.
         motion_guidance: that of the frames around the middle one, for the variant "anchored"; as `guidance` when None.
+        sampler: of a grid, and of the model by default.
     """
 
     name: str
@@ -194,6 +195,7 @@ class Recipe:
     sample_steps: int = 20
     guidance: float = 2.0
     motion_guidance: float | None = None
+    sampler: Literal["ddim", "angular", "ddpm", "dpm++", "heun", "langevin"] = "dpm++"
 
     def __post_init__(self) -> None:
         for key, low, high in _RANGES:

@@ -25,7 +25,7 @@ _MAY_CHANGE = {
         "checkpoint_interval",
         "keep",
     ),
-    *("sample_interval", "prompts", "sample_steps", "guidance", "motion_guidance"),
+    *("sample_interval", "prompts", "sample_steps", "guidance", "motion_guidance", "sampler"),
 }
 
 

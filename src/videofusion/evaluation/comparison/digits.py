@@ -20,7 +20,9 @@ from videofusion.evaluation.judge import Findings, Judge
 from videofusion.evaluation.protocol import Pipe, Sampling
 from videofusion.evaluation.tracker import SIZE
 
-SAMPLING = Sampling(steps=10, batch=32)  # half the usual steps: sampling would take as long as training
+SAMPLING = Sampling(
+    steps=10, sampler="dpm++", batch=32
+)  # half the usual steps: sampling would take as long as training
 LEAST_CLIPS = 128  # that the distances take
 SHOWN = 4  # clips of each model in the pictures
 _JUMP = 2.5  # pixels of 32 between two frames; the fast digits go 1
