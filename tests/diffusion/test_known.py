@@ -67,7 +67,7 @@ def test_a_given_frame_is_noised_with_what_it_began_with(sampler: str) -> None:
     SAMPLERS[sampler](following, eps, torch.linspace(1, 0, 8, dtype=torch.float64), **options)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "langevin"])
+@pytest.mark.parametrize("sampler", ["ddpm", "dpm++sde", "langevin"])
 def test_noise_that_a_sampler_adds_keeps_its_covariance_with_the_given_frames(sampler: str) -> None:
     """The whole clip is given: what is left at each step is noise, of the source's covariance."""
     x = torch.zeros(1, 4, 3, 64, 64, dtype=torch.float64)

@@ -10,7 +10,7 @@ from gaussian import Gaussian
 from torch import Tensor
 
 from videofusion.diffusion import Conditions, Prediction, Schedule, make_schedule, times
-from videofusion.diffusion.samplers import SAMPLERS, angular, ddim, ddpm, dpmpp_2m, get_sampler, heun
+from videofusion.diffusion.samplers import SAMPLERS, angular, ddim, ddpm, dpmpp_2m, dpmpp_2m_sde, get_sampler, heun
 from videofusion.errors import InputError
 
 NOTHING = Conditions()
@@ -82,7 +82,7 @@ def test_samplers_ask_once_a_step_and_heun_twice_but_for_the_last() -> None:
         return gaussian(schedule)(z, t, conditions)
 
     z = torch.zeros(2, 4, 1, 1, 1).double()
-    for name, count in {"ddim": 10, "angular": 10, "ddpm": 10, "dpm++": 10, "heun": 19}.items():
+    for name, count in {"ddim": 10, "angular": 10, "ddpm": 10, "dpm++": 10, "dpm++sde": 10, "heun": 19}.items():
         asked.clear()
         SAMPLERS[name](counting, z, times(schedule, 10), schedule=schedule, conditions=NOTHING, noise=lambda step: z)
         assert len(asked) == count
@@ -127,6 +127,7 @@ def test_samplers_in_x0_and_eps_need_no_rotation(sampler: str) -> None:
 
 BAD = {
     "no noise": (ddpm, {}, "noise is None; the sampler 'ddpm'"),
+    "no noise of an SDE": (dpmpp_2m_sde, {}, r"noise is None; the sampler 'dpm\+\+sde'"),
     "eta without noise": (ddim, {"eta": 0.5}, "noise is None; the sampler 'ddim'"),
     "eta": (ddim, {"eta": 1.5}, r"eta is 1.5; it must lie in \[0, 1\]"),
     "gamma": (ddpm, {"gamma": -1.0}, r"gamma is -1.0; it must lie in \[0, 1\]"),
@@ -153,5 +154,5 @@ def test_bad_input_is_a_sentence_before_the_denoiser_is_asked(case: str) -> None
 
 def test_an_unknown_sampler_is_refused_by_name() -> None:
     assert get_sampler("dpm++") is dpmpp_2m
-    with pytest.raises(InputError, match=r"sampler is 'plms'.*ddim, angular, ddpm, dpm\+\+, heun"):
+    with pytest.raises(InputError, match=r"sampler is 'plms'.*ddim, angular, ddpm, dpm\+\+, dpm\+\+sde, heun"):
         get_sampler("plms")

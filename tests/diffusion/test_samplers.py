@@ -8,7 +8,7 @@ from gaussian import Gaussian, unit_clips
 from torch import Tensor
 
 from videofusion.diffusion import Conditions, DecomposedNoise, Keys, Prediction, Schedule, bind, make_schedule, times
-from videofusion.diffusion.samplers import SAMPLERS, angular, ddim, ddpm, langevin
+from videofusion.diffusion.samplers import SAMPLERS, angular, ddim, ddpm, dpmpp_2m_sde, langevin
 
 ORDERS = {"ddim": 1, "angular": 1, "dpm++": 2, "heun": 2}
 SHARE = torch.tensor([[0.5, 0.2, 1.0, 0.9]], dtype=torch.float64)
@@ -127,6 +127,7 @@ STOCHASTIC = [
     (ddpm, {"gamma": 0.0}),
     (ddim, {"eta": 1.0}),
     (ddim, {"eta": 0.4}),
+    (dpmpp_2m_sde, {}),
     (langevin, {}),
     (langevin, {"delta": 0.7}),
 ]
@@ -195,6 +196,20 @@ def test_angular_is_ddim() -> None:
     options = {"schedule": schedule, "conditions": NOTHING}
     clips = [sampler(gaussian(schedule), z, times(schedule, 9), **options) for sampler in (ddim, angular)]
     torch.testing.assert_close(*clips, rtol=1e-5, atol=1e-6)
+
+
+def test_the_second_order_of_an_sde_pays() -> None:
+    """Twice the steps leave less than 1 / 2.5 of the error, and it is a quarter of that of first order."""
+    schedule = make_schedule("cosine")
+
+    def error(sampler, steps: int) -> float:
+        responses, t = Responses(4, steps), times(schedule, steps).double()
+        options = {"schedule": schedule, "conditions": NOTHING, "noise": responses.noise}
+        clips = sampler(centred(gaussian(schedule)), responses.noise(0), t, **options)
+        return float((responses.covariance(clips, DECOMPOSED) - DATA).norm())
+
+    assert error(dpmpp_2m_sde, 128) < error(dpmpp_2m_sde, 64) / 2.5
+    assert error(dpmpp_2m_sde, 128) < error(ddpm, 128) / 4
 
 
 def test_langevin_without_corrections_is_ddpm() -> None:

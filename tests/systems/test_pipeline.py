@@ -80,7 +80,7 @@ def test_a_motion_seed_changes_the_other_frames_only(variant, sampler):
     assert (first - second)[:, OTHERS].abs().amax(dim=(0, 2, 3, 4)).min() > 0.01
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "dpm++", "ddpm"])
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++", "ddpm", "dpm++sde"])
 def test_the_middle_of_an_anchored_clip_is_the_base_generator_s_own_image(sampler):
     """Sampled from the base noise alone, whatever the others' noise and share, injected noise included."""
     pipe = pipeline("anchored")
@@ -216,7 +216,10 @@ def test_of_many_known_words_some_are_told():
         ({"guidance": math.nan}, "guidance is nan; it must be a number of at least 0 (1 is off)"),
         ({"guidance": math.inf}, "guidance is inf; it must be a number of at least 0 (1 is off)"),
         ({"steps": 0}, "steps is 0; it must be at least 1"),
-        ({"sampler": "euler"}, "sampler is 'euler'; it must be one of ddim, angular, ddpm, dpm++, heun, langevin"),
+        (
+            {"sampler": "euler"},
+            "sampler is 'euler'; it must be one of ddim, angular, ddpm, dpm++, dpm++sde, heun, langevin",
+        ),
         ({"seed": [1, 2, 3]}, "seed has 3 entries; it must have one for each of 2 prompts"),
         ({"start": -1}, "start is -1; it must be a frame's number, at least 0"),
         ({"known": given((5, 1))}, "places of known frames are [5, 1]; a clip has 5 frames, numbered from 0"),

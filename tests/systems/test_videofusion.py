@@ -244,7 +244,7 @@ def test_an_estimated_base_noise_leaves_a_ghost_of_the_middle_frame_and_a_known_
         torch.testing.assert_close((residual.rest - process)[:, others], ghost[:, others], atol=1e-5, rtol=0)
 
 
-STOCHASTIC = [("ddpm", {}), ("ddim", {"eta": 1.0})]
+STOCHASTIC = [("ddpm", {}), ("dpm++sde", {}), ("ddim", {"eta": 1.0})]
 
 
 @pytest.mark.parametrize(

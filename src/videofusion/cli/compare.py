@@ -61,7 +61,7 @@ def compare(
         data: your folder of clips, for recipes that train on one
         clips: made and measured per run; by default 256, or as many as --protocol takes
         steps: of the sampler; several measure each run with each
-        sampler: ddim, ddpm, dpm++, heun, langevin or angular
+        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular
         looks: at each run on its way, evenly over its time; with more than one, learning rates stay constant
         protocol: of `videofusion evaluate`, instead of the network that ships; for a folder of clips
         weights: of the protocol's feature networks

@@ -35,7 +35,7 @@ def digits_report(
         count: prompts with one digit, half of them of combinations that training never shows
         two_digits: prompts with two digits, likewise
         steps: sampler steps
-        sampler: ddim, ddpm, dpm++, heun, langevin or angular; as the model is made for by default
+        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         batch: clips made together
         seed: chooses prompts and samples
@@ -71,7 +71,7 @@ def digits_motion(
         pairs: pairs of clips with the same content seed and two motion seeds
         prompts: prompts of held-out combinations for which the motion knob is turned; 0 for a model without one
         steps: sampler steps
-        sampler: ddim, ddpm, dpm++, heun, langevin or angular; as the model is made for by default
+        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         batch: clips made together
         seed: chooses prompts and samples

@@ -53,7 +53,7 @@ def extend(
         weight: of reconstruction guidance, above 1, for models that have noise of its own in every frame; two to three
             times as slow. 0 is without
         steps: sampler steps; more take longer
-        sampler: ddim, ddpm, dpm++, heun, langevin or angular; as the model is made for by default
+        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         motion: from 0 (still) to 1 (free), for models trained with this knob
         seed: the same seed goes on in the same way (0)

@@ -56,7 +56,7 @@ def generate(
         frames: frames of the clip; the model's own number by default
         size: in pixels, as 32 or 64x48; the model's own by default
         steps: sampler steps; more take longer
-        sampler: ddim, ddpm, dpm++, heun, langevin or angular; as the model is made for by default
+        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         motion: from 0 (still) to 1 (free), for models trained with this knob
         seed: the same seed gives the same clip

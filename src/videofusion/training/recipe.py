@@ -195,7 +195,7 @@ class Recipe:
     sample_steps: int = 20
     guidance: float = 2.0
     motion_guidance: float | None = None
-    sampler: Literal["ddim", "angular", "ddpm", "dpm++", "heun", "langevin"] = "dpm++"
+    sampler: Literal["ddim", "angular", "ddpm", "dpm++", "dpm++sde", "heun", "langevin"] = "dpm++"
 
     def __post_init__(self) -> None:
         for key, low, high in _RANGES:

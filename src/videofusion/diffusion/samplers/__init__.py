@@ -13,7 +13,7 @@ from torch import Tensor
 
 from videofusion.diffusion.samplers.ddim import angular, ddim
 from videofusion.diffusion.samplers.ddpm import ddpm
-from videofusion.diffusion.samplers.dpm import dpmpp_2m
+from videofusion.diffusion.samplers.dpm import dpmpp_2m, dpmpp_2m_sde
 from videofusion.diffusion.samplers.heun import heun
 from videofusion.diffusion.samplers.langevin import langevin
 from videofusion.errors import InputError
@@ -25,6 +25,7 @@ SAMPLERS: dict[str, Sampler] = {
     "angular": angular,
     "ddpm": ddpm,
     "dpm++": dpmpp_2m,
+    "dpm++sde": dpmpp_2m_sde,
     "heun": heun,
     "langevin": langevin,
 }
@@ -44,4 +45,15 @@ def get_sampler(name: str) -> Sampler:
     return SAMPLERS[name]
 
 
-__all__ = ["SAMPLERS", "Sampler", "angular", "ddim", "ddpm", "dpmpp_2m", "get_sampler", "heun", "langevin"]
+__all__ = [
+    "SAMPLERS",
+    "Sampler",
+    "angular",
+    "ddim",
+    "ddpm",
+    "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "get_sampler",
+    "heun",
+    "langevin",
+]
