@@ -61,6 +61,19 @@ def test_guidance_is_linear_and_the_same_however_it_is_read(reading: str) -> Non
         agrees_with_z(guided)
 
 
+def test_guidance_that_begins_later_leaves_earlier_times_alone_and_saves_their_second_call() -> None:
+    plain, z = denoiser(), noisy()
+    late = ClassifierFree(plain, 3.0, names=("labels",), until=0.5)
+    found, all_through = late(z, T, CONDITIONS), ClassifierFree(plain, 3.0, ("labels",))(z, T, CONDITIONS)
+    assert plain.network.calls == 4
+    torch.testing.assert_close(found.x0[0], all_through.x0[0])  # t = 0.4
+    assert torch.equal(found.x0[1], plain(z, T, CONDITIONS).x0[1])  # t = 0.7
+    assert torch.equal(found.eps[1], plain(z, T, CONDITIONS).eps[1])
+    plain.network.calls = 0
+    late(z, T + 0.3, CONDITIONS)
+    assert plain.network.calls == 1
+
+
 def test_full_rescaling_gives_back_the_contrast() -> None:
     plain, z = denoiser(), noisy()
     spread = {
@@ -115,6 +128,7 @@ def test_a_gradient_passes() -> None:
         ({"scale": float("nan")}, "guidance scale is nan"),
         ({"scale": 2.0, "rescale": 2.0}, "rescale is 2.0"),
         ({"scale": 2.0, "threshold": 0.0}, "threshold is 0.0"),
+        ({"scale": 2.0, "until": 1.5}, "until is 1.5"),
     ],
 )
 def test_bad_input_is_a_sentence(options: dict, words: str) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -133,6 +134,20 @@ def test_the_frames_around_the_middle_one_may_have_a_guidance_of_their_own(tmp_p
     torch.testing.assert_close(make(both, guidance=1.5), make(low), atol=1e-5, rtol=0)
     both.save_pretrained(tmp_path)
     torch.testing.assert_close(make(type(both).from_pretrained(tmp_path)), made, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["anchored", "corrected", "vdm"])
+def test_a_model_may_guide_its_clips_at_late_times_only(kind, tmp_path):
+    """Never is without guidance, but for the middle frame that is made first."""
+    new = vdm if kind == "vdm" else partial(videofusion, kind)
+    always, late, never = (new(guidance=4.0, guidance_until=until).pipeline() for until in (1.0, 0.6, 0.0))
+    plain = new(guidance=4.0, motion_guidance=1.0) if kind == "anchored" else new(guidance=1.0)
+    torch.testing.assert_close(make(never), make(plain.pipeline()), atol=1e-5, rtol=0)
+    late.save_pretrained(tmp_path)
+    made = make(load(tmp_path))
+    assert min(float((made - make(other)).abs().max()) for other in (always, never)) > 1e-3
+    if kind == "anchored":
+        torch.testing.assert_close(made[:, MIDDLE], make(always)[:, MIDDLE], atol=1e-5, rtol=0)
 
 
 def test_only_what_makes_the_middle_frame_first_takes_another_guidance():

@@ -77,6 +77,7 @@ def test_unknown_key_lists_those_there_are():
         ("time_logit", "1"),
         ("time_logit", "1,0"),
         ("motion_guidance", -1),
+        ("guidance_until", 1.1),
         ("sampler", "euler"),
     ],
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
-from videofusion.diffusion.prediction import Prediction
+from videofusion.diffusion.prediction import Prediction, expand
 from videofusion.errors import InputError
 
 
@@ -28,6 +28,8 @@ class ClassifierFree:
         rescale: how much of the given prediction's contrast is restored, in [0, 1] (Lin et al. 2023, sec. 3.4).
         threshold: quantile of |x0| that is brought back to 1, in (0, 1], None for no thresholding; for clips in [-1, 1]
             (dynamic thresholding; Saharia et al. 2022, sec. 2.3). One quantile a clip: brightness must not flicker.
+        until: clips are guided at times up to this one, in [0, 1]; before they get there they are left alone, and the
+            second call is saved (Kynkaanniemi et al. 2024). What is decided first, such as a course, then varies more.
 
     Raises:
         InputError: an option out of its range.
@@ -40,6 +42,7 @@ class ClassifierFree:
         names: Sequence[str] = ("text",),
         rescale: float = 0.0,
         threshold: float | None = None,
+        until: float = 1.0,
     ) -> None:
         if not (math.isfinite(scale) and scale >= 0):
             raise InputError(f"guidance scale is {scale}; it must be a number of at least 0 (1 is off)")
@@ -47,23 +50,27 @@ class ClassifierFree:
             raise InputError(f"rescale is {rescale}; it must lie in [0, 1]")
         if threshold is not None and not 0 < threshold <= 1:
             raise InputError(f"threshold is {threshold}; it must be None or lie in (0, 1]")
+        if not 0 <= until <= 1:
+            raise InputError(f"until is {until}; it must lie in [0, 1]")
         self.denoiser = denoiser
         self.scale = scale
         self.names = tuple(names)
         self.rescale = rescale
         self.threshold = threshold
+        self.until = until
 
     def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
         prediction = self.denoiser(z, t, conditions)
-        if self.scale != 1:
-            prediction = self._guided(prediction, self.denoiser(z, t, conditions.without(*self.names)))
+        if self.scale != 1 and (self.until >= 1 or bool((t <= self.until).any())):
+            scale = expand(torch.where(t <= self.until, self.scale, 1.0), z)
+            prediction = self._guided(prediction, self.denoiser(z, t, conditions.without(*self.names)), scale)
         if self.threshold is not None:
             prediction = prediction.with_x0(dynamic_threshold(prediction.x0, self.threshold))
         return prediction
 
-    def _guided(self, given: Prediction, free: Prediction) -> Prediction:
-        x0 = torch.lerp(free.x0, given.x0, self.scale)
-        guided = replace(given, x0=x0, eps=torch.lerp(free.eps, given.eps, self.scale))
+    def _guided(self, given: Prediction, free: Prediction, scale: Tensor) -> Prediction:
+        x0 = torch.lerp(free.x0, given.x0, scale)
+        guided = replace(given, x0=x0, eps=torch.lerp(free.eps, given.eps, scale))
         if self.rescale == 0:
             return guided
         # a constant clip has no contrast to restore: nothing then divides by zero

@@ -71,6 +71,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             train_text=recipe.train_text,
             options=options,
             guidance=recipe.guidance,
+            guidance_until=recipe.guidance_until,
             sampler=recipe.sampler,
             vae=space.vae,
         )
@@ -101,6 +102,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             options=options,
             guidance=recipe.guidance,
             motion_guidance=recipe.motion_guidance,
+            guidance_until=recipe.guidance_until,
             sampler=recipe.sampler,
             grouped=recipe.grouped,
             image_encoder=FrameEncoder(size=recipe.text_dim, in_channels=colours) if published else None,

@@ -35,7 +35,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     """A trained system, ready to be asked for clips; saves and loads as any diffusers pipeline.
 
     Subclasses register their networks, a `text_encoder`, its `tokenizer` or None for a `WordEncoder`, a `vae` or None
-    for pixels, and the configuration `schedule`, `frames`, `height`, `width`, `guidance`, `sampler`.
+    for pixels, and the configuration `schedule`, `frames`, `height`, `width`, `guidance`,
+    `guidance_until`, `sampler`.
     """
 
     text_encoder: Any
@@ -189,16 +190,18 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             told: Conditions,
             guidance: float = guidance,
             known: Known | None = None,
+            until: float = 1.0,
         ) -> Tensor:
             size, numbers = (shape[0], frames, *shape[2:]), range(start, start + frames)
             noise = bind(source, size, keys, told.share, numbers, device)
-            guided: Denoiser = ClassifierFree(denoiser, guidance)
+            guided: Denoiser = ClassifierFree(denoiser, guidance, until=until)
             if known is not None:
                 guided = Following(guided, known, None if told.share is None else source.covariance(told.share))
             return sample(guided, noise(0), stops, schedule=schedule, conditions=told, noise=noise, progress=progress)
 
         conditions = self.complete(conditions, keys, guidance, draw, known)
-        made = draw(self.denoiser(), shape[1], conditions, self.frames_guidance(guidance), known).float()
+        scale, until = self.frames_guidance(guidance), self.config.guidance_until
+        made = draw(self.denoiser(), shape[1], conditions, scale, known, until).float()
         made = self.space.bounded(made)
         made = made[0] if isinstance(prompt, str) else made
         return made if output == "latent" else self.decode(made)

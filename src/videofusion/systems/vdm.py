@@ -53,12 +53,14 @@ class VDMSystem:
         train_text: bool = True,
         options: StepOptions = StepOptions(),
         guidance: float = 2.0,
+        guidance_until: float = 1.0,
         sampler: str = "dpm++",
         vae: nn.Module | None = None,
     ) -> None:
         self.unet, self.text_encoder, self.space = unet, text_encoder, space_of(vae)
         self.schedule, self.prediction, self.shape = schedule, prediction, shape
-        self.options, self.guidance, self.sampler = options, guidance, sampler
+        self.options, self.guidance = options, guidance
+        self.guidance_until, self.sampler = guidance_until, sampler
         if isinstance(text_encoder, WordEncoder):
             text_encoder.requires_grad_(train_text)
         self.denoiser = NetworkDenoiser(unet, make_schedule(schedule), prediction)
@@ -128,6 +130,7 @@ class VDMSystem:
             height=height,
             width=width,
             guidance=self.guidance,
+            guidance_until=self.guidance_until,
             sampler=self.sampler,
             prediction=self.prediction,
         )
@@ -144,6 +147,7 @@ class VDMPipeline(VideoPipeline):
         height: in pixels by default.
         width: in pixels by default.
         guidance: scale by default.
+        guidance_until: highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         sampler: by default, a key of `SAMPLERS`.
         prediction: what the network predicts.
         vae: the autoencoder whose latents it works in; None for pixels.
@@ -161,6 +165,7 @@ class VDMPipeline(VideoPipeline):
         height: int = 32,
         width: int = 32,
         guidance: float = 2.0,
+        guidance_until: float = 1.0,
         sampler: str = "dpm++",
         prediction: str = "v",
         vae: nn.Module | None = None,
@@ -174,6 +179,7 @@ class VDMPipeline(VideoPipeline):
             height=height,
             width=width,
             guidance=guidance,
+            guidance_until=guidance_until,
             sampler=sampler,
             prediction=prediction,
         )

@@ -70,6 +70,7 @@ class VideoFusionSystem:
         options: of a training step.
         guidance: scale that the pipeline samples with by default.
         motion_guidance: that of the frames around the middle one, where that is made first; as `guidance` when None.
+        guidance_until: highest time at which it guides clips, in [0, 1]; see `ClassifierFree`.
         sampler: that the pipeline samples with by default, a key of `SAMPLERS`.
         shape: frames, height and width of the clips, which the pipeline makes by default.
         image_encoder: of the middle frame, trained with the generators; for "published" only.
@@ -102,6 +103,7 @@ class VideoFusionSystem:
         options: StepOptions = StepOptions(),
         guidance: float = 2.0,
         motion_guidance: float | None = None,
+        guidance_until: float = 1.0,
         sampler: str = "dpm++",
         image_encoder: FrameEncoder | None = None,
         prior: Prior | None = None,
@@ -129,7 +131,8 @@ class VideoFusionSystem:
         self.adaptive, self.profiles = adaptive, profiles
         self.base_loss, self.base_frames, self.base_rate_ratio = base_loss, base_frames, base_rate_ratio
         self.options, self.grouped = options, grouped
-        self.guidance, self.motion_guidance, self.sampler = guidance, motion_guidance, sampler
+        self.guidance, self.motion_guidance = guidance, motion_guidance
+        self.guidance_until, self.sampler = guidance_until, sampler
         base.requires_grad_(base_loss != "fixed")
         if isinstance(text_encoder, WordEncoder):
             text_encoder.requires_grad_(train_text)
@@ -231,6 +234,7 @@ class VideoFusionSystem:
             width=width,
             guidance=self.guidance,
             motion_guidance=self.motion_guidance,
+            guidance_until=self.guidance_until,
             sampler=self.sampler,
             variant=self.variant,
             share=self.noise.share,
@@ -257,6 +261,8 @@ class VideoFusionPipeline(VideoPipeline):
         motion_guidance: that of the frames around the middle one, for "anchored", which makes that one first; as
             `guidance` when None. A high scale shows what was asked for, and of what was not, such as the course that
             things take, the usual only.
+        guidance_until: highest time at which clips are guided, in [0, 1]; see `ClassifierFree`. The middle frame
+            of "anchored", made first, is guided at all of them.
         sampler: by default, a key of `SAMPLERS`.
         variant: one of `decomposed.VARIANTS`.
         share: lambda when no motion is asked for.
@@ -286,6 +292,7 @@ class VideoFusionPipeline(VideoPipeline):
         width: int = 32,
         guidance: float = 2.0,
         motion_guidance: float | None = None,
+        guidance_until: float = 1.0,
         sampler: str = "dpm++",
         variant: str = "anchored",
         share: float = 0.5,
@@ -319,6 +326,7 @@ class VideoFusionPipeline(VideoPipeline):
             width=width,
             guidance=guidance,
             motion_guidance=motion_guidance,
+            guidance_until=guidance_until,
             sampler=sampler,
             variant=variant,
             share=share,

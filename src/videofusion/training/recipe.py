@@ -112,6 +112,8 @@ class Recipe:
         sample_steps: sampler steps of a grid.
         guidance: guidance scale of a grid, and of the model by default; 1 is off.
         motion_guidance: that of the frames around the middle one, for the variant "anchored"; as `guidance` when None.
+        guidance_until: highest time at which clips are guided, in [0, 1], of both: below 1, what is decided first, as a
+            course is, varies more.
         sampler: of a grid, and of the model by default.
     """
 
@@ -195,6 +197,7 @@ class Recipe:
     sample_steps: int = 20
     guidance: float = 2.0
     motion_guidance: float | None = None
+    guidance_until: float = 1.0
     sampler: Literal["ddim", "angular", "ddpm", "dpm++", "dpm++sde", "heun", "langevin"] = "dpm++"
 
     def __post_init__(self) -> None:
@@ -287,6 +290,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("sample_steps", 1, 1000),
     ("guidance", 0, 100),
     ("motion_guidance", 0, 100),
+    ("guidance_until", 0, 1),
 )
 
 

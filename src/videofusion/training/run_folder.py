@@ -25,7 +25,7 @@ _MAY_CHANGE = {
         "checkpoint_interval",
         "keep",
     ),
-    *("sample_interval", "prompts", "sample_steps", "guidance", "motion_guidance", "sampler"),
+    *("sample_interval", "prompts", "sample_steps", "guidance", "motion_guidance", "guidance_until", "sampler"),
 }
 
 
