@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -139,6 +139,8 @@ def _weights(part: Path) -> dict[str, Tensor]:
 def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str) -> None:
     """Load the wanted tensors; raises InputError, which begins with `what`, where a file lacks one of that shape."""
     weights = _weights(part)
+    if isinstance(module, WordEncoder) and "tokens.weight" in weights:
+        weights["tokens.weight"] = _by_word(module, weights["tokens.weight"], read_json(part / "config.json")["words"])
     wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
     if wrong:
         raise InputError(
@@ -146,3 +148,17 @@ def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str
             f"{tuple(wanted[wrong[0]].shape)} (and {len(wrong) - 1} more)"
         )
     module.load_state_dict({name: weights[name] for name in wanted}, strict=False)
+
+
+def _by_word(encoder: WordEncoder, rows: Tensor, words: Sequence[str]) -> Tensor:
+    """Embeddings of an encoder's words from those of other words; those that are not among them stay as drawn."""
+    mine = encoder.tokens.weight.detach().clone()
+    if rows.shape[1:] != mine.shape[1:]:
+        return rows  # of no use, as is said where shapes are looked at
+    special = len(mine) - len(encoder.words)
+    numbers = {word: special + i for i, word in enumerate(words)}
+    mine[:special] = rows[:special]
+    for i, word in enumerate(encoder.words, special):
+        if word in numbers:
+            mine[i] = rows[numbers[word]]
+    return mine

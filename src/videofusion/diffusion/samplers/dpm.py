@@ -49,7 +49,7 @@ def dpmpp_2m(
 def dpmpp_2m_sde(
     denoiser: Denoiser, z: Tensor, times: Tensor, *, schedule: Schedule, noise: StepNoise | None = None, **rest: Any
 ) -> Tensor:
-    """SDE-DPM-Solver++(2M) (Lu et al. 2022, sec. 4 and appendix), second order in x0 where `ddpm` is of first.
+    """SDE-DPM-Solver++(2M) (Lu et al. 2022), second order in x0 where `ddpm` is of first.
 
     Written as the step of `ddpm` with the lower variance, which is this solver of first order, plus the change of x0
     since the last step. The noise comes from the clip's source, so decomposed noise stays decomposed at every step.
