@@ -36,7 +36,7 @@ from videofusion.curation.thresholds import parse
 from videofusion.data.moving_digits import DigitClipSpec, MovingDigits, evaluation_prompts, render
 from videofusion.errors import InputError, RunError
 from videofusion.evaluation import protocol
-from videofusion.evaluation.comparison.compare import Budget, Run, job_threads
+from videofusion.evaluation.comparison.compare import Budget, job_threads
 from videofusion.evaluation.comparison.digits import LEAST_CLIPS, SAMPLING, place_kept
 from videofusion.evaluation.comparison.plans import NARROW_BASE, bases, fusion_run
 from videofusion.evaluation.comparison.runs import claim, run_facts, train_run
