@@ -24,7 +24,7 @@ from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_MIDDLE
-from videofusion.systems.pretrained import diffusers_base, load_image, load_parts, start_from
+from videofusion.systems.pretrained import diffusers_base, load_image, load_parts, start_from, trained_words
 from videofusion.systems.training import StepOptions
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
@@ -132,8 +132,10 @@ def _space(recipe: Recipe) -> Pixels | Latents:
 def _text_encoder(recipe: Recipe, data: Dataset) -> WordEncoder | FrozenText:
     """What the recipe's texts are read by."""
     if recipe.text_encoder is None:
-        words = WORDS if isinstance(data, MovingDigits) else _words(data)
-        return WordEncoder(words=words, size=recipe.text_dim)
+        own = WORDS if isinstance(data, MovingDigits) else _words(data)
+        known = trained_words(recipe)  # kept, that nothing is forgotten; adapters are made for a model and its words
+        new = [] if recipe.trains == "lora" and known else [word for word in own if word not in known]
+        return WordEncoder(words=[*known, *new], size=recipe.text_dim)
     found = load_text_encoder(recipe.text_encoder, empty=torch.get_default_device().type == "meta")
     if found.size != recipe.text_dim:
         raise InputError(

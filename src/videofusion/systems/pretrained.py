@@ -126,6 +126,16 @@ def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path
         _load(text_encoder, model / "text_encoder", text_encoder.state_dict(), f"pretrained_base {folder}")
 
 
+def trained_words(recipe: Recipe) -> list[str]:
+    """The words of the model that a recipe's run starts from; none where there is none, or one that learns none."""
+    found: dict[str, None] = {}
+    for folder in (recipe.pretrained, recipe.pretrained_base):
+        config = _model_folder(Path(folder or "")) / "text_encoder" / "config.json"
+        if folder is not None and config.is_file():
+            found |= dict.fromkeys(read_json(config).get("words", []))
+    return list(found)
+
+
 def _model_folder(folder: Path) -> Path:
     return folder / "model" if (folder / "model").is_dir() else folder
 
