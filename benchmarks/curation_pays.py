@@ -37,11 +37,11 @@ from videofusion.data.moving_digits import DigitClipSpec, MovingDigits, evaluati
 from videofusion.errors import InputError, RunError
 from videofusion.evaluation import protocol
 from videofusion.evaluation.comparison.compare import Budget, job_threads
-from videofusion.evaluation.comparison.digits import LEAST_CLIPS, SAMPLING, place_kept
+from videofusion.evaluation.comparison.digits import LEAST_CLIPS, SAMPLING
 from videofusion.evaluation.comparison.plans import NARROW_BASE, bases, fusion_run
 from videofusion.evaluation.comparison.runs import claim, run_facts, train_run
 from videofusion.evaluation.fidelity import FidelityMeasure, reference_specs
-from videofusion.evaluation.judge import Judge
+from videofusion.evaluation.judge import JUMP, Judge
 from videofusion.evaluation.rates import Rate
 from videofusion.evaluation.record import markdown_table, write_record
 from videofusion.evaluation.tracker import STILL
@@ -65,7 +65,6 @@ TITLES = (
 MIN, MAX = ("seconds=1", "motion=0.1"), ("text_area=0.4",)
 PARTS = ("raw", "curated")
 REFERENCE = 2000  # real test clips that the distances are from, as in the comparison
-JUMP = 2.5  # pixels between two frames that no digit goes, as `place_kept` has it
 SHOWN = 6
 
 
@@ -172,7 +171,7 @@ def measured(clips: Tensor, specs: Sequence[DigitClipSpec], fidelity: FidelityMe
     return {
         **vars(fidelity(clips)),
         **{name: rates[name] for name in ("digit", "colour", "direction", "same ends")},
-        "place kept": Rate.of(place_kept(found).tolist()),
+        "place kept": Rate.of(found.place_kept[:, 0].tolist()),
         "stands still": Rate.of((found.tracks.direction[:, 0] == STILL).tolist()),
         "jumps once": Rate.of((jumps.sum(1) == 1).tolist()),  # as over a cut
         "white where none was asked for": Rate.of(white.tolist()),

@@ -99,6 +99,7 @@ def digits_motion(pipe: Pipe, protocol_: Protocol, sampling: Sampling) -> Report
         "keeps the digit": Rate.of(bool(k) for k in same_digit(a, b)),
         "keeps the form": Rate.of(bool(k) for k in form),
         "keeps the colour": Rate.of(bool(k) for k in (a.tracks.colour == b.tracks.colour)[:, 0]),
+        "keeps its place from frame to frame, first motion seed": Rate.of(bool(k) for k in a.place_kept[:, 0]),
         "other course": Rate.of(bool(o) for o in other),
         "other course, random pairs": Rate.of(bool(o) for o in random),
     }

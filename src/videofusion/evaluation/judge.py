@@ -22,6 +22,7 @@ from videofusion.evaluation.networks import CROP, ClipNetwork, DigitNetwork
 from videofusion.evaluation.tracker import SIZE, Tracks, canonical, crops, track
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
+JUMP = 2.5  # pixels of 32 between two frames; the fast digits go 1
 _CHUNK = 64  # clips looked at together: what bounds the memory
 
 
@@ -48,6 +49,12 @@ class Findings:
         """Whether the first and the last frame show the same digit: bool [b k]."""
         there = (self.tracks.mass[:, 0] > 0) & (self.tracks.mass[:, -1] > 0)
         return there & (self.frame_digit[:, 0] == self.frame_digit[:, -1])
+
+    @property
+    def place_kept(self) -> Tensor:
+        """Whether the digit is in every frame, near where it was in the frame before: bool [b k]."""
+        near = self.tracks.place.diff(dim=1).norm(dim=-1) < JUMP
+        return near.all(1) & (self.tracks.mass > 0).all(1)
 
 
 class Judge:

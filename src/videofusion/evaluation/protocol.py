@@ -21,7 +21,7 @@ from videofusion.tasks.extend import default_overlap, extend
 
 CHUNK = 256
 _OTHER_BASE = 2**40  # far from all seeds that are counted on from
-QUESTIONS = ("digit", "colour", "direction", "all three", "same ends")
+QUESTIONS = ("digit", "colour", "direction", "all three", "same ends", "place kept")
 
 Pipe = Callable[..., Tensor]  # a `VideoPipeline`, or what answers like one
 
@@ -149,7 +149,7 @@ def answers(findings: Findings, specs: Sequence[DigitClipSpec]) -> dict[str, lis
     colour, all is wrong.
     """
     found: dict[str, list[bool]] = {question: [] for question in QUESTIONS}
-    tracks, same_ends = findings.tracks, findings.same_ends
+    tracks, same_ends, place_kept = findings.tracks, findings.same_ends, findings.place_kept
     for i, spec in enumerate(specs):
         for wanted in spec.objects:
             colours = [COLOUR_NAMES[int(c)] for c in tracks.colour[i]]
@@ -161,6 +161,7 @@ def answers(findings: Findings, specs: Sequence[DigitClipSpec]) -> dict[str, lis
                 "colour": wanted.colour in colours,
                 "direction": there and direction_name(int(tracks.direction[i, k])) == wanted.direction,
                 "same ends": there and bool(same_ends[i, k]),
+                "place kept": there and bool(place_kept[i, k]),
             }
             said["all three"] = said["digit"] and said["colour"] and said["direction"]
             for question in QUESTIONS:

@@ -25,7 +25,6 @@ SAMPLING = Sampling(
 )  # half the usual steps: sampling would take as long as training
 LEAST_CLIPS = 128  # that the distances take
 SHOWN = 4  # clips of each model in the pictures
-_JUMP = 2.5  # pixels of 32 between two frames; the fast digits go 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +114,7 @@ def places_kept(pipe: Pipe, clips: int, seed: int = 0, sampling: Sampling = SAMP
 
 def place_kept(findings: Findings) -> Bool[Tensor, " b"]:
     """Whether the digit is in every frame, near where it was in the frame before: bool [b]."""
-    place, mass = findings.tracks.place[:, :, 0], findings.tracks.mass[:, :, 0]
-    return ((place.diff(dim=1).norm(dim=-1) < _JUMP).all(1)) & (mass > 0).all(1)
+    return findings.place_kept[:, 0]
 
 
 def colour_shift(made: Float[Tensor, "b t 3 h w"], real: Float[Tensor, "3"]) -> Spread:
