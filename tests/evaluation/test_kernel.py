@@ -5,7 +5,7 @@ import pytest
 
 from videofusion.errors import InputError
 from videofusion.evaluation import kernel
-from videofusion.evaluation.kernel import kernel_distance, polynomial_mmd
+from videofusion.evaluation.kernel import ClipKernels, kernel_distance, polynomial_mmd
 
 
 def test_two_and_two_samples_by_hand():
@@ -51,6 +51,22 @@ def test_error_over_subsets_shrinks_with_their_size_and_holds_the_whole():
     assert kernel_distance(real, made, subsets=2, size=400).value == pytest.approx(whole)
 
 
+@pytest.mark.parametrize("block", [1024, 7])
+def test_of_clips_it_is_that_of_all_their_frames(block, monkeypatch):
+    monkeypatch.setattr(kernel, "_BLOCK", block)
+    rng = np.random.default_rng(3)
+    real, made = rng.normal(size=(9, 3, 5)), rng.normal(0.2, 1, size=(6, 3, 5))
+    of_clips = ClipKernels(real, made)
+    rows, columns = real.reshape(27, 5), made.reshape(18, 5)
+    kxx, kyy, kxy = ((a @ b.T / 5 + 1) ** 3 for a, b in ((rows, rows), (columns, columns), (rows, columns)))
+    expected = (kxx.sum() - kxx.trace()) / (27 * 26) + (kyy.sum() - kyy.trace()) / (18 * 17) - 2 * kxy.mean()
+    assert of_clips.distance(*of_clips.clips) == pytest.approx(expected, rel=1e-10)
+    # A clip that is drawn twice is two clips, as a bootstrap has them.
+    one, two = np.array([0, 4, 4, 7]), np.array([5, 2, 5])
+    expected = polynomial_mmd(real[one].reshape(12, 5), made[two].reshape(9, 5))
+    assert of_clips.distance(one, two) == pytest.approx(expected, rel=1e-10)
+
+
 def test_bad_input_is_refused():
     features = np.zeros((20, 3))
     with pytest.raises(InputError, match="size is 1000"):
@@ -59,3 +75,9 @@ def test_bad_input_is_refused():
         polynomial_mmd(features, np.zeros((20, 4)))
     with pytest.raises(InputError, match="made"):
         polynomial_mmd(features, np.zeros((1, 3)))
+    with pytest.raises(InputError, match=r"one t and d, not of shapes \(4, 2, 3\), \(4, 3, 3\)"):
+        ClipKernels(np.zeros((4, 2, 3)), np.zeros((4, 3, 3)))
+    with pytest.raises(InputError, match="made 1; they must be finite"):
+        ClipKernels(np.zeros((4, 2, 3)), np.zeros((1, 2, 3)))
+    with pytest.raises(InputError, match="must be finite"):
+        ClipKernels(np.zeros((4, 2, 3)), np.full((4, 2, 3), np.nan))

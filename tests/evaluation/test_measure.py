@@ -44,6 +44,7 @@ METRICS = (
     metric("fid-first", "frechet", "frames", "first"),
     metric("kvd", "kernel"),
     metric("is", "inception-score"),
+    metric("kid", "kernel", "frames", "all"),
     metric("pr", "precision-recall"),
     metric("dc", "density-coverage"),
 )
@@ -79,9 +80,10 @@ def test_values_are_those_over_all_features():
     assert found["fid-mean"].value == pytest.approx(feature_distance(*means, allow_few=True), rel=1e-6)
     assert found["fid-first"].value == pytest.approx(feature_distance(*firsts, allow_few=True), rel=1e-6)
     assert found["kvd"].value == pytest.approx(polynomial_mmd(two, one), abs=1e-6)
+    assert found["kid"].value == pytest.approx(polynomial_mmd(frames_two, frames_one), abs=1e-6)
     score = inception_score(logits=one, splits=3, allow_few=True)
     assert (found["is"].value, found["is"].deviation) == pytest.approx((score.value, score.deviation))
-    assert set(found) == {*(m.name for m in METRICS[:6]), "precision", "recall", "density", "coverage"}
+    assert set(found) == {*(m.name for m in METRICS[:7]), "precision", "recall", "density", "coverage"}
 
 
 def test_the_batch_changes_nothing_and_the_interval_is_around_the_value():
@@ -105,6 +107,21 @@ def test_a_spread_of_fewer_clips_than_counted_is_scaled_to_their_number(monkeypa
     assert part.value == pytest.approx(whole.value, rel=1e-9)
     width = [each.interval[1] - each.interval[0] for each in (whole, part)]
     assert 0.3 < width[1] / width[0] < 3
+
+
+def test_a_kernel_distance_of_frames_is_over_more_clips_than_the_spread_of_another(monkeypatch):
+    whole = run()
+    monkeypatch.setattr(tally, "_HELD_BYTES", 5 * 4 * T * 3)  # five clips of frames
+    found = run()
+    assert (found["fid"].held, found["kid"].held) == ((5, 5), (24, 20))
+    assert found["kid"] == whole["kid"]
+    assert found["fid"].value == whole["fid"].value
+    monkeypatch.setattr(tally, "_HELD_CLIPS_OF_FRAMES", 12)
+    assert run()["kid"].held == (12, 12)
+    monkeypatch.setattr(tally, "_HELD_BYTES_OF_FRAMES", 7 * 4 * T * 3)
+    assert run()["kid"].held == (7, 7)
+    alone = run(metrics=[metric("kid", "kernel", "frames", "all")])
+    assert alone["kid"].held == (7, 7)
 
 
 def test_an_evaluation_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch):

@@ -117,5 +117,5 @@ def test_what_is_no_protocol(change, sentence):
 def test_what_is_no_metric():
     with pytest.raises(InputError, match='kind is "fvd"'):
         dataclasses.replace(METRIC, kind="fvd")
-    with pytest.raises(InputError, match="for frechet only"):
-        dataclasses.replace(METRIC, kind="kernel", frames="all")
+    with pytest.raises(InputError, match="for frechet and kernel only"):
+        dataclasses.replace(METRIC, kind="inception-score", frames="all")

@@ -7,7 +7,8 @@ The squared maximum mean discrepancy under the kernel k(x, y) = (x·y / d + 1)³
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from einops import rearrange, reduce
+from numpy.typing import ArrayLike, NDArray
 
 from videofusion.errors import InputError
 from videofusion.evaluation.frechet import Array, Spread, check_pair
@@ -57,16 +58,71 @@ def kernel_distance(real: ArrayLike, made: ArrayLike, *, subsets: int = 100, siz
     return Spread(value=float(np.mean(found)), deviation=float(np.std(found)))
 
 
+class ClipKernels:
+    """The kernel summed over the frames of every two clips, of which the distance of any draw of clips is made at once.
+
+    Each frame is a sample, as of KID: the distance of all clips is `polynomial_mmd` of all frames.
+
+    Args:
+        real: features of the clips' frames [n t d], n at least 2.
+        made: features [m t d], m at least 2.
+
+    Raises:
+        InputError: too few clips, unlike t or d, or a value that is not finite.
+    """
+
+    def __init__(self, real: Array, made: Array) -> None:
+        if real.ndim != 3 or made.ndim != 3 or real.shape[1:] != made.shape[1:]:
+            raise InputError(f"real and made must be [n t d] of one t and d, not of shapes {real.shape}, {made.shape}")
+        if min(len(real), len(made)) < 2 or not (np.isfinite(real).all() and np.isfinite(made).all()):
+            raise InputError(f"real has {len(real)} clips and made {len(made)}; they must be finite, and 2 or more")
+        self._frames = real.shape[1]
+        self._across = _sums_of_clips(real, made)
+        self._within = [(_sums_of_clips(each, each), _alone(each).sum(axis=1)) for each in (real, made)]
+        self.clips = np.arange(len(real)), np.arange(len(made))
+
+    def distance(self, real: NDArray[np.int64], made: NDArray[np.int64]) -> float:
+        """The distance of clips that are told by number, as often as each is named; `clips` are all of them."""
+        found, times = 0.0, []
+        for numbers, (sums, alone) in zip((real, made), self._within, strict=True):
+            count, often = len(numbers) * self._frames, np.bincount(numbers, minlength=len(alone)).astype(np.float64)
+            found += (often @ sums @ often - often @ alone) / (count * (count - 1))
+            times.append(often / count)
+        return float(found - 2 * times[0] @ self._across @ times[1])
+
+
 def _among(x: Array) -> float:
     """Sum of the kernel over the pairs of two different samples."""
-    alone = (np.einsum("nd,nd->n", x, x) / x.shape[1] + 1) ** 3
-    return _kernel_sum(x, x) - float(alone.sum())
+    return _kernel_sum(x, x) - float(_alone(x).sum())
+
+
+def _alone(x: Array) -> Array:
+    """The kernel of each sample [... d] with itself."""
+    return (np.einsum("...d,...d->...", x, x) / x.shape[-1] + 1) ** 3
 
 
 def _kernel_sum(x: Array, y: Array) -> float:
     total = 0.0
     for i in range(0, len(x), _BLOCK):
         for j in range(0, len(y), _BLOCK):
-            product = x[i : i + _BLOCK] @ y[j : j + _BLOCK].T / x.shape[1] + 1
-            total += float((product * product * product).sum())  # numpy's power is many times slower
+            total += float(_kernel(x[i : i + _BLOCK], y[j : j + _BLOCK]).sum())
     return total
+
+
+def _sums_of_clips(x: Array, y: Array) -> Array:
+    """The kernel summed over the frames of each clip of x [n t d] and of y [m t d], [n m]."""
+    frames, step = x.shape[1], max(1, _BLOCK // x.shape[1])
+    sums = np.empty((len(x), len(y)))
+    for i in range(0, len(x), step):
+        for j in range(i if y is x else 0, len(y), step):
+            rows, columns = slice(i, i + step), slice(j, j + step)
+            block = _kernel(rearrange(x[rows], "n t d -> (n t) d"), rearrange(y[columns], "m t d -> (m t) d"))
+            sums[rows, columns] = reduce(block, "(n t) (m s) -> n m", "sum", t=frames, s=frames)
+            if y is x:
+                sums[columns, rows] = sums[rows, columns].T
+    return sums
+
+
+def _kernel(x: Array, y: Array) -> Array:
+    product = x @ y.T / x.shape[1] + 1
+    return product * product * product  # numpy's power is many times slower

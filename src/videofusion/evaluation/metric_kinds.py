@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
+from numpy.typing import NDArray
 
 from videofusion.errors import InputError
 from videofusion.evaluation.diversity import condition_diversity
 from videofusion.evaluation.extrapolation import frechet_at_infinity
 from videofusion.evaluation.frechet import Array, Spread, bootstrap, feature_distance
 from videofusion.evaluation.inception import inception_score
-from videofusion.evaluation.kernel import polynomial_mmd
+from videofusion.evaluation.kernel import ClipKernels, polynomial_mmd
 from videofusion.evaluation.manifold import density_coverage, precision_recall
 from videofusion.evaluation.means import MEANS
 from videofusion.evaluation.presets import Metric
@@ -92,13 +93,16 @@ def _frechet(metric: Metric, given: Given) -> dict[str, Measured]:
 
 def _kernel(metric: Metric, given: Given) -> dict[str, Measured]:
     held = given.held(metric)
-    value = polynomial_mmd(*held)
-    few = given._replace(replicates=min(given.replicates, _KERNEL_REPLICATES))
-    return {
-        metric.name: Measured(
-            value=value, interval=_interval(value, polynomial_mmd, held, _counts(held), few), held=_counts(held)
-        )
-    }
+    counts = _counts(held)
+    if metric.frames == "all":
+        of_clips = ClipKernels(*held)
+        value = of_clips.distance(*of_clips.clips)
+        interval = _interval(value, of_clips.distance, of_clips.clips, counts, given)
+    else:
+        value = polynomial_mmd(*held)
+        few = given._replace(replicates=min(given.replicates, _KERNEL_REPLICATES))
+        interval = _interval(value, polynomial_mmd, held, counts, few)
+    return {metric.name: Measured(value=value, interval=interval, held=counts)}
 
 
 def _inception_score(metric: Metric, given: Given) -> dict[str, Measured]:
@@ -175,8 +179,8 @@ KINDS: dict[str, Callable[[Metric, Given], dict[str, Measured]]] = {
 
 def _interval(
     value: float,
-    statistic: Callable[[Array, Array], float],
-    held: tuple[Array, Array],
+    statistic: Callable[[Any, Any], float],
+    held: tuple[NDArray[Any], NDArray[Any]],
     counts: tuple[int, int],
     given: Given,
 ) -> tuple[float, float] | None:

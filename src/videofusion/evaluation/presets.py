@@ -47,8 +47,8 @@ class Metric:
                 f'kind is "{self.kind}" and frames "{self.frames}"; allowed are {", ".join(KINDS)} and '
                 f"{', '.join(FRAMES)}"
             )
-        if self.frames == "all" and self.kind != "frechet":
-            raise InputError(f'frames is "all" for {self.kind}; that is for frechet only')
+        if self.frames == "all" and self.kind not in ("frechet", "kernel"):
+            raise InputError(f'frames is "all" for {self.kind}; that is for frechet and kernel only')
 
     @property
     def paired(self) -> bool:

@@ -133,10 +133,11 @@ class FeatureSample:
     def __init__(self, size: int, limit: int, seed: int = 0) -> None:
         if size < 1 or limit < 1:
             raise InputError(f"size is {size} and limit {limit}; both are at least 1")
-        self.limit, self.seed = limit, seed
+        self.size, self.limit, self.seed = size, limit, seed
         self.count = 0  # of all that came
-        self._ranks = np.zeros(0, np.uint64)
-        self._features = np.zeros((0, size), np.float32)
+        self._held = 0  # rows of these two that count
+        self._ranks = np.empty(limit, np.uint64)
+        self._features = np.empty((limit, size), np.float32)  # a row takes no memory before it is written
 
     def update(self, features: ArrayLike, keys: Sequence[str | int]) -> None:
         """Add samples [n d], n at least one, with what each is known by, such as its file.
@@ -161,19 +162,21 @@ class FeatureSample:
                 f"other has limit {other.limit} and seed {other.seed}; to merge they must be {self.limit} "
                 f"and {self.seed}, as here"
             )
-        self._add(other.count, other._ranks, other._features)
+        self._add(other.count, other._ranks[: other._held], other._features[: other._held])
 
     def _add(self, count: int, ranks: NDArray[np.uint64], features: NDArray[np.float32]) -> None:
-        if features.shape[1] != self._features.shape[1]:
-            raise InputError(
-                f"features has {features.shape[1]} values a sample; those here have {self._features.shape[1]}"
-            )
-        ranks = np.concatenate([self._ranks, ranks])
-        order = np.argsort(ranks)
-        if (np.diff(ranks[order]) == 0).any():
+        if features.shape[1] != self.size:
+            raise InputError(f"features has {features.shape[1]} values a sample; those here have {self.size}")
+        together = np.concatenate([self._ranks[: self._held], ranks])
+        order = np.argsort(together)
+        if (np.diff(together[order]) == 0).any():
             raise InputError("keys name a sample twice, or one that is here already; each counts once")
-        order = order[: self.limit]
-        self._ranks, self._features = ranks[order], np.concatenate([self._features, features])[order]
+        least = order[: self.limit]
+        stay, come = least[least < self._held], least[least >= self._held] - self._held
+        # Those that come take the rows of those that go, and new ones; all others stay where they are.
+        rows = np.setdiff1d(np.arange(len(least)), stay, assume_unique=True)
+        self._ranks[rows], self._features[rows] = ranks[come], features[come]
+        self._held = len(least)
         self.count += count
 
     def _rank(self, key: str | int) -> int:
@@ -182,17 +185,21 @@ class FeatureSample:
     @property
     def features(self) -> Array:
         """The samples held, [min(count, limit) d], in an order that chance decided."""
-        return self._features.astype(np.float64)
+        return self._features[self._order()].astype(np.float64)
+
+    def _order(self) -> NDArray[np.intp]:
+        return np.argsort(self._ranks[: self._held])
 
     def state(self) -> dict[str, NDArray]:
         """All it holds, to be saved."""
-        numbers = np.array([self.limit, self.seed, self.count])
-        return {"numbers": numbers, "ranks": self._ranks.copy(), "features": self._features.copy()}
+        numbers, order = np.array([self.limit, self.seed, self.count]), self._order()
+        return {"numbers": numbers, "ranks": self._ranks[order], "features": self._features[order]}
 
     @classmethod
     def from_state(cls, state: State) -> FeatureSample:
         """Go on from a saved state."""
         limit, seed, count = (int(number) for number in state["numbers"])
         self = cls(state["features"].shape[1], limit, seed)
-        self.count, self._ranks, self._features = count, state["ranks"].copy(), state["features"].copy()
+        self.count, self._held = count, len(state["ranks"])
+        self._ranks[: self._held], self._features[: self._held] = state["ranks"], state["features"]
         return self

@@ -18,6 +18,9 @@ from videofusion.evaluation.streaming import FeatureSample, RunningMoments
 
 _HELD_CLIPS = 16_384
 _HELD_BYTES = 2**26  # of one reading of one set
+# For a kernel distance that counts each frame: all of 2,048 clips of 16 frames with Inception's 2,048 features.
+_HELD_CLIPS_OF_FRAMES = 2048
+_HELD_BYTES_OF_FRAMES = 2**28
 
 
 class Reading(NamedTuple):
@@ -47,8 +50,11 @@ class Tally:
         self, side: str, metrics: Sequence[Metric], count: int, seed: int, accumulators: dict[str, Accumulator]
     ) -> None:
         self.side, self.count, self.seed, self.accumulators = side, count, seed, accumulators
+        self.metrics = tuple(metrics)
         self.readings = list(dict.fromkeys(Reading.of(metric) for metric in metrics))
-        self.with_moments = {Reading.of(each) for each in metrics if each.kind == "frechet" or each.kind in MEANS}
+        # Where each frame counts they are there for the size of its features, too.
+        needs = ("frechet", *MEANS)
+        self.with_moments = {Reading.of(each) for each in metrics if each.kind in needs or each.frames == "all"}
         self.by_condition = {Reading.of(each) for each in metrics if each.kind == "diversity"}
         self.scores = [metric for metric in metrics if metric.kind == "inception-score" and side == "made"]
 
@@ -102,9 +108,10 @@ class Tally:
         """Features of the clips that are held: [n d], or [n t d] if each frame counts."""
         sample = self.accumulators[self._name("sample", *Reading.of(metric))]
         assert isinstance(sample, FeatureSample)
+        features = sample.features[: _most_held(metric, sample.size)]  # what begins a fair sample is one
         if metric.frames != "all":
-            return sample.features
-        return rearrange(sample.features, "n (t d) -> n t d", d=self.moments_of(metric).mean.size)
+            return features
+        return rearrange(features, "n (t d) -> n t d", d=self.moments_of(metric).mean.size)
 
     def by_conditions(self, metric: Metric) -> list[Array]:
         """Features of the clips that are held, for each condition that has two of them or more: [n d] each."""
@@ -121,7 +128,7 @@ class Tally:
         of_sample, of_moments = self._name("sample", *reading), self._name("moments", *reading)
         if of_sample not in self.accumulators:
             size = rows[0].size
-            limit = min(_HELD_CLIPS, max(2, _HELD_BYTES // (4 * size)))
+            limit = max(_most_held(metric, size) for metric in self.metrics if Reading.of(metric) == reading)
             self.accumulators[of_sample] = FeatureSample(size, limit, self.seed)
             if reading in self.with_moments:
                 self.accumulators[of_moments] = RunningMoments(rows.shape[-1])
@@ -155,3 +162,10 @@ class Tally:
         if reading.how == "all":
             return of_frames
         return of_frames[:, 0] if reading.how == "first" else of_frames.mean(axis=1)
+
+
+def _most_held(metric: Metric, size: int) -> int:
+    """Clips that are held for a metric, of so many features each."""
+    if metric.kind == "kernel" and metric.frames == "all":
+        return min(_HELD_CLIPS_OF_FRAMES, max(2, _HELD_BYTES_OF_FRAMES // (4 * size)))
+    return min(_HELD_CLIPS, max(2, _HELD_BYTES // (4 * size)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from videofusion.evaluation.extractors.i3d import I3D, public_name
+from videofusion.evaluation.extractors.i3d import I3D, _Pool, public_name
 
 BLOCKS = ["3b", "3c", "pool", "4b", "4c", "4d", "4e", "4f", "last pool", "5b", "5c"]
 
@@ -46,6 +46,13 @@ def reference(weights, x, eps):
     pairs = F.avg_pool3d(x, (2, *x.shape[3:]), 1)
     logits = F.conv3d(pairs, weights["logits.conv3d.weight"][..., None, None, None], weights["logits.conv3d.bias"])
     return pairs.mean((2, 3, 4)), logits.mean((2, 3, 4))
+
+
+@pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 3, 3), (2, 2, 2)])
+@pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 2, 2)])
+def test_a_maximum_by_axes_has_the_same_bits(kernel, stride):
+    x = torch.randn(2, 3, 5, 9, 8, generator=torch.Generator().manual_seed(2)).relu()
+    assert torch.equal(_Pool(kernel, stride)(x), F.max_pool3d(same(x, kernel, stride), kernel, stride))
 
 
 @pytest.mark.parametrize(("shape", "eps"), [((16, 32, 32), 1e-3), ((9, 33, 47), 1e-5)])

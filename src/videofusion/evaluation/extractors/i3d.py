@@ -5,8 +5,10 @@ Carreira & Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kineti
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -54,14 +56,20 @@ class _Unit(nn.Module):
 
 
 class _Pool(nn.Module):
-    """Maximum with "SAME" padding; zeros never win where they should not, for the input comes out of a ReLU."""
+    """Maximum with "SAME" padding; zeros never win where they should not, for the input comes out of a ReLU.
+
+    One axis after the other, which gives the same bits: on a CPU, max_pool3d took a third of the network's time.
+    """
 
     def __init__(self, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool3d(_pad_same(x, self.kernel, self.stride), self.kernel, self.stride)
+        x = _pad_same(x, self.kernel, self.stride)
+        for axis, (k, s) in enumerate(zip(self.kernel, self.stride, strict=True), start=2):
+            x = functools.reduce(torch.maximum, x.unfold(axis, k, s).unbind(-1))
+        return x
 
 
 def _mixed(name: str, eps: float) -> Branches:
