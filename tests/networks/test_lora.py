@@ -51,7 +51,7 @@ def test_adapters_sit_on_the_linear_layers_of_attention_only():
     assert len(names) == len(set(names)) > 20
 
 
-@pytest.mark.parametrize("temporal", ["image", "residual", "residual_joint", "residual_middle"])
+@pytest.mark.parametrize("temporal", ["image", "residual", "residual_joint", "residual_middle_place"])
 def test_every_adapter_is_heard_and_nothing_at_first(temporal):
     pytest.importorskip("peft")
     network = unet(temporal)

@@ -147,9 +147,9 @@ def test_scores_see_differences_of_places_and_frames_only() -> None:
 
 
 def test_joint_levels_are_the_coarsest() -> None:
-    design = TemporalDesign(attention="place", joint_levels=2)
-    assert [design.kind(level, 3) for level in range(3)] == ["place", "joint", "joint"]
-    assert {TEMPORAL_DESIGNS["image"].kind(level, 3) for level in range(3)} == {"none"}
+    design = TemporalDesign(attention=("middle", "place"), joint_levels=2)
+    assert [design.kinds(level, 3) for level in range(3)] == [("middle", "place"), ("joint",), ("joint",)]
+    assert {TEMPORAL_DESIGNS["image"].kinds(level, 3) for level in range(3)} == {()}
 
 
 def test_refuses_an_unknown_design() -> None:

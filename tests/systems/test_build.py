@@ -98,6 +98,27 @@ def test_all_parts_may_come_from_a_trained_model_and_the_base_from_another(syste
             assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
+def test_temporal_layers_that_a_trained_model_lacks_begin_as_the_identity(digits, tmp_path):
+    """And those that it has are not lost without a word."""
+    first = build_system(recipe(temporal="residual_middle"), digits)
+    with torch.no_grad():  # as if trained: no layer is the identity
+        for parameter in first.residual.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    first.pipeline().save_pretrained(tmp_path / "first")
+    wider = {"temporal": "residual_middle_place"}
+    started = build_system(recipe(pretrained=str(tmp_path / "first"), **wider), digits)
+    assert len(started.residual.state_dict()) > len(first.residual.state_dict())
+    z, told = torch.randn(2, 4, 6, 16, 16), {"text": torch.randn(2, 3, 16), "share": torch.rand(2, 4)}
+    with torch.no_grad():
+        torch.testing.assert_close(
+            started.residual(z, torch.tensor([100.0, 900.0]), **told),
+            first.residual(z, torch.tensor([100.0, 900.0]), **told),
+        )
+    started.pipeline().save_pretrained(tmp_path / "second")
+    with pytest.raises(InputError, match="would be lost; set temporal=residual_middle_place"):
+        build_system(recipe(pretrained=str(tmp_path / "second"), temporal="residual_middle"), digits)
+
+
 @pytest.mark.parametrize("key", ["pretrained", "pretrained_base"])
 def test_a_trained_model_s_words_are_found_by_name(key, digits, tmp_path, monkeypatch):
     """Captions may have words in another order, more and fewer; a caption then says the same, and none is lost."""

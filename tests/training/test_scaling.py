@@ -38,7 +38,7 @@ class OneWord:
         {},
         {"system": "vdm", "temporal": "factorised"},
         {"variant": "published"},
-        {"variant": "anchored", "temporal": "residual_middle"},
+        {"variant": "anchored", "temporal": "residual_middle_place"},
     ],
 )
 def test_counted_without_computing_is_what_is_there(changes):

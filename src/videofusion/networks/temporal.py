@@ -16,22 +16,22 @@ class TemporalDesign:
     """What a video U-Net has beyond the image U-Net.
 
     Args:
-        attention: after every spatial unit: "none", "place" (over time at the same place), "directed" (the same, to the
-            frame itself and those before it only) or "middle" (to every place of the middle frame, around one that it
-            points at; see `PointedAttention`).
+        attention: after every spatial unit, one after the other: "place" (over time at the same place), "directed" (the
+            same, to the frame itself and those before it only) or "middle" (to every place of the middle frame, around
+            one that it points at; see `PointedAttention`).
         joint_levels: this many of the coarsest levels attend over space and time at once instead.
         frame_number: every frame is told its number.
         share: every frame is told its share lambda.
     """
 
-    attention: str = "none"
+    attention: tuple[str, ...] = ()
     joint_levels: int = 0
     frame_number: bool = False
     share: bool = False
 
-    def kind(self, level: int, levels: int) -> str:
-        """The attention of one level, counted from the finest: one of `attention`'s, or "joint"."""
-        return "joint" if level >= levels - self.joint_levels else self.attention
+    def kinds(self, level: int, levels: int) -> tuple[str, ...]:
+        """The attention of one level, counted from the finest: `attention`'s, or "joint" alone."""
+        return ("joint",) if level >= levels - self.joint_levels else self.attention
 
 
 TEMPORAL_DESIGNS = {
@@ -39,22 +39,26 @@ TEMPORAL_DESIGNS = {
     # VideoFusion's residual generator as the text of the paper reads (sec. 3.3)
     "framewise": TemporalDesign(frame_number=True, share=True),
     # Video Diffusion Models: factorised over space and time, relative positions
-    "factorised": TemporalDesign(attention="place"),
+    "factorised": TemporalDesign(attention=("place",)),
     # the residual generator with temporal layers
-    "residual": TemporalDesign(attention="place", frame_number=True, share=True),
+    "residual": TemporalDesign(attention=("place",), frame_number=True, share=True),
     # both with attention over space and time at the two coarsest levels instead, which sees motion
     "factorised_joint": TemporalDesign(joint_levels=2, frame_number=True),
     "residual_joint": TemporalDesign(joint_levels=2, frame_number=True, share=True),
-    # the anchored variant's: finer levels look at the middle frame only, which is clean there
-    "residual_middle": TemporalDesign(attention="middle", joint_levels=1, frame_number=True, share=True),
+    # the anchored variant's: finer levels look at the middle frame, which is clean there, and, where frames have to
+    # agree on what neither it nor the text says, at all frames
+    "residual_middle": TemporalDesign(attention=("middle",), joint_levels=1, frame_number=True, share=True),
+    "residual_middle_place": TemporalDesign(
+        attention=("middle", "place"), joint_levels=1, frame_number=True, share=True
+    ),
     # both with it at the coarsest level only, where Lumiere has its attention
     "factorised_coarse": TemporalDesign(joint_levels=1, frame_number=True),
     "residual_coarse": TemporalDesign(joint_levels=1, frame_number=True, share=True),
     # MagicVideo: directed attention; an adaptor for each frame, here the scale and shift that its number makes in every
     # residual block; and each of the two taken away
-    "directed": TemporalDesign(attention="directed", frame_number=True),
-    "directed_plain": TemporalDesign(attention="directed"),
-    "factorised_numbered": TemporalDesign(attention="place", frame_number=True),
+    "directed": TemporalDesign(attention=("directed",), frame_number=True),
+    "directed_plain": TemporalDesign(attention=("directed",)),
+    "factorised_numbered": TemporalDesign(attention=("place",), frame_number=True),
 }
 
 

@@ -48,11 +48,16 @@ class Level(nn.Module):
     Args:
         resnets: residual blocks.
         attentions: spatial attention after each of them (the first of two in the middle), or none.
-        temporals: temporal attention in the same places, or none.
+        temporals: temporal attention in the same places, or none: first all of one kind, then all of the next, so that
+            a design with one kind more finds the others' weights by name.
+        units: number of these places.
     """
 
-    def __init__(self, resnets: list[nn.Module], attentions: list[nn.Module], temporals: list[nn.Module]) -> None:
+    def __init__(
+        self, resnets: list[nn.Module], attentions: list[nn.Module], temporals: list[nn.Module], units: int
+    ) -> None:
         super().__init__()
+        self.units = units
         self.resnets = nn.ModuleList(resnets)
         self.attentions = nn.ModuleList(attentions) if attentions else None
         self.temporals = nn.ModuleList(temporals) if temporals else None
@@ -64,8 +69,9 @@ class Level(nn.Module):
         x = self.resnets[index](x, told.time)
         if self.attentions is not None and index < len(self.attentions):
             x = self.attentions[index](x, told.text, told.text_mask)
-        if self.temporals is not None and index < len(self.temporals) and told.frames is not None:
-            x = self.temporals[index](x, told.clip_shape, told.frames, told.time)
+        if self.temporals is not None and index < self.units and told.frames is not None:
+            for i in range(index, len(self.temporals), self.units):
+                x = self.temporals[i](x, told.clip_shape, told.frames, told.time)
         return x
 
 
@@ -152,10 +158,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 return SpatialTransformer(c, heads[level], depth[level], text_size, groups, linear=linear_projection)
             return SpatialAttention(c, heads[level], groups) if kind == "plain" else None
 
-        def over_time(level: int) -> nn.Module | None:
-            kind = design.kind(level, levels)
-            if kind == "none":
-                return None
+        def over_time(level: int, kind: str) -> nn.Module:
             if kind == "middle":
                 return PointedAttention(channels[level], heads[level], groups, time_size)
             return TemporalAttention(channels[level], heads[level], groups, kind)
@@ -163,8 +166,8 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         def make_level(level: int, kind: str, widths: list[tuple[int, int]], units: int) -> Level:
             resnets: list[nn.Module] = [Resnet(a, b, time_size, groups, scale=scale_shift) for a, b in widths]
             attentions = [m for m in (spatial(kind, level) for _ in range(units)) if m is not None]
-            temporals = [m for m in (over_time(level) for _ in range(units)) if m is not None]
-            return Level(resnets, attentions, temporals)
+            temporals = [over_time(level, each) for each in design.kinds(level, levels) for _ in range(units)]
+            return Level(resnets, attentions, temporals, units)
 
         self.conv_in = nn.Conv2d(in_channels * patch**2, channels[0], 3, padding=1)
         skips = [channels[0]]

@@ -106,7 +106,29 @@ def load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> None:
     for name, module in system.modules.items():
         if not (model / name).is_dir():
             raise InputError(f"pretrained is {folder}; it must be a run or model folder with a {name} in it")
-        _load(module, model / name, module.state_dict(), f"pretrained {folder}")
+        lacking = _new_layers(module, model / name)
+        wanted = {key: value for key, value in module.state_dict().items() if key not in lacking}
+        _load(module, model / name, wanted, f"pretrained {folder}")
+
+
+def _new_layers(module: nn.Module, part: Path) -> set[str]:
+    """Weights of temporal layers that a file of another temporal design lacks: they begin as the identity.
+
+    Raises:
+        InputError: the file has trained layers that the module's design lacks.
+    """
+    if not isinstance(module, UNet):
+        return set()
+    theirs = read_json(part / "config.json").get("temporal")
+    if theirs == module.config.temporal:
+        return set()
+    own, found = ({name for name in each if ".temporals." in name} for each in (module.state_dict(), _weights(part)))
+    if found - own:
+        raise InputError(
+            f"temporal is {module.config.temporal!r}, but pretrained {part} has the layers of {theirs!r}, of which "
+            f"{len(found - own)} weights would be lost; set temporal={theirs}"
+        )
+    return own - found
 
 
 def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path) -> None:

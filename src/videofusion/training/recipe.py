@@ -49,7 +49,8 @@ class Recipe:
         patch: side of the squares of pixels that are folded into channels.
         text_dim: size of the text's token embeddings.
         train_text: train the text encoder; False keeps the pretrained one, so that parts trained apart stay together.
-        pretrained: a run folder or model folder of the same system, from which all parts start.
+        pretrained: a run folder or model folder of the same system, from which all parts start; temporal layers that
+            `temporal` has beyond those of its model begin as the identity.
         pretrained_base: a run folder or model folder; the base generator (of VDM: the spatial layers) starts from its
             image network. VideoFusion also takes a pipeline's folder of diffusers, such as Stable Diffusion 1.5, whose
             U-Net then is the base generator; `channels`, `blocks` and the like are those of the residual one. With

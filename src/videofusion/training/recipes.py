@@ -82,7 +82,7 @@ def moving_digits() -> Recipe:
     """VideoFusion, text to video, on moving digits: the model that ships, its base pretrained by `digit-images`."""
     return Recipe(
         name="moving-digits",
-        temporal="residual_middle",
+        temporal="residual_middle_place",
         residual_channels=(32, 64, 128),
         residual_from_base=True,
         base_rate_ratio=0.3,
@@ -169,7 +169,7 @@ def folder64_small() -> Recipe:
         residual_channels=(48, 96, 128),
         attention=("none", "none", "transformer"),
         heads=2,
-        temporal="residual_middle",
+        temporal="residual_middle_place",
         prediction="x0",
         weighting="x0",
         residual_from_base=True,
