@@ -22,6 +22,7 @@ RECIPES = {
     "fixed base": {"base_loss": "fixed"},
     "vdm": {"system": "vdm", "temporal": "factorised"},
     "vdm with pictures": {"system": "vdm", "temporal": "factorised", "image_frames": 2},
+    "vdm without captions": {"system": "vdm", "temporal": "factorised", "text_from": "frames"},
 }
 
 

@@ -74,6 +74,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             guidance_until=recipe.guidance_until,
             sampler=recipe.sampler,
             vae=space.vae,
+            image_encoder=_frame_encoder(recipe, colours) if recipe.text_from == "frames" else None,
         )
         image = unet
     else:
@@ -105,7 +106,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             guidance_until=recipe.guidance_until,
             sampler=recipe.sampler,
             grouped=recipe.grouped,
-            image_encoder=FrameEncoder(size=recipe.text_dim, in_channels=colours) if published else None,
+            image_encoder=_frame_encoder(recipe, colours) if published else None,
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,
             vae=space.vae,
         )
@@ -118,6 +119,10 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
         start_from(system.residual, image)
     tune(system, recipe)
     return system
+
+
+def _frame_encoder(recipe: Recipe, colours: int) -> FrameEncoder:
+    return FrameEncoder(size=recipe.text_dim, in_channels=colours)
 
 
 def _space(recipe: Recipe) -> Pixels | Latents:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -169,3 +169,21 @@ def text_conditions(
         mask = torch.cat([mask, torch.where(gone, mask, masks)])
     null = {"text": text[:1], "text_mask": mask[:1]}
     return Conditions(text=text[1:], text_mask=mask[1:], null=null, **others)  # type: ignore[arg-type]
+
+
+def frame_as_text(null: Conditions, embedding: Tensor, drop: Sequence[bool] | None = None) -> Conditions:
+    """Conditions with a frame's embedding as their only token of text (MagicVideo's unsupervised training).
+
+    Args:
+        null: conditions of the empty prompt, with texts [b l d].
+        embedding: of a frame of each clip [b d].
+        drop: for each clip, whether it keeps the empty prompt.
+    """
+    assert null.text is not None  # as `text_conditions` makes them
+    assert null.text_mask is not None
+    text, mask = torch.zeros_like(null.text), torch.zeros_like(null.text_mask)
+    text[:, 0], mask[:, 0] = embedding, True
+    if drop is not None:
+        gone = torch.tensor(drop, device=text.device)[:, None]
+        text, mask = torch.where(gone[..., None], null.text, text), torch.where(gone, null.text_mask, mask)
+    return replace(null, text=text, text_mask=mask)

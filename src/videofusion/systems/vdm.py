@@ -12,18 +12,29 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.conditioning.frozen_text import FrozenText
+from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
+from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import NetworkDenoiser
+from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors
-from videofusion.diffusion.noise import IndependentNoise, Keys
+from videofusion.diffusion.noise import IndependentNoise, Keys, base_frame
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
 from videofusion.networks.autoencoder import space_of
 from videofusion.networks.unet import UNet
-from videofusion.systems.pipeline import VideoPipeline
-from videofusion.systems.training import Choices, Losses, StepOptions, frozen_parts, pipeline_parts, text_conditions
+from videofusion.systems.pipeline import Draw, VideoPipeline
+from videofusion.systems.training import (
+    Choices,
+    Losses,
+    StepOptions,
+    frame_as_text,
+    frozen_parts,
+    pipeline_parts,
+    text_conditions,
+)
 
 
 class VDMSystem:
@@ -40,6 +51,8 @@ class VDMSystem:
         guidance: scale that the pipeline samples with by default.
         sampler: that it samples with by default, a key of `SAMPLERS`.
         vae: the autoencoder whose latents it works in; None for pixels.
+        image_encoder: of the middle frame, trained with it: its embedding stands for the text, and captions are not
+            heard (MagicVideo's unsupervised training).
     """
 
     def __init__(
@@ -56,8 +69,10 @@ class VDMSystem:
         guidance_until: float = 1.0,
         sampler: str = "dpm++",
         vae: nn.Module | None = None,
+        image_encoder: FrameEncoder | None = None,
     ) -> None:
         self.unet, self.text_encoder, self.space = unet, text_encoder, space_of(vae)
+        self.image_encoder = image_encoder
         self.schedule, self.prediction, self.shape = schedule, prediction, shape
         self.options, self.guidance = options, guidance
         self.guidance_until, self.sampler = guidance_until, sampler
@@ -69,7 +84,8 @@ class VDMSystem:
     def modules(self) -> dict[str, nn.Module]:
         """The trained parts by name."""
         words = {"text_encoder": self.text_encoder} if isinstance(self.text_encoder, WordEncoder) else {}
-        return {"unet": self.unet, **words}
+        frames = {} if self.image_encoder is None else {"image_encoder": self.image_encoder}
+        return {"unet": self.unet, **words, **frames}
 
     @property
     def frozen(self) -> dict[str, nn.Module]:
@@ -89,9 +105,7 @@ class VDMSystem:
         eps = IndependentNoise().draw(clip.shape, keys, step + 1, frames=frames).eps.to(clip)
         t = choices.t.to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
-        captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]
-        numbers = torch.tensor(frames, device=clip.device)
-        conditions = text_conditions(self.text_encoder, captions, batch.text, frames=numbers)
+        conditions = replace(self._conditions(batch, choices), frames=torch.tensor(frames, device=clip.device))
         prediction = self.denoiser(alpha * clip + sigma * eps, t, conditions)
         errors = frame_errors(prediction, clip, eps, self.options.weighting)
         if batch.pictures is not None:
@@ -119,6 +133,14 @@ class VDMSystem:
         prediction = self.denoiser(alpha * clip + sigma * eps, t, conditions)
         return frame_errors(prediction, clip, eps, self.options.weighting).reshape(clips, count)
 
+    def _conditions(self, batch: Batch, choices: Choices) -> Conditions:
+        """What the clips are told: their captions, or embeddings of their middle frames."""
+        if self.image_encoder is None:
+            captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]
+            return text_conditions(self.text_encoder, captions, batch.text)
+        embedding = self.image_encoder(batch.clip[:, base_frame(batch.clip.shape[1])])
+        return frame_as_text(text_conditions(self.text_encoder, [""] * len(embedding)), embedding, choices.drop)
+
     def pipeline(self) -> VDMPipeline:
         """The pipeline with the present weights."""
         frames, height, width = self.shape
@@ -133,6 +155,7 @@ class VDMSystem:
             guidance_until=self.guidance_until,
             sampler=self.sampler,
             prediction=self.prediction,
+            image_encoder=self.image_encoder,
         )
 
 
@@ -152,9 +175,10 @@ class VDMPipeline(VideoPipeline):
         prediction: what the network predicts.
         vae: the autoencoder whose latents it works in; None for pixels.
         tokenizer: of a text encoder of transformers; None for a `WordEncoder`.
+        image_encoder: of middle frames, of a model that was told their embeddings in place of texts.
     """
 
-    _optional_components: ClassVar[list[str]] = ["vae", "tokenizer"]  # diffusers reads a list
+    _optional_components: ClassVar[list[str]] = ["vae", "tokenizer", "image_encoder"]  # diffusers reads a list
 
     def __init__(
         self,
@@ -170,9 +194,12 @@ class VDMPipeline(VideoPipeline):
         prediction: str = "v",
         vae: nn.Module | None = None,
         tokenizer: Any = None,
+        image_encoder: FrameEncoder | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(unet=unet, text_encoder=text_encoder, vae=vae, tokenizer=tokenizer)
+        self.register_modules(
+            unet=unet, text_encoder=text_encoder, vae=vae, tokenizer=tokenizer, image_encoder=image_encoder
+        )
         self.register_to_config(
             schedule=schedule,
             frames=frames,
@@ -199,3 +226,22 @@ class VDMPipeline(VideoPipeline):
         if motion is not None:
             raise InputError(f"motion is {motion}; only VideoFusion models have that knob, leave it out")
         return None
+
+    def check_prompt(self, prompt: str) -> str | None:
+        if self.image_encoder is None:
+            return super().check_prompt(prompt)
+        self.text.check(prompt)
+        return (
+            "this model was trained on embeddings of frames (text_from=frames) and hears no prompt; "
+            "train it further on captions with pretrained=ITS FOLDER"
+        )
+
+    def complete(
+        self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw, known: Known | None = None
+    ) -> Conditions:
+        if self.image_encoder is None:
+            return conditions
+        null = text_conditions(self.text, [""] * len(keys.content))
+        if known is None:
+            return null
+        return frame_as_text(null, self.image_encoder(known.frames[:, len(known.at) // 2]))  # the middle one of them

@@ -28,6 +28,9 @@ class Recipe:
         reach_steps: steps in which that grows evenly to the whole clip; 0 when it stays.
         image_frames: pictures, single frames of other clips, that a step looks at beside each clip (VDM's joint
             training); temporal layers do not see them. For the system "vdm".
+        text_from: what stands for the text in training: the "captions", or an embedding of each clip's middle frame
+            ("frames", MagicVideo's unsupervised training), so that clips need none; `pretrained` then takes the result
+            to captions. For the system "vdm".
         grouped: clips of one identity share base noise and clips of one action residual noise, within a batch (the
             paper's section 4.7); for a folder whose metadata has the columns `identity` or `action`.
         base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
@@ -127,6 +130,7 @@ class Recipe:
     reach: int | None = None
     reach_steps: int = 0
     image_frames: int = 0
+    text_from: Literal["captions", "frames"] = "captions"
     grouped: bool = False
     base_loss: Literal["stop", "joint", "fixed"] = "stop"
     base_frames: Literal["middle", "all"] = "middle"
@@ -214,6 +218,11 @@ class Recipe:
             raise InputError(
                 f"recipe key image_frames is {self.image_frames}, but only the system 'vdm' trains on pictures beside "
                 f"clips, and this is {self.system!r}"
+            )
+        if self.text_from == "frames" and (self.system != "vdm" or self.image_frames):
+            raise InputError(
+                f"recipe key text_from is 'frames', which the system 'vdm' takes without image_frames; this is "
+                f"{self.system!r} with image_frames={self.image_frames}"
             )
         maker = self.variant if self.system == "videofusion" else self.system
         if self.motion_guidance is not None and maker != "anchored":

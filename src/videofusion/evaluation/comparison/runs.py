@@ -30,6 +30,7 @@ class Run:
         recipe: what it starts from: a recipe's name, or the path of a recipe.json; "" where nothing is trained.
         overrides: keys of the recipe that differ.
         base: the run whose image model it starts from.
+        start: the recipe's key that names that run: "pretrained" where all of its model is taken.
         seconds: of training; None for as many steps as the recipe says.
         system: what runs of several seeds have in common; the name when "".
         model: of a line without training, the model's folder, or a shipped model's name.
@@ -42,6 +43,7 @@ class Run:
     recipe: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
     base: str | None = None
+    start: str = "pretrained_base"
     seconds: float | None = None
     system: str = ""
     model: str | None = None
@@ -60,7 +62,7 @@ class Run:
 
     def settings(self, folder: Path) -> dict[str, Any]:
         """The overrides, the base's place among them."""
-        return dict(self.overrides) | ({} if self.base is None else {"pretrained_base": str(folder / self.base)})
+        return dict(self.overrides) | ({} if self.base is None else {self.start: str(folder / self.base)})
 
 
 def run_recipe(folder: Path, run: Run, data: str | None = None) -> Recipe:

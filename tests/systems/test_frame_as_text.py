@@ -1,0 +1,97 @@
+"""Plain diffusion told an embedding of the middle frame in place of a text (MagicVideo's unsupervised training)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, batch, keys, vdm
+
+from videofusion.conditioning.image import FrameEncoder
+from videofusion.data.moving_digits import MovingDigits
+from videofusion.diffusion.known import Known
+from videofusion.errors import InputError
+from videofusion.models import load
+from videofusion.systems.build import build_system
+from videofusion.systems.vdm import VDMSystem
+from videofusion.training.recipes import get_recipe
+
+CLIPS = 3
+
+
+def told(**options: object) -> VDMSystem:
+    system = vdm(**options)
+    system.image_encoder = FrameEncoder(size=16, channels=(8, 8)).eval()
+    return system
+
+
+def test_captions_are_not_heard_but_the_middle_frame_is():
+    system, clips = told(caption_dropout=0.0), batch(CLIPS)
+    said = system.loss(clips, keys(CLIPS), 1).per_clip
+    other = replace(clips, captions=[*reversed(clips.captions)])
+    assert torch.equal(system.loss(other, keys(CLIPS), 1).per_clip, said)
+    assert not torch.equal(vdm(caption_dropout=0.0).loss(other, keys(CLIPS), 1).per_clip, said)
+
+    class Seen(FrameEncoder):
+        def forward(self, frame):
+            assert torch.equal(frame, clips.clip[:, MIDDLE])
+            return super().forward(frame)
+
+    system.image_encoder = Seen(size=16, channels=(8, 8)).eval()
+    system.loss(clips, keys(CLIPS), 1).total.backward()
+    assert all(p.grad.any() for p in system.image_encoder.parameters())
+
+
+def test_what_is_left_out_is_left_out_as_captions_are():
+    """So that both kinds of training make the same unconditional model."""
+    clips = batch(CLIPS)
+    ours, theirs = (make(caption_dropout=1.0).loss(clips, keys(CLIPS), 1).per_clip for make in (told, vdm))
+    torch.testing.assert_close(ours, theirs)
+    some = {"caption_dropout": 0.5}
+    drop = told(**some).options.choose(keys(8), 1).drop
+    assert 0 < sum(drop) < 8  # each clip for itself, in one batch
+    few = batch(2)
+    eight = replace(few, clip=few.clip[:1].repeat(8, 1, 1, 1, 1), captions=few.captions[:1] * 8, names=["x"] * 8)
+    both = (make(**some).loss(eight, keys(8), 1).per_clip for make in (told, vdm))
+    same = torch.tensor([torch.allclose(a, b, atol=1e-6) for a, b in zip(*both, strict=True)])
+    assert same.tolist() == list(drop)
+
+
+def test_a_model_hears_frames_that_are_given_and_no_prompt(tmp_path):
+    system = told(caption_dropout=0.1)
+    system.pipeline().save_pretrained(tmp_path)
+    pipe = load(tmp_path, device="cpu")
+
+    def make(prompt: str, known: Known | None = None) -> torch.Tensor:
+        with pytest.warns(UserWarning, match="hears no prompt"):
+            return pipe(prompt, seed=1, steps=2, guidance=3.0, known=known)
+
+    assert torch.equal(make(CAPTIONS[0]), make(CAPTIONS[1]))
+    frame = batch(1).clip[0, MIDDLE : MIDDLE + 1]
+    known = Known(frame, (MIDDLE,))
+    with_frame = make(CAPTIONS[0], known)
+    torch.nn.init.zeros_(pipe.image_encoder.project.weight)
+    assert not torch.allclose(make(CAPTIONS[0], known), with_frame)
+    assert with_frame.shape == (FRAMES, 3, SIZE, SIZE)
+
+
+def test_training_goes_on_with_captions(tmp_path: Path):
+    digits = MovingDigits(4, 16, "train", 0.0)
+    small = {"system": "vdm", "channels": "16,16", "frames": "4", "text_dim": "16", "temporal": "factorised"}
+    first = build_system(get_recipe("tiny", {**small, "text_from": "frames"}), digits)
+    first.pipeline().save_pretrained(tmp_path)
+    then = build_system(get_recipe("tiny", {**small, "pretrained": str(tmp_path)}), digits)
+    assert then.image_encoder is None
+    assert all(torch.equal(a, b) for a, b in zip(first.unet.parameters(), then.unet.parameters(), strict=True))
+    on = build_system(get_recipe("tiny", {**small, "text_from": "frames", "pretrained": str(tmp_path)}), digits)
+    for name, value in on.image_encoder.state_dict().items():
+        assert torch.equal(value, first.image_encoder.state_dict()[name]), name
+
+
+def test_other_systems_do_not_take_it():
+    with pytest.raises(InputError, match="text_from is 'frames', which the system 'vdm' takes without image_frames"):
+        get_recipe("tiny", {"text_from": "frames"})
+    with pytest.raises(InputError, match="this is 'vdm' with image_frames=2"):
+        get_recipe("tiny", {"system": "vdm", "temporal": "factorised", "text_from": "frames", "image_frames": 2})
