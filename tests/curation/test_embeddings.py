@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -48,23 +46,8 @@ def test_what_is_no_head_is_refused(tmp_path, shapes):
         Aesthetics.of(tmp_path / "head.safetensors")
 
 
-def test_clip_sees_first_middle_and_last(tmp_path, make_scene, write_video):
-    transformers = pytest.importorskip("transformers")
-    import torch
-
-    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = transformers.CLIPConfig(
-        text_config=tower | {"vocab_size": 8, "max_position_embeddings": 6, "eos_token_id": 7, "bos_token_id": 6},
-        vision_config=tower | {"image_size": 32, "patch_size": 8},
-        projection_dim=12,
-    )
-    folder = tmp_path / "clip"
-    torch.manual_seed(0)
-    transformers.CLIPModel(config).save_pretrained(folder)
-    words = ["a", "b", "a</w>", "b</w>", "ab</w>", "c", "<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\na b</w>\n")
-
+def test_clip_sees_first_middle_and_last(tmp_path, make_scene, write_video, clip_folder):
+    folder = clip_folder
     path = write_video(tmp_path / "a.mp4", [*make_scene(0, 3), *make_scene(1, 3), *make_scene(2, 3)])
     stage = Embeddings.of(folder)
 
