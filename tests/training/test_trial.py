@@ -103,6 +103,7 @@ def test_too_little_memory_or_disk_for_the_run_is_told(tmp_path, monkeypatch):
 
 MEASURED = """
 import json, sys
+from pathlib import Path
 import videofusion.systems.build
 from videofusion.training import get_recipe
 from videofusion.training.batches import training_data
@@ -121,6 +122,7 @@ print(status("VmHWM") - idle)
 """
 TRIED = """
 import json, sys
+from pathlib import Path
 from videofusion.training import get_recipe
 from videofusion.training.trial import dry_run
 print(dry_run(get_recipe("tiny", json.loads(sys.argv[1])), Path(sys.argv[2]), device="cpu").memory.peak)

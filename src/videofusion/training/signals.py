@@ -26,7 +26,8 @@ def stop_signal(*, patient: bool = False) -> Iterator[StopSignal]:
 
     Args:
         patient: a second SIGTERM is only noted, too: a scheduler sends it to all processes of a job, and torchrun then
-            once more to those that it started.
+            once more to those that it started. So is one that comes after an error, which is still to be told: where
+            a process of several ended, torchrun sends it to the others at once.
     """
     seen = StopSignal()
     if threading.current_thread() is not threading.main_thread():
@@ -34,9 +35,9 @@ def stop_signal(*, patient: bool = False) -> Iterator[StopSignal]:
         return
     former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def restore() -> None:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+    def restore(*numbers: int) -> None:
+        for number in numbers or former:
+            signal.signal(number, former[signal.Signals(number)])
 
     def note(number: int, frame: FrameType | None) -> None:
         seen.name = signal.Signals(number).name
@@ -47,5 +48,7 @@ def stop_signal(*, patient: bool = False) -> Iterator[StopSignal]:
         signal.signal(number, note)
     try:
         yield seen
-    finally:
-        restore()
+    except BaseException:
+        restore(*([signal.SIGINT] if patient else former))
+        raise
+    restore()
