@@ -26,10 +26,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# lpips comes without its dependencies: it would bring torchvision, of which its test needs two lists of layers only
+# lpips comes without its dependencies: it would bring torchvision, of which its test needs two lists of layers only.
+# The extra ocr brings the OpenCV with windows, which does not load on a server: docs/curation.md.
 prove: $(VENV)/.installed-dev
-	$(INSTALL) torchmetrics
-	$(BIN)/python -m pip install --quiet --no-deps lpips
+	$(INSTALL) -e ".[dev,ray,datasets,ocr]" torchmetrics
+	$(INSTALL) --no-deps lpips
+	$(INSTALL) --force-reinstall --no-deps opencv-python-headless
 	$(BIN)/pytest -m "slow or peer"
 
 # the peer's network comes without its dependencies: it would bring torchvision, which is stubbed (docs/speed.md)
