@@ -11,6 +11,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import FrameType
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 # Batches that a worker makes ahead.
 _AHEAD = 2
+# Seconds within which the signal that a process ended arrives.
+_SIGNAL = 1.0
 # Seconds that a worker lives on after a SIGTERM, which a scheduler sends to all processes of a
 # job: the run needs its batches for the step that it is in, before it writes its checkpoint.
 _GRACE = 30
@@ -123,6 +126,9 @@ class Loader:
                 # torch notices a dead worker itself, or stumbles over the batch that it was sending.
                 if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise
+                if not isinstance(error, RuntimeError):
+                    with suppress(RuntimeError):  # torch says it too, by a signal that may come at any moment yet
+                        time.sleep(_SIGNAL)
                 raise RunError(f"a process that reads clips was ended (out of memory?): {error}") from error
             yield read
 
