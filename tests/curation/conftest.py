@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -43,24 +42,3 @@ def make_scene() -> Callable[..., list[np.ndarray]]:
 @pytest.fixture(scope="session")
 def write_video() -> Callable[..., Path]:
     return write
-
-
-@pytest.fixture
-def clip_folder(tmp_path: Path) -> Path:
-    """CLIP with small random weights and a vocabulary of three words."""
-    transformers = pytest.importorskip("transformers")
-    import torch
-
-    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = transformers.CLIPConfig(
-        text_config=tower | {"vocab_size": 8, "max_position_embeddings": 6, "eos_token_id": 7, "bos_token_id": 6},
-        vision_config=tower | {"image_size": 32, "patch_size": 8},
-        projection_dim=12,
-    )
-    folder = tmp_path / "clip"
-    torch.manual_seed(0)
-    transformers.CLIPModel(config).save_pretrained(folder)
-    words = ["a", "b", "a</w>", "b</w>", "ab</w>", "c", "<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\na b</w>\n")
-    return folder

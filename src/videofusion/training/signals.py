@@ -35,14 +35,14 @@ def stop_signal(*, patient: bool = False) -> Iterator[StopSignal]:
         return
     former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def restore(*numbers: int) -> None:
-        for number in numbers or former:
-            signal.signal(number, former[signal.Signals(number)])
+    def restore(*numbers: signal.Signals) -> None:
+        for number in numbers:
+            signal.signal(number, former[number])
 
     def note(number: int, frame: FrameType | None) -> None:
         seen.name = signal.Signals(number).name
         if not (patient and number == signal.SIGTERM):
-            restore()
+            restore(*former)
 
     for number in former:
         signal.signal(number, note)
@@ -51,4 +51,4 @@ def stop_signal(*, patient: bool = False) -> Iterator[StopSignal]:
     except BaseException:
         restore(*([signal.SIGINT] if patient else former))
         raise
-    restore()
+    restore(*former)

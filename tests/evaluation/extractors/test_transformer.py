@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import pytest
@@ -22,23 +21,6 @@ def test_a_missing_package_and_a_missing_file_are_sentences(name, tmp_path, monk
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match=r"videofusion\[clip\]"):
         load_extractor(name, tmp_path, device="cpu")
-
-
-@pytest.fixture
-def clip_folder(tmp_path):
-    transformers = pytest.importorskip("transformers")
-    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = transformers.CLIPConfig(
-        text_config=tower | {"vocab_size": 8, "max_position_embeddings": 6, "eos_token_id": 7, "bos_token_id": 6},
-        vision_config=tower | {"image_size": 32, "patch_size": 8},
-        projection_dim=12,
-    )
-    torch.manual_seed(0)
-    transformers.CLIPModel(config).save_pretrained(tmp_path)
-    words = ["a", "b", "a</w>", "b</w>", "ab</w>", "c", "<|startoftext|>", "<|endoftext|>"]
-    (tmp_path / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (tmp_path / "merges.txt").write_text("#version: 0.2\na b</w>\n")
-    return tmp_path
 
 
 @pytest.mark.peer
