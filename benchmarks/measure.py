@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 Run = Callable[[], object]
 PEAK = "3x3 convolution"
+HALF_PEAK = "3x3 convolution, bf16"
 
 
 def clock() -> float:
@@ -53,13 +54,22 @@ def peak(dtype: torch.dtype) -> Run:
     return run
 
 
-def table(runs: Mapping[str, Run], repeats: int, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+def table(
+    runs: Mapping[str, Run], repeats: int, dtype: torch.dtype = torch.float32, half: Collection[str] = ()
+) -> dict[str, float]:
     """Measure in turns, and print a line for each with its median; the first is what the ratios are to.
+
+    Args:
+        runs: by name.
+        repeats: turns that count.
+        dtype: of the convolution beside them.
+        half: names of runs in bf16, beside which stands a convolution in bf16.
 
     Returns:
         ratio of the first's time to each one's.
     """
-    runs = {**runs, PEAK: peak(dtype)}
+    convolutions = {PEAK: peak(dtype)} | ({HALF_PEAK: peak(torch.bfloat16)} if half else {})
+    runs = {**runs, **convolutions}
     work = {name: gigaflops(run) for name, run in runs.items()}  # the first turn, which does not count
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
@@ -73,10 +83,11 @@ def table(runs: Mapping[str, Run], repeats: int, dtype: torch.dtype = torch.floa
     print(f"| {'':44} | {'s':>7} | {'GFLOP':>7} | {'GFLOP/s':>7} | of peak | times faster |")
     print(f"|{'-' * 46}|--------:|--------:|--------:|--------:|-------------:|")
     for name in seconds:
-        times = "" if name == PEAK else f"{seconds[first] / seconds[name]:.2f}"
+        times = "" if name in convolutions else f"{seconds[first] / seconds[name]:.2f}"
+        most = rate[HALF_PEAK if name in half or name == HALF_PEAK else PEAK]
         print(
             f"| {name:44} | {seconds[name]:7.3f} | {work[name]:7.1f} | {rate[name]:7.1f} "
-            f"| {rate[name] / rate[PEAK]:6.0%}  | {times:>12} |"
+            f"| {rate[name] / most:6.0%}  | {times:>12} |"
         )
     return {name: seconds[first] / seconds[name] for name in runs}
 

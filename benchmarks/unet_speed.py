@@ -80,9 +80,11 @@ def against_diffusers(args: argparse.Namespace) -> None:
         runs["diffusers, channels last, bf16"] = forward(last, z_last, time, text, dtype=bf16)
         runs["ours, bf16"] = forward(ours, z[:, None], time, text=text, dtype=bf16)
     if args.compile:
-        runs["diffusers, channels last, compiled"] = forward(torch.compile(last), z_last, time, text)
-        runs["ours, compiled"] = forward(torch.compile(ours), z[:, None], time, text=text)
-    table(runs, args.repeats)
+        for dtype in (DTYPES[precision] for precision in args.precision):
+            name = ", bf16, compiled" if dtype == torch.bfloat16 else ", compiled"
+            runs["diffusers, channels last" + name] = forward(torch.compile(last), z_last, time, text, dtype=dtype)
+            runs["ours" + name] = forward(torch.compile(ours), z[:, None], time, text=text, dtype=dtype)
+    table(runs, args.repeats, half=[name for name in runs if "bf16" in name])
 
 
 def forward(network: nn.Module, *given: Tensor, dtype: torch.dtype = torch.float32, **named: Tensor) -> Run:

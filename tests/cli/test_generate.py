@@ -16,6 +16,7 @@ from videofusion import clip as clips
 from videofusion import models
 from videofusion.cli import main
 from videofusion.clip import read_clip, read_provenance
+from videofusion.data.decode import open_video
 from videofusion.errors import InputError, RunError
 
 
@@ -28,6 +29,7 @@ class Pipe:
     """Makes grey clips, and keeps the calls."""
 
     config = SimpleNamespace(guidance=2.5, sampler="ddpm")
+    hears_fps = False
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -229,3 +231,11 @@ def test_a_clip_that_cannot_be_written_is_kept(
         assert torch.equal(file.get_tensor("clip"), grey(5))
         assert file.metadata()["prompt"] == "a red three"
     assert not list(full.iterdir())
+
+
+def test_frames_per_second_are_the_files_and_told_to_models_that_hear_them(pipe: Pipe, tmp_path: Path) -> None:
+    assert run(tmp_path / "a.mp4", "--fps", "12") == 0
+    pipe.hears_fps = True
+    assert run(tmp_path / "b.mp4", "--fps", "12") == run(tmp_path / "c.mp4") == 0
+    assert [settings["fps"] for _, settings in pipe.calls] == [None, 12.0, None]
+    assert [open_video(tmp_path / f"{name}.mp4").fps for name in "abc"] == [12, 12, 8]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -189,3 +191,28 @@ def test_clips_of_weizmann_share_by_person_and_action(shared_data):
     assert clips.identities[0].startswith("person")
     with torch.no_grad():
         assert system.loss(clips, training_keys(0, [0, 1]), 1).per_clip.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["videofusion", "vdm"])
+def test_networks_over_frames_are_told_the_rate_where_clips_have_several(kind, digits):
+    def told(**changes: str) -> list[bool]:
+        return [
+            network.config.fps for network in build_system(recipe(system=kind, **changes), digits).pipeline().networks
+        ]
+
+    several = [False, True] if kind == "videofusion" else [True]  # the base generator sees one frame
+    assert told(fps_range="2,8") == told(strides="1,4") == several
+    assert told() == told(fps="4") == told(strides="4") == [False] * len(several)
+    assert get_recipe("vdm-webvid").strides == (1, 4)  # VDM's frame skips
+
+
+def test_a_model_that_was_told_no_rate_learns_to_hear_it_and_one_that_was_goes_on_hearing(digits, tmp_path):
+    build_system(recipe(), digits).pipeline().save_pretrained(tmp_path / "deaf")
+    system = build_system(recipe(strides="1,2", pretrained=str(tmp_path / "deaf")), digits)
+    deaf = build_system(recipe(pretrained=str(tmp_path / "deaf")), digits)
+    batch, keys = digits.batch([0, 1], 0, 0), training_keys(0, [0, 1])
+    with torch.no_grad():  # the identity at first
+        losses = [each.loss(replace(batch, fps=torch.tensor([3.0, 9.0])), keys, 1).per_clip for each in (system, deaf)]
+    assert torch.equal(*losses)
+    system.pipeline().save_pretrained(tmp_path / "hearing")
+    assert build_system(recipe(pretrained=str(tmp_path / "hearing")), digits).residual.config.fps

@@ -327,3 +327,30 @@ def test_every_word_is_listed():
     message = pipeline().check_prompt("zebra")
     assert message is not None
     assert message.endswith(" ".join(sorted(WORDS)))
+
+
+class TestFramesPerSecond:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_model_that_is_told_makes_other_clips_at_another_rate(self, kind, tmp_path):
+        system = vdm(fps=True) if kind == "vdm" else videofusion(kind, fps=True)
+        system.pipeline().save_pretrained(tmp_path)
+        pipe = load(tmp_path)
+        assert pipe.hears_fps
+        slow, fast, any_rate = (make(pipe, fps=fps) for fps in (2.0, 25.0, None))
+        for one, other in ((slow, fast), (slow, any_rate), (fast, any_rate)):
+            assert (one - other).abs().max() > 1e-3
+
+    def test_one_that_is_told_none_says_so(self):
+        with pytest.raises(InputError, match=r"fps is 8\.0; this model was trained at one rate and is told none"):
+            make(pipeline(), fps=8.0)
+
+    @pytest.mark.parametrize("fps", [0.0, -1.0, math.nan, 1001.0])
+    def test_rates_that_are_none(self, fps):
+        with pytest.raises(InputError, match="it must be above 0 and at most 1000"):
+            make(vdm(fps=True).pipeline(), fps=fps)
+
+    def test_guidance_keeps_the_rate(self):
+        pipe = vdm(fps=True).pipeline()
+        # at a scale of 0 only the null condition counts, which leaves out the text and no more
+        slow, fast = (make(pipe, fps=fps, guidance=0.0) for fps in (2.0, 25.0))
+        assert (slow - fast).abs().max() > 1e-3

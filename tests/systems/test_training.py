@@ -318,3 +318,36 @@ def test_temporal_layers_learn_nothing_from_pictures():
     for name, grad in alone.items():
         torch.testing.assert_close(both[name] * (FRAMES + 3) / FRAMES, grad, msg=name)
     assert (all_both * (FRAMES + 3) / FRAMES - all_alone).abs().max() > 1e-3  # spatial layers do
+
+
+class TestRates:
+    """Frames per second are a condition where clips have several (MagicVideo's new FPS, VDM's frame skip)."""
+
+    @pytest.mark.parametrize(("make", "options"), SYSTEMS, ids=names(SYSTEMS))
+    def test_the_loss_depends_on_a_clips_own_rate_and_on_no_others(self, make, options):
+        system = make(**options, fps=True, caption_dropout=0.0)
+        slow, fast = (replace(batch(), fps=torch.tensor([2.0, 8.0, 8.0, second])) for second in (2.0, 30.0))
+        with torch.no_grad():
+            first, second = (system.loss(each, keys(), 3).per_clip for each in (slow, fast))
+        torch.testing.assert_close(first[:3], second[:3], atol=1e-6, rtol=0)
+        assert abs(first[3] - second[3]) > 1e-5
+
+    @pytest.mark.parametrize("make", [videofusion, vdm])
+    def test_a_system_that_is_told_no_rate_does_not_hear_it(self, make):
+        system, clips = make(), batch()
+        with torch.no_grad():
+            losses = [system.loss(each, keys(), 3).total for each in (clips, replace(clips, fps=torch.ones(4)))]
+        assert torch.equal(*losses)
+
+    def test_it_is_left_out_as_often_as_captions_are_and_else_told_as_it_is(self):
+        clips, rates = Keys.of(range(400)), torch.linspace(1, 30, 400)
+        told = StepOptions(caption_dropout=0.25).rates(rates, clips, 7, torch.device("cpu"))
+        assert 0.18 < (told == 0).float().mean() < 0.32
+        assert torch.equal(told[told > 0], rates[told > 0])
+        assert torch.equal(StepOptions(caption_dropout=0.0).rates(rates, clips, 7, torch.device("cpu")), rates)
+        assert StepOptions().rates(None, clips, 7, torch.device("cpu")) is None
+
+    def test_leaving_rates_out_changes_no_other_choice_of_a_step(self):
+        clips = Keys.of(range(50))
+        first, second = (StepOptions(caption_dropout=rate).choose(clips, 7) for rate in (0.0, 0.9))
+        assert torch.equal(first.t, second.t)

@@ -22,7 +22,7 @@ FRAMES, SIZE, MIDDLE = 5, 8, 2
 WORDS = ["a", "red", "blue", "three", "moving", "left"]
 
 
-def unet(temporal: str, in_channels: int = 3, image_size: int | None = None) -> UNet:
+def unet(temporal: str, in_channels: int = 3, image_size: int | None = None, fps: bool = False) -> UNet:
     """A network that reads the text and, unlike a new one, lets its temporal layers speak."""
     network = UNet(
         in_channels=in_channels,
@@ -32,6 +32,7 @@ def unet(temporal: str, in_channels: int = 3, image_size: int | None = None) -> 
         heads=2,
         text_size=16,
         image_size=image_size,
+        fps=fps,
         groups=4,
         temporal=temporal,
     )
@@ -50,12 +51,13 @@ def words() -> WordEncoder:
     return WordEncoder(words=WORDS, size=16, layers=1, heads=2, max_words=8)
 
 
-def videofusion(variant: str = "corrected", **options: object) -> VideoFusionSystem:
-    """A system of that variant, always with the same weights."""
+def videofusion(variant: str = "corrected", *, fps: bool = False, **options: object) -> VideoFusionSystem:
+    """A system of that variant, always with the same weights; with `fps`, one that is told the clips' rate."""
     torch.manual_seed(0)
     published = variant == "published"
     size = 16 if published else None
-    residual = unet("framewise" if variant == "framewise" else "residual", 6 if variant in SEES_MIDDLE else 3, size)
+    design = "framewise" if variant == "framewise" else "residual"
+    residual = unet(design, 6 if variant in SEES_MIDDLE else 3, size, fps)
     prior = Prior(size=16, text_size=16, width=16, depth=1) if published else None
     if prior is not None:
         shake(prior)
@@ -72,10 +74,10 @@ def videofusion(variant: str = "corrected", **options: object) -> VideoFusionSys
     return evaluated(system)
 
 
-def vdm(**options: object) -> VDMSystem:
-    """The baseline, always with the same weights."""
+def vdm(*, fps: bool = False, **options: object) -> VDMSystem:
+    """The baseline, always with the same weights; with `fps`, one that is told the clips' rate."""
     torch.manual_seed(0)
-    return evaluated(VDMSystem(unet("factorised"), words(), shape=(FRAMES, SIZE, SIZE), **of_steps(options)))
+    return evaluated(VDMSystem(unet("factorised", fps=fps), words(), shape=(FRAMES, SIZE, SIZE), **of_steps(options)))
 
 
 def of_steps(options: dict[str, object]) -> dict[str, object]:

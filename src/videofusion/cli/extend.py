@@ -58,7 +58,8 @@ def extend(
         motion: from 0 (still) to 1 (free), for models trained with this knob
         seed: the same seed goes on in the same way (0)
         motion_seed: another one goes on otherwise
-        fps: frames per second of the file; the video's own by default
+        fps: frames per second of the file, and of what happens in it, for models trained at several rates; the video's
+            own by default
         scale: pixels of the file for each of the clip's; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
@@ -95,6 +96,8 @@ def extend(
     clip = read_clip(video, size=(pipe.config.height, pipe.config.width))
     sampling: dict[str, Any] = {"steps": steps, "sampler": sampler or pipe.config.sampler}
     sampling |= {"guidance": guidance, "motion": told.get("motion")}
+    if pipe.hears_fps:
+        sampling["fps"] = rate or None
     sampling |= {"seed": told.setdefault("seed", 0), "motion_seed": told.get("motion_seed")}
     with tqdm(unit="window", leave=False) as bar:
 

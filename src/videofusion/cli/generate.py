@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from videofusion.errors import InputError
-from videofusion.generation.rows import check_file, parse_size
+from videofusion.generation.rows import FILE_FPS, check_file, parse_size
 
 
 def generate(
@@ -32,7 +32,7 @@ def generate(
     count: int = 1,
     batch: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     format: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    fps: float = 8.0,
+    fps: Annotated[float | None, tyro.conf.arg(metavar="N")] = None,
     scale: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
@@ -64,7 +64,7 @@ def generate(
         count: how many clips, with seeds from SEED on; the files are numbered
         batch: with --prompts, how many rows of equal settings are made together (4)
         format: with --prompts, of the files: mp4, gif, webp or png (mp4)
-        fps: frames per second of the file
+        fps: frames per second of the file (8), and of what happens in it, for models trained at several rates
         scale: pixels of the file for each of the clip's; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
@@ -123,6 +123,7 @@ def generate(
             "sampler": sampler or pipe.config.sampler,
             "guidance": pipe.config.guidance if guidance is None else guidance,
             "motion": motion,
+            "fps": fps if pipe.hears_fps else None,
         }
         told = {"prompt": prompt, "model": model, **tuned, **settings}
         bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
@@ -130,7 +131,7 @@ def generate(
         seconds = time.perf_counter() - began
         pixels = watchable_scale(*clip.shape[-2:]) if scale is None else scale
         for file in files:
-            write(clip, file, fps, pixels, told)
+            write(clip, file, fps or FILE_FPS, pixels, told)
         print(f"{', '.join(map(str, files))}  ({len(clip)} frames, seed {own_seed}, {seconds:.1f} s)")
     return 0
 
@@ -143,7 +144,7 @@ def _many(
     batch: int | None,
     format: str | None,
     sheet: bool,
-    fps: float,
+    fps: float | None,
     scale: int | None,
     device: str | None,
 ) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videofusion.errors import InputError
 
-PER_CLIP = ("text", "text_mask", "pooled_text", "time_ids", "image_embedding", "labels", "anchor", "share")
+PER_CLIP = ("text", "text_mask", "pooled_text", "time_ids", "image_embedding", "labels", "fps", "anchor", "share")
 _NOT_TOLD = ("null", "temporal", "anchor")  # what no network is told
 PER_FRAME = {"frames": 0, "share": 1}  # name -> the axis that counts frames
 
@@ -27,6 +27,7 @@ class Conditions:
         time_ids: sizes and crops that Stable Diffusion XL is told, [b n].
         image_embedding: embedding of the central frame [b d].
         labels: class numbers, int [b].
+        fps: frames per second that the clip shows of the scene (MagicVideo's new FPS) [b]; 0 where nothing says it.
         anchor: the clean middle frame [b 1 c h w]; read by VideoFusion's "anchored" variant, not by networks.
         frames: global frame numbers [t], the same for the whole batch; 0 ... t-1 when not given.
         share: lambda of VideoFusion per frame [b t], in [0, 1], 1 at the base frame.
@@ -40,6 +41,7 @@ class Conditions:
     time_ids: Tensor | None = None
     image_embedding: Tensor | None = None
     labels: Tensor | None = None
+    fps: Tensor | None = None
     anchor: Tensor | None = None
     frames: Tensor | None = None
     share: Tensor | None = None

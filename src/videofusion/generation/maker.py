@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videofusion.clip import watchable_scale, write_clip, write_whole
 from videofusion.errors import InputError, RunError
-from videofusion.generation.rows import Row
+from videofusion.generation.rows import FILE_FPS, Row
 from videofusion.models import load
 
 
@@ -26,13 +26,14 @@ class Form:
     Args:
         ending: of the file, one of `CLIP_ENDINGS`.
         sheet: also write the frames side by side, as .png.
-        fps: frames per second of the file.
+        fps: frames per second of the file, and of what happens in it, for models that are told; `FILE_FPS` and any
+            when None.
         scale: pixels of the file for each of the clip's; None enlarges small clips.
     """
 
     ending: str = ".mp4"
     sheet: bool = False
-    fps: float = 8.0
+    fps: float | None = None
     scale: int | None = None
 
     def files(self, row: Row) -> list[str]:
@@ -42,7 +43,12 @@ class Form:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the files' contents beside the clip."""
-        return {key: value for key, value in asdict(self).items() if key in ("fps", "scale")}
+        return {"fps": self.rate, "scale": self.scale}
+
+    @property
+    def rate(self) -> float:
+        """Frames per second of the file."""
+        return self.fps or FILE_FPS
 
 
 class Maker:
@@ -101,6 +107,7 @@ class Maker:
             seed=seeds,
             motion_seed=[seed if own is None else own for seed, own in zip(seeds, motions, strict=True)],
             output="latent",
+            fps=self._form.fps if self._pipe.hears_fps else None,
             **rows[0].call,
         )
 
@@ -110,7 +117,7 @@ class Maker:
         files = form.files(row)
         try:
             for file in files:
-                write_clip(clip, self._folder / file, form.fps, {"model": self._model, **row.settings}, scale=scale)
+                write_clip(clip, self._folder / file, form.rate, {"model": self._model, **row.settings}, scale=scale)
         except RunError as error:
             if not isinstance(error.__cause__, av.FFmpegError):
                 raise

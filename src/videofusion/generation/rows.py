@@ -33,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "guidance": None,
     "motion": None,
 }
+FILE_FPS = 8.0  # frames per second of a file, where nothing else is asked for
 _WORDS = {int: "a whole number", float: "a number", str: "a text"}
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 

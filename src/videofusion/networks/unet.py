@@ -93,6 +93,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         pool_text: tell every layer the text's first token too (that of the beginning), beside cross-attention.
         added_size: of Stable Diffusion XL's pooled text and time numbers together; None for none.
         labels: number of classes; None for none.
+        fps: be told the clip's rate, through two linear layers (MagicVideo); they add nothing at initialisation.
         groups: of every group norm.
         scale_shift: what every layer is told scales its features too, rather than only shifting them.
         patch: side of the squares of pixels that are folded into channels (Hoogeboom et al. 2023, sec. 3.2).
@@ -123,6 +124,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         pool_text: bool = False,
         added_size: int | None = None,
         labels: int | None = None,
+        fps: bool = False,
         groups: int = 32,
         scale_shift: bool = False,
         patch: int = 1,
@@ -147,6 +149,10 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.text_embedding = Embedding(text_size, time_size) if pool_text and text_size else None
         self.image_embedding = Embedding(image_size, time_size) if image_size else None
         self.class_embedding = nn.Embedding(labels, time_size) if labels else None
+        self.fps_embedding = Embedding(channels[0], time_size) if fps else None
+        if self.fps_embedding is not None:
+            nn.init.zeros_(self.fps_embedding.linear_2.weight)
+            nn.init.zeros_(self.fps_embedding.linear_2.bias)
         # where a thing is depends on its direction times the frames that have passed: one network hears both
         heard = channels[0] + (text_size if self.text_embedding is not None and text_size else 0)
         self.frame_embedding = Embedding(heard, time_size) if design.frame_number else None
@@ -216,6 +222,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         time_ids: Tensor | None = None,
         image_embedding: Tensor | None = None,
         labels: Tensor | None = None,
+        fps: Tensor | None = None,
         frames: Tensor | None = None,
         share: Tensor | None = None,
         temporal: bool = True,
@@ -231,6 +238,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             time_ids: [b n] (Stable Diffusion XL).
             image_embedding: of the central frame [b d].
             labels: class numbers [b].
+            fps: frames per second [b], 0 where it is not known; so when not given.
             frames: global frame numbers [t]; 0 ... t-1 when not given.
             share: lambda per frame [b t].
             temporal: False leaves out every temporal layer.
@@ -240,7 +248,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         b, t = z.shape[:2]
         frames = torch.arange(t, device=z.device) if frames is None else frames
-        embedding = self._embed(b, t, time, text, pooled_text, time_ids, image_embedding, labels, frames, share)
+        embedding = self._embed(b, t, time, text, pooled_text, time_ids, image_embedding, labels, fps, frames, share)
         told = Told(F.silu(embedding), text, text_mask, (b, t), frames if temporal else None)
 
         x = z.flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -283,6 +291,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         time_ids: Tensor | None,
         image_embedding: Tensor | None,
         labels: Tensor | None,
+        fps: Tensor | None,
         frames: Tensor,
         share: Tensor | None,
     ) -> Tensor:
@@ -309,6 +318,9 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 raise InputError("pooled_text or time_ids is not given; this network was made to be told both")
             ids = sinusoidal(time_ids.reshape(-1), TIME_ID_SIZE).reshape(b, -1).to(dtype)
             total = total + self.add_embedding(torch.cat([pooled_text, ids], dim=-1))[:, None]
+        if self.fps_embedding is not None:
+            rate = torch.zeros(b, device=time.device) if fps is None else fps
+            total = total + numbers(self.fps_embedding, rate)[:, None]
         if self.frame_embedding is not None:
             number = sinusoidal(frames, size).to(dtype).expand(b, -1, -1)
             if self.text_embedding is not None and text is not None:
@@ -328,5 +340,5 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def spatial_state(self) -> dict[str, Any]:
         """The weights that an image U-Net of the same sizes has too."""
-        own = ("temporals.", "frame_embedding.", "share_embedding.")
+        own = ("temporals.", "frame_embedding.", "share_embedding.", "fps_embedding.")
         return {name: value for name, value in self.state_dict().items() if not any(o in name for o in own)}

@@ -24,7 +24,14 @@ from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_MIDDLE
-from videofusion.systems.pretrained import diffusers_base, load_image, load_parts, start_from, trained_words
+from videofusion.systems.pretrained import (
+    diffusers_base,
+    hears_fps,
+    load_image,
+    load_parts,
+    start_from,
+    trained_words,
+)
 from videofusion.systems.training import StepOptions
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
@@ -60,7 +67,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
     _check_made(data, recipe, space, text_encoder)
     colours = space.channels
     if recipe.system == "vdm":
-        unet = _unet(recipe, colours, colours, recipe.channels, recipe.temporal)
+        unet = _unet(recipe, colours, colours, recipe.channels, recipe.temporal, fps=hears_fps(recipe))
         theirs = None
         system: VideoFusionSystem | VDMSystem = VDMSystem(
             unet,
@@ -87,7 +94,15 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
         system = VideoFusionSystem(
             image,
-            _unet(recipe, colours, seen, recipe.residual_channels, temporal, embedded=published),
+            _unet(
+                recipe,
+                colours,
+                seen,
+                recipe.residual_channels,
+                temporal,
+                embedded=published,
+                fps=hears_fps(recipe),
+            ),
             text_encoder,
             shape=shape,
             schedule=recipe.schedule,
@@ -170,9 +185,16 @@ def _check_made(data: Dataset, recipe: Recipe, space: Pixels | Latents, text_enc
 
 
 def _unet(
-    recipe: Recipe, colours: int, seen: int, channels: Sequence[int], temporal: str, *, embedded: bool = False
+    recipe: Recipe,
+    colours: int,
+    seen: int,
+    channels: Sequence[int],
+    temporal: str,
+    *,
+    embedded: bool = False,
+    fps: bool = False,
 ) -> UNet:
-    """A network of the recipe for frames of so many colours, told the middle frame's embedding where `embedded`."""
+    """A network of the recipe for frames of so many colours, told the middle frame's embedding or the clip's rate."""
     heads: int | list[int] = recipe.heads
     if recipe.head_size is not None:
         if any(width % recipe.head_size for width in channels):
@@ -190,6 +212,7 @@ def _unet(
         text_size=recipe.text_dim,
         image_size=recipe.text_dim if embedded else None,
         pool_text=recipe.text_encoder is None,  # whose first token is one that gathers the text
+        fps=fps,
         groups=recipe.groups,
         scale_shift=True,
         patch=recipe.patch,

@@ -58,6 +58,11 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """The networks that see frames."""
         raise NotImplementedError
 
+    @property
+    def hears_fps(self) -> bool:
+        """Whether it is told frames per second: it was trained on clips of several rates."""
+        return any(network.config.get("fps", False) for network in self.networks)
+
     def denoiser(self) -> Denoiser:
         """The system as one denoiser, without guidance."""
         raise NotImplementedError
@@ -122,6 +127,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         sampler: str | None = None,
         guidance: float | None = None,
         motion: float | None = None,
+        fps: float | None = None,
         known: Known | None = None,
         start: int = 0,
         output: str = "clip",
@@ -142,6 +148,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
                 for how things move keeps that.
             motion: from 0 (still) to 1 (free); the model's fixed share by default.
+            fps: frames per second of what happens in the clip, for models trained at several rates; any of them by
+                default.
             known: frames that are given; the others are made to follow from them.
             start: number of the first frame in a longer video that the clip is a part of, at least 0: frames of equal
                 numbers have equal residual noise.
@@ -166,6 +174,12 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError(f"guidance is {guidance}; it must be a number of at least 0 (1 is off)")
         if output not in ("clip", "latent"):
             raise InputError(f'output is {output!r}; it must be "clip" or "latent"')
+        if fps is not None and not (self.hears_fps and 0 < fps <= 1000):
+            raise InputError(
+                f"fps is {fps}; it must be above 0 and at most 1000"
+                if self.hears_fps
+                else f"fps is {fps}; this model was trained at one rate and is told none, leave it out"
+            )
         if start < 0:
             raise InputError(f"start is {start}; it must be a frame's number, at least 0")
         if known is not None:
@@ -181,6 +195,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         device = self.text.device
         conditions = text_conditions(self.text, prompts, share=None if share is None else share.to(device))
+        if fps is not None:
+            conditions = replace(conditions, fps=torch.full((len(prompts),), float(fps), device=device))
 
         source = self.noise_source()
 

@@ -112,23 +112,25 @@ def load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> None:
 
 
 def _new_layers(module: nn.Module, part: Path) -> set[str]:
-    """Weights of temporal layers that a file of another temporal design lacks: they begin as the identity.
+    """Weights that a file lacks and that begin as the identity: of temporal layers, and of what hears the rate.
 
     Raises:
         InputError: the file has trained layers that the module's design lacks.
     """
     if not isinstance(module, UNet):
         return set()
-    theirs = read_json(part / "config.json").get("temporal")
+    config = read_json(part / "config.json")
+    theirs = config.get("temporal")
+    rates = set() if config.get("fps") else {name for name in module.state_dict() if name.startswith("fps_embedding.")}
     if theirs == module.config.temporal:
-        return set()
+        return rates
     own, found = ({name for name in each if ".temporals." in name} for each in (module.state_dict(), _weights(part)))
     if found - own:
         raise InputError(
             f"temporal is {module.config.temporal!r}, but pretrained {part} has the layers of {theirs!r}, of which "
             f"{len(found - own)} weights would be lost; set temporal={theirs}"
         )
-    return own - found
+    return (own - found) | rates
 
 
 def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path) -> None:
@@ -156,6 +158,18 @@ def trained_words(recipe: Recipe) -> list[str]:
         if folder is not None and config.is_file():
             found |= dict.fromkeys(read_json(config).get("words", []))
     return list(found)
+
+
+def hears_fps(recipe: Recipe) -> bool:
+    """Whether a recipe's network over frames is told their rate: clips have several, or its model was told."""
+    if recipe.temporal == "image":
+        return False
+    parts = (
+        [] if recipe.pretrained is None else [_model_folder(Path(recipe.pretrained)) / p for p in ("unet", "residual")]
+    )
+    configs = [part / "config.json" for part in parts]
+    told = any(config.is_file() and read_json(config).get("fps") for config in configs)
+    return told or bool(recipe.fps_range) or len(set(recipe.strides)) > 1
 
 
 def _model_folder(folder: Path) -> Path:

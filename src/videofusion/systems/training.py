@@ -84,6 +84,20 @@ class StepOptions:
             t = (mean + deviation * torch.special.ndtri(t)).sigmoid().clamp(0.001, 0.999)
         return Choices(t.float(), [row[1] < self.caption_dropout for row in rows], numbers[:, 2] < adaptive)
 
+    def rates(self, fps: Tensor | None, keys: Keys, step: int, device: torch.device) -> Tensor | None:
+        """Frames per second as the clips are told: of some, as of captions, nothing, so that none need be asked for.
+
+        Args:
+            fps: of the clips [b], 0 where it is not known; None where no clip has one.
+            keys: of the clips.
+            step: of the training.
+            device: of what is returned.
+        """
+        if fps is None:
+            return None
+        kept = [uniform(key, step, 5)[4] >= self.caption_dropout for key in keys.content]
+        return (fps * torch.tensor(kept, device=fps.device)).to(device)
+
     def frames(self, count: int, step: int) -> list[int]:
         """The frames that a step looks at: the middle one stays the middle one, others are drawn on both sides.
 

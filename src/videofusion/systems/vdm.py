@@ -106,6 +106,8 @@ class VDMSystem:
         t = choices.t.to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         conditions = replace(self._conditions(batch, choices), frames=torch.tensor(frames, device=clip.device))
+        if self.unet.config.fps:
+            conditions = replace(conditions, fps=self.options.rates(batch.fps, keys, step, clip.device))
         prediction = self.denoiser(alpha * clip + sigma * eps, t, conditions)
         errors = frame_errors(prediction, clip, eps, self.options.weighting)
         if batch.pictures is not None:

@@ -191,6 +191,8 @@ class VideoFusionSystem:
         captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]
         numbers = torch.tensor(frames, device=clip.device)
         conditions = text_conditions(self.text_encoder, captions, batch.text, share=share, frames=numbers)
+        if self.residual.config.fps:
+            conditions = replace(conditions, fps=self.options.rates(batch.fps, keys, step, clip.device))
         parts = {}
         extra = torch.zeros_like(t)
         if self.image_encoder is not None and self.prior is not None:
