@@ -32,7 +32,7 @@ from videofusion.training.world import World
 
 # What processes that are forked for a run need not import each on its own.
 PRELOADED = ["ranks", "toy", "torch.utils.tensorboard", "torch._dynamo", "videofusion.cli.train", "videofusion.models"]
-PRELOADED += ["videofusion.data.folder", "videofusion.systems.build"]
+PRELOADED += ["videofusion.data.folder", "videofusion.systems.build", "torch.distributed.checkpoint", "in_shards"]
 
 
 def together(task: Callable[..., int], *arguments: object, size: int = 2) -> tuple[list[int], list[str]]:

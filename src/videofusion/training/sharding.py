@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
 from videofusion.training.recipe import Recipe
+from videofusion.training.shards import check_storage
 from videofusion.training.world import World
 
 
@@ -40,6 +41,7 @@ def check_sharding(recipe: Recipe, world: World) -> None:
         raise InputError("recipe key shard is True and compile is True; allowed is one of them")
     if recipe.trains == "lora":
         raise InputError("recipe key shard is True and trains is 'lora'; allowed there are 'full' and 'temporal'")
+    check_storage()
 
 
 def shard(modules: Mapping[str, nn.Module], recipe: Recipe, world: World, device: torch.device) -> None:

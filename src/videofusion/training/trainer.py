@@ -301,11 +301,9 @@ class Trainer:
     def _save(self) -> None:
         """Write a checkpoint and the model, and delete the checkpoints that are no longer wanted."""
         if self.world.writes or self.recipe.shard:
-            checkpoint = self.state.checkpoint()
+            checkpoints.save(self.run / "checkpoints", self.state.checkpoint(), self.world)
             if self.world.writes:
-                checkpoints.save(self.run / "checkpoints", checkpoint)
                 checkpoints.prune(self.run / "checkpoints", self.recipe.keep)
-            del checkpoint  # of a system that is cut up, it is all of it
             with self.state.averaged():
                 write_model(self.system, self.recipe, self.run / "model", self.world)
         self.world.wait()
