@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from in_shards import flat, toy_state, write_again, write_steps
+from in_shards import flat, toy_state, train_offloaded, write_again, write_steps
 from ranks import together
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -17,6 +17,7 @@ from test_trainer import assert_same_state
 from videofusion.errors import InputError, RunError
 from videofusion.training import checkpoints, shards
 from videofusion.training.checkpoints import complete, load, newest, place
+from videofusion.training.gradients import clip_gradients
 from videofusion.training.world import World
 
 
@@ -40,7 +41,7 @@ def test_each_process_writes_its_part_and_nothing_is_pickled(written):
         with safe_open(path / file, "pt") as opened:
             shapes.append({name: opened.get_slice(name).get_shape() for name in opened.keys()})  # noqa: SIM118
     for part in ("weights/", "ema/", "optimizer/exp_avg/", "optimizer/exp_avg_sq/"):
-        assert [each[f"{part}net.0.weight"] for each in shapes] == [[3, 3, 3, 3], [2, 3, 3, 3]]
+        assert [each[f"{part}base.0.weight"] for each in shapes] == [[3, 3, 3, 3], [2, 3, 3, 3]]
     assert "weights/norm.running_mean" in shapes[0].keys() - shapes[1].keys()  # not cut: the first one's
 
 
@@ -112,3 +113,44 @@ def test_without_storage_in_torch_nothing_is_passed_over(written, monkeypatch):
         shards.check_storage()
     with pytest.raises(RunError, match=r"install the torch of constraints\.txt"):
         newest(written, pytest.fail)
+
+
+def test_what_is_offloaded_learns_the_same(written, tmp_path):
+    assert together(write_steps, tmp_path, "", "base") == ([0, 0], [])
+    one, other = (load_file(folder / "2.safetensors") for folder in (written, tmp_path))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.slow
+def test_with_the_base_generator_offloaded_all_is_the_same(tmp_path):
+    assert together(train_offloaded, tmp_path, "cpu") == ([0, 0], [])
+    one, other = (json.loads((tmp_path / f"{offload}.json").read_text()) for offload in ("none", "base"))
+    assert one == other
+    assert min(numbers["gradient_norm"] for numbers in one[:3]) > 0.1  # and is clipped
+    assert_same_state(*(complete(newest(tmp_path / offload, pytest.fail)) for offload in ("none", "base")))
+
+
+@pytest.mark.gpu
+def test_an_offloaded_base_generator_learns_the_same_beside_a_gpu(tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    assert together(train_offloaded, tmp_path, "cuda", size=1) == ([0], [])
+    one, other = (json.loads((tmp_path / f"{offload}.json").read_text()) for offload in ("none", "base"))
+    for mine, theirs in zip(one, other, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-3)
+
+
+def test_a_gradient_in_groups_is_clipped_as_one():
+    torch.manual_seed(0)
+    shapes = [(3, 4), (5,), (2,), (7,)]
+    for most in (0.5, 100.0):
+        one, other = ([torch.nn.Parameter(torch.zeros(shape)) for shape in shapes] for _ in range(2))
+        for mine, theirs in zip(one[:-1], other[:-1], strict=True):  # the last has none
+            mine.grad = torch.randn_like(mine)
+            theirs.grad = mine.grad.clone()
+        expected = torch.nn.utils.clip_grad_norm_(one, most)
+        norm = clip_gradients([other[:1], other[1:3], other[3:]], most)
+        torch.testing.assert_close(norm, expected)
+        for mine, theirs in zip(one[:-1], other[:-1], strict=True):
+            torch.testing.assert_close(theirs.grad, mine.grad)

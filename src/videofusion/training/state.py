@@ -83,7 +83,9 @@ class State:
         self.recipe, self.device = recipe, device
         self._modules = list(system.modules.values())
         for name, module in system.modules.items():
-            module.to(device).train()
+            if name != recipe.offload:  # else it comes there block by block
+                module.to(device)
+            module.train()
             if recipe.compile and name != "text_encoder":  # a table of words: nothing to compile
                 module.compile(dynamic=False)
         for part in system.frozen.values():
@@ -142,6 +144,8 @@ class State:
             finally:
                 for module in self._modules:
                     module.train()
+                if self.recipe.offload != "none" and self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)  # weights are still read from the CPU's memory until then
 
     def checkpoint(self) -> Checkpoint:
         """All of it, as it is now (tensors are shared, not copied); where the system is cut, this process's part."""
