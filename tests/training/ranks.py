@@ -109,7 +109,7 @@ def small_folder_recipe(**changes: object) -> Recipe:
     return smallest("folder64", **{**sizes, "checkpoint_interval": 3, "validation_interval": 6, "log": (), **changes})
 
 
-def train_in_order(run: Path, data: Path, steps: int) -> int:
+def train_in_order(run: Path, data: Path, steps: int, shard: bool) -> int:
     """Train, and write down which clips each batch of this process holds."""
     read, rank = Loader.starting, World.of_environment().rank
 
@@ -120,7 +120,7 @@ def train_in_order(run: Path, data: Path, steps: int) -> int:
             yield batch
 
     Loader.starting = written  # this process is there for nothing else
-    return train_recipe(small_folder_recipe(), run, data, steps)
+    return train_recipe(small_folder_recipe(shard=shard), run, data, steps)
 
 
 def order_of(run: Path, rank: int) -> list[tuple[int, list[str]]]:

@@ -227,6 +227,11 @@ class Recipe:
                 f"recipe key text_from is 'frames', which the system 'vdm' takes without image_frames; this is "
                 f"{self.system!r} with image_frames={self.image_frames}"
             )
+        if self.offload == "base" and not (self.shard and self.system == "videofusion"):
+            raise InputError(
+                f"recipe key offload is 'base', which the system 'videofusion' takes with shard=true; this is "
+                f"{self.system!r} with shard={str(self.shard).lower()}"
+            )
         maker = self.variant if self.system == "videofusion" else self.system
         if self.motion_guidance is not None and maker != "anchored":
             raise InputError(

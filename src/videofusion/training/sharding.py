@@ -39,11 +39,6 @@ def check_sharding(recipe: Recipe, world: World) -> None:
     Raises:
         InputError: one process, or keys that do not go with it.
     """
-    if recipe.offload != "none" and not (recipe.shard and recipe.system == "videofusion"):
-        raise InputError(
-            f"recipe key offload is {recipe.offload!r}, which the system 'videofusion' takes with shard=true; this is "
-            f"{recipe.system!r} with shard={str(recipe.shard).lower()}"
-        )
     if not recipe.shard:
         return
     if world.size == 1:
