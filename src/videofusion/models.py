@@ -160,7 +160,8 @@ def export(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Pa
     """Write a model's folder to share it: the same pipeline, its weights in half precision.
 
     Args:
-        name_or_path: as for `load`.
+        name_or_path: as for `load`; or a run folder, for the model of its newest checkpoint; or the folder of any
+            checkpoint in it, as RUN/checkpoints/step-00000100, for its averaged weights.
         out: the new folder, which must not exist; its parent is made.
         dtype: "float16", "bfloat16" or "float32" (no change).
 
@@ -168,14 +169,22 @@ def export(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Pa
         the new folder, written whole or not at all.
 
     Raises:
-        InputError: no such model, an unknown dtype, or something at `out` already.
+        InputError: no such model, an unknown dtype, or something at `out` already; a checkpoint of which no model can
+            be made.
     """
     kinds = ("float16", "bfloat16", "float32")
     if dtype not in kinds:
         raise InputError(f"dtype is {dtype!r}, but must be one of {', '.join(kinds)}")
     if out.exists():
         raise InputError(f"out is {out}, which exists; name a folder that does not")
-    pipe = load(name_or_path, device="cpu")
+    path = Path(name_or_path)
+    if (path / "state.json").is_file():
+        from videofusion.training.export import checkpoint_pipeline
+
+        pipe = checkpoint_pipeline(path)
+    else:
+        is_run = (path / "recipe.json").is_file() and (path / "model").is_dir()
+        pipe = load(path / "model" if is_run else name_or_path, device="cpu")
 
     import torch
 

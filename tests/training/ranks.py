@@ -32,7 +32,7 @@ from videofusion.training.world import World
 
 # What processes that are forked for a run need not import each on its own.
 PRELOADED = ["ranks", "toy", "torch.utils.tensorboard", "torch._dynamo", "videofusion.cli.train", "videofusion.models"]
-PRELOADED += ["videofusion.data.folder", "videofusion.systems.build"]
+PRELOADED += ["videofusion.data.folder", "videofusion.systems.build", "torch.distributed.checkpoint", "in_shards"]
 
 
 def together(task: Callable[..., int], *arguments: object, size: int = 2) -> tuple[list[int], list[str]]:
@@ -109,7 +109,7 @@ def small_folder_recipe(**changes: object) -> Recipe:
     return smallest("folder64", **{**sizes, "checkpoint_interval": 3, "validation_interval": 6, "log": (), **changes})
 
 
-def train_in_order(run: Path, data: Path, steps: int) -> int:
+def train_in_order(run: Path, data: Path, steps: int, shard: bool) -> int:
     """Train, and write down which clips each batch of this process holds."""
     read, rank = Loader.starting, World.of_environment().rank
 
@@ -120,7 +120,7 @@ def train_in_order(run: Path, data: Path, steps: int) -> int:
             yield batch
 
     Loader.starting = written  # this process is there for nothing else
-    return train_recipe(small_folder_recipe(), run, data, steps)
+    return train_recipe(small_folder_recipe(shard=shard), run, data, steps)
 
 
 def order_of(run: Path, rank: int) -> list[tuple[int, list[str]]]:

@@ -100,8 +100,8 @@ def lines_of(log: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [1, 10])
-def test_two_processes_that_are_killed_read_in_the_same_order_and_leave_no_half_checkpoint(tmp_path, kills):
+@pytest.mark.parametrize(("kills", "shard"), [(1, False), (10, False), (6, True)])
+def test_two_processes_that_are_killed_read_in_the_same_order_and_leave_no_half_checkpoint(tmp_path, kills, shard):
     data, run, generator = folder_of_clips(tmp_path / "data"), tmp_path / "run", random.Random(1)
     log, folder = run / "log.jsonl", run / "checkpoints"
     for number in range(kills):
@@ -111,11 +111,11 @@ def test_two_processes_that_are_killed_read_in_the_same_order_and_leave_no_half_
         def trains(size: int = size) -> bool:
             return log.exists() and log.stat().st_size > size
 
-        killed(train_in_order, run, data, 10**6, victims=victims, when=trains, after=generator.uniform(0, 2))
+        killed(train_in_order, run, data, 10**6, shard, victims=victims, when=trains, after=generator.uniform(0, 2))
         for path in folder.glob("step-*"):
             checkpoints.load(path)
     steps = max((int(path.name[5:]) for path in folder.glob("step-*")), default=0) + 3
-    assert together(train_in_order, run, data, steps) == ([0, 0], [])
+    assert together(train_in_order, run, data, steps, shard) == ([0, 0], [])
     assert newest(folder, pytest.fail).step == steps
     for rank in (0, 1):
         loader, _ = training_data(small_folder_recipe(), data, World(rank, 2))

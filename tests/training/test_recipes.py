@@ -79,11 +79,21 @@ def test_unknown_key_lists_those_there_are():
         ("motion_guidance", -1),
         ("guidance_until", 1.1),
         ("sampler", "euler"),
+        ("offload", "all"),
+        ("offload", "base"),
     ],
 )
 def test_wrong_values_are_refused_by_the_name_of_their_key(key, value):
     with pytest.raises(InputError, match=f"recipe key {key} "):
         get_recipe("tiny", {key: value})
+
+
+def test_what_is_offloaded_is_videofusions_and_in_shards():
+    assert get_recipe("tiny", {"offload": "base", "shard": "true"}).offload == "base"
+    with pytest.raises(InputError, match="with shard=true; this is 'videofusion' with shard=false"):
+        get_recipe("tiny", {"offload": "base"})
+    with pytest.raises(InputError, match="this is 'vdm' with shard=true"):
+        get_recipe("tiny", {"offload": "base", "shard": "true", "system": "vdm"})
 
 
 @pytest.mark.parametrize("of", [{"variant": "corrected"}, {"system": "vdm"}])

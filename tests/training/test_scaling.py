@@ -1,5 +1,6 @@
 """Counts on the meta device against counts of real ones, and the arithmetic of many GPUs against closed forms."""
 
+import dataclasses
 from functools import cache
 
 import pytest
@@ -113,6 +114,17 @@ def test_bytes_are_those_of_the_formulas(half):
     assert cut.moved == 4 * 7 * (2 * weight * 1600 + 4 * 1000) // 8
     assert cut.memory == 4 * (2 * 1600 + 3 * 1000) // 8 + 2 * 5000 + (2 * weight + 4) * 100
     assert plain.computing == cut.computing == pytest.approx(8 * 10**6 / (0.4 * 989e12))
+
+
+def test_what_is_offloaded_is_not_on_the_gpus():
+    work = dataclasses.replace(WORK, parts=(*WORK.parts, Part(name="base", trained=400, frozen=40)))
+    both, apart, plain = (
+        plan_step(work, way, 4, 1, batch=4, half=False, offload=offload)
+        for way, offload in (("FSDP2", "none"), ("FSDP2", "base"), ("data parallel", "base"))
+    )
+    assert (both.host, apart.host, plain.host) == (0, 4 * (2 * 440 + 3 * 400) // 4, 0)
+    assert both.memory == apart.memory + apart.host
+    assert both.moved == apart.moved
 
 
 def test_links_are_the_slowest_that_a_ring_has():

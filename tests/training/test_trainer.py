@@ -193,11 +193,11 @@ def test_checkpoint_of_another_shape_is_refused(tmp_path):
 def test_full_disk_ends_the_run_with_a_sentence_and_the_last_checkpoint(tmp_path, monkeypatch):
     save, saves = checkpoints.save, []
 
-    def full(folder, checkpoint):
+    def full(folder, checkpoint, world):
         saves.append(checkpoint.step)
         if len(saves) == 3:
             monkeypatch.setattr(checkpoints, "sync", refuse)
-        return save(folder, checkpoint)
+        return save(folder, checkpoint, world)
 
     def refuse(path):
         raise OSError(errno.ENOSPC, "No space left on device")

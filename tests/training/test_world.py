@@ -13,14 +13,16 @@ import pytest
 import torch
 from PIL import Image
 from ranks import talk, together, train_recipe, train_toy
+from safetensors.torch import load_file
 from small import smallest, state_of
 from test_trainer import log_of
 from toy import toy_trainer
 
 from videofusion.errors import InputError
-from videofusion.models import load
+from videofusion.models import export, load
+from videofusion.parts import WEIGHTS
 from videofusion.training.batches import training_data
-from videofusion.training.checkpoints import newest
+from videofusion.training.checkpoints import newest, place
 from videofusion.training.sharding import check_sharding
 from videofusion.training.signals import stop_signal
 from videofusion.training.trainer import train
@@ -64,9 +66,16 @@ def test_it_does_not_matter_how_many_processes_train(tmp_path, shard):
     )
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     train(recipe, alone, data, steps=4, device="cpu", bar=False)
+    cut = recipe.replace({"shard": shard})
     if shard:
         train(recipe, shared, data, steps=1, device="cpu", bar=False)
-    assert together(train_recipe, recipe.replace({"shard": shard}), shared, data, 3) == ([0, 0], [])
+        offloaded = cut.replace({"offload": "base"})
+        assert together(train_recipe, offloaded, shared, data, 2, size=4) == ([0] * 4, [])
+    assert together(train_recipe, cut, shared, data, 3) == ([0, 0], [])
+    model = export(place(shared / "checkpoints", 3), tmp_path / "exported", dtype="float32")
+    for part in ("base", "residual", "text_encoder"):
+        mine, other = (load_file(each / part / WEIGHTS) for each in (shared / "model", model))
+        assert all(torch.equal(value, other[name]) for name, value in mine.items())
     load(shared / "model", device="cpu")("person 1", seed=0, steps=1)
     train(recipe, shared, data, steps=4, device="cpu", bar=False)
 

@@ -33,10 +33,8 @@ class ToySystem:
         net = nn.Sequential(
             nn.Conv2d(3, width, 3, padding=1), nn.Dropout(0.2), nn.SiLU(), nn.Conv2d(width, 3, 3, padding=1)
         )
-        self.modules: dict[str, nn.Module] = {
-            "net": net.to(memory_format=torch.channels_last),
-            "norm": nn.BatchNorm2d(3),
-        }
+        self.net, self.norm = net.to(memory_format=torch.channels_last), nn.BatchNorm2d(3)
+        self.modules: dict[str, nn.Module] = {"net": self.net, "norm": self.norm}
         self.frozen: dict[str, nn.Module] = {}
         self.space = Pixels()
         self.nan_at = nan_at
@@ -44,22 +42,22 @@ class ToySystem:
 
     def parameter_groups(self, lr: float) -> list[dict]:
         return [
-            {"params": list(self.modules["net"].parameters()), "lr": lr},
-            {"params": list(self.modules["norm"].parameters()), "lr": 0.1 * lr},
+            {"params": list(self.net.parameters()), "lr": lr},
+            {"params": list(self.norm.parameters()), "lr": 0.1 * lr},
         ]
 
     def loss(self, batch: Batch, keys: Keys, step: int) -> ToyLosses:
         self.steps.append(step)
         noise = IndependentNoise().draw(batch.clip.shape, keys, step).eps
         z = (batch.clip + noise).flatten(0, 1)
-        guess = self.modules["norm"](self.modules["net"](z)).unflatten(0, batch.clip.shape[:2])
+        guess = self.norm(self.net(z)).unflatten(0, batch.clip.shape[:2])
         per_clip = (guess - noise).square().mean(dim=(1, 2, 3, 4))
         if step == self.nan_at:
             per_clip = per_clip * torch.tensor([float("nan"), *[1.0] * (len(batch) - 1)])
         return ToyLosses(per_clip.mean(), {"largest": per_clip.detach().max()}, per_clip)
 
     def pipeline(self) -> ToyPipeline:
-        return ToyPipeline(self.modules["net"][0].weight.detach().clone())
+        return ToyPipeline(self.net[0].weight.detach().clone())
 
 
 @dataclass(frozen=True)

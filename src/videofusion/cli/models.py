@@ -30,8 +30,11 @@ def export(
 ) -> None:
     """Write a model's folder to share it: the same model in half the bytes.
 
+    Of a run's checkpoint its averaged weights are taken.
+
     Args:
-        model: a name that `videofusion models` lists, or the folder of a model, as RUN/model
+        model: a name that `videofusion models` lists, the folder of a model, a run folder, or the folder of a
+            checkpoint, as RUN/checkpoints/step-00000100
         out: the new folder
         dtype: of the weights: float16, bfloat16 or float32
     """

@@ -7,6 +7,9 @@ A checkpoint is a folder `step-00000100` of safetensors and json, never a pickle
     optimizer.safetensors   "state/parameter", e.g. "exp_avg/base.conv.weight"
     random.safetensors      the states of torch's generators
     state.json              step, seconds, scores, recipe; size and checksum of the files above
+
+Where the networks are cut (`sharding.py`), the first three are a folder `shards`, to which each process writes a file
+of its own (`shards.py`), with names such as "ema/base.conv.weight".
 """
 
 from __future__ import annotations
@@ -15,18 +18,23 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from videofusion.errors import InputError, RunError
+from videofusion.training import shards
+from videofusion.training.sharding import cut_like
 from videofusion.training.world import World
 
-_TENSORS = ("weights", "ema", "optimizer", "random")
-_FORMAT = 1
+_CUT = ("weights", "ema", "optimizer")  # what may lie in shards
+_WHOLE, _SHARDED = _FORMATS = (1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +53,8 @@ class Checkpoint:
         validation: the last validation loss, None before the first.
         best: the lowest validation loss so far.
         best_step: the step of that loss.
+        shards: of one that was read and lies in shards, its folder: weights, average and optimiser are then on the
+            device "meta", and `read_into` has their numbers.
     """
 
     step: int
@@ -58,6 +68,12 @@ class Checkpoint:
     validation: float | None = None
     best: float | None = None
     best_step: int | None = None
+    shards: Path | None = None
+
+    @property
+    def parts(self) -> dict[str, Mapping[str, Tensor]]:
+        """What may lie in shards: "weights", "ema" and "optimizer"."""
+        return {part: getattr(self, part) for part in _CUT}
 
 
 def place(folder: Path, step: int) -> Path:
@@ -83,29 +99,43 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
     Raises:
         RunError: the disk is full or the place not writable; what was there before is still there.
     """
-    new = target.with_name(f".{target.name}.new")
+    new = _aside(target)
     old = target.with_name(f".{target.name}.old")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        fill(new)
-        for path in sorted(new.rglob("*")):
-            sync(path)
-        sync(new)
-        if target.exists():
+    with _writing(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
+            fill(new)
+            for path in sorted(new.rglob("*")):
+                sync(path)
+            sync(new)
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                target.rename(old)
+            new.rename(target)
+            sync(target.parent)
             shutil.rmtree(old, ignore_errors=True)
-            target.rename(old)
-        new.rename(target)
-        sync(target.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        except Exception:
+            shutil.rmtree(new, ignore_errors=True)
+            recover_folder(target)
+            raise
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Within the block an error of the disk is a RunError."""
+    try:
+        yield
     except Exception as error:
-        shutil.rmtree(new, ignore_errors=True)
-        recover_folder(target)
         # safetensors reports a full disk as an error of its own, not as an OSError
         if isinstance(error, OSError) or type(error).__module__.startswith("safetensors"):
             raise RunError(f"could not write {target}: {error}; what was there before is kept") from error
         raise
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.new")
 
 
 def recover_folder(target: Path) -> None:
@@ -115,39 +145,68 @@ def recover_folder(target: Path) -> None:
         old.rename(target)
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> Path:
+def save(folder: Path, checkpoint: Checkpoint, world: World | None = None) -> Path:
     """Write `checkpoint` as `folder/step-00000100` and return that path.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        checkpoint: where its tensors are cut, all processes must call; else the first one.
+        world: the processes.
 
     Raises:
         RunError: the disk is full or not writable; no half-written checkpoint is left.
     """
     from safetensors.torch import save_file
 
+    world = world or World()
     target = place(folder, checkpoint.step)
+    cut = any(isinstance(tensor, DTensor) for tensor in checkpoint.weights.values())
 
     def fill(new: Path) -> None:
-        files = {}
-        for name in _TENSORS:
+        files = _write_shards(new, checkpoint, world) if cut else {}
+        for name, tensors in {**({} if cut else checkpoint.parts), "random": checkpoint.random}.items():
             path = new / f"{name}.safetensors"
-            tensors = getattr(checkpoint, name)
             save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
-            files[path.name] = {"bytes": path.stat().st_size, "crc32": _checksum(path)}
+            files |= _facts(new, path)
         plain = {
             key: getattr(checkpoint, key)
             for key in ("step", "seconds", "ema_updates", "validation", "best", "best_step", "recipe")
         }
-        state = {"format": _FORMAT, **plain, "files": files}
+        state = {"format": _SHARDED if cut else _WHOLE, **plain, "files": files}
         (new / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
-    write_folder(target, fill)
+    if world.writes:
+        write_folder(target, fill)
+    elif cut:
+        with _writing(target):
+            _write_shards(_aside(target), checkpoint, world)
     return target
 
 
-def load(path: Path) -> Checkpoint:
-    """Read a checkpoint folder.
+def _write_shards(new: Path, checkpoint: Checkpoint, world: World) -> dict[str, dict[str, int]]:
+    """Write this process's shards; the facts of the files of all, each told by the process that wrote it."""
+    own = [_facts(new, path) for path in shards.write(new, _flat(checkpoint.parts), world)]
+    return {name: facts for files in world.together(own) for name, facts in files.items()}
+
+
+def _flat(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+
+def _facts(folder: Path, path: Path) -> dict[str, dict[str, int]]:
+    return {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "crc32": _checksum(path)}}
+
+
+def load(path: Path, check: bool = True) -> Checkpoint:
+    """Read a checkpoint folder; of one in shards, all but the numbers that `read_into` reads.
+
+    Args:
+        path: the folder.
+        check: compare its files with their checksums; False where another process has done so.
 
     Raises:
         InputError: it is missing, damaged, of another format, or holds pickles.
+        RunError: it lies in shards, which this torch cannot read.
     """
     from safetensors.torch import load_file
 
@@ -156,11 +215,51 @@ def load(path: Path) -> Checkpoint:
         file = path / name
         if not file.is_file():
             raise InputError(f"checkpoint {path} is damaged: {name} is missing")
-        if file.stat().st_size != facts["bytes"] or _checksum(file) != facts["crc32"]:
+        if check and (file.stat().st_size != facts["bytes"] or _checksum(file) != facts["crc32"]):
             raise InputError(f"checkpoint {path} is damaged: {name} is not the file that was written")
     parts: dict[str, Any] = {key: value for key, value in state.items() if key not in ("format", "files")}
-    parts |= {name: load_file(path / f"{name}.safetensors") for name in _TENSORS}
-    return Checkpoint(**parts)
+    if state["format"] == _SHARDED:
+        tensors = shards.describe(path)
+        for part in _CUT:
+            parts[part] = {key[len(part) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{part}/")}
+        parts["shards"] = path
+    else:
+        parts |= {part: load_file(path / f"{part}.safetensors") for part in _CUT}
+    return Checkpoint(**parts, random=load_file(path / "random.safetensors"))
+
+
+@torch.no_grad()
+def read_into(found: Checkpoint, targets: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Copy what a checkpoint holds into tensors; of one in shards, all processes must call.
+
+    Args:
+        found: the checkpoint.
+        targets: by part, as in `Checkpoint.parts`, and name; of those that are cut this process's shard is filled.
+
+    Raises:
+        RunError: shards can no longer be read.
+    """
+    if found.shards is None:
+        for part, tensors in targets.items():
+            for name, tensor in tensors.items():
+                tensor.copy_(cut_like(found.parts[part][name], tensor))
+        return
+    try:
+        shards.read(found.shards, _flat(targets))
+    except OSError as error:
+        raise RunError(f"could not read {found.shards}: {error}") from error
+
+
+def complete(found: Checkpoint) -> Checkpoint:
+    """A checkpoint with all of its numbers in the CPU's memory."""
+    if found.shards is None:
+        return found
+    parts: dict[str, Any] = {
+        part: {name: torch.empty_like(tensor, device="cpu") for name, tensor in tensors.items()}
+        for part, tensors in found.parts.items()
+    }
+    read_into(found, parts)
+    return replace(found, shards=None, **parts)
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -172,15 +271,17 @@ def read_state(path: Path) -> dict[str, Any]:
         raise InputError(f"checkpoint {path} is not one: it has no state.json") from error
     except ValueError as error:
         raise InputError(f"checkpoint {path} is damaged: state.json cannot be read") from error
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise InputError(f"checkpoint {path} is of another format than {_FORMAT}, which this version writes")
+    if not isinstance(state, dict) or state.get("format") not in _FORMATS:
+        raise InputError(
+            f"checkpoint {path} is of another format than {' and '.join(map(str, _FORMATS))}, which this version writes"
+        )
     return state
 
 
 def refuse_pickles(path: Path) -> None:
     """Raise `InputError` if `path` is, or the folder `path` holds, a pickled checkpoint."""
     endings = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
-    found = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    found = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
     for file in found:
         if file.suffix in endings:
             raise InputError(
@@ -226,7 +327,7 @@ def newest_of_all(folder: Path, note: Callable[[str], None], world: World) -> Ch
     """
     found = newest(folder, note) if world.writes else None
     step = world.of_first(None if found is None else found.step)
-    return load(place(folder, step)) if found is None and step is not None else found
+    return load(place(folder, step), check=False) if found is None and step is not None else found
 
 
 def check_shapes(what: str, mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from videofusion.training.sharding import by_device
+
 
 class Ema:
     """A moving average of named tensors, with a warm-up of its decay.
@@ -33,8 +35,9 @@ class Ema:
     @torch.no_grad()
     def update(self) -> None:
         """Take one step towards the live weights."""
-        live = [tensor.detach() for tensor in self._live.values()]
-        torch._foreach_lerp_(list(self.shadow.values()), live, 1.0 - self.next_decay())
+        live = by_device(tensor.detach() for tensor in self._live.values())
+        for shadow, group in zip(by_device(self.shadow.values()), live, strict=True):
+            torch._foreach_lerp_(shadow, group, 1.0 - self.next_decay())
         self.updates += 1
 
     @contextmanager

@@ -1,4 +1,7 @@
-"""What a run makes of its weights: sample grids and the model's folder. All processes take part, one writes."""
+"""What is made of a run's weights: sample grids, the model's folder, the pipeline of any checkpoint.
+
+In a run all processes take part, one writes.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,50 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from videofusion import models
+from videofusion.errors import InputError
 from videofusion.networks.lora import save_pipeline
-from videofusion.training.checkpoints import write_folder
+from videofusion.systems.pipeline import VideoPipeline
+from videofusion.training.checkpoints import check_shapes, load, read_into, write_folder
 from videofusion.training.recipe import Recipe
 from videofusion.training.sharding import whole_pipeline
 from videofusion.training.state import System
 from videofusion.training.world import World
 
 MOST_PROMPTS = 8  # of a sample grid
+
+
+def checkpoint_pipeline(path: Path) -> VideoPipeline:
+    """The pipeline with the averaged weights of a checkpoint, on the CPU.
+
+    All that is no weight, and what is never trained, comes from the run's `model`.
+
+    Args:
+        path: of the checkpoint, in the folder `checkpoints` of its run; written by any number of processes.
+
+    Raises:
+        InputError: it is damaged, has adapters, or its run has no model or one of other tensors.
+    """
+    found = load(path)
+    model = path.resolve().parent.parent / "model"
+    if found.recipe.get("trains") == "lora":
+        raise InputError(f"checkpoint {path} has adapters beside weights (trains is 'lora'); export {model} instead")
+    if not (model / "model_index.json").is_file():
+        raise InputError(
+            f"checkpoint {path} has no sizes and words of its own, and there is no {model} to take them from"
+        )
+    pipeline = models.load(model, device="cpu")
+    parts = {name.split(".")[0] for name in found.weights}  # others are never trained
+    weights = {
+        f"{part}.{name}": tensor
+        for part, module in pipeline.components.items()
+        if part in parts
+        for name, tensor in module.state_dict().items()
+    }
+    check_shapes(f"checkpoint {path}", weights, found.weights)
+    averaged = {name: weights.pop(name) for name in found.ema}  # the others are as training left them
+    read_into(found, {"weights": weights, "ema": averaged})
+    return pipeline
 
 
 def grid_prompts(recipe: Recipe, captions: Sequence[Sequence[str]], world: World) -> list[str]:

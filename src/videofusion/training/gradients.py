@@ -1,4 +1,4 @@
-"""Gradients averaged over the processes of a run.
+"""Gradients averaged over the processes of a run, and kept from being too large.
 
 torch's DistributedDataParallel wraps one module with one forward. A system here is several networks and a loss that
 calls them as it likes, one of them not through its forward; so each process's gradients are put end to end and summed
@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
+from videofusion.training.sharding import whole
 from videofusion.training.world import World
 
 BUCKET = 1 << 25  # numbers that are sent at once: 128 MB of float32, which is also the most that is copied
@@ -46,6 +47,26 @@ def average_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
             if parameter.grad is None:
                 parameter.grad = torch.empty_like(parameter)
             parameter.grad.copy_(mean.view(parameter.shape)).div_(world.size)
+
+
+def clip_gradients(groups: Sequence[Sequence[nn.Parameter]], most: float) -> Tensor:
+    """Scale gradients so that the norm of all of them is no more than `most`; all processes must call.
+
+    As torch's `clip_grad_norm_`, but shards may lie on several devices: only the norms of the groups meet.
+
+    Args:
+        groups: of parameters, each group on one device.
+        most: the largest norm.
+
+    Returns:
+        The norm as it was, a number, of the whole gradients.
+    """
+    gradients = [[parameter.grad for parameter in group if parameter.grad is not None] for group in groups]
+    norms = [whole(nn.utils.get_total_norm(group)) for group in gradients]
+    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack([each.cpu() for each in norms]))
+    for group in groups:
+        nn.utils.clip_grads_with_norm_(group, most, norm)
+    return norm
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:

@@ -104,6 +104,8 @@ class Recipe:
         gradient_checkpointing: keep only what goes between the blocks of the U-Nets, and compute the rest again in the
             backward pass: less memory, more time.
         shard: each of several processes holds a part of every network (FSDP2) instead of all of them.
+        offload: what of it waits in the CPU's memory while it does not compute: "none", or VideoFusion's "base"
+            generator with its gradients, moments and average, where a GPU has no room for it; with `shard`.
         seed: the seed of everything random.
         log: where curves and sample grids are shown beside log.jsonl: "tensorboard", "wandb", both or none.
         log_interval: steps between lines of the log.
@@ -190,6 +192,7 @@ class Recipe:
     compile: bool = False
     gradient_checkpointing: bool = False
     shard: bool = False
+    offload: Literal["none", "base"] = "none"
     seed: int = 0
     log: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     log_interval: int = 10
@@ -223,6 +226,11 @@ class Recipe:
             raise InputError(
                 f"recipe key text_from is 'frames', which the system 'vdm' takes without image_frames; this is "
                 f"{self.system!r} with image_frames={self.image_frames}"
+            )
+        if self.offload == "base" and not (self.shard and self.system == "videofusion"):
+            raise InputError(
+                f"recipe key offload is 'base', which the system 'videofusion' takes with shard=true; this is "
+                f"{self.system!r} with shard={str(self.shard).lower()}"
             )
         maker = self.variant if self.system == "videofusion" else self.system
         if self.motion_guidance is not None and maker != "anchored":

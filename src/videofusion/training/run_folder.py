@@ -19,6 +19,7 @@ _MAY_CHANGE = {
         "compile",
         "gradient_checkpointing",
         "shard",
+        "offload",
         "log",
         "log_interval",
         "validation_interval",

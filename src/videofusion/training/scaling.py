@@ -11,7 +11,10 @@ gathered (2 in bfloat16, 4 in float32), A bytes of activations and C operations 
     moving                 moved / link                          the slowest link of a ring, in a machine or between
     step                   from the longer of the two (all moving hidden) to their sum (none)
 
-Left out: the optimiser's own time, data, and pages that no tensor fills. Autocast's copies are there in bfloat16 only.
+With `offload`, the terms 4 (2 P + 3 T)/N of that part are on the CPU (`host`), and its blocks go to the GPU and back.
+
+Left out: that way, the optimiser's own time, data, and pages that no tensor fills. Autocast's copies are there in
+bfloat16 only.
 """
 
 from __future__ import annotations
@@ -62,6 +65,7 @@ class Plan:
         clips: of a micro-batch on each.
         micro_batches: of a step.
         memory: bytes on each.
+        host: bytes in the CPU's memory for each, of what is offloaded.
         activations: bytes among them.
         moved: bytes that each sends, and receives, in a step.
         computing: seconds.
@@ -73,6 +77,7 @@ class Plan:
     clips: int
     micro_batches: int
     memory: int
+    host: int
     activations: int
     moved: int
     computing: float
@@ -80,7 +85,15 @@ class Plan:
 
 
 def plan_step(
-    work: Work, way: str, gpus: int, clips: int, *, batch: int, half: bool, cluster: Cluster = Cluster()
+    work: Work,
+    way: str,
+    gpus: int,
+    clips: int,
+    *,
+    batch: int,
+    half: bool,
+    offload: str = "none",
+    cluster: Cluster = Cluster(),
 ) -> Plan:
     """A step of a recipe on some GPUs.
 
@@ -91,6 +104,7 @@ def plan_step(
         clips: of a micro-batch on each GPU, at least 1.
         batch: clips of a step on all of them.
         half: whether weights are gathered, and copied by autocast, in bfloat16.
+        offload: the part that FSDP2 keeps on the CPU, or "none".
         cluster: the GPUs.
 
     Raises:
@@ -106,7 +120,11 @@ def plan_step(
     sharded = way == "FSDP2"
     weights, trained, gathered = work.trained + work.frozen, work.trained, 2 if half else 4
     micro_batches = batch // (gpus * clips)
-    held = Held.by_numbers(trained, work.frozen, ranks=gpus if sharded else 1)
+    away = [part for part in work.parts if sharded and part.name == offload]
+    off_trained, off_frozen = sum(part.trained for part in away), sum(part.frozen for part in away)
+    ranks = gpus if sharded else 1
+    held = Held.by_numbers(trained - off_trained, work.frozen - off_frozen, ranks=ranks)
+    host = Held.by_numbers(off_trained, off_frozen, ranks=ranks)
     activations = clips * work.activations
     beside = (2 * gathered + 4) * work.block if sharded else 2 * weights * half
     sent = micro_batches * (2 * gathered * weights + 4 * trained) if sharded else 8 * trained
@@ -118,6 +136,7 @@ def plan_step(
         clips=clips,
         micro_batches=micro_batches,
         memory=held.resident + 4 * work.apart + held.gradients + activations + beside,
+        host=host.resident + host.gradients,
         activations=activations,
         moved=moved,
         computing=micro_batches * clips * work.flops / (cluster.peak * cluster.utilisation),
@@ -139,7 +158,11 @@ def scaling_report(recipe: Recipe, gpus: Sequence[int] = (8, 64), clips: int = 1
     """
     batch, half = recipe.batch_size * recipe.accumulation, recipe.precision == "bfloat16"
     work = recipe_work(recipe)
-    plans = [plan_step(work, way, n, clips, batch=batch, half=half, cluster=cluster) for n in gpus for way in WAYS]
+    plans = [
+        plan_step(work, way, n, clips, batch=batch, half=half, offload=recipe.offload, cluster=cluster)
+        for n in gpus
+        for way in WAYS
+    ]
     parts = ", ".join(f"{part.name} {(part.trained + part.frozen) / 1e6:,.1f}" for part in work.parts)
     numbers = work.trained + work.frozen + work.apart
     lines = [
@@ -155,12 +178,13 @@ def scaling_report(recipe: Recipe, gpus: Sequence[int] = (8, 64), clips: int = 1
     ]
     for plan in plans:
         least, most = max(plan.computing, plan.moving), plan.computing + plan.moving
+        host = f" + {human(plan.host)} on the CPU" if plan.host else ""
         fits = "" if plan.memory <= cluster.memory else " (too much)"
         row = (
             plan.gpus,
             plan.way,
             f"{plan.micro_batches} of {plan.clips}",
-            human(plan.memory) + fits,
+            human(plan.memory) + fits + host,
             human(plan.activations),
             human(plan.moved),
             f"{plan.computing:.2f} s",

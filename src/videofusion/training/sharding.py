@@ -8,19 +8,29 @@ each other, so that neither is held while the other computes. Gradients come out
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
 from videofusion.training.recipe import Recipe
+from videofusion.training.shards import check_storage
 from videofusion.training.world import World
+
+Kind = TypeVar("Kind", bound=Tensor)
 
 
 def check_sharding(recipe: Recipe, world: World) -> None:
@@ -40,6 +50,7 @@ def check_sharding(recipe: Recipe, world: World) -> None:
         raise InputError("recipe key shard is True and compile is True; allowed is one of them")
     if recipe.trains == "lora":
         raise InputError("recipe key shard is True and trains is 'lora'; allowed there are 'full' and 'temporal'")
+    check_storage()
 
 
 def shard(modules: Mapping[str, nn.Module], recipe: Recipe, world: World, device: torch.device) -> None:
@@ -47,7 +58,8 @@ def shard(modules: Mapping[str, nn.Module], recipe: Recipe, world: World, device
 
     Args:
         modules: of a system by name, the same in every process.
-        recipe: its precision is what U-Nets are gathered in; gradients are summed in float32.
+        recipe: its precision is what U-Nets are gathered in; gradients are summed in float32. What it offloads stays
+            on the CPU, gradients too, and comes to the device block by block.
         world: the processes.
         device: where this one computes.
     """
@@ -59,15 +71,18 @@ def shard(modules: Mapping[str, nn.Module], recipe: Recipe, world: World, device
         reduce_dtype=torch.float32,
         cast_forward_inputs=False,  # autocast does, where it should: times and frame numbers stay float32
     )
-    for module in modules.values():
+    for name, module in modules.items():
+        offload = OffloadPolicy()
+        if name == recipe.offload:  # pinned memory is copied to a GPU while it computes
+            offload = CPUOffloadPolicy(pin_memory=device.type == "cuda")
         for parameter in module.parameters():  # a shard is some rows of a tensor in order, not channels last
             parameter.data = parameter.data.contiguous()
         if isinstance(module, UNet):
             for block in module.parts():
-                fully_shard(block, mesh=mesh, mp_policy=half)
+                fully_shard(block, mesh=mesh, mp_policy=half, offload_policy=offload)
         policy = half if isinstance(module, UNet) else MixedPrecisionPolicy()
         # let go of after forward, too: the average takes the weights' place between one forward and the next
-        fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+        fully_shard(module, mesh=mesh, mp_policy=policy, offload_policy=offload, reshard_after_forward=True)
         if hasattr(module, "encode"):
             register_fsdp_forward_method(module, "encode")  # of the text encoder, which is called so
 
@@ -75,6 +90,14 @@ def shard(modules: Mapping[str, nn.Module], recipe: Recipe, world: World, device
 def whole(tensor: Tensor) -> Tensor:
     """A tensor put together from its shards, in which all processes have a part; others as they are."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def by_device(tensors: Iterable[Kind]) -> list[list[Kind]]:
+    """Tensors in groups that lie on one device each, in order; what is offloaded is on another than the rest."""
+    groups: dict[torch.device, list[Kind]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.device, []).append(tensor)
+    return list(groups.values())
 
 
 def collected(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:

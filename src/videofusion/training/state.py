@@ -14,11 +14,11 @@ from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.networks.autoencoder import Space
-from videofusion.training.checkpoints import Checkpoint, check_shapes
+from videofusion.training.checkpoints import Checkpoint, check_shapes, read_into
 from videofusion.training.ema import Ema
 from videofusion.training.optimizers import make_optimizer, moment, moments
 from videofusion.training.recipe import Recipe
-from videofusion.training.sharding import collected, cut_like, shard
+from videofusion.training.sharding import shard
 from videofusion.training.tuning import is_tuned, trained_groups
 from videofusion.training.world import World
 
@@ -80,16 +80,18 @@ class State:
     """
 
     def __init__(self, recipe: Recipe, system: System, device: torch.device, world: World | None = None) -> None:
-        self.recipe, self.device, self._world = recipe, device, world or World()
+        self.recipe, self.device = recipe, device
         self._modules = list(system.modules.values())
         for name, module in system.modules.items():
-            module.to(device).train()
+            if name != recipe.offload:  # else it comes there block by block
+                module.to(device)
+            module.train()
             if recipe.compile and name != "text_encoder":  # a table of words: nothing to compile
                 module.compile(dynamic=False)
         for part in system.frozen.values():
             part.to(device)
         if recipe.shard:
-            shard(system.modules, recipe, self._world, device)
+            shard(system.modules, recipe, world or World(), device)
         self.tensors: dict[str, Tensor] = {
             f"{name}.{key}": value
             for name, module in system.modules.items()
@@ -142,22 +144,20 @@ class State:
             finally:
                 for module in self._modules:
                     module.train()
+                if self.recipe.offload != "none" and self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)  # weights are still read from the CPU's memory until then
 
     def checkpoint(self) -> Checkpoint:
-        """All of it, as it is now (tensors are shared, not copied).
-
-        Where the system is cut into shards, all processes must call, and only the one that writes has the tensors.
-        """
-        keep = self._world.writes
+        """All of it, as it is now (tensors are shared, not copied); where the system is cut, this process's part."""
         random = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         return Checkpoint(
             step=self.step,
             seconds=self.seconds,
-            weights=collected(self.tensors, keep),
-            ema=collected(self.ema.shadow, keep),
-            optimizer=collected(moments(self.optimizer, self._names), keep),
+            weights=self.tensors,
+            ema=self.ema.shadow,
+            optimizer=moments(self.optimizer, self._names),
             random=random,
             recipe=self.recipe.to_json(),
             ema_updates=self.ema.updates,
@@ -181,20 +181,22 @@ class State:
         for what, (mine, theirs) in pairs.items():
             check_shapes(f"the {what} of step {found.step} in {where}", mine, theirs)
         index = {name: i for i, name in enumerate(self._names.values())}
-        states: dict[int, dict[str, Tensor | int]] = {}
+        kept: dict[str, Tensor] = {}
         for key, value in found.optimizer.items():
-            kind, name = key.split("/", 1)
+            name = key.split("/", 1)[1]
             if name not in index:
                 raise InputError(
                     f"the optimiser of step {found.step} in {where} trains {name}, but this system does not"
                 )
-            parameter = self.tensors[name]
-            if value.shape == parameter.shape:  # in the parameter's memory format: a fused step reads memory in order
-                value = torch.empty_like(parameter, dtype=value.dtype).copy_(cut_like(value, parameter))
+            if value.shape == self.tensors[name].shape:  # in its memory format: a fused step reads memory in order
+                kept[key] = torch.empty_like(self.tensors[name], dtype=value.dtype)
+            else:
+                kept[key] = torch.empty(value.shape, dtype=value.dtype)
+        read_into(found, {"weights": self.tensors, "ema": self.ema.shadow, "optimizer": kept})
+        states: dict[int, dict[str, Tensor | int]] = {}
+        for key, value in kept.items():
+            kind, name = key.split("/", 1)
             states.setdefault(index[name], {})[kind] = moment(kind, value, self.recipe)
-        for mine, theirs in pairs.values():
-            for name, tensor in mine.items():
-                tensor.copy_(cut_like(theirs[name], tensor))
         self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
         torch.set_rng_state(found.random["cpu"])
         if self.device.type == "cuda" and "cuda" in found.random:

@@ -24,21 +24,21 @@ from signal import Signals
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from videofusion.data.batch import Batch
 from videofusion.errors import RunError
 from videofusion.training import checkpoints
 from videofusion.training.boards import check_boards
 from videofusion.training.export import grid_clips, grid_prompts, write_model
-from videofusion.training.gradients import average_gradients
+from videofusion.training.gradients import average_gradients, clip_gradients
 from videofusion.training.logs import Log, NoLog
 from videofusion.training.optimizers import check_optimizer
 from videofusion.training.rates import Pace, progress, rate_factor
 from videofusion.training.recipe import Recipe
 from videofusion.training.run_folder import Result, check_run, open_run
 from videofusion.training.session import check_free, session
-from videofusion.training.sharding import check_sharding, whole
+from videofusion.training.sharding import by_device, check_sharding
 from videofusion.training.signals import StopSignal, stop_signal
 from videofusion.training.state import Batches, State, System, training_keys
 from videofusion.training.world import World
@@ -228,7 +228,7 @@ class Trainer:
             per_clip.append(losses.per_clip.detach())
         if not recipe.shard:
             average_gradients(state.trained, self.world)
-        sums["gradient_norm"] = whole(nn.utils.clip_grad_norm_(state.trained, recipe.clip_gradient))
+        sums["gradient_norm"] = clip_gradients(by_device(state.trained), recipe.clip_gradient)
         numbers = self.world.mean({name: float(value) for name, value in sums.items()})
         for name in ("loss", "gradient_norm"):
             if not math.isfinite(numbers[name]):
@@ -301,11 +301,9 @@ class Trainer:
     def _save(self) -> None:
         """Write a checkpoint and the model, and delete the checkpoints that are no longer wanted."""
         if self.world.writes or self.recipe.shard:
-            checkpoint = self.state.checkpoint()
+            checkpoints.save(self.run / "checkpoints", self.state.checkpoint(), self.world)
             if self.world.writes:
-                checkpoints.save(self.run / "checkpoints", checkpoint)
                 checkpoints.prune(self.run / "checkpoints", self.recipe.keep)
-            del checkpoint  # of a system that is cut up, it is all of it
             with self.state.averaged():
                 write_model(self.system, self.recipe, self.run / "model", self.world)
         self.world.wait()
