@@ -89,6 +89,7 @@ def test_writes_what_was_asked_for(pipe: Pipe, tmp_path: Path, capsys: pytest.Ca
         "sampler": "ddpm",  # the model's own, as is the next
         "guidance": 2.5,
         "motion": 0.5,
+        "fps": None,
     }
     assert torch.allclose(read_clip(out), grey(5), atol=0.01)
     assert read_provenance(out)["prompt"] == "a red three"
