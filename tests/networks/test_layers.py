@@ -5,7 +5,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from videofusion.networks.layers import Attention, Downsample, SpatialTransformer, Upsample, doubling_kernel, sinusoidal
+from videofusion.networks.layers import (
+    SHORT,
+    Attention,
+    Downsample,
+    SpatialTransformer,
+    Upsample,
+    attend,
+    doubling_kernel,
+    sinusoidal,
+)
 
 
 def test_sinusoidal_tells_numbers_apart_and_has_constant_length() -> None:
@@ -91,3 +100,30 @@ def test_projections_around_transformers_are_one_function(linear: bool) -> None:
     other.load_state_dict({name: value.reshape(shapes[name]) for name, value in one.state_dict().items()})
     x = torch.randn(2, 8, 3, 3)
     torch.testing.assert_close(one(x, None, None), other(x, None, None))
+
+
+@pytest.mark.parametrize("keys", [16, SHORT + 1])
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradients_of_attention_in_half_precision_are_those_in_float32(keys: int, causal: bool) -> None:
+    torch.manual_seed(0)
+    length = keys if causal else 5
+    whole = [torch.randn(2, 3, n, 8, requires_grad=True) for n in (length, keys, keys)]
+    half = [part.detach().bfloat16().requires_grad_() for part in whole]
+    expected, made = attend(*whole, causal=causal), attend(*half, causal=causal)
+    assert (made.dtype, expected.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(made.float(), expected, atol=0.02, rtol=0.02)
+    expected.square().sum().backward()
+    made.float().square().sum().backward()
+    for mine, theirs in zip(half, whole, strict=True):
+        assert mine.grad.dtype == torch.bfloat16
+        torch.testing.assert_close(mine.grad.float(), theirs.grad, atol=0.05, rtol=0.05)
+
+
+def test_attention_that_is_directed_does_not_see_what_comes_later() -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 1, 2, 6, 8)
+    before = attend(q, k, v, causal=True)
+    k[:, :, 4:], v[:, :, 4:] = 7.0, -7.0
+    after = attend(q, k, v, causal=True)
+    assert torch.equal(before[:, :, :4], after[:, :, :4])
+    assert not torch.allclose(before[:, :, 4:], after[:, :, 4:])

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SHORT = 256  # keys, up to which the way back is the slower in half precision on a CPU
+
 
 def sinusoidal(numbers: Tensor, size: int) -> Tensor:
     """Sinusoidal embedding, cosines first (Ho et al. 2020).
@@ -66,6 +68,19 @@ class Resnet(nn.Module):
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+    """Fused attention of queries [n heads l d] to keys and values [n heads m d], in their precision.
+
+    On a CPU its way back through few keys in half precision takes up to ten times as long as in float32
+    (docs/speed.md), so that is what gradients of short sequences, as those over time are, go through.
+    """
+    dtype = q.dtype
+    slow = q.device.type == "cpu" and dtype == torch.bfloat16 and k.shape[-2] <= SHORT and torch.is_grad_enabled()
+    if slow:
+        q, k, v = q.float(), k.float(), v.float()
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal).to(dtype)
+
+
 class Attention(nn.Module):
     """Multi-head attention of tokens to themselves or to a context, through fused attention."""
 
@@ -86,7 +101,7 @@ class Attention(nn.Module):
         q = q.reshape(source.shape[0], -1, self.heads, c // self.heads).transpose(1, 2)
         k = k.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         v = v.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :])
+        out = attend(q, k, v, None if mask is None else mask[:, None, None, :])
         return self.to_out[0](out.transpose(1, 2).reshape(n, length, c))
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from videofusion.errors import InputError
+from videofusion.networks.layers import attend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ class TemporalAttention(nn.Module):
         qk, v = self.to_qkv(tokens).split((2 * c, c), dim=-1)
         q, k = rotate(qk, angles).split(c, dim=-1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.kind == "directed")
+        mixed = attend(q, k, v, causal=self.kind == "directed")
         mixed = self.to_out(mixed.transpose(1, 2).flatten(2))
         if self.kind != "joint":
             mixed = mixed.reshape(b, h * w, t, c).transpose(1, 2)
