@@ -4,8 +4,9 @@
 
 VDM is the base U-Net with temporal attention, over all frames. VideoFusion is the base U-Net over the middle frame, and
 over all frames a residual generator, narrower so that it has 0.3 of the base's parameters (the paper: 0.59 to 2.0
-billion), with temporal attention too. Every call runs in a fresh process; memory is that process's peak resident
-memory above that of an idle process with the same imports.
+billion), with temporal attention too. In bf16 weights are held in it and layers compute in it (autocast). Every call
+runs in a fresh process; memory is that process's peak resident memory above that of an idle process with the same
+imports.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from videofusion.networks.unet import UNet
 from videofusion.systems.prior import sample_prior
 from videofusion.systems.videofusion import VideoFusion
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TEXT = 768  # of token embeddings and of the prior's image embedding
 SYSTEMS = ("VDM", "VideoFusion", "VideoFusion and prior")
 
@@ -65,26 +67,29 @@ def make_call(system: str, args: argparse.Namespace) -> Callable[[], object]:
     The published variant's prior runs once for a clip, so a call with it takes its part of all the sampler's steps.
     """
     torch.manual_seed(0)
-    schedule = make_schedule("cosine")
+    schedule, dtype = make_schedule("cosine"), DTYPES[args.precision]
     z, t = torch.randn(args.clips, args.frames, 3, 64, 64), torch.full((args.clips,), 0.5)
     text = torch.randn(args.clips, 20, TEXT)
     share = DecomposedNoise(0.5).shares(args.clips, args.frames)
     conditions = Conditions(text=text, share=share, null={"text": torch.zeros_like(text[:1])})
     if system == "VDM":
-        denoiser: Denoiser = NetworkDenoiser(make_unet(args.width, temporal="factorised"), schedule)
+        denoiser: Denoiser = NetworkDenoiser(make_unet(args.width, temporal="factorised").to(dtype), schedule)
     else:
-        residual = make_unet(residual_width(args.width, args.ratio), in_channels=6, temporal="residual")
-        denoiser = VideoFusion(make_unet(args.width), residual, schedule, variant="corrected")
-    prior = Prior(size=TEXT, text_size=TEXT, width=args.prior_width) if "prior" in system else None
+        residual = make_unet(residual_width(args.width, args.ratio), in_channels=6, temporal="residual").to(dtype)
+        denoiser = VideoFusion(make_unet(args.width).to(dtype), residual, schedule, variant="corrected")
+    prior = Prior(size=TEXT, text_size=TEXT, width=args.prior_width).to(dtype) if "prior" in system else None
+    autocast = torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
 
     @torch.no_grad()
     def call() -> object:
-        return denoiser(z, t, conditions)
+        with autocast:
+            return denoiser(z, t, conditions)
 
     @torch.no_grad()
     def prior_call() -> object:
         assert prior is not None
-        return sample_prior(prior, conditions, Keys.of(list(range(args.clips))), 2.0)
+        with autocast:
+            return sample_prior(prior, conditions, Keys.of(list(range(args.clips))), 2.0)
 
     call.prior = None if prior is None else prior_call  # type: ignore[attr-defined]
     return call
@@ -127,6 +132,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=1, help="in the batch")
     parser.add_argument("--steps", type=int, default=20, help="of the sampler, over which the prior's time is spread")
     parser.add_argument("--prior-width", type=int, default=1024)
+    parser.add_argument("--precision", choices=list(DTYPES), default="fp32")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="VDM comes first")
@@ -144,14 +150,14 @@ def main() -> None:
     print(machine())
     print(
         f"base {sizes[0] / 1e6:.0f} M, residual {sizes[1] / 1e6:.0f} M ({sizes[1] / sizes[0]:.2f}), "
-        f"VDM {sizes[2] / 1e6:.0f} M parameters; {args.clips} x {args.frames} x 64 x 64, fp32\n"
+        f"VDM {sizes[2] / 1e6:.0f} M parameters; {args.clips} x {args.frames} x 64 x 64, {args.precision}\n"
     )
     idle = fresh("idle", args)["memory"]
     results: dict[str, list[dict[str, float]]] = {system: [] for system in args.systems}
     for _ in range(args.repeats):
         for system in results:
             results[system].append(fresh(system, args))
-    convolution = peak(torch.float32)
+    convolution = peak(DTYPES[args.precision])
     work = gigaflops(convolution)
     start = clock()
     convolution()

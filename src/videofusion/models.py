@@ -190,7 +190,9 @@ def export(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Pa
 
     from videofusion.training.checkpoints import write_folder
 
-    pipe.to(getattr(torch, dtype))
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            torch.nn.Module.to(part, getattr(torch, dtype))  # not diffusers' own, which warns of nothing
 
     def fill(folder: Path) -> None:
         pipe.save_pretrained(folder)

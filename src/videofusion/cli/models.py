@@ -38,6 +38,9 @@ def export(
         out: the new folder
         dtype: of the weights: float16, bfloat16 or float32
     """
+    from diffusers.utils import logging
+
     from videofusion.models import export as write
 
+    logging.disable_progress_bar()  # of loading, which takes a moment
     print(write(model, out, dtype=dtype))
