@@ -37,6 +37,8 @@ def generate(
     sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     low_memory: tyro.conf.FlagCreatePairsOff[bool] = False,
+    engine: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
 ) -> int:
     """Make a video from a prompt, or a folder of them from a file of prompts.
 
@@ -69,6 +71,9 @@ def generate(
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
         low_memory: keep only the network in memory that is at work, for models with several
+        engine: with --prompts, who makes them: here (this process), or ray (actors with a model each, on one machine or
+            a cluster)
+        workers: with --engine ray, how many actors (1)
     """
     if prompts is None and not prompt.strip():
         raise InputError(f"prompt is {prompt!r}; it must have at least one word, or --prompts name a file of them")
@@ -90,8 +95,9 @@ def generate(
             raise InputError(
                 "--low-memory and --prompts are both given; leave one out: each batch would read the weights anew"
             )
-        return _many(prompts, out, model, defaults, batch, format, sheet, fps, scale, device)
-    for option, value in (("--batch", batch), ("--format", format)):
+        return _many(prompts, out, model, defaults, batch, format, sheet, fps, scale, device, engine, workers)
+    alone = {"--batch": batch, "--format": format, "--engine": engine, "--workers": workers}
+    for option, value in alone.items():
         if value is not None:
             raise InputError(f"{option} is {value}, but is for --prompts only")
 
@@ -147,6 +153,8 @@ def _many(
     fps: float | None,
     scale: int | None,
     device: str | None,
+    engine: str | None,
+    workers: int | None,
 ) -> int:
     if batch is not None and batch < 1:
         raise InputError(f"--batch is {batch}, but must be at least 1")
@@ -156,7 +164,8 @@ def _many(
     from videofusion.generation.many import Form, generate_many
 
     form = Form(ending=f".{format or 'mp4'}", sheet=sheet, fps=fps, scale=scale)
-    done = generate_many(prompts, out, model=model, defaults=defaults, batch=batch or 4, form=form, device=device)
+    how: dict[str, Any] = {"device": device, "engine": engine or "here", "workers": workers}
+    done = generate_many(prompts, out, model=model, defaults=defaults, batch=batch or 4, form=form, **how)
     parts = [(done.made, "made"), (done.before, "made before"), (len(done.failed), "failed"), (done.left, "left")]
     print(f"{out}: " + ", ".join(f"{number} {what}" for number, what in parts if number or what == "made"))
     return done.exit_code

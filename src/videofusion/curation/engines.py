@@ -54,7 +54,7 @@ def check_engine(engine: str, workers: int) -> None:
     if not 0 <= workers <= 1024:
         raise InputError(f"workers is {workers}; allowed are values from 0 (this process alone) to 1024")
     if engine == "ray":
-        from videofusion.curation.ray_engine import check_ray
+        from videofusion.on_ray import check_ray
 
         check_ray(workers)
 

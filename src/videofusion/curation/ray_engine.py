@@ -11,41 +11,17 @@ from videofusion.curation.pool import Done, Isolated
 from videofusion.curation.spans import Span
 from videofusion.curation.stage import Job, Stage
 from videofusion.curation.work import rows_of
-from videofusion.errors import InputError, require
-
-
-def check_ray(workers: int) -> None:
-    """Refuse before work what Ray cannot do.
-
-    Raises:
-        InputError: Ray is not installed, or no worker is asked for.
-    """
-    require("ray", "ray")
-    if workers < 1:
-        raise InputError(f'workers is {workers}; engine "ray" takes at least 1')
+from videofusion.on_ray import on_actors
 
 
 def run_ray(stage: Stage, groups: Sequence[Sequence[Job]], workers: int) -> Iterator[Done]:
     """Groups of jobs on so many actors, as they are done.
 
-    The cluster is the one that this process is connected to (`ray.init`, or the address in RAY_ADDRESS), else a local
-    one. An actor that dies is started again, and its group done again; a file that kills the process that reads it
-    is a row that says so, as in the pool. On several machines the paths have to be the same on all.
+    See `on_actors`; a file that kills the process that reads it is a row that says so, as in the pool.
     """
-    ray = require("ray", "ray")
-    data = require("ray.data", "ray")
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False)
-    data.DataContext.get_current().enable_progress_bars = False
     items = [{"number": number, "jobs": _written(group)} for number, group in enumerate(groups)]
-    on_gpu = str(getattr(stage, "device", "cpu")).startswith("cuda")
-    found = data.from_items(items, override_num_blocks=len(items)).map(
-        _Worker,
-        fn_constructor_args=(stage,),
-        compute=data.ActorPoolStrategy(size=min(workers, len(items))),
-        num_gpus=1 if on_gpu else None,
-    )
-    for row in found.iter_rows():
+    device = getattr(stage, "device", None)
+    for row in on_actors(_Worker, (stage,), items, workers=workers, device=device):
         yield int(row["number"]), json.loads(row["rows"])
 
 

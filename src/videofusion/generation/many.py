@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,10 @@ from videofusion.generation.maker import Form, Maker, failed
 from videofusion.generation.results import Results, open_results
 from videofusion.generation.rows import Row, read_rows
 from videofusion.models import digest, find
+from videofusion.on_ray import check_ray
 from videofusion.training.signals import stop_signal
 
+ENGINES = ("here", "ray")
 Work = Generator[list[dict[str, Any]], None, None]  # the lines of a batch, batch after batch
 
 
@@ -55,6 +57,8 @@ def generate_many(
     batch: int = 4,
     form: Form | None = None,
     device: str | None = None,
+    engine: str = "here",
+    workers: int | None = None,
     bar: bool = True,
 ) -> Summary:
     """Make a clip for every row of a file, and a line for each in `out`/results.jsonl as soon as it is made.
@@ -71,20 +75,23 @@ def generate_many(
         batch: most rows made together, of those with equal settings; it changes no clip (beyond what the pipeline
             says of batches), only speed and memory.
         form: of the files; 8 frames a second as .mp4 by default.
-        device: as `load` takes it.
+        device: as `load` takes it; with the engine "ray" each actor has one of its own.
+        engine: who makes them: one of `ENGINES`, this process ("here") or actors on Ray ("ray") with a model each.
+        workers: of the engine "ray": actors, one when None.
         bar: show a progress bar.
 
     Returns:
         what became of the rows; those that failed are named on stderr, and in the record.
 
     Raises:
-        InputError: no such model, a file that cannot be read, a row that is done with other settings, a folder that
-            cannot be used or that another process uses.
+        InputError: no such model or engine, no Ray where that is asked for, a file that cannot be read, a row that is
+            done with other settings, a folder that cannot be used or that another process uses.
         RunError: the disk is full; what is made is kept.
     """
     form = form or Form()
     if batch < 1:
         raise InputError(f"batch is {batch}; it must be at least 1")
+    check_engine(engine, workers)
     if form.ending not in CLIP_ENDINGS:
         raise InputError(f'form has the ending "{form.ending}"; allowed endings are {", ".join(CLIP_ENDINGS)}')
     rows = read_rows(prompts, defaults)
@@ -103,8 +110,7 @@ def generate_many(
         reasons = {row.name: str(row.reason) for row in wrong}
         made, stopped_by = 0, None
         if todo:
-            maker = Maker(str(model), weights, out, form, device)
-            work = _one_by_one(maker, _batches(todo, batch))
+            work = _work(engine, workers, (str(model), weights, out, form, device), list(_batches(todo, batch)))
             made, stopped_by = _record(work, todo, results, reasons, bar)
     left = len(rows) - before - made - len(reasons)
     return Summary(made=made, before=before, failed=reasons, left=left, stopped_by=stopped_by)
@@ -141,6 +147,32 @@ def _batches(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
             yield group[start : start + size]
 
 
-def _one_by_one(maker: Maker, batches: Iterable[list[Row]]) -> Work:
+def _work(
+    engine: str,
+    workers: int | None,
+    maker: tuple[str, str, Path, Form, str | None],
+    batches: Sequence[list[Row]],
+) -> Work:
+    """The lines of the batches, made by an engine's `Maker`s of these arguments."""
+    if engine == "ray":
+        from videofusion.generation.ray_engine import run_ray
+
+        yield from run_ray(*maker, batches, workers or 1)
+        return
+    here = Maker(*maker)
     for rows in batches:
-        yield maker.make(rows)
+        yield here.make(rows)
+
+
+def check_engine(engine: str, workers: int | None) -> None:
+    """Refuse an engine that there is not.
+
+    Raises:
+        InputError: so; workers without the engine "ray", or none with it; Ray is not installed.
+    """
+    if engine not in ENGINES:
+        raise InputError(f'engine is "{engine}"; allowed are {", ".join(ENGINES)}')
+    if engine == "ray":
+        check_ray(1 if workers is None else workers)
+    elif workers is not None:
+        raise InputError(f'workers is {workers}, but is for the engine "ray" only')
