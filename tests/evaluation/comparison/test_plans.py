@@ -5,10 +5,11 @@ import pytest
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import REAL, Budget
-from videofusion.evaluation.comparison.plans import DECOMPOSED, find_plan, plan_list, plans
+from videofusion.evaluation.comparison.plans import DECOMPOSED, SYSTEMS, find_plan, plan_list, plans
 from videofusion.evaluation.comparison.runs import run_recipe
 from videofusion.evaluation.preset_table import PRESETS
 from videofusion.systems.build import build_system
+from videofusion.systems.decomposed import VARIANTS
 from videofusion.training.sizes import recipe_parts
 
 ALL = plans()
@@ -47,6 +48,19 @@ def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path
     assert {run.name for run in runs.values() if run.measured and run.base is None} == {
         "vdm-scratch", "videofusion-scratch"
     }  # fmt: skip
+
+
+def test_the_small_comparison_has_every_system_at_every_seed_with_as_many_parameters(tmp_path):
+    runs = SYSTEMS.runs(Budget(seeds=2))
+    systems = ["vdm", *VARIANTS]
+    assert [run.name for run in runs] == [f"{system}-{seed}" for seed in range(2) for system in systems]
+    assert {run.base for run in runs} == {None}
+    recipes = {run.system: run_recipe(tmp_path, run) for run in runs}
+    for key in SHARED:
+        assert len({getattr(recipe, key) for recipe in recipes.values()}) == 1, key
+    sizes = {system: parameters(recipe_parts(recipe)) for system, recipe in recipes.items()}
+    sizes.pop("published")  # which has a prior and an encoder beside
+    assert max(sizes.values()) < 1.07 * min(sizes.values())  # "framewise" has no temporal layers
 
 
 def test_the_headline_pair_has_as_many_parameters(tmp_path):
@@ -88,7 +102,7 @@ def test_what_a_paper_says_is_of_systems_that_are_there(name):
     assert {system for claim in plan.claims for system in (claim.better, claim.than)} <= systems
     assert set(plan.sweep) <= systems
     assert all(claim.theirs for claim in plan.claims)
-    assert (plan.source and plan.lost) or plan is DECOMPOSED
+    assert (plan.source and plan.lost) or plan in (DECOMPOSED, SYSTEMS)  # no paper has these
     assert not plan.protocol or plan.protocol in PRESETS
 
 
@@ -111,6 +125,6 @@ def test_one_base_generator_and_the_papers_proportion_in_table_4(tmp_path):
 
 
 def test_an_unknown_plan_lists_those_there_are():
-    with pytest.raises(InputError, match=r'plan is "table"; allowed are decomposed, videofusion-table-1'):
+    with pytest.raises(InputError, match=r'plan is "table"; allowed are decomposed, systems, videofusion-table-1'):
         find_plan("table")
     assert [line.split()[0] for line in plan_list().splitlines()] == list(ALL)

@@ -11,6 +11,7 @@ from typing import Any
 
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import Budget, Run
+from videofusion.systems.decomposed import VARIANTS
 from videofusion.training.recipes import get_recipe
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
@@ -162,13 +163,40 @@ DECOMPOSED = Plan(
 )
 
 
+# Networks so small that every system can have every seed: a third of the headline's parameters, in patches of 4x4.
+_SMALL: dict[str, Any] = {"patch": 4, "attention": "none,transformer", "reach_steps": 200}
+_SMALL_VDM = {**_SMALL, "channels": "56,88"}
+_SMALL_FUSION = {**_SMALL, "channels": "32,64", "residual_channels": "32,64", "residual_from_base": False}
+
+
+def _systems(budget: Budget) -> list[Run]:
+    """VDM and VideoFusion's four variants at each seed, from scratch."""
+    make: dict[str, Make] = {
+        "vdm": lambda b, seed: vdm_run(b, f"vdm-{seed}", None, system="vdm", seed=seed, **_SMALL_VDM)
+    }
+
+    def variant(name: str) -> Make:
+        keys = {**_SMALL_FUSION, "variant": name, **(ONE_FRAME if name == "published" else {})}
+        return lambda b, seed: fusion_run(b, f"{name}-{seed}", None, system=name, seed=seed, **keys)
+
+    return each_seed(budget, make | {name: variant(name) for name in VARIANTS})
+
+
+SYSTEMS = Plan(
+    name="systems",
+    shows="every system of this library at every seed, small and from scratch",
+    runs=_systems,
+    headline=("anchored", "vdm"),
+)
+
+
 def plans() -> dict[str, Plan]:
     """All plans by name."""
     from videofusion.evaluation.comparison.given_plans import GIVEN_PLANS
     from videofusion.evaluation.comparison.paper_plans import PAPER_PLANS
     from videofusion.evaluation.comparison.vdm_plans import VDM_PLANS
 
-    return {plan.name: plan for plan in (DECOMPOSED, *PAPER_PLANS, *VDM_PLANS, *GIVEN_PLANS)}
+    return {plan.name: plan for plan in (DECOMPOSED, SYSTEMS, *PAPER_PLANS, *VDM_PLANS, *GIVEN_PLANS)}
 
 
 def find_plan(name: str) -> Plan:
