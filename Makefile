@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
+PRECISION ?= fp32
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CLIP := demo/a-red-three-moving-left
@@ -34,12 +35,12 @@ prove: $(VENV)/.installed-dev
 	$(INSTALL) --force-reinstall --no-deps opencv-python-headless
 	$(BIN)/pytest -m "slow or peer"
 
+# PRECISION="fp32 bf16" where the machine computes in bf16 (AMX); elsewhere it is emulated, and takes very long.
 # the peer's network comes without its dependencies: it would bring torchvision, which is stubbed (docs/speed.md)
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --no-deps video-diffusion-pytorch einops-exts rotary-embedding-torch
-	$(BIN)/python benchmarks/unet_speed.py vdm --what forward --precision fp32 --repeats 3
-	$(BIN)/python benchmarks/unet_speed.py vdm --what training --precision fp32 --frames 8 --repeats 2
-	$(BIN)/python benchmarks/unet_speed.py image --precision fp32 --width 96 --repeats 3
+	$(BIN)/python benchmarks/unet_speed.py vdm --precision $(PRECISION) --repeats 3
+	$(BIN)/python benchmarks/unet_speed.py image --precision $(PRECISION) --compile --repeats 5
 	$(BIN)/python benchmarks/videofusion_vs_vdm.py --width 128 --repeats 1
 	$(BIN)/python benchmarks/low_memory.py --width 64
 	$(BIN)/python benchmarks/frechet_speed.py --shapes 2048x400 10000x2048 --repeats 3

@@ -71,8 +71,8 @@ class Resnet(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
     """Fused attention of queries [n heads l d] to keys and values [n heads m d], in their precision.
 
-    On a CPU its way back through few keys in half precision takes up to ten times as long as in float32
-    (docs/speed.md), so that is what gradients of short sequences, as those over time are, go through.
+    On a CPU its way back through few keys takes longer in half precision than in float32, with wide heads several times
+    as long (torch 2.13), so that gradients of short sequences, as those over time are, go through float32.
     """
     dtype = q.dtype
     slow = q.device.type == "cpu" and dtype == torch.bfloat16 and k.shape[-2] <= SHORT and torch.is_grad_enabled()
