@@ -12,7 +12,7 @@ from videofusion.cli import main
         (["new", "--seconds", "-1"], "seconds is -1"),
         (["new", "--report-only"], "no finished run"),
         (["new", "--budget", "soon"], 'budget is "soon", which is neither a time nor arithmetic'),
-        (["new", "--plan", "table-9"], 'plan is "table-9"; allowed are decomposed, videofusion-table-1'),
+        (["new", "--plan", "table-9"], 'plan is "table-9"; allowed are decomposed, systems, videofusion-table-1'),
         (["new", "no-such-recipe"], '"no-such-recipe" is neither a recipe'),
         (["new", "moving-digits", "--plan", "decomposed"], "exclude each other"),
         (["new", "moving-digits", "--clips", "5"], "clips is 5, but the measure of moving digits needs at least 128"),

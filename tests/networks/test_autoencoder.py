@@ -35,11 +35,13 @@ def test_a_kl_autoencoder_gives_diffusers_own_numbers() -> None:
     space = Latents(vae, chunk=6)
     with torch.no_grad():
         raw = vae.encode(x.flatten(0, 1)).latent_dist.mode()
-        theirs = vae.decode(raw).sample.clamp(-1, 1)
+        back = (raw - 0.1) / 2.0 * 2.0 + 0.1  # a rounding away from raw, which on some machines grows in the decoder
+        theirs = vae.decode(back).sample.clamp(-1, 1)
     latents = space.encode(x)
+    assert (back - raw).abs().max() < 1e-6
     assert (space.factor, space.channels, latents.shape) == (2, 4, (2, 3, 4, 4, 4))
     assert torch.equal(latents.flatten(0, 1), (raw - 0.1) / torch.tensor(2.0))
-    assert (space.decode(latents).flatten(0, 1) - theirs).abs().max() < 1e-6  # shifted and back: a rounding
+    assert (space.decode(latents).flatten(0, 1) - theirs).abs().max() < 1e-6
 
 
 def test_a_tiny_one_of_diffusers() -> None:
