@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from videofusion.errors import InputError, require
+from videofusion.errors import InputError, RunError, require
 
 
 def check_ray(workers: int) -> None:
@@ -42,11 +42,18 @@ def on_actors(
         workers: actors, at most.
         device: where an instance computes; each has a GPU of its own if it is one.
         tries: how often an item may kill its actor until there is no row of it; without end when None.
+
+    Raises:
+        InputError: a device that the cluster has not.
+        RunError: an actor cannot be made, or fails otherwise than by dying.
     """
     ray = require("ray", "ray")
     data = require("ray.data", "ray")
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False)
+    on_gpu = str(device).startswith("cuda")
+    if on_gpu and not ray.cluster_resources().get("GPU"):  # Ray would wait for one without a word
+        raise InputError(f'device is "{device}", but no machine of the Ray cluster has a GPU; "cpu" needs none')
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     errors = context.max_errored_blocks
@@ -56,9 +63,12 @@ def on_actors(
             worker,
             fn_constructor_args=tuple(arguments),
             compute=data.ActorPoolStrategy(size=min(workers, len(items))),
-            num_gpus=1 if str(device).startswith("cuda") else None,
+            num_gpus=1 if on_gpu else None,
             max_task_retries=-1 if tries is None else tries - 1,
         )
     finally:
         context.max_errored_blocks = errors  # what is Ray Data's own has a copy
-    yield from found.iter_rows()
+    try:
+        yield from found.iter_rows()
+    except ray.exceptions.RayError as error:  # it has the traceback of the actor in it; its last line says what it was
+        raise RunError(f"the work on Ray ended: {str(error).strip().splitlines()[-1]}") from error

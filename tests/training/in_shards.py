@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from videofusion.data.loader import Loader
 from videofusion.systems.build import build_system
 from videofusion.training import checkpoints
 from videofusion.training.batches import training_data
-from videofusion.training.checkpoints import Checkpoint, load
+from videofusion.training.checkpoints import Checkpoint, load, read_into
 from videofusion.training.gradients import clip_gradients
 from videofusion.training.logs import NoLog
 from videofusion.training.recipe import Recipe
@@ -32,6 +33,18 @@ from videofusion.training.trainer import Trainer
 from videofusion.training.world import World
 
 CPU = torch.device("cpu")
+
+
+def complete(found: Checkpoint) -> Checkpoint:
+    """A checkpoint with all of its numbers in the CPU's memory."""
+    if found.shards is None:
+        return found
+    parts = {
+        part: {name: torch.empty_like(tensor, device="cpu") for name, tensor in tensors.items()}
+        for part, tensors in found.parts.items()
+    }
+    read_into(found, parts)
+    return replace(found, shards=None, **parts)
 
 
 def toy_system() -> ToySystem:

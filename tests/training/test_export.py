@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from in_shards import complete
 from safetensors.torch import load_file
 from small import smallest
 
 from videofusion.errors import InputError
 from videofusion.models import export
 from videofusion.parts import WEIGHTS
-from videofusion.training.checkpoints import complete, load, place
+from videofusion.training.checkpoints import load, place
 from videofusion.training.trainer import train
 
 

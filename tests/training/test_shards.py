@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from in_shards import flat, toy_state, train_offloaded, write_again, write_steps
+from in_shards import complete, flat, toy_state, train_offloaded, write_again, write_steps
 from ranks import together
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -16,7 +16,7 @@ from test_trainer import assert_same_state
 
 from videofusion.errors import InputError, RunError
 from videofusion.training import checkpoints, shards
-from videofusion.training.checkpoints import complete, load, newest, place
+from videofusion.training.checkpoints import load, newest, place
 from videofusion.training.gradients import clip_gradients
 from videofusion.training.world import World
 

@@ -20,7 +20,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -248,18 +248,6 @@ def read_into(found: Checkpoint, targets: Mapping[str, Mapping[str, Tensor]]) ->
         shards.read(found.shards, _flat(targets))
     except OSError as error:
         raise RunError(f"could not read {found.shards}: {error}") from error
-
-
-def complete(found: Checkpoint) -> Checkpoint:
-    """A checkpoint with all of its numbers in the CPU's memory."""
-    if found.shards is None:
-        return found
-    parts: dict[str, Any] = {
-        part: {name: torch.empty_like(tensor, device="cpu") for name, tensor in tensors.items()}
-        for part, tensors in found.parts.items()
-    }
-    read_into(found, parts)
-    return replace(found, shards=None, **parts)
 
 
 def read_state(path: Path) -> dict[str, Any]:
