@@ -53,7 +53,7 @@ def test_a_window_keeps_global_frame_numbers_and_its_own_shares() -> None:
 
 
 def test_select_takes_clips_of_the_batch() -> None:
-    conditions = Conditions(text=TEXT, labels=torch.tensor([1, 2]), frames=torch.arange(3), temporal=False, null=NULL)
+    conditions = Conditions(text=TEXT, labels=torch.tensor([1, 2]), frames=torch.arange(3), temporal=0.0, null=NULL)
     chosen = conditions.select([1, 1, 0])
     assert chosen.labels.tolist() == [2, 2, 1]
     assert torch.equal(chosen.text, TEXT[[1, 1, 0]])

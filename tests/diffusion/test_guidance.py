@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -21,9 +23,10 @@ class Labelled(torch.nn.Module):
 
     calls = 0
 
-    def forward(self, z: Tensor, time: Tensor, *, temporal: bool, labels: Tensor) -> Tensor:
+    def forward(self, z: Tensor, time: Tensor, *, temporal: float, labels: Tensor) -> Tensor:
         self.calls += 1
-        return torch.sin(3 * z) * (1 + labels.reshape(-1, 1, 1, 1, 1)) + 0.1 * labels.reshape(-1, 1, 1, 1, 1)
+        between = temporal * (z.mean(1, keepdim=True) - z)  # what a temporal layer would add
+        return torch.sin(3 * z) * (1 + labels.reshape(-1, 1, 1, 1, 1)) + 0.1 * labels.reshape(-1, 1, 1, 1, 1) + between
 
 
 def denoiser() -> NetworkDenoiser:
@@ -61,17 +64,33 @@ def test_guidance_is_linear_and_the_same_however_it_is_read(reading: str) -> Non
         agrees_with_z(guided)
 
 
-def test_guidance_that_begins_later_leaves_earlier_times_alone_and_saves_their_second_call() -> None:
+@pytest.mark.parametrize(
+    ("interval", "inside", "outside"), [((0.0, 0.5), 0, 1), ((0.5, 1.0), 1, 0), ((0.4, 0.4), 0, 1)]
+)
+def test_guidance_in_an_interval_leaves_other_times_alone_and_saves_their_second_call(
+    interval, inside, outside
+) -> None:
     plain, z = denoiser(), noisy()
-    late = ClassifierFree(plain, 3.0, names=("labels",), until=0.5)
-    found, all_through = late(z, T, CONDITIONS), ClassifierFree(plain, 3.0, ("labels",))(z, T, CONDITIONS)
+    part = ClassifierFree(plain, 3.0, names=("labels",), interval=interval)
+    found, all_through = part(z, T, CONDITIONS), ClassifierFree(plain, 3.0, ("labels",))(z, T, CONDITIONS)
     assert plain.network.calls == 4
-    torch.testing.assert_close(found.x0[0], all_through.x0[0])  # t = 0.4
-    assert torch.equal(found.x0[1], plain(z, T, CONDITIONS).x0[1])  # t = 0.7
-    assert torch.equal(found.eps[1], plain(z, T, CONDITIONS).eps[1])
+    torch.testing.assert_close(found.x0[inside], all_through.x0[inside])
+    assert torch.equal(found.x0[outside], plain(z, T, CONDITIONS).x0[outside])
+    assert torch.equal(found.eps[outside], plain(z, T, CONDITIONS).eps[outside])
     plain.network.calls = 0
-    late(z, T + 0.3, CONDITIONS)
+    part(z, T[outside].expand(2), CONDITIONS)
     assert plain.network.calls == 1
+
+
+@pytest.mark.parametrize("skip", [0.0, 0.3, 1.0])
+def test_guidance_is_away_from_what_has_less_of_its_temporal_layers(skip: float) -> None:
+    plain, z = denoiser(), noisy()
+    given, free = (plain(z, T, c) for c in (CONDITIONS, replace(CONDITIONS.without("labels"), temporal=1 - skip)))
+    guided = ClassifierFree(plain, 3.0, ("labels",), skip=skip)(z, T, CONDITIONS)
+    torch.testing.assert_close(guided.x0, free.x0 + 3 * (given.x0 - free.x0))
+    alone = ClassifierFree(plain, 3.0, (), skip=skip)(z, T, CONDITIONS)  # of the frames' agreement, not of the label
+    assert torch.allclose(alone.x0, given.x0, atol=1e-5) == (skip == 0)
+    agrees_with_z(guided)
 
 
 def test_full_rescaling_gives_back_the_contrast() -> None:
@@ -128,7 +147,10 @@ def test_a_gradient_passes() -> None:
         ({"scale": float("nan")}, "guidance scale is nan"),
         ({"scale": 2.0, "rescale": 2.0}, "rescale is 2.0"),
         ({"scale": 2.0, "threshold": 0.0}, "threshold is 0.0"),
-        ({"scale": 2.0, "until": 1.5}, "until is 1.5"),
+        ({"scale": 2.0, "interval": (0.0, 1.5)}, r"guidance interval is \[0.0, 1.5\]"),
+        ({"scale": 2.0, "interval": (0.6, 0.5)}, r"guidance interval is \[0.6, 0.5\]"),
+        ({"scale": 2.0, "interval": (0.5,)}, r"guidance interval is \[0.5\]"),
+        ({"scale": 2.0, "skip": -0.1}, "guidance skip is -0.1"),
     ],
 )
 def test_bad_input_is_a_sentence(options: dict, words: str) -> None:

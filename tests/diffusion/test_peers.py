@@ -19,7 +19,7 @@ KINDS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 class Network(torch.nn.Module):
     """Anything smooth in clip and time."""
 
-    def forward(self, z: Tensor, time: Tensor, temporal: bool = True) -> Tensor:
+    def forward(self, z: Tensor, time: Tensor, temporal: float = 1.0) -> Tensor:
         return torch.sin(2 * z + time.reshape(-1, 1, 1, 1, 1) / 300) * 0.8
 
 

@@ -64,7 +64,7 @@ def test_expand_gives_numbers_the_axes_of_a_clip() -> None:
 class Constant(torch.nn.Module):
     """A network that says `value` and keeps what it was told."""
 
-    def forward(self, z: Tensor, time: Tensor, *, temporal: bool, **conditions: Tensor) -> Tensor:
+    def forward(self, z: Tensor, time: Tensor, *, temporal: float, **conditions: Tensor) -> Tensor:
         self.told = (time, temporal, conditions)
         return torch.full_like(z, 0.5)
 
@@ -72,7 +72,7 @@ class Constant(torch.nn.Module):
 def test_a_network_is_told_its_own_time_and_the_given_conditions() -> None:
     network, z = Constant(), torch.randn(2, 3, 1, 4, 4)
     denoiser = NetworkDenoiser(network, make_schedule("linear"), prediction="eps")
-    prediction = denoiser(z, torch.tensor([0.5, 1.0]), Conditions(labels=torch.tensor([3, 4]), temporal=False))
+    prediction = denoiser(z, torch.tensor([0.5, 1.0]), Conditions(labels=torch.tensor([3, 4]), temporal=0.0))
     time, temporal, conditions = network.told
     torch.testing.assert_close(time, torch.tensor([499.0, 999.0]))
     assert not temporal

@@ -69,8 +69,19 @@ class TestImages:
     def test_without_its_temporal_layers_it_is_the_image_network(self, told: dict[str, Tensor]) -> None:
         video, image = make("factorised"), make("image")
         image.load_state_dict(video.spatial_state(), strict=True)
-        torch.testing.assert_close(video(**told, temporal=False), frame_by_frame(image, told), **ONE_THREAD)
-        assert not torch.allclose(video(**told), video(**told, temporal=False), atol=1e-2)
+        torch.testing.assert_close(video(**told, temporal=0.0), frame_by_frame(image, told), **ONE_THREAD)
+        assert not torch.allclose(video(**told), video(**told, temporal=0.0), atol=1e-2)
+
+    @videos
+    def test_with_less_of_its_temporal_layers_it_stands_between(self, temporal: str, told: dict[str, Tensor]) -> None:
+        video = make(temporal)
+        none, little, half, most, whole = (video(**told, temporal=f) for f in (0.0, 1e-5, 0.5, 1 - 1e-5, 1.0))
+        torch.testing.assert_close(little, none, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(most, whole, atol=1e-3, rtol=1e-3)
+        if temporal in ("image", "framewise"):  # which have none
+            assert torch.equal(half, whole)
+        else:
+            assert min(float((half - end).abs().max()) for end in (none, whole)) > 1e-2
 
     @videos
     def test_an_image_network_has_exactly_the_spatial_weights(self, temporal: str) -> None:
@@ -156,7 +167,7 @@ class TestSpeed:
         z, time = told.pop("z"), told.pop("time")
         conditions = Conditions(**told, frames=torch.arange(T)).window(0, T)
         compiled = torch.compile(unet, backend="eager", fullgraph=True)
-        for keep in (True, False):
+        for keep in (1.0, 0.5, 0.0):
             expected = unet(z, time, temporal=keep, **conditions.given())
             torch.testing.assert_close(compiled(z, time, temporal=keep, **conditions.given()), expected)
 

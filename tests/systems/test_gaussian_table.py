@@ -72,7 +72,7 @@ class Base(nn.Module):
         super().__init__()
         self.law = law
 
-    def forward(self, z: Tensor, time: Tensor, temporal: bool, image_embedding: Tensor, **_: Tensor) -> Tensor:
+    def forward(self, z: Tensor, time: Tensor, temporal: float, image_embedding: Tensor, **_: Tensor) -> Tensor:
         alpha, _, cross, power = self.law.at(time[0] / 1000)
         content = image_embedding.reshape(-1, 1, 1, 1, 1)
         gain = cross[MIDDLE, MIDDLE] / power[MIDDLE, MIDDLE]
@@ -91,7 +91,7 @@ class Residual(nn.Module):
         self.corrects_the_middle = corrects_the_middle
         self.learning: Tensor | None = None  # the clip's time, while it learns
 
-    def forward(self, seen: Tensor, time: Tensor, temporal: bool, image_embedding: Tensor, **_: Tensor) -> Tensor:
+    def forward(self, seen: Tensor, time: Tensor, temporal: float, image_embedding: Tensor, **_: Tensor) -> Tensor:
         if self.learning is not None:
             self._learn(seen, self.learning, temporal)
             return torch.zeros_like(seen[:, :, :1])
@@ -100,7 +100,7 @@ class Residual(nn.Module):
         clip = self.of_content * content + inputs @ self.weights.T
         return clip[:, :, None, None, None]
 
-    def _learn(self, seen: Tensor, t: Tensor, temporal: bool) -> None:
+    def _learn(self, seen: Tensor, t: Tensor, temporal: float) -> None:
         alpha, sigma, cross, power = self.law.at(t)
         meaning = seen.flatten(1).T  # [inputs, frames + 2]: of the noisy clip's frames, content and clean middle frame
         on_content, on_seen = meaning[:, FRAMES], torch.cat([meaning[:, :FRAMES], meaning[:, FRAMES + 1 :]], dim=1)

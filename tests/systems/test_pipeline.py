@@ -140,7 +140,7 @@ def test_the_frames_around_the_middle_one_may_have_a_guidance_of_their_own(tmp_p
 def test_a_model_may_guide_its_clips_at_late_times_only(kind, tmp_path):
     """Never is without guidance, but for the middle frame that is made first."""
     new = vdm if kind == "vdm" else partial(videofusion, kind)
-    always, late, never = (new(guidance=4.0, guidance_until=until).pipeline() for until in (1.0, 0.6, 0.0))
+    always, late, never = (new(guidance=4.0, guidance_interval=(0.0, until)).pipeline() for until in (1.0, 0.6, 0.0))
     plain = new(guidance=4.0, motion_guidance=1.0) if kind == "anchored" else new(guidance=1.0)
     torch.testing.assert_close(make(never), make(plain.pipeline()), atol=1e-5, rtol=0)
     late.save_pretrained(tmp_path)
@@ -148,6 +148,23 @@ def test_a_model_may_guide_its_clips_at_late_times_only(kind, tmp_path):
     assert min(float((made - make(other)).abs().max()) for other in (always, never)) > 1e-3
     if kind == "anchored":
         torch.testing.assert_close(made[:, MIDDLE], make(always)[:, MIDDLE], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["anchored", "corrected", "vdm"])
+def test_a_model_may_be_guided_away_from_frames_that_agree_less(kind, tmp_path):
+    """All of its temporal layers skipped is guidance away from single frames; the middle frame made first has none."""
+    new = vdm if kind == "vdm" else partial(videofusion, kind)
+    plain, third, whole = (new(guidance=3.0, guidance_skip=skip).pipeline() for skip in (0.0, 0.3, 1.0))
+    third.save_pretrained(tmp_path)
+    made = make(load(tmp_path))
+    torch.testing.assert_close(made, make(third), atol=1e-5, rtol=0)
+    assert min(float((made - make(other)).abs().max()) for other in (plain, whole)) > 1e-3
+    if kind == "anchored":
+        torch.testing.assert_close(made[:, MIDDLE], make(plain)[:, MIDDLE], atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match=r"guidance skip is 1\.5"):
+        new(guidance_skip=1.5).pipeline()
+    with pytest.raises(InputError, match=r"guidance interval is \[0\.5, 2\.0\]"):
+        new(guidance_interval=(0.5, 2.0)).pipeline()
 
 
 def test_only_what_makes_the_middle_frame_first_takes_another_guidance():

@@ -14,7 +14,7 @@ from videofusion.diffusion import Keys
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_MIDDLE
-from videofusion.systems.training import StepOptions
+from videofusion.systems.training import SamplingDefaults, StepOptions
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
 
@@ -81,9 +81,13 @@ def vdm(*, fps: bool = False, **options: object) -> VDMSystem:
 
 
 def of_steps(options: dict[str, object]) -> dict[str, object]:
-    """The keywords of a system, those of its training steps among them put where it takes them."""
-    steps = {each.name: options.pop(each.name) for each in fields(StepOptions) if each.name in options}
-    return {**options, "options": StepOptions(**steps)}
+    """The keywords of a system, those of its training steps and of sampling among them put where it takes them."""
+    kinds = {"options": StepOptions, "sampling": SamplingDefaults}
+    parts = {
+        name: kind(**{each.name: options.pop(each.name) for each in fields(kind) if each.name in options})
+        for name, kind in kinds.items()
+    }
+    return {**options, **parts}
 
 
 def evaluated(system):

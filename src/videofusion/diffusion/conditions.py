@@ -31,7 +31,8 @@ class Conditions:
         anchor: the clean middle frame [b 1 c h w]; read by VideoFusion's "anchored" variant, not by networks.
         frames: global frame numbers [t], the same for the whole batch; 0 ... t-1 when not given.
         share: lambda of VideoFusion per frame [b t], in [0, 1], 1 at the base frame.
-        temporal: False runs video networks as image networks, frame by frame.
+        temporal: how much of what temporal layers add counts, in [0, 1]: 1 as they were trained; 0 leaves them out, so
+            that video networks run as image networks, frame by frame.
         null: what `without` puts in place of a name, tensors with a first axis of 1.
     """
 
@@ -45,7 +46,7 @@ class Conditions:
     anchor: Tensor | None = None
     frames: Tensor | None = None
     share: Tensor | None = None
-    temporal: bool = True
+    temporal: float = 1.0
     null: Mapping[str, Tensor] = field(default_factory=dict)
 
     def given(self) -> dict[str, Tensor]:

@@ -28,8 +28,12 @@ class ClassifierFree:
         rescale: how much of the given prediction's contrast is restored, in [0, 1] (Lin et al. 2023, sec. 3.4).
         threshold: quantile of |x0| that is brought back to 1, in (0, 1], None for no thresholding; for clips in [-1, 1]
             (dynamic thresholding; Saharia et al. 2022, sec. 2.3). One quantile a clip: brightness must not flicker.
-        until: clips are guided at times up to this one, in [0, 1]; before they get there they are left alone, and the
-            second call is saved (Kynkaanniemi et al. 2024). What is decided first, such as a course, then varies more.
+        interval: lowest and highest time at which clips are guided, in [0, 1]; at others they are left alone, and the
+            second call is saved (Kynkaanniemi et al. 2024). Without the highest times, what is decided first, such as
+            a course, varies more; without the lowest, strokes keep the contrast that clips have.
+        skip: how much of its temporal layers the second call goes without, in [0, 1]. Above 0 it is guidance away from
+            frames that agree less too (spatiotemporal skip guidance, Hyung et al. 2024, which leaves out whole layers
+            in a call of its own).
 
     Raises:
         InputError: an option out of its range.
@@ -42,7 +46,8 @@ class ClassifierFree:
         names: Sequence[str] = ("text",),
         rescale: float = 0.0,
         threshold: float | None = None,
-        until: float = 1.0,
+        interval: Sequence[float] = (0.0, 1.0),
+        skip: float = 0.0,
     ) -> None:
         if not (math.isfinite(scale) and scale >= 0):
             raise InputError(f"guidance scale is {scale}; it must be a number of at least 0 (1 is off)")
@@ -50,20 +55,23 @@ class ClassifierFree:
             raise InputError(f"rescale is {rescale}; it must lie in [0, 1]")
         if threshold is not None and not 0 < threshold <= 1:
             raise InputError(f"threshold is {threshold}; it must be None or lie in (0, 1]")
-        if not 0 <= until <= 1:
-            raise InputError(f"until is {until}; it must lie in [0, 1]")
+        check_interval(interval, skip)
         self.denoiser = denoiser
         self.scale = scale
         self.names = tuple(names)
         self.rescale = rescale
         self.threshold = threshold
-        self.until = until
+        self.lowest, self.highest = interval
+        self.skip = skip
 
     def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
         prediction = self.denoiser(z, t, conditions)
-        if self.scale != 1 and (self.until >= 1 or bool((t <= self.until).any())):
-            scale = expand(torch.where(t <= self.until, self.scale, 1.0), z)
-            prediction = self._guided(prediction, self.denoiser(z, t, conditions.without(*self.names)), scale)
+        if self.scale != 1:
+            within = (self.lowest <= t) & (t <= self.highest)
+            if (self.lowest <= 0 and self.highest >= 1) or bool(within.any()):
+                less = replace(conditions.without(*self.names), temporal=(1 - self.skip) * conditions.temporal)
+                scale = expand(torch.where(within, self.scale, 1.0), z)
+                prediction = self._guided(prediction, self.denoiser(z, t, less), scale)
         if self.threshold is not None:
             prediction = prediction.with_x0(dynamic_threshold(prediction.x0, self.threshold))
         return prediction
@@ -76,6 +84,14 @@ class ClassifierFree:
         # a constant clip has no contrast to restore: nothing then divides by zero
         contrast = _spread(given.x0) / _spread(x0).clamp_min(1e-8)
         return guided.with_x0(x0 * (self.rescale * contrast + 1 - self.rescale))
+
+
+def check_interval(interval: Sequence[float], skip: float) -> None:
+    """Raise InputError unless these are an interval of times and a share of temporal layers; see `ClassifierFree`."""
+    if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
+        raise InputError(f"guidance interval is {list(interval)}; it must be a lowest and a highest time in [0, 1]")
+    if not 0 <= skip <= 1:
+        raise InputError(f"guidance skip is {skip}; it must lie in [0, 1]")
 
 
 def _spread(clip: Tensor) -> Tensor:

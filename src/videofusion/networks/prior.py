@@ -53,7 +53,7 @@ class Prior(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.outlet = nn.Linear(width, size)
 
     def forward(
-        self, z: Tensor, time: Tensor, *, text: Tensor, text_mask: Tensor | None = None, temporal: bool = True
+        self, z: Tensor, time: Tensor, *, text: Tensor, text_mask: Tensor | None = None, temporal: float = 1.0
     ) -> Tensor:
         """Predict, whatever the prediction means.
 

@@ -40,6 +40,7 @@ class Told(NamedTuple):
     text_mask: Tensor | None  # [b l]
     clip_shape: tuple[int, int]  # (b, t)
     frames: Tensor | None  # [t]; None in image mode
+    temporal: float  # how much of what temporal layers add counts
 
 
 class Level(nn.Module):
@@ -71,7 +72,8 @@ class Level(nn.Module):
             x = self.attentions[index](x, told.text, told.text_mask)
         if self.temporals is not None and index < self.units and told.frames is not None:
             for i in range(index, len(self.temporals), self.units):
-                x = self.temporals[i](x, told.clip_shape, told.frames, told.time)
+                mixed = self.temporals[i](x, told.clip_shape, told.frames, told.time)
+                x = mixed if told.temporal == 1 else torch.lerp(x, mixed, told.temporal)
         return x
 
 
@@ -225,7 +227,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         fps: Tensor | None = None,
         frames: Tensor | None = None,
         share: Tensor | None = None,
-        temporal: bool = True,
+        temporal: float = 1.0,
     ) -> Tensor:
         """Predict, whatever the prediction means.
 
@@ -241,7 +243,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             fps: frames per second [b], 0 where it is not known; so when not given.
             frames: global frame numbers [t]; 0 ... t-1 when not given.
             share: lambda per frame [b t].
-            temporal: False leaves out every temporal layer.
+            temporal: how much of what temporal layers add counts, in [0, 1]; 0 leaves out every one of them.
 
         Returns:
             [b t c h w].
@@ -249,7 +251,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         b, t = z.shape[:2]
         frames = torch.arange(t, device=z.device) if frames is None else frames
         embedding = self._embed(b, t, time, text, pooled_text, time_ids, image_embedding, labels, fps, frames, share)
-        told = Told(F.silu(embedding), text, text_mask, (b, t), frames if temporal else None)
+        told = Told(F.silu(embedding), text, text_mask, (b, t), frames if temporal else None, temporal)
 
         x = z.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         if self.patch > 1:

@@ -32,7 +32,7 @@ from videofusion.systems.pretrained import (
     start_from,
     trained_words,
 )
-from videofusion.systems.training import StepOptions
+from videofusion.systems.training import SamplingDefaults, StepOptions
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.recipe import Recipe
@@ -44,6 +44,11 @@ PROFILE_CLIPS = 256  # training clips whose lambda is measured for the motion kn
 def step_options(recipe: Recipe) -> StepOptions:
     """What a recipe's training steps look at."""
     return StepOptions(**{each.name: getattr(recipe, each.name) for each in fields(StepOptions)})
+
+
+def sampling_defaults(recipe: Recipe) -> SamplingDefaults:
+    """How the pipelines of a recipe's models sample."""
+    return SamplingDefaults(**{each.name: getattr(recipe, each.name) for each in fields(SamplingDefaults)})
 
 
 def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = None) -> VideoFusionSystem | VDMSystem:
@@ -60,7 +65,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
     """
     text_encoder = _text_encoder(recipe, data)
     shape = (recipe.frames, recipe.size, recipe.size)
-    options = step_options(recipe)
+    options, sampling = step_options(recipe), sampling_defaults(recipe)
     space = _space(recipe)
     if device is not None and space.vae is not None:
         space.vae.to(device)
@@ -77,9 +82,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             prediction=recipe.prediction,
             train_text=recipe.train_text,
             options=options,
-            guidance=recipe.guidance,
-            guidance_until=recipe.guidance_until,
-            sampler=recipe.sampler,
+            sampling=sampling,
             vae=space.vae,
             image_encoder=_frame_encoder(recipe, colours) if recipe.text_from == "frames" else None,
         )
@@ -116,10 +119,8 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             base_rate_ratio=recipe.base_rate_ratio,
             train_text=recipe.train_text,
             options=options,
-            guidance=recipe.guidance,
+            sampling=sampling,
             motion_guidance=recipe.motion_guidance,
-            guidance_until=recipe.guidance_until,
-            sampler=recipe.sampler,
             grouped=recipe.grouped,
             image_encoder=_frame_encoder(recipe, colours) if published else None,
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,

@@ -150,7 +150,7 @@ class VideoFusion:
         time = self.schedule.time_at(2 * (alpha / own_sigma).log())[:, :, 0, 0, 0]
         time = torch.where(conditions.share >= 1, t[:, None] if self.variant == "corrected" else 0.0, time)
         told = conditions.given()
-        temporal = conditions.temporal and self.variant != "framewise"
+        temporal = 0.0 if self.variant == "framewise" else conditions.temporal
         output = self.residual(seen, self.schedule.network_time(time), temporal=temporal, **told)
         x0 = Prediction.of(self.residual_prediction, output, rest / power, alpha_r, sigma_r).x0
         x0_shared = clean + sigma * output if self.variant == "corrected" else clean

@@ -36,7 +36,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     Subclasses register their networks, a `text_encoder`, its `tokenizer` or None for a `WordEncoder`, a `vae` or None
     for pixels, and the configuration `schedule`, `frames`, `height`, `width`, `guidance`,
-    `guidance_until`, `sampler`.
+    `guidance_interval`, `guidance_skip`, `sampler`.
     """
 
     text_encoder: Any
@@ -206,18 +206,18 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             told: Conditions,
             guidance: float = guidance,
             known: Known | None = None,
-            until: float = 1.0,
+            **options: Any,
         ) -> Tensor:
             size, numbers = (shape[0], frames, *shape[2:]), range(start, start + frames)
             noise = bind(source, size, keys, told.share, numbers, device)
-            guided: Denoiser = ClassifierFree(denoiser, guidance, until=until)
+            guided: Denoiser = ClassifierFree(denoiser, guidance, **options)
             if known is not None:
                 guided = Following(guided, known, None if told.share is None else source.covariance(told.share))
             return sample(guided, noise(0), stops, schedule=schedule, conditions=told, noise=noise, progress=progress)
 
         conditions = self.complete(conditions, keys, guidance, draw, known)
-        scale, until = self.frames_guidance(guidance), self.config.guidance_until
-        made = draw(self.denoiser(), shape[1], conditions, scale, known, until).float()
+        scale, interval, skip = self.frames_guidance(guidance), self.config.guidance_interval, self.config.guidance_skip
+        made = draw(self.denoiser(), shape[1], conditions, scale, known, interval=interval, skip=skip).float()
         made = self.space.bounded(made)
         made = made[0] if isinstance(prompt, str) else made
         return made if output == "latent" else self.decode(made)

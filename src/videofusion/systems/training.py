@@ -1,4 +1,4 @@
-"""What the systems share in training: times, dropped captions and the result of a loss."""
+"""What the systems share: times, dropped captions and the result of a loss in training; how pipelines sample."""
 
 from __future__ import annotations
 
@@ -119,6 +119,23 @@ class StepOptions:
         before = sorted((i for i in near if i < middle), key=numbers.__getitem__)[: base_frame(few)]
         after = sorted((i for i in near if i > middle), key=numbers.__getitem__)[: few - 1 - base_frame(few)]
         return sorted([*before, middle, *after])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingDefaults:
+    """How a system's pipeline samples unless it is told otherwise: the same for every system.
+
+    Args:
+        guidance: scale; 1 is off.
+        guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
+        guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
+        sampler: a key of `SAMPLERS`.
+    """
+
+    guidance: float = 2.0
+    guidance_interval: Sequence[float] = (0.0, 1.0)
+    guidance_skip: float = 0.0
+    sampler: str = "dpm++"
 
 
 def grouped_keys(

@@ -17,6 +17,7 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import NetworkDenoiser
+from videofusion.diffusion.guidance import check_interval
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors
 from videofusion.diffusion.noise import IndependentNoise, Keys, base_frame
@@ -29,6 +30,7 @@ from videofusion.systems.pipeline import Draw, VideoPipeline
 from videofusion.systems.training import (
     Choices,
     Losses,
+    SamplingDefaults,
     StepOptions,
     frame_as_text,
     frozen_parts,
@@ -65,17 +67,14 @@ class VDMSystem:
         prediction: str = "v",
         train_text: bool = True,
         options: StepOptions = StepOptions(),
-        guidance: float = 2.0,
-        guidance_until: float = 1.0,
-        sampler: str = "dpm++",
+        sampling: SamplingDefaults = SamplingDefaults(),
         vae: nn.Module | None = None,
         image_encoder: FrameEncoder | None = None,
     ) -> None:
         self.unet, self.text_encoder, self.space = unet, text_encoder, space_of(vae)
         self.image_encoder = image_encoder
         self.schedule, self.prediction, self.shape = schedule, prediction, shape
-        self.options, self.guidance = options, guidance
-        self.guidance_until, self.sampler = guidance_until, sampler
+        self.options, self.sampling = options, sampling
         if isinstance(text_encoder, WordEncoder):
             text_encoder.requires_grad_(train_text)
         self.denoiser = NetworkDenoiser(unet, make_schedule(schedule), prediction)
@@ -131,7 +130,7 @@ class VDMSystem:
         t = choices.t.to(clip).repeat_interleave(count)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         captions = ["" if choices.drop[i // count] else text for i, text in enumerate(pictures.captions)]
-        conditions = replace(text_conditions(self.text_encoder, captions, pictures.text), temporal=False)
+        conditions = replace(text_conditions(self.text_encoder, captions, pictures.text), temporal=0.0)
         prediction = self.denoiser(alpha * clip + sigma * eps, t, conditions)
         return frame_errors(prediction, clip, eps, self.options.weighting).reshape(clips, count)
 
@@ -153,9 +152,7 @@ class VDMSystem:
             frames=frames,
             height=height,
             width=width,
-            guidance=self.guidance,
-            guidance_until=self.guidance_until,
-            sampler=self.sampler,
+            **vars(self.sampling),
             prediction=self.prediction,
             image_encoder=self.image_encoder,
         )
@@ -172,7 +169,8 @@ class VDMPipeline(VideoPipeline):
         height: in pixels by default.
         width: in pixels by default.
         guidance: scale by default.
-        guidance_until: highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
+        guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
+        guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
         prediction: what the network predicts.
         vae: the autoencoder whose latents it works in; None for pixels.
@@ -191,7 +189,8 @@ class VDMPipeline(VideoPipeline):
         height: int = 32,
         width: int = 32,
         guidance: float = 2.0,
-        guidance_until: float = 1.0,
+        guidance_interval: Sequence[float] = (0.0, 1.0),
+        guidance_skip: float = 0.0,
         sampler: str = "dpm++",
         prediction: str = "v",
         vae: nn.Module | None = None,
@@ -199,6 +198,7 @@ class VDMPipeline(VideoPipeline):
         image_encoder: FrameEncoder | None = None,
     ) -> None:
         super().__init__()
+        check_interval(guidance_interval, guidance_skip)
         self.register_modules(
             unet=unet, text_encoder=text_encoder, vae=vae, tokenizer=tokenizer, image_encoder=image_encoder
         )
@@ -208,7 +208,8 @@ class VDMPipeline(VideoPipeline):
             height=height,
             width=width,
             guidance=guidance,
-            guidance_until=guidance_until,
+            guidance_interval=list(guidance_interval),
+            guidance_skip=guidance_skip,
             sampler=sampler,
             prediction=prediction,
         )

@@ -15,6 +15,7 @@ from videofusion.conditioning.motion import measured_share, share_at
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
+from videofusion.diffusion.guidance import check_interval
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
 from videofusion.diffusion.noise import ANCHOR, DecomposedNoise, Keys, base_frame, normal, uniform
@@ -29,6 +30,7 @@ from videofusion.systems.pipeline import Draw, VideoPipeline
 from videofusion.systems.prior import augmented, prior_errors, sample_prior
 from videofusion.systems.training import (
     Losses,
+    SamplingDefaults,
     StepOptions,
     frozen_parts,
     grouped_keys,
@@ -68,10 +70,8 @@ class VideoFusionSystem:
         base_rate_ratio: the base's learning rate over the others'.
         train_text: train the text encoder too; not with a fixed base that was trained with it.
         options: of a training step.
-        guidance: scale that the pipeline samples with by default.
-        motion_guidance: that of the frames around the middle one, where that is made first; as `guidance` when None.
-        guidance_until: highest time at which it guides clips, in [0, 1]; see `ClassifierFree`.
-        sampler: that the pipeline samples with by default, a key of `SAMPLERS`.
+        sampling: how the pipeline samples by default.
+        motion_guidance: scale for the frames around the middle one, where that is made first; as the clips' when None.
         shape: frames, height and width of the clips, which the pipeline makes by default.
         image_encoder: of the middle frame, trained with the generators; for "published" only.
         prior: over its embeddings, trained beside them; for "published" only.
@@ -101,10 +101,8 @@ class VideoFusionSystem:
         base_rate_ratio: float = 1.0,
         train_text: bool = True,
         options: StepOptions = StepOptions(),
-        guidance: float = 2.0,
+        sampling: SamplingDefaults = SamplingDefaults(),
         motion_guidance: float | None = None,
-        guidance_until: float = 1.0,
-        sampler: str = "dpm++",
         image_encoder: FrameEncoder | None = None,
         prior: Prior | None = None,
         grouped: bool = False,
@@ -131,8 +129,7 @@ class VideoFusionSystem:
         self.adaptive, self.profiles = adaptive, profiles
         self.base_loss, self.base_frames, self.base_rate_ratio = base_loss, base_frames, base_rate_ratio
         self.options, self.grouped = options, grouped
-        self.guidance, self.motion_guidance = guidance, motion_guidance
-        self.guidance_until, self.sampler = guidance_until, sampler
+        self.sampling, self.motion_guidance = sampling, motion_guidance
         base.requires_grad_(base_loss != "fixed")
         if isinstance(text_encoder, WordEncoder):
             text_encoder.requires_grad_(train_text)
@@ -234,10 +231,8 @@ class VideoFusionSystem:
             frames=frames,
             height=height,
             width=width,
-            guidance=self.guidance,
+            **vars(self.sampling),
             motion_guidance=self.motion_guidance,
-            guidance_until=self.guidance_until,
-            sampler=self.sampler,
             variant=self.variant,
             share=self.noise.share,
             profiles=self.profiles,
@@ -263,8 +258,9 @@ class VideoFusionPipeline(VideoPipeline):
         motion_guidance: that of the frames around the middle one, for "anchored", which makes that one first; as
             `guidance` when None. A high scale shows what was asked for, and of what was not, such as the course that
             things take, the usual only.
-        guidance_until: highest time at which clips are guided, in [0, 1]; see `ClassifierFree`. The middle frame
-            of "anchored", made first, is guided at all of them.
+        guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`. The
+            middle frame of "anchored", made first, is guided at all of them.
+        guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
         variant: one of `decomposed.VARIANTS`.
         share: lambda when no motion is asked for.
@@ -294,7 +290,8 @@ class VideoFusionPipeline(VideoPipeline):
         width: int = 32,
         guidance: float = 2.0,
         motion_guidance: float | None = None,
-        guidance_until: float = 1.0,
+        guidance_interval: Sequence[float] = (0.0, 1.0),
+        guidance_skip: float = 0.0,
         sampler: str = "dpm++",
         variant: str = "anchored",
         share: float = 0.5,
@@ -308,6 +305,7 @@ class VideoFusionPipeline(VideoPipeline):
     ) -> None:
         super().__init__()
         check_parts(variant, image_encoder, prior)
+        check_interval(guidance_interval, guidance_skip)
         if motion_guidance is not None and variant != "anchored":
             raise InputError(
                 f"motion_guidance is {motion_guidance}; only the variant 'anchored' takes one, this is {variant!r}"
@@ -328,7 +326,8 @@ class VideoFusionPipeline(VideoPipeline):
             width=width,
             guidance=guidance,
             motion_guidance=motion_guidance,
-            guidance_until=guidance_until,
+            guidance_interval=list(guidance_interval),
+            guidance_skip=guidance_skip,
             sampler=sampler,
             variant=variant,
             share=share,

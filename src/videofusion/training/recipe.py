@@ -118,8 +118,10 @@ class Recipe:
         sample_steps: sampler steps of a grid.
         guidance: guidance scale of a grid, and of the model by default; 1 is off.
         motion_guidance: that of the frames around the middle one, for the variant "anchored"; as `guidance` when None.
-        guidance_until: highest time at which clips are guided, in [0, 1], of both: below 1, what is decided first, as a
-            course is, varies more.
+        guidance_interval: lowest and highest time at which clips are guided, in [0, 1], of both: with less than 1, what
+            is decided first, as a course is, varies more.
+        guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]: above 0, guidance is
+            away from frames that agree less too.
         sampler: of a grid, and of the model by default.
     """
 
@@ -205,7 +207,8 @@ class Recipe:
     sample_steps: int = 20
     guidance: float = 2.0
     motion_guidance: float | None = None
-    guidance_until: float = 1.0
+    guidance_interval: tuple[float, ...] = (0.0, 1.0)
+    guidance_skip: float = 0.0
     sampler: Literal["ddim", "angular", "ddpm", "dpm++", "dpm++sde", "heun", "langevin"] = "dpm++"
 
     def __post_init__(self) -> None:
@@ -216,6 +219,11 @@ class Recipe:
         if self.time_logit and (len(self.time_logit) != 2 or self.time_logit[1] <= 0):
             raise InputError(
                 f"recipe key time_logit is {self.time_logit}, but must be empty or a mean and a deviation over 0"
+            )
+        interval = self.guidance_interval
+        if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
+            raise InputError(
+                f"recipe key guidance_interval is {interval}, but must be a lowest and a highest time in [0, 1]"
             )
         if self.image_frames and self.system != "vdm":
             raise InputError(
@@ -308,7 +316,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("sample_steps", 1, 1000),
     ("guidance", 0, 100),
     ("motion_guidance", 0, 100),
-    ("guidance_until", 0, 1),
+    ("guidance_skip", 0, 1),
 )
 
 

@@ -26,7 +26,8 @@ _MAY_CHANGE = {
         "checkpoint_interval",
         "keep",
     ),
-    *("sample_interval", "prompts", "sample_steps", "guidance", "motion_guidance", "guidance_until", "sampler"),
+    *("sample_interval", "prompts", "sample_steps", "guidance", "motion_guidance"),
+    *("guidance_interval", "guidance_skip", "sampler"),
 }
 
 
