@@ -189,7 +189,7 @@ class VDMPipeline(VideoPipeline):
         height: int = 32,
         width: int = 32,
         guidance: float = 2.0,
-        guidance_interval: Sequence[float] = (0.0, 1.0),
+        guidance_interval: list[float] | tuple[float, ...] = (0.0, 1.0),  # diffusers reads a union
         guidance_skip: float = 0.0,
         sampler: str = "dpm++",
         prediction: str = "v",

@@ -290,7 +290,7 @@ class VideoFusionPipeline(VideoPipeline):
         width: int = 32,
         guidance: float = 2.0,
         motion_guidance: float | None = None,
-        guidance_interval: Sequence[float] = (0.0, 1.0),
+        guidance_interval: list[float] | tuple[float, ...] = (0.0, 1.0),  # diffusers reads a union
         guidance_skip: float = 0.0,
         sampler: str = "dpm++",
         variant: str = "anchored",
