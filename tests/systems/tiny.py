@@ -69,7 +69,7 @@ def videofusion(variant: str = "corrected", *, fps: bool = False, **options: obj
         variant=variant,
         image_encoder=FrameEncoder(size=16, channels=(8, 8)) if published else None,
         prior=prior,
-        **of_steps(options),
+        **by_part(options),
     )
     return evaluated(system)
 
@@ -77,10 +77,10 @@ def videofusion(variant: str = "corrected", *, fps: bool = False, **options: obj
 def vdm(*, fps: bool = False, **options: object) -> VDMSystem:
     """The baseline, always with the same weights; with `fps`, one that is told the clips' rate."""
     torch.manual_seed(0)
-    return evaluated(VDMSystem(unet("factorised", fps=fps), words(), shape=(FRAMES, SIZE, SIZE), **of_steps(options)))
+    return evaluated(VDMSystem(unet("factorised", fps=fps), words(), shape=(FRAMES, SIZE, SIZE), **by_part(options)))
 
 
-def of_steps(options: dict[str, object]) -> dict[str, object]:
+def by_part(options: dict[str, object]) -> dict[str, object]:
     """The keywords of a system, those of its training steps and of sampling among them put where it takes them."""
     kinds = {"options": StepOptions, "sampling": SamplingDefaults}
     parts = {

@@ -30,7 +30,7 @@ class ClassifierFree:
             (dynamic thresholding; Saharia et al. 2022, sec. 2.3). One quantile a clip: brightness must not flicker.
         interval: lowest and highest time at which clips are guided, in [0, 1]; at others they are left alone, and the
             second call is saved (Kynkaanniemi et al. 2024). Without the highest times, what is decided first, such as
-            a course, varies more; without the lowest, strokes keep the contrast that clips have.
+            a course, varies more; without the lowest, where little is left to decide, little changes.
         skip: how much of its temporal layers the second call goes without, in [0, 1]. Above 0 it is guidance away from
             frames that agree less too (spatiotemporal skip guidance, Hyung et al. 2024, which leaves out whole layers
             in a call of its own).
@@ -55,7 +55,7 @@ class ClassifierFree:
             raise InputError(f"rescale is {rescale}; it must lie in [0, 1]")
         if threshold is not None and not 0 < threshold <= 1:
             raise InputError(f"threshold is {threshold}; it must be None or lie in (0, 1]")
-        check_interval(interval, skip)
+        check_times_and_skip(interval, skip)
         self.denoiser = denoiser
         self.scale = scale
         self.names = tuple(names)
@@ -86,7 +86,7 @@ class ClassifierFree:
         return guided.with_x0(x0 * (self.rescale * contrast + 1 - self.rescale))
 
 
-def check_interval(interval: Sequence[float], skip: float) -> None:
+def check_times_and_skip(interval: Sequence[float], skip: float) -> None:
     """Raise InputError unless these are an interval of times and a share of temporal layers; see `ClassifierFree`."""
     if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
         raise InputError(f"guidance interval is {list(interval)}; it must be a lowest and a highest time in [0, 1]")

@@ -17,7 +17,7 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import NetworkDenoiser
-from videofusion.diffusion.guidance import check_interval
+from videofusion.diffusion.guidance import check_times_and_skip
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors
 from videofusion.diffusion.noise import IndependentNoise, Keys, base_frame
@@ -198,7 +198,7 @@ class VDMPipeline(VideoPipeline):
         image_encoder: FrameEncoder | None = None,
     ) -> None:
         super().__init__()
-        check_interval(guidance_interval, guidance_skip)
+        check_times_and_skip(guidance_interval, guidance_skip)
         self.register_modules(
             unet=unet, text_encoder=text_encoder, vae=vae, tokenizer=tokenizer, image_encoder=image_encoder
         )

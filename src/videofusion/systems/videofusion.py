@@ -15,7 +15,7 @@ from videofusion.conditioning.motion import measured_share, share_at
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
-from videofusion.diffusion.guidance import check_interval
+from videofusion.diffusion.guidance import check_times_and_skip
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
 from videofusion.diffusion.noise import ANCHOR, DecomposedNoise, Keys, base_frame, normal, uniform
@@ -305,7 +305,7 @@ class VideoFusionPipeline(VideoPipeline):
     ) -> None:
         super().__init__()
         check_parts(variant, image_encoder, prior)
-        check_interval(guidance_interval, guidance_skip)
+        check_times_and_skip(guidance_interval, guidance_skip)
         if motion_guidance is not None and variant != "anchored":
             raise InputError(
                 f"motion_guidance is {motion_guidance}; only the variant 'anchored' takes one, this is {variant!r}"
