@@ -21,10 +21,11 @@ from pathlib import Path
 import torch
 from diffusers.utils import logging
 from measure import clock, machine, peak_memory
-from videofusion_vs_vdm import TEXT, make_unet, residual_width
+from videofusion_vs_vdm import TEXT, make_residual, make_unet
 
 import videofusion
 from videofusion.conditioning.text import WordEncoder
+from videofusion.models import PRECISIONS
 from videofusion.systems.vdm import VDMPipeline
 from videofusion.systems.videofusion import VideoFusionPipeline
 
@@ -40,8 +41,7 @@ def write_model(system: str, folder: Path, args: argparse.Namespace) -> None:
     if system == "VDM":
         pipe = VDMPipeline(make_unet(args.width, temporal="factorised"), text, **shape)
     else:
-        residual = make_unet(residual_width(args.width, args.ratio), in_channels=6, temporal="residual")
-        pipe = VideoFusionPipeline(make_unet(args.width), residual, text, **shape)
+        pipe = VideoFusionPipeline(make_unet(args.width), make_residual(args.width, args.ratio), text, **shape)
     pipe.save_pretrained(folder)
 
 
@@ -53,7 +53,7 @@ def child(args: argparse.Namespace) -> dict[str, float]:
         write_model(args.system, args.folder, args)
         return {}
     logging.disable_progress_bar()
-    pipe = videofusion.load(args.folder, device="cpu", low_memory="low" in args.system)
+    pipe = videofusion.load(args.folder, device="cpu", precision=args.precision, low_memory="low" in args.system)
     start = clock()
     pipe("something", steps=args.steps, guidance=1)
     return {"seconds": (clock() - start) / args.steps, "memory": peak_memory()}
@@ -61,8 +61,9 @@ def child(args: argparse.Namespace) -> dict[str, float]:
 
 def fresh(what: str, system: str, folder: Path, args: argparse.Namespace) -> dict[str, float]:
     """What `child` says."""
-    numbers = [f"--{name}={getattr(args, name)}" for name in ("width", "ratio", "frames", "steps", "threads")]
-    command = [sys.executable, __file__, *numbers, "--child", what, "--system", system, "--folder", str(folder)]
+    names = ("width", "ratio", "frames", "steps", "threads", "precision")
+    options = [f"--{name}={getattr(args, name)}" for name in names]
+    command = [sys.executable, __file__, *options, "--child", what, "--system", system, "--folder", str(folder)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="of the sampler, without guidance")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="that networks are held and work in")
     parser.add_argument("--child", choices=["idle", "write", "sample"], help=argparse.SUPPRESS)
     parser.add_argument("--system", choices=SYSTEMS, default="VDM", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, default=Path(), help=argparse.SUPPRESS)
@@ -84,7 +86,7 @@ def main() -> None:
         print(json.dumps(child(args)))
         return
 
-    print(f"{machine()}\n1 clip of {args.frames} x 64 x 64, {args.steps} steps\n")
+    print(f"{machine()}\n1 clip of {args.frames} x 64 x 64, {args.steps} steps, {args.precision}\n")
     found: dict[str, list[dict[str, float]]] = {system: [] for system in SYSTEMS}
     with tempfile.TemporaryDirectory() as temporary:
         folders = {system: Path(temporary) / system.split(",")[0] for system in SYSTEMS}

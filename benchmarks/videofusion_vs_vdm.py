@@ -4,15 +4,16 @@
 
 VDM is the base U-Net with temporal attention, over all frames. VideoFusion is the base U-Net over the middle frame, and
 over all frames a residual generator, narrower so that it has 0.3 of the base's parameters (the paper: 0.59 to 2.0
-billion), with temporal attention too. In bf16 weights are held in it and layers compute in it (autocast). Every call
-runs in a fresh process; memory is that process's peak resident memory above that of an idle process with the same
-imports.
+billion), with temporal attention too, its heads as wide as the base's. In bf16 weights are held in it and layers
+compute in it (autocast). Every call runs in a fresh process; memory is that process's peak resident memory above that
+of an idle process with the same imports.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -36,12 +37,12 @@ TEXT = 768  # of token embeddings and of the prior's image embedding
 SYSTEMS = ("VDM", "VideoFusion", "VideoFusion and prior")
 
 
-def make_unet(width: int, **options: Any) -> UNet:
+def make_unet(width: int, heads: int = 8, **options: Any) -> UNet:
     """A U-Net of four levels: 64, 32, 16 and 8 places wide, with text at the coarser two."""
     return UNet(
         channels=(width, 2 * width, 4 * width, 4 * width),
         attention=("none", "none", "transformer", "transformer"),
-        heads=8,
+        heads=heads,
         groups=16,
         text_size=TEXT,
         **options,
@@ -61,6 +62,13 @@ def residual_width(width: int, ratio: float) -> int:
     return min(sizes, key=lambda w: abs(sizes[w] - wanted))
 
 
+def make_residual(width: int, ratio: float) -> UNet:
+    """The residual generator beside a base of that width: narrower, with fewer heads that are as wide as the base's."""
+    narrow = residual_width(width, ratio)
+    heads = 2 ** int(math.log2(8 * narrow / width))  # a power of two, which divides every width of `residual_width`
+    return make_unet(narrow, heads, in_channels=6, temporal="residual")
+
+
 def make_call(system: str, args: argparse.Namespace) -> Callable[[], object]:
     """The call that is measured: one prediction for a batch of clips.
 
@@ -75,7 +83,7 @@ def make_call(system: str, args: argparse.Namespace) -> Callable[[], object]:
     if system == "VDM":
         denoiser: Denoiser = NetworkDenoiser(make_unet(args.width, temporal="factorised").to(dtype), schedule)
     else:
-        residual = make_unet(residual_width(args.width, args.ratio), in_channels=6, temporal="residual").to(dtype)
+        residual = make_residual(args.width, args.ratio).to(dtype)
         denoiser = VideoFusion(make_unet(args.width).to(dtype), residual, schedule, variant="corrected")
     prior = Prior(size=TEXT, text_size=TEXT, width=args.prior_width).to(dtype) if "prior" in system else None
     autocast = torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
@@ -143,9 +151,8 @@ def main() -> None:
         print(json.dumps(child(args)))
         return
 
-    narrow = residual_width(args.width, args.ratio)
     with torch.device("meta"):
-        sizes = [parameters(make_unet(args.width)), parameters(make_unet(narrow, in_channels=6, temporal="residual"))]
+        sizes = [parameters(make_unet(args.width)), parameters(make_residual(args.width, args.ratio))]
         sizes.append(parameters(make_unet(args.width, temporal="factorised")))
     print(machine())
     print(

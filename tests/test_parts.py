@@ -54,3 +54,15 @@ def test_low_memory_is_refused_where_it_would_not_work(saved_model: Path, tmp_pa
 def test_a_missing_file_is_told_before_the_turn(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be loaded"):
         Turns(torch.device("cpu")).add(describe(UNet, DIGITS / "base"), tmp_path)
+
+
+def test_networks_in_half_precision_make_nearly_the_same_clip_from_half_of_the_memory() -> None:
+    expected = load("moving-digits", device="cpu")("a red three moving left", seed=3, steps=4)
+    pipe = load("moving-digits", device="cpu", precision="bfloat16")
+    assert pipe.base.dtype == pipe.residual.dtype == torch.bfloat16
+    assert pipe.text_encoder.dtype == torch.float32
+    made = pipe("a red three moving left", seed=3, steps=4)
+    assert made.dtype == torch.float32
+    assert 0 < (made - expected).abs().mean() < 0.05 * expected.std()
+    with pytest.raises(InputError, match="precision is 'half'; it must be one of float32, bfloat16"):
+        load("moving-digits", precision="half")

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-def describe(kind: type[UNet], folder: Path) -> UNet:
-    """A network without weights (on the device "meta"), as the config.json of its folder says."""
+def describe(kind: type[UNet], folder: Path, dtype: torch.dtype = torch.float32) -> UNet:
+    """A network of a dtype without weights (on the device "meta"), as the config.json of its folder says."""
     with torch.device("meta"):
         network: UNet = kind.from_config(kind.load_config(folder, local_files_only=True))
+    nn.Module.to(network, dtype)  # diffusers' own warns of nothing
     return network.eval()
 
 

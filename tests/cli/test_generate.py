@@ -47,7 +47,7 @@ class Pipe:
 @pytest.fixture
 def pipe(monkeypatch: pytest.MonkeyPatch) -> Pipe:
     pipe = Pipe()
-    monkeypatch.setattr(models, "load", lambda name, device, low_memory: pipe)
+    monkeypatch.setattr(models, "load", lambda name, device, precision, low_memory: pipe)
     return pipe
 
 
@@ -62,7 +62,13 @@ def test_lora_is_for_the_model_and_stands_in_the_file(
     monkeypatch.setattr(models, "load", lambda name, **options: asked.update(options) or pipe)
     out = tmp_path / "a.mp4"
     assert run(out, "--lora", "runs/mine", "--lora-scale", "0.5", "--device", "cpu") == 0
-    assert asked == {"lora": "runs/mine", "lora_scale": 0.5, "device": "cpu", "low_memory": False}
+    assert asked == {
+        "lora": "runs/mine",
+        "lora_scale": 0.5,
+        "device": "cpu",
+        "precision": "float32",
+        "low_memory": False,
+    }
     provenance = read_provenance(out)
     assert provenance is not None
     assert (provenance["lora"], provenance["lora_scale"]) == ("runs/mine", 0.5)
@@ -184,7 +190,7 @@ def test_prompt_and_prompts_do_not_mix(
 def test_the_output_is_checked_before_the_model_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(models, "load", lambda name, device: pytest.fail("loaded"))
+    monkeypatch.setattr(models, "load", lambda name, **options: pytest.fail("loaded"))
     assert run(tmp_path / "a.avi") == 2
     assert 'ends in ".avi"' in capsys.readouterr().err
     (tmp_path / "b-2.mp4").mkdir()

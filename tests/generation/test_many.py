@@ -53,7 +53,7 @@ class Pipe:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, before: Callable[[int], None] = lambda call: None) -> None:
         self.calls: list[list[int]] = []
         self._before = before
-        monkeypatch.setattr(maker, "load", lambda model, device: self)
+        monkeypatch.setattr(maker, "load", lambda model, device, precision: self)
 
     def __call__(self, prompt: list[str], *, seed: list[int], frames: int | None, **settings: Any) -> Tensor:
         self.calls.append(seed)
@@ -119,7 +119,7 @@ def test_goes_on_where_it_stopped_and_then_has_nothing_to_do(
     assert (done.made, done.before) == (4, 1)
     assert sorted(seed for call in pipe.calls for seed in call) == [1, 1, 2, 3]
     assert (tmp_path / "out" / "000003.webp").stat().st_mtime_ns == first["000003.webp"]
-    monkeypatch.setattr(maker, "load", lambda model, device: pytest.fail("loaded"))
+    monkeypatch.setattr(maker, "load", lambda model, **options: pytest.fail("loaded"))
     assert run(ROWS, batch=2) == Summary(made=0, before=5, failed={}, left=0, stopped_by=None)
     assert {line["id"] for line in lines(tmp_path / "out")} == {"000001", "short", "000003", "000004", "000005"}
 
@@ -178,7 +178,7 @@ def test_a_made_row_with_other_settings_is_refused_before_any_work(
     Pipe(monkeypatch)
     run(ROWS)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    monkeypatch.setattr(maker, "load", lambda model, device: pytest.fail("loaded"))
+    monkeypatch.setattr(maker, "load", lambda model, **options: pytest.fail("loaded"))
     for options, sentence in (
         ({"defaults": {"steps": 3}}, r'id "000001" .* steps \(2 there, 3 now\); name another folder'),
         ({"form": Form(ending=".webp", scale=2)}, r"scale \(1 there, 2 now\)"),
@@ -201,6 +201,8 @@ def test_a_model_of_other_weights_is_refused_and_a_copy_is_not(
             (copy / path.relative_to(saved_model)).parent.mkdir(parents=True, exist_ok=True)
             (copy / path.relative_to(saved_model)).write_bytes(path.read_bytes())
     assert run(ROWS[:1], model=copy).before == 1
+    with pytest.raises(InputError, match=r"weights \('\w+' there, '\w+ in bfloat16' now\)"):
+        run(ROWS[:1], precision="bfloat16")
     weights = next(copy.rglob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(InputError, match=r"weights \('\w+' there, '\w+' now\)"):
@@ -238,6 +240,7 @@ def test_a_clip_without_numbers_fails_its_own_row_only(
 def test_bad_arguments_are_refused_before_the_folder_is_made(run: Callable[..., Summary], tmp_path: Path) -> None:
     for options, sentence in (
         ({"batch": 0}, "batch is 0"),
+        ({"precision": "fp16"}, "precision is 'fp16'; it must be one of float32, bfloat16"),
         ({"form": Form(ending=".avi")}, 'the ending ".avi"'),
         ({"model": tmp_path / "none"}, "is unknown"),
         ({"defaults": {"stepz": 2}}, 'key "stepz" is unknown'),

@@ -55,21 +55,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `videofusion`; the process's own by default.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    _wait_politely()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         warnings.simplefilter("default", UserWarning)
         try:
-            return _run(words)
+            code = _run(words)
+            sys.stdout.flush()  # so that what cannot be written is told here
+            return code
         except SystemExit as stop:  # how tyro ends after --help (0) and after wrong options (2)
             return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except KeyboardInterrupt:
             _say("stopped")
             return 130
+        except BrokenPipeError:  # whoever read the output has enough, as `| head` has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest, which Python writes at its end
+            return 141
         except Exception as error:
             if os.environ.get("VIDEOFUSION_DEBUG"):
                 raise
             _say(_sentence(error))
             return 2 if isinstance(error, InputError) else 1
+
+
+def _wait_politely() -> None:
+    """Have threads that wait for each other sleep soon, so that other work on the same cores does not stall them.
+
+    GNU's OpenMP, which PyTorch computes with on Linux, spins some milliseconds by default, long enough to be taken off
+    its core while others wait for it (docs/speed.md). It reads this when PyTorch is imported, which commands do.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _run(words: list[str]) -> int:

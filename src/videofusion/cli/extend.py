@@ -11,7 +11,7 @@ import tyro
 from videofusion.errors import InputError
 from videofusion.generation.rows import check_file
 
-_REMEMBERED = ("prompt", "model", "lora", "lora_scale", "seed", "motion_seed", "motion")
+_REMEMBERED = ("prompt", "model", "lora", "lora_scale", "precision", "seed", "motion_seed", "motion")
 
 
 def extend(
@@ -35,6 +35,7 @@ def extend(
     scale: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    precision: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
 ) -> int:
     """Have a video go on: window after window, each from the last frames of what there is.
 
@@ -63,6 +64,7 @@ def extend(
         scale: pixels of the file for each of the clip's; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
+        precision: of the networks: float32, or bfloat16, which takes half of the memory and often less time (float32)
     """
     check_file(fps, scale)
 
@@ -75,7 +77,7 @@ def extend(
     except Unreadable as error:
         raise InputError(f'the video "{video}" cannot be read: {error}') from error
     said = {"prompt": prompt, "model": model, "lora": lora and str(lora), "lora_scale": lora_scale}
-    said |= {"seed": seed, "motion_seed": motion_seed, "motion": motion}
+    said |= {"precision": precision, "seed": seed, "motion_seed": motion_seed, "motion": motion}
     told: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
     own = read_provenance(video.expanduser()) or {}
     told = {key: own[key] for key in _REMEMBERED if own.get(key) is not None} | told
@@ -91,7 +93,7 @@ def extend(
 
     logging.disable_progress_bar()  # of loading, which takes a moment
     began = time.perf_counter()
-    tuned = {key: told[key] for key in ("lora", "lora_scale") if key in told}
+    tuned = {key: told[key] for key in ("lora", "lora_scale", "precision") if key in told}
     pipe = load(told.setdefault("model", "moving-digits"), **tuned, device=device)
     clip = read_clip(video, size=(pipe.config.height, pipe.config.width))
     sampling: dict[str, Any] = {"steps": steps, "sampler": sampler or pipe.config.sampler}

@@ -52,7 +52,7 @@ class Prediction:
 
         Args:
             kind: what the network predicts: "eps", "x0", "v" (Salimans & Ho 2022) or "flow" (eps - x0).
-            output: the network's output, of z's shape.
+            output: the network's output, of z's shape; a network may compute in half precision, all else is in z's.
             z: the noisy clip [b t c h w].
             alpha: signal scale, broadcastable to z.
             sigma: noise scale, broadcastable to z.
@@ -60,6 +60,7 @@ class Prediction:
         Raises:
             InputError: an unknown kind.
         """
+        output = output.to(z)
         if kind == "eps":
             return cls(z, (z - sigma * output) / alpha, output, alpha, sigma)
         if kind == "x0":

@@ -56,15 +56,16 @@ class Maker:
 
     Args:
         model: a name or a folder, as `load` takes it.
-        weights: the model's digest, for the record.
+        weights: the model's digest, and precision where it is not float32, for the record.
         folder: where the files go.
         form: of the files.
         device: as `load` takes it.
+        precision: likewise.
     """
 
-    def __init__(self, model: str, weights: str, folder: Path, form: Form, device: str | None) -> None:
+    def __init__(self, model: str, weights: str, folder: Path, form: Form, device: str | None, precision: str) -> None:
         logging.disable_progress_bar()  # of loading, which takes a moment
-        self._pipe = load(model, device=device)
+        self._pipe = load(model, device=device, precision=precision)
         self._model, self._weights, self._folder, self._form = model, weights, folder, form
 
     def make(self, rows: Sequence[Row]) -> list[dict[str, Any]]:

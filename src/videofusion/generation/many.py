@@ -16,7 +16,7 @@ from videofusion.errors import InputError
 from videofusion.generation.maker import Form, Maker, failed
 from videofusion.generation.results import Results, open_results
 from videofusion.generation.rows import Row, read_rows
-from videofusion.models import digest, find
+from videofusion.models import check_precision, digest, find
 from videofusion.on_ray import check_ray
 from videofusion.training.signals import stop_signal
 
@@ -57,6 +57,7 @@ def generate_many(
     batch: int = 4,
     form: Form | None = None,
     device: str | None = None,
+    precision: str = "float32",
     engine: str = "here",
     workers: int | None = None,
     bar: bool = True,
@@ -76,6 +77,7 @@ def generate_many(
             says of batches), only speed and memory.
         form: of the files; 8 frames a second as .mp4 by default.
         device: as `load` takes it; with the engine "ray" each actor has one of its own.
+        precision: as `load` takes it.
         engine: who makes them: one of `ENGINES`, this process ("here") or actors on Ray ("ray") with a model each.
         workers: of the engine "ray": actors, one when None.
         bar: show a progress bar.
@@ -89,13 +91,14 @@ def generate_many(
         RunError: the disk is full; what is made is kept.
     """
     form = form or Form()
+    check_precision(precision)
     if batch < 1:
         raise InputError(f"batch is {batch}; it must be at least 1")
     check_engine(engine, workers)
     if form.ending not in CLIP_ENDINGS:
         raise InputError(f'form has the ending "{form.ending}"; allowed endings are {", ".join(CLIP_ENDINGS)}')
     rows = read_rows(prompts, defaults)
-    weights = digest(find(model))
+    weights = digest(find(model)) + ("" if precision == "float32" else f" in {precision}")
     with open_results(out) as results:
         todo = []
         for row in rows:
@@ -110,7 +113,8 @@ def generate_many(
         reasons = {row.name: str(row.reason) for row in wrong}
         made, stopped_by = 0, None
         if todo:
-            work = _work(engine, workers, (str(model), weights, out, form, device), list(_batches(todo, batch)))
+            maker = (str(model), weights, out, form, device, precision)
+            work = _work(engine, workers, maker, list(_batches(todo, batch)))
             made, stopped_by = _record(work, todo, results, reasons, bar)
     left = len(rows) - before - made - len(reasons)
     return Summary(made=made, before=before, failed=reasons, left=left, stopped_by=stopped_by)
@@ -150,7 +154,7 @@ def _batches(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
 def _work(
     engine: str,
     workers: int | None,
-    maker: tuple[str, str, Path, Form, str | None],
+    maker: tuple[str, str, Path, Form, str | None, str],
     batches: Sequence[list[Row]],
 ) -> Work:
     """The lines of the batches, made by an engine's `Maker`s of these arguments."""

@@ -22,6 +22,7 @@ def run_ray(
     folder: Path,
     form: Form,
     device: str | None,
+    precision: str,
     batches: Sequence[Sequence[Row]],
     workers: int,
 ) -> Iterator[list[dict[str, Any]]]:
@@ -31,17 +32,18 @@ def run_ray(
     same path on all machines.
 
     Args:
-        model: as of `Maker`, as are the next four.
+        model: as of `Maker`, as are the next five.
         weights: the model's digest.
         folder: where the files go.
         form: of the files.
         device: of each actor.
+        precision: of its networks.
         batches: of rows with equal calls.
         workers: actors.
     """
     items = [{"number": n, "rows": json.dumps([asdict(row) for row in rows])} for n, rows in enumerate(batches)]
     left = dict(enumerate(batches))
-    arguments = (model, weights, str(folder.resolve()), form, device)
+    arguments = (model, weights, str(folder.resolve()), form, device, precision)
     for row in on_actors(_Worker, arguments, items, workers=workers, device=device, tries=TRIES):
         del left[int(row["number"])]
         yield json.loads(row["lines"])
@@ -52,8 +54,8 @@ def run_ray(
 class _Worker:
     """An actor: a model that is loaded once."""
 
-    def __init__(self, model: str, weights: str, folder: str, form: Form, device: str | None) -> None:
-        self._maker = Maker(model, weights, Path(folder), form, device)
+    def __init__(self, model: str, weights: str, folder: str, form: Form, device: str | None, precision: str) -> None:
+        self._maker = Maker(model, weights, Path(folder), form, device, precision)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         rows = [Row(**row) for row in json.loads(item["rows"])]

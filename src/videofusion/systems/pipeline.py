@@ -213,7 +213,11 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             guided: Denoiser = ClassifierFree(denoiser, guidance, **options)
             if known is not None:
                 guided = Following(guided, known, None if told.share is None else source.covariance(told.share))
-            return sample(guided, noise(0), stops, schedule=schedule, conditions=told, noise=noise, progress=progress)
+            half = self.networks[0].dtype  # networks held in it compute in it, all else stays float32
+            with torch.autocast(device.type, half, enabled=half != torch.float32):
+                return sample(
+                    guided, noise(0), stops, schedule=schedule, conditions=told, noise=noise, progress=progress
+                )
 
         conditions = self.complete(conditions, keys, guidance, draw, known)
         scale, interval, skip = self.frames_guidance(guidance), self.config.guidance_interval, self.config.guidance_skip
