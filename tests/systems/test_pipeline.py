@@ -138,16 +138,14 @@ def test_the_frames_around_the_middle_one_may_have_a_guidance_of_their_own(tmp_p
 
 @pytest.mark.parametrize("kind", ["anchored", "corrected", "vdm"])
 def test_a_model_may_guide_its_clips_at_late_times_only(kind, tmp_path):
-    """Never is without guidance, but for the middle frame that is made first."""
+    """The middle frame that is made first among them."""
     new = vdm if kind == "vdm" else partial(videofusion, kind)
     always, late, never = (new(guidance=4.0, guidance_interval=(0.0, until)).pipeline() for until in (1.0, 0.6, 0.0))
-    plain = new(guidance=4.0, motion_guidance=1.0) if kind == "anchored" else new(guidance=1.0)
-    torch.testing.assert_close(make(never), make(plain.pipeline()), atol=1e-5, rtol=0)
+    torch.testing.assert_close(make(never), make(new(guidance=1.0).pipeline()), atol=1e-5, rtol=0)
     late.save_pretrained(tmp_path)
     made = make(load(tmp_path))
-    assert min(float((made - make(other)).abs().max()) for other in (always, never)) > 1e-3
-    if kind == "anchored":
-        torch.testing.assert_close(made[:, MIDDLE], make(always)[:, MIDDLE], atol=1e-5, rtol=0)
+    for other in (always, never):
+        assert ((made - make(other)).abs().amax(dim=(0, 2, 3, 4)) > 1e-3).all()  # in every frame
 
 
 @pytest.mark.parametrize("kind", ["anchored", "corrected", "vdm"])

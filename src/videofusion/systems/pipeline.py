@@ -206,11 +206,12 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             told: Conditions,
             guidance: float = guidance,
             known: Known | None = None,
-            **options: Any,
         ) -> Tensor:
             size, numbers = (shape[0], frames, *shape[2:]), range(start, start + frames)
             noise = bind(source, size, keys, told.share, numbers, device)
-            guided: Denoiser = ClassifierFree(denoiser, guidance, **options)
+            guided: Denoiser = ClassifierFree(
+                denoiser, guidance, interval=self.config.guidance_interval, skip=self.config.guidance_skip
+            )
             if known is not None:
                 guided = Following(guided, known, None if told.share is None else source.covariance(told.share))
             half = self.networks[0].dtype  # networks held in it compute in it, all else stays float32
@@ -220,8 +221,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
                 )
 
         conditions = self.complete(conditions, keys, guidance, draw, known)
-        scale, interval, skip = self.frames_guidance(guidance), self.config.guidance_interval, self.config.guidance_skip
-        made = draw(self.denoiser(), shape[1], conditions, scale, known, interval=interval, skip=skip).float()
+        made = draw(self.denoiser(), shape[1], conditions, self.frames_guidance(guidance), known).float()
         made = self.space.bounded(made)
         made = made[0] if isinstance(prompt, str) else made
         return made if output == "latent" else self.decode(made)

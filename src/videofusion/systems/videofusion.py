@@ -258,8 +258,7 @@ class VideoFusionPipeline(VideoPipeline):
         motion_guidance: that of the frames around the middle one, for "anchored", which makes that one first; as
             `guidance` when None. A high scale shows what was asked for, and of what was not, such as the course that
             things take, the usual only.
-        guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`. The
-            middle frame of "anchored", made first, is guided at all of them.
+        guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
         variant: one of `decomposed.VARIANTS`.

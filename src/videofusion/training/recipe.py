@@ -118,8 +118,8 @@ class Recipe:
         sample_steps: sampler steps of a grid.
         guidance: guidance scale of a grid, and of the model by default; 1 is off.
         motion_guidance: that of the frames around the middle one, for the variant "anchored"; as `guidance` when None.
-        guidance_interval: lowest and highest time at which clips are guided, in [0, 1], of both: with less than 1, what
-            is decided first, as a course is, varies more.
+        guidance_interval: lowest and highest time at which both guide, in [0, 1]: below 1 what is decided first, as a
+            course is, varies more; above 0 fine detail is as the data has it.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]: above 0, guidance is
             away from frames that agree less too.
         sampler: of a grid, and of the model by default.
