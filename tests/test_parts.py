@@ -64,5 +64,8 @@ def test_networks_in_half_precision_make_nearly_the_same_clip_from_half_of_the_m
     made = pipe("a red three moving left", seed=3, steps=4)
     assert made.dtype == torch.float32
     assert 0 < (made - expected).abs().mean() < 0.05 * expected.std()
+    whole = load("moving-digits", device="cpu").to(torch.bfloat16)("a red three moving left", seed=3, steps=4)
+    assert whole.dtype == torch.float32
+    assert 0 < (whole - expected).abs().mean() < 0.05 * expected.std()
     with pytest.raises(InputError, match="precision is 'half'; it must be one of float32, bfloat16"):
         load("moving-digits", precision="half")
