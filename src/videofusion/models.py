@@ -91,7 +91,7 @@ def load(
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.
         low_memory: keep only the network in memory that is at work, and read each one's weights anew for every batch of
             clips; for models whose networks work one after the other (VideoFusion's variant "anchored").
-        precision: that of the networks that see frames, a key of `PRECISIONS`. In "bfloat16" they take half of the
+        precision: that of the networks that see frames, one of `PRECISIONS`. In "bfloat16" they take half of the
             memory, and less time where the device computes in it; samplers go on in float32.
 
     Raises:

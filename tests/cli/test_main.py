@@ -138,6 +138,17 @@ def test_a_reader_that_has_enough_ends_a_command_quietly() -> None:
     assert process.returncode == 141
 
 
+def test_a_broken_pipe_of_the_command_s_own_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(words: list[str]) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(cli, "_run", broken)
+    assert cli.main(["models"]) == 1
+    assert "Broken pipe" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("own", "kept"), [({}, "1000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "a"}, None)]
 )

@@ -68,14 +68,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             _say("stopped")
             return 130
-        except BrokenPipeError:  # whoever read the output has enough, as `| head` has
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest, which Python writes at its end
-            return 141
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and _reader_left():
+                return 141
             if os.environ.get("VIDEOFUSION_DEBUG"):
                 raise
             _say(_sentence(error))
             return 2 if isinstance(error, InputError) else 1
+
+
+def _reader_left() -> bool:
+    """Whether it is the output that nobody reads any more, as with `| head`, and not a pipe of the command's own."""
+    try:
+        sys.stdout.flush()  # what could not be written is still there
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python, which writes it at its end
+        return True
+    return False
 
 
 def _wait_politely() -> None:
