@@ -79,12 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _reader_left() -> bool:
     """Whether it is the output that nobody reads any more, as with `| head`, and not a pipe of the command's own."""
-    try:
-        sys.stdout.flush()  # what could not be written is still there
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python, which writes it at its end
-        return True
-    return False
+    import select
+
+    output = select.poll()
+    output.register(1, select.POLLOUT)
+    if not any(event & select.POLLERR for _, event in output.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python, which writes the rest at its end
+    return True
 
 
 def _wait_politely() -> None:
