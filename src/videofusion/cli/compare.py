@@ -18,7 +18,7 @@ Texts = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=FILE")]
 
 def compare(
     folder: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DIR]")] = None,
-    recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE ...]")] = (),
+    systems: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[SYSTEM ...]")] = (),
     *,
     plan: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     full: tyro.conf.FlagCreatePairsOff[bool] = False,
@@ -43,15 +43,16 @@ def compare(
 ) -> int:
     """Train systems under one budget, or load them, and measure their clips side by side.
 
-    RECIPE is a recipe's name, the path of a recipe.json, or a model's folder, which is only measured. `--plan NAME` is
-    a paper's table instead, and `--plan list` names them. Without either: VideoFusion beside VDM, with variants and
-    ablations (the plan decomposed). Can be stopped at any time; the same command goes on, and another RECIPE joins.
-    Writes DIR/table.md, table.csv, plot.png and clips-0.png, ... of what is finished.
+    SYSTEM is a recipe's name, the path of a recipe.json, or a model's folder, which is only measured. `--plan NAME` is
+    a list of systems, most of them a paper's table, and SYSTEM then takes some of them; `--plan list` names the plans.
+    Without either: VideoFusion beside VDM, with variants and ablations (the plan decomposed). Can be stopped at any
+    time; the same command goes on, and another SYSTEM joins. Writes DIR/table.md, table.csv, plot.png and clips-0.png,
+    ... of what is finished.
 
     Args:
         folder: for all runs and results
-        recipes: what to compare
-        plan: a list of runs by name, or list
+        systems: what to compare; with --plan, all of it by default
+        plan: a list of systems by name, or list
         full: the plan at the paper's size, for GPUs and the paper's data (--data); --dry-run says what it takes
         budget: of training, of each run: 90s, 30m, 1h30m, or arithmetic, as in 20PFLOP; instead of --seconds
         seconds: of training, of each run
@@ -81,15 +82,24 @@ def compare(
         raise InputError("DIR is not given; it is the folder for all runs and results")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"DIR is {folder}, which is a file; it must be a folder")
-    if recipes and (plan is not None or full or find_budget):
-        raise InputError("recipes and --plan, --full or --find-budget exclude each other; give one of them")
-    if data is not None and not recipes and not full:
-        raise InputError(f"data is {data}, but plans make moving digits; --full, or recipes after DIR, take data")
-    from videofusion.evaluation.comparison import systems
+    if systems and find_budget:
+        raise InputError(f"SYSTEM is {systems[0]}, but --find-budget trains VDM only; leave one of them out")
+    if full and plan is None:
+        raise InputError("full is given without --plan, but recipes are at their own size; --plan list names the plans")
+    if data is not None and (plan is not None or not systems) and not full:
+        raise InputError(f"data is {data}, but plans make moving digits; --full, or recipes without --plan, take data")
     from videofusion.evaluation.comparison.compare import Budget
+    from videofusion.evaluation.comparison.systems import (
+        FULL,
+        SYSTEMS,
+        budget_of,
+        by_flops,
+        check_alike,
+        choose_measure,
+    )
 
     given = Budget(
-        **({"seconds": seconds} if budget is None else systems.budget_of(budget)),
+        **({"seconds": seconds} if budget is None else budget_of(budget)),
         base_seconds=base_seconds,
         seeds=seeds,
         clips=256 if clips is None else clips,
@@ -107,8 +117,8 @@ def compare(
         return 0
     code = 0
     if not report_only:
-        named = None if recipes else plans.find_plan(plan or plans.DECOMPOSED.name)
-        runs = systems.by_flops(folder, _runs(recipes, named, full, given), given, data)
+        named = None if systems and plan is None else plans.find_plan(plan or plans.DECOMPOSED.name)
+        runs = by_flops(folder, _runs(systems, named, full, given), given, data)
         if dry_run:
             _try(folder, runs, data, named if full else None)
             return 0
@@ -119,8 +129,8 @@ def compare(
             protocol = protocol or named.protocol
             if data is None:
                 raise InputError(f"data is not given, but {named.name} at full size trains on {named.data}")
-        alike = systems.check_alike(folder, runs, data, same_data=named is None)
-        measure = systems.choose_measure(
+        alike = check_alike(folder, runs, data, same_data=named is None)
+        measure = choose_measure(
             alike,
             given,
             data,
@@ -129,23 +139,26 @@ def compare(
             allow_few=allow_few,
             extractors=lambda name: protocol_networks(name, weights, sha256),
         )
-        name = systems.SYSTEMS if named is None else named.name + systems.FULL * full
+        name = SYSTEMS if named is None else named.name + FULL * full
         code = work(folder, name, runs, given, measure, data=data, protocol=protocol, minutes=minutes, jobs=jobs)
     _report(folder)
     return code
 
 
-def _runs(recipes: tuple[str, ...], plan: Plan | None, full: bool, budget: Budget) -> list[Run]:
-    """The runs of what a user named: recipes, or a plan."""
+def _runs(names: tuple[str, ...], plan: Plan | None, full: bool, budget: Budget) -> list[Run]:
+    """The runs of what a user named: recipes and models, or a plan or some of its systems."""
+    from videofusion.evaluation.comparison.plans import some_systems
     from videofusion.evaluation.comparison.systems import system_runs
 
     if plan is None:
-        return system_runs(recipes, budget)
+        return system_runs(names, budget)
     if not full:
-        return plan.runs(budget)
-    if plan.full is None:
+        runs = plan.runs(budget)
+    elif plan.full is None:
         raise InputError(f"plan is {plan.name}, which has no full size; without --full it runs on moving digits")
-    return plan.full()
+    else:
+        runs = plan.full()
+    return some_systems(runs, names) if names else runs
 
 
 def _try(folder: Path, runs: list[Run], data: str | None, full: Plan | None) -> None:

@@ -5,7 +5,7 @@ import pytest
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import REAL, Budget
-from videofusion.evaluation.comparison.plans import DECOMPOSED, SYSTEMS, find_plan, plan_list, plans
+from videofusion.evaluation.comparison.plans import DECOMPOSED, SYSTEMS, find_plan, plan_list, plans, some_systems
 from videofusion.evaluation.comparison.runs import run_recipe
 from videofusion.evaluation.preset_table import PRESETS
 from videofusion.systems.build import build_system
@@ -128,3 +128,19 @@ def test_an_unknown_plan_lists_those_there_are():
     with pytest.raises(InputError, match=r'plan is "table"; allowed are decomposed, systems, videofusion-table-1'):
         find_plan("table")
     assert [line.split()[0] for line in plan_list().splitlines()] == list(ALL)
+
+
+def test_some_systems_of_a_plan_come_with_what_they_start_from():
+    runs = DECOMPOSED.runs(Budget(seeds=2))
+    some = [run.name for run in some_systems(runs, ["videofusion", "vdm-scratch"])]
+    assert some == ["base-narrow", "videofusion-0", "videofusion-1", "vdm-scratch"]
+    assert some_systems(runs, [run.group for run in runs if run.measured]) == runs
+    sampled = ALL["vdm-extension"].runs(Budget(seeds=1))  # one trained model, and lines that sample from it
+    last = sampled[-1]
+    assert last.of is not None
+    assert {last.name, last.of} <= {run.name for run in some_systems(sampled, [last.group])}
+
+
+def test_a_system_that_the_plan_lacks_is_named():
+    with pytest.raises(InputError, match='no system "nothing"; it has vdm, anchored'):
+        some_systems(SYSTEMS.runs(Budget()), ["nothing"])

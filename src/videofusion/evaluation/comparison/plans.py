@@ -211,6 +211,30 @@ def find_plan(name: str) -> Plan:
     return known[name]
 
 
+def some_systems(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:
+    """The runs of some of a plan's systems, and those that they start from.
+
+    Args:
+        runs: of the plan.
+        names: of systems in it.
+
+    Raises:
+        InputError: the plan has no system of a name.
+    """
+    known = dict.fromkeys(run.group for run in runs if run.measured)
+    for name in names:
+        if name not in known:
+            raise InputError(f'the plan has no system "{name}"; it has {", ".join(known)}')
+    by_name = {run.name: run for run in runs}
+    needed: set[str] = set()
+    waiting = [run.name for run in runs if run.measured and run.group in names]
+    while waiting:
+        run = by_name[waiting.pop()]
+        needed.add(run.name)
+        waiting += [name for name in (run.base, run.of) if name is not None]
+    return [run for run in runs if run.name in needed]
+
+
 def plan_list() -> str:
     """The plans, a line each."""
     known = plans()
