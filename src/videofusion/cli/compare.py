@@ -82,8 +82,8 @@ def compare(
         raise InputError("DIR is not given; it is the folder for all runs and results")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"DIR is {folder}, which is a file; it must be a folder")
-    if systems and find_budget:
-        raise InputError(f"SYSTEM is {systems[0]}, but --find-budget trains VDM only; leave one of them out")
+    if find_budget and (systems or plan is not None or full):
+        raise InputError("find_budget is given, which trains VDM only; leave out SYSTEM, --plan and --full, or this")
     if full and plan is None:
         raise InputError("full is given without --plan, but recipes are at their own size; --plan list names the plans")
     if data is not None and (plan is not None or not systems) and not full:
