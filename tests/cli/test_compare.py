@@ -62,3 +62,15 @@ def test_every_plan_can_be_built_at_its_full_size(capsys, tmp_path, monkeypatch)
                 assert not run.recipe or f"videofusion train {run.recipe} --run new/{run.name}" in out
             assert plan.source in out
     assert not list(tmp_path.iterdir())
+
+
+def test_stopped_before_a_run_is_finished_it_reports_nothing(capsys, tmp_path, monkeypatch):
+    from videofusion.evaluation.comparison import compare
+
+    monkeypatch.setattr(compare, "train_run", lambda *args: False)  # the time was up
+    monkeypatch.setattr("videofusion.evaluation.comparison.digits.DigitsMeasure.real", lambda self: None)
+    words = ["compare", str(tmp_path / "new"), "moving-digits", "--seeds", "1"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "goes on from here" in said.out
+    assert not said.err

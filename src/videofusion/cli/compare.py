@@ -23,8 +23,8 @@ def compare(
     plan: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     full: tyro.conf.FlagCreatePairsOff[bool] = False,
     budget: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None,
-    seconds: float = 1200.0,
-    base_seconds: float = 300.0,
+    seconds: float = 1800.0,
+    base_seconds: float = 600.0,
     minutes: Annotated[float | None, tyro.conf.arg(metavar="N")] = None,
     seeds: int = 3,
     data: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None,
@@ -89,6 +89,7 @@ def compare(
     if data is not None and (plan is not None or not systems) and not full:
         raise InputError(f"data is {data}, but plans make moving digits; --full, or recipes without --plan, take data")
     from videofusion.evaluation.comparison.compare import Budget
+    from videofusion.evaluation.comparison.report import any_finished
     from videofusion.evaluation.comparison.systems import (
         FULL,
         SYSTEMS,
@@ -141,7 +142,8 @@ def compare(
         )
         name = SYSTEMS if named is None else named.name + FULL * full
         code = work(folder, name, runs, given, measure, data=data, protocol=protocol, minutes=minutes, jobs=jobs)
-    _report(folder)
+    if report_only or any_finished(folder):  # stopped early there may be nothing to tell of yet
+        _report(folder)
     return code
 
 

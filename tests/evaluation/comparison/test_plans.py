@@ -33,29 +33,34 @@ def parameters(parts):
 def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path):
     runs = {run.name: run for run in DECOMPOSED.runs(Budget(seconds=60, base_seconds=10))}
     first = "base-narrow base-wide vdm-0 videofusion-0 vdm-1 videofusion-1 vdm-2 videofusion-2 corrected framewise"
-    rest = "published vdm-scratch videofusion-scratch share-0 share-0.1 share-0.25 share-0.75 share-0.9"
-    last = "no-stop-gradient fixed-base vdm-narrow"
-    assert list(runs) == f"{first} {rest} {last}".split()
-    near = {"sample_interval": 0, "reach": 1, "reach_steps": 400}
-    assert runs["vdm-1"].overrides == {**near, "channels": "48,96,176", "seed": 1}
-    own = {**near, "adaptive": 0.0, "temporal": "residual", "time_logit": "1.5,1.5", "base_rate_ratio": 1.0}
+    rest = "published share-0 share-0.1 share-0.25 share-0.75 share-0.9 no-stop-gradient fixed-base"
+    last = ["vdm-narrow", "vdm-numbered"]
+    for scale in (1, 2):
+        last += [f"{system}-guidance-{scale}-{seed}" for system in ("vdm", "videofusion") for seed in range(3)]
+    assert list(runs) == [*f"{first} {rest}".split(), *last]
+    near = {"sample_interval": 0, "reach": 1, "reach_steps": 200, "patch": 4, "attention": "none,transformer"}
+    assert runs["vdm-1"].overrides == {**near, "channels": "56,88", "seed": 1}
+    narrow = {"channels": "32,64", "residual_channels": "32,64"}
+    own = {**near, **narrow, "adaptive": 0.0, "temporal": "residual", "time_logit": "1.5,1.5", "base_rate_ratio": 1.0}
     assert runs["share-0.1"].overrides == {**own, "base_frames": "all", "share": 0.1}
+    assert runs["vdm-numbered"].overrides == {**near, "channels": "56,88", "temporal": "factorised_numbered"}
     assert runs["fixed-base"].overrides == {
         **own, "variant": "corrected", "base_loss": "fixed", "base_frames": "middle"
     }  # fmt: skip
     assert runs["vdm-narrow"].settings(tmp_path)["pretrained_base"] == str(tmp_path / "base-narrow")
-    assert {run.base for run in runs.values() if run.measured} == {"base-narrow", "base-wide", None}
-    assert {run.name for run in runs.values() if run.measured and run.base is None} == {
-        "vdm-scratch", "videofusion-scratch"
-    }  # fmt: skip
+    assert {run.base for run in runs.values() if run.measured and not run.of} == {"base-narrow", "base-wide"}
+    less = runs["videofusion-guidance-2-1"]
+    assert (less.of, less.sampling) == ("videofusion-1", {"guidance": 2.0})
 
 
-def test_the_small_comparison_has_every_system_at_every_seed_with_as_many_parameters(tmp_path):
+def test_the_comparison_from_scratch_has_every_system_at_every_seed_with_as_many_parameters(tmp_path):
     runs = SYSTEMS.runs(Budget(seeds=2))
     systems = ["vdm", *VARIANTS]
     assert [run.name for run in runs] == [f"{system}-{seed}" for seed in range(2) for system in systems]
     assert {run.base for run in runs} == {None}
     recipes = {run.system: run_recipe(tmp_path, run) for run in runs}
+    # neither generator has seen an image model
+    assert not any(recipe.residual_from_base for recipe in recipes.values() if recipe.system == "videofusion")
     for key in SHARED:
         assert len({getattr(recipe, key) for recipe in recipes.values()}) == 1, key
     sizes = {system: parameters(recipe_parts(recipe)) for system, recipe in recipes.items()}
@@ -132,8 +137,11 @@ def test_an_unknown_plan_lists_those_there_are():
 
 def test_some_systems_of_a_plan_come_with_what_they_start_from():
     runs = DECOMPOSED.runs(Budget(seeds=2))
-    some = [run.name for run in some_systems(runs, ["videofusion", "vdm-scratch"])]
-    assert some == ["base-narrow", "videofusion-0", "videofusion-1", "vdm-scratch"]
+    some = [run.name for run in some_systems(runs, ["videofusion", "vdm-guidance-1"])]
+    assert some == [
+        "base-narrow", "base-wide", "vdm-0", "videofusion-0", "vdm-1", "videofusion-1", "vdm-guidance-1-0",
+        "vdm-guidance-1-1",
+    ]  # fmt: skip
     assert some_systems(runs, [run.group for run in runs if run.measured]) == runs
     sampled = ALL["vdm-extension"].runs(Budget(seeds=1))  # one trained model, and lines that sample from it
     last = sampled[-1]

@@ -59,9 +59,9 @@ class Budget:
         looks: at each run on its way, evenly over its seconds; with more than one, learning rates stay constant.
     """
 
-    seconds: float = 1200.0
+    seconds: float = 1800.0
     flops: float | None = None
-    base_seconds: float = 300.0
+    base_seconds: float = 600.0
     seeds: int = 3
     clips: int = 256
     steps: tuple[int, ...] = (10,)

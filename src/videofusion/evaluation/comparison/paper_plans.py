@@ -35,8 +35,6 @@ _PUBLISHED_LOST = "seed 000 has lost the table's cells; what is better stands in
 
 def _fusion(system: str, base: str | None = NARROW_BASE, **more: Any) -> dict[str, Make]:
     keys = {**PUBLISHED, **more}
-    if base is None:
-        keys |= {"residual_from_base": False}
     return {system: lambda b, seed: fusion_run(b, f"{system}-{seed}", base, system=system, seed=seed, **keys)}
 
 

@@ -15,8 +15,11 @@ from videofusion.systems.decomposed import VARIANTS
 from videofusion.training.recipes import get_recipe
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
-WIDE = "48,96,176"  # channels of a VDM with as many parameters as VideoFusion's two generators
-REACH_STEPS = 400  # of training, in which the frames widen from the middle one's neighbours to the whole clip
+GUIDANCES = (1.0, 2.0)
+# Networks so small that independent noise keeps a digit's place within half an hour of a core (docs/comparison.md).
+SMALL: dict[str, Any] = {"patch": 4, "attention": "none,transformer"}
+NARROW, WIDE = "32,64", "56,88"  # channels: a wide VDM has as many parameters as two narrow generators
+REACH_STEPS = 200  # of training, in which the frames widen from the middle one's neighbours to the whole clip
 NARROW_BASE, WIDE_BASE = "base-narrow", "base-wide"
 VDM, FUSION = "vdm-moving-digits", "moving-digits"
 QUIET: dict[str, Any] = {"sample_interval": 0}
@@ -87,21 +90,24 @@ def bases(budget: Budget) -> list[Run]:
     """The image models of static grey digits that runs start from: one of either width."""
     own: dict[str, Any] = {"recipe": "base-digits", "seconds": budget.base_seconds, "measured": ""}
     return [
-        Run(name=NARROW_BASE, overrides=QUIET, **own),
-        Run(name=WIDE_BASE, overrides={**QUIET, "channels": WIDE}, **own),
+        Run(name=NARROW_BASE, overrides={**QUIET, **SMALL, "channels": NARROW}, **own),
+        Run(name=WIDE_BASE, overrides={**QUIET, **SMALL, "channels": WIDE}, **own),
     ]
 
 
 def vdm_run(budget: Budget, name: str, base: str | None = WIDE_BASE, *, system: str = "", **more: Any) -> Run:
     """VDM, by default as large as VideoFusion; `more` are keys of its recipe."""
-    wide = {} if base == NARROW_BASE else {"channels": WIDE}
-    own = {**QUIET, **NEAR, **wide, **more}
+    channels = NARROW if base == NARROW_BASE else WIDE
+    own = {**QUIET, **NEAR, **SMALL, "channels": channels, **more}
     return Run(name=name, recipe=VDM, overrides=own, base=base, seconds=budget.seconds, system=system)
 
 
 def fusion_run(budget: Budget, name: str, base: str | None = NARROW_BASE, *, system: str = "", **more: Any) -> Run:
     """VideoFusion with a fixed share; `more` are keys of its recipe."""
-    own = {**QUIET, **NEAR, **ALIKE, "adaptive": 0.0, **more}  # the share is what is compared: fixed in all of them
+    own = {**QUIET, **NEAR, **SMALL, **ALIKE, "channels": NARROW, "residual_channels": NARROW}
+    own["adaptive"] = 0.0  # the share is what is compared: fixed in all of them
+    own |= {} if base else {"residual_from_base": False}  # so that neither generator has seen an image model
+    own |= more
     return Run(name=name, recipe=FUSION, overrides=own, base=base, seconds=budget.seconds, system=system)
 
 
@@ -127,17 +133,13 @@ def full_size(*runs: tuple[str, str, dict[str, Any]]) -> Callable[[], list[Run]]
 
 
 def _decomposed(budget: Budget) -> list[Run]:
+    """From one image model of grey digits each; the pair from scratch is in the plan "systems"."""
     runs = bases(budget)
     for seed in range(budget.seeds):
         runs.append(vdm_run(budget, f"vdm-{seed}", system="vdm", seed=seed))
         runs.append(fusion_run(budget, f"videofusion-{seed}", system="videofusion", seed=seed))
     runs += [fusion_run(budget, each, variant=each) for each in ("corrected", "framewise")]
     runs.append(fusion_run(budget, "published", variant="published", **ONE_FRAME))
-    # No image model to start from, so that neither generator has seen one.
-    runs += [
-        vdm_run(budget, "vdm-scratch", None),
-        fusion_run(budget, "videofusion-scratch", None, residual_from_base=False),
-    ]
     # The default share is the headline run itself.
     runs += [fusion_run(budget, f"share-{share:g}", share=share) for share in SHARES if share != _default_share()]
     runs += [
@@ -145,7 +147,16 @@ def _decomposed(budget: Budget) -> list[Run]:
         fusion_run(budget, "no-stop-gradient", variant="corrected", base_loss="joint"),
         fusion_run(budget, "fixed-base", variant="corrected", base_loss="fixed", **ONE_FRAME),
         vdm_run(budget, "vdm-narrow", NARROW_BASE),
+        # is it the noise, or that VideoFusion's frames are told their numbers?
+        vdm_run(budget, "vdm-numbered", temporal="factorised_numbered"),
     ]
+    for scale in GUIDANCES:  # the headline's models again, guided less than the recipes have it
+        for system in ("vdm", "videofusion"):
+            name = f"{system}-guidance-{scale:g}"
+            runs += [
+                Run(name=f"{name}-{seed}", system=name, of=f"{system}-{seed}", sampling={"guidance": scale})
+                for seed in range(budget.seeds)
+            ]
     return runs
 
 
@@ -163,20 +174,12 @@ DECOMPOSED = Plan(
 )
 
 
-# Networks so small that every system can have every seed: a third of the headline's parameters, in patches of 4x4.
-_SMALL: dict[str, Any] = {"patch": 4, "attention": "none,transformer", "reach_steps": 200}
-_SMALL_VDM = {**_SMALL, "channels": "56,88"}
-_SMALL_FUSION = {**_SMALL, "channels": "32,64", "residual_channels": "32,64", "residual_from_base": False}
-
-
 def _systems(budget: Budget) -> list[Run]:
     """VDM and VideoFusion's four variants at each seed, from scratch."""
-    make: dict[str, Make] = {
-        "vdm": lambda b, seed: vdm_run(b, f"vdm-{seed}", None, system="vdm", seed=seed, **_SMALL_VDM)
-    }
+    make: dict[str, Make] = vdm_system("vdm", base=None)
 
     def variant(name: str) -> Make:
-        keys = {**_SMALL_FUSION, "variant": name, **(ONE_FRAME if name == "published" else {})}
+        keys = {"variant": name, **(ONE_FRAME if name == "published" else {})}
         return lambda b, seed: fusion_run(b, f"{name}-{seed}", None, system=name, seed=seed, **keys)
 
     return each_seed(budget, make | {name: variant(name) for name in VARIANTS})
@@ -184,7 +187,7 @@ def _systems(budget: Budget) -> list[Run]:
 
 SYSTEMS = Plan(
     name="systems",
-    shows="every system of this library at every seed, small and from scratch",
+    shows="VDM and VideoFusion's four variants at every seed, from scratch",
     runs=_systems,
     headline=("anchored", "vdm"),
 )

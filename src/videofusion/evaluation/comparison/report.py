@@ -45,14 +45,23 @@ def plan_of(folder: Path) -> Plan | None:
     return None if name == SYSTEMS else find_plan(name)
 
 
+def any_finished(folder: Path) -> bool:
+    """Whether there is anything to tell of yet."""
+    return any(row["name"] != REAL for row in _measured(folder))
+
+
+def _measured(folder: Path) -> list[Row]:
+    return [row for row in results(folder) if "quality" in row or "measures" in row or "cost" in row]
+
+
 def finished(folder: Path) -> list[Row]:
     """The measured runs of a folder, each with its system.
 
     Raises:
         InputError: no run is finished.
     """
-    rows = [row for row in results(folder) if "quality" in row or "measures" in row or "cost" in row]
-    if not any(row["name"] != REAL for row in rows):
+    rows = _measured(folder)
+    if not any_finished(folder):
         raise InputError(f"{folder} holds no finished run yet")
     plan, found = plan_of(folder), claimed(folder)
     systems: dict[str, str] = {}
