@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=128, help="at least 128")
     parser.add_argument("--guidance", type=float, default=SAMPLING.guidance, help="the model's own by default")
     parser.add_argument("--motion-guidance", type=float, help="of the frames around the middle one; likewise")
+    parser.add_argument("--steps", type=int, default=SAMPLING.steps, help="of the sampler (default: %(default)s)")
     args = parser.parse_args()
 
     pipe = load(args.model)
@@ -78,7 +79,7 @@ def main() -> None:
         pipe.register_to_config(motion_guidance=args.motion_guidance)
     specs = evaluation_prompts(args.clips, held_out=False, seed=1, frames=FRAMES)
     captions, real = [spec.caption for spec in specs], render(specs, FRAMES, SIZE)
-    sampling = replace(SAMPLING, guidance=args.guidance)
+    sampling = replace(SAMPLING, guidance=args.guidance, steps=args.steps)
     made = protocol.make(pipe, captions, list(range(args.clips)), sampling, label="clips")
     found = Judge.load().look(made)
     fidelity = FidelityMeasure(Judge.load(), render(reference_specs(REFERENCE, FRAMES, 0.0), FRAMES, SIZE))(made)

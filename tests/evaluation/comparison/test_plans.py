@@ -32,11 +32,13 @@ def parameters(parts):
 
 def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path):
     runs = {run.name: run for run in DECOMPOSED.runs(Budget(seconds=60, base_seconds=10))}
-    first = "base-narrow base-wide vdm-0 videofusion-0 vdm-1 videofusion-1 vdm-2 videofusion-2 corrected framewise"
-    rest = "published share-0 share-0.1 share-0.25 share-0.75 share-0.9 no-stop-gradient fixed-base"
-    last = ["vdm-narrow", "vdm-numbered"]
+    first = "base-narrow base-wide vdm-0 videofusion-0 vdm-1 videofusion-1 vdm-2 videofusion-2"
+    first += " vdm-narrow-0 vdm-narrow-1 vdm-narrow-2 corrected framewise published"
+    rest = "share-0 share-0.1 share-0.25 share-0.75 share-0.9 no-stop-gradient fixed-base"
+    last = ["vdm-numbered"]
+    systems = ["vdm", "videofusion", "vdm-narrow"]
     for scale in (1, 2):
-        last += [f"{system}-guidance-{scale}-{seed}" for system in ("vdm", "videofusion") for seed in range(3)]
+        last += [f"{system}-guidance-{scale}-{seed}" for system in systems for seed in range(3)]
     assert list(runs) == [*f"{first} {rest}".split(), *last]
     near = {"sample_interval": 0, "reach": 1, "reach_steps": 200, "patch": 4, "attention": "none,transformer"}
     assert runs["vdm-1"].overrides == {**near, "channels": "56,88", "seed": 1}
@@ -47,7 +49,7 @@ def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path
     assert runs["fixed-base"].overrides == {
         **own, "variant": "corrected", "base_loss": "fixed", "base_frames": "middle"
     }  # fmt: skip
-    assert runs["vdm-narrow"].settings(tmp_path)["pretrained_base"] == str(tmp_path / "base-narrow")
+    assert runs["vdm-narrow-1"].settings(tmp_path)["pretrained_base"] == str(tmp_path / "base-narrow")
     assert {run.base for run in runs.values() if run.measured and not run.of} == {"base-narrow", "base-wide"}
     less = runs["videofusion-guidance-2-1"]
     assert (less.of, less.sampling) == ("videofusion-1", {"guidance": 2.0})

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import save_file
 
 from videofusion.errors import InputError
+from videofusion.evaluation.comparison.claims import beside_paper, claims, orders
 from videofusion.evaluation.comparison.compare import REAL, SHOWN
 from videofusion.evaluation.comparison.plans import Claim, find_plan
 from videofusion.evaluation.comparison.plot import pictures, plot, sweep_points
-from videofusion.evaluation.comparison.report import beside_paper, claims, orders, report, table_csv
+from videofusion.evaluation.comparison.report import report, table_csv
 
 
 def row(name, quality=1.0, consistency=2.0, **more):
@@ -31,7 +32,10 @@ def row(name, quality=1.0, consistency=2.0, **more):
 
 
 def of(system, *values, measure="quality"):
-    return [{**row(f"{system}-{i}"), "system": system, measure: {"value": v}} for i, v in enumerate(values)]
+    return [
+        {**row(f"{system}-{i}"), "system": system, measure: {"value": v, "deviation": None}}
+        for i, v in enumerate(values)
+    ]
 
 
 def written(folder, rows, **claimed):
@@ -42,15 +46,35 @@ def written(folder, rows, **claimed):
     return folder
 
 
+PAIR = ("videofusion", "vdm")
+
+
 def test_claims_only_what_exceeds_the_spread_over_seeds():
-    clear = [row(f"vdm-{i}", 10 + i) for i in range(3)] + [row(f"videofusion-{i}", 3 + i) for i in range(3)]
-    assert "decomposed is nearer" in claims(clear)[0]
-    unclear = [row(f"vdm-{i}", 10 + 5 * i) for i in range(3)] + [row(f"videofusion-{i}", 9 + 5 * i) for i in range(3)]
-    assert "no claim" in claims(unclear)[0]
-    other = [row(f"vdm-{i}", 1 + 0.1 * i) for i in range(3)] + [row(f"videofusion-{i}", 5) for i in range(3)]
-    assert "independent is nearer" in claims(other)[0]
-    assert "nothing is claimed" in claims([row("vdm-0"), row("videofusion-0")])[0]
-    assert "not finished" in claims([row("vdm-0"), row("vdm-scratch")])[0]
+    def said(*rows):
+        return claims(rows, [PAIR])[0]
+
+    assert "videofusion is nearer" in said(*of("vdm", 10, 11, 12), *of("videofusion", 3, 4, 5))
+    assert "no claim" in said(*of("vdm", 10, 15, 20), *of("videofusion", 9, 14, 19))
+    assert "vdm is nearer" in said(*of("vdm", 1, 1.1, 1.2), *of("videofusion", 5, 5, 5))
+    assert "nothing is claimed" in said(row("vdm-0"), row("videofusion-0"))
+    assert "not finished" in said(row("vdm-0"), row("vdm-scratch"))
+
+
+def test_further_pairs_are_told_once_both_are_there():
+    further, rows = ("videofusion", "vdm-narrow"), [*of("vdm", 10, 11), *of("videofusion", 3, 4)]
+    assert not any("narrow" in line for line in claims(rows, [PAIR, further]))
+    lines = claims([*rows, *of("vdm-narrow", 7, 7)], [PAIR, further])
+    assert [line for line in lines if line.startswith("quality") and "vdm-narrow 7 ± 0, ratio 0.50" in line]
+
+
+def test_means_over_seeds_stand_with_the_lowest_and_the_highest(tmp_path):
+    rows = [*of("vdm", 10, 14), *of("videofusion", 3, 5, 7), row("corrected")]
+    lines = [
+        " ".join(line.split()) for line in report(written(tmp_path, rows, plan="decomposed", seeds=3)).splitlines()
+    ]
+    assert "| vdm | 2 | 12 (10 to 14) | 2 (2 to 2) | 50 % | 50 % | 50 % | 50 % | 90 % |" in lines
+    assert any(line.startswith("| videofusion | 3 | 5 (3 to 7) |") for line in lines)
+    assert sum(line.startswith("| corrected |") for line in lines) == 1  # of one seed there is no mean
 
 
 @pytest.mark.parametrize(("deviation", "text"), [(12.3, "85 ± 10"), (0.034, "85 ± 0.03"), (3.6, "85 ± 4")])

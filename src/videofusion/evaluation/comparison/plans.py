@@ -65,7 +65,7 @@ class Plan:
         source: the table, and the seed whose text was read.
         claims: what the paper says, in its order.
         lost: what of it the seed's text has lost, or what is other here.
-        headline: two systems whose ratio of distances is told.
+        pairs: of systems whose ratio of distances is told; the first is the headline.
         sweep: number by system, for a curve.
         sweep_label: of that number.
         measures: of the table, where it is not quality and consistency alone.
@@ -80,7 +80,7 @@ class Plan:
     source: str = ""
     claims: Sequence[Claim] = ()
     lost: str = ""
-    headline: tuple[str, str] | None = None
+    pairs: tuple[tuple[str, str], ...] = ()
     sweep: Mapping[str, float] = field(default_factory=dict)
     sweep_label: str = ""
     measures: tuple[str, ...] = ()
@@ -138,6 +138,9 @@ def _decomposed(budget: Budget) -> list[Run]:
     for seed in range(budget.seeds):
         runs.append(vdm_run(budget, f"vdm-{seed}", system="vdm", seed=seed))
         runs.append(fusion_run(budget, f"videofusion-{seed}", system="videofusion", seed=seed))
+    for seed in range(budget.seeds):
+        # as much arithmetic a call, and the very checkpoint, but half the parameters
+        runs.append(vdm_run(budget, f"vdm-narrow-{seed}", NARROW_BASE, system="vdm-narrow", seed=seed))
     runs += [fusion_run(budget, each, variant=each) for each in ("corrected", "framewise")]
     runs.append(fusion_run(budget, "published", variant="published", **ONE_FRAME))
     # The default share is the headline run itself.
@@ -146,12 +149,11 @@ def _decomposed(budget: Budget) -> list[Run]:
         # beside "corrected": where the base frame is told clean, no gradient of other frames could reach the base
         fusion_run(budget, "no-stop-gradient", variant="corrected", base_loss="joint"),
         fusion_run(budget, "fixed-base", variant="corrected", base_loss="fixed", **ONE_FRAME),
-        vdm_run(budget, "vdm-narrow", NARROW_BASE),
         # is it the noise, or that VideoFusion's frames are told their numbers?
         vdm_run(budget, "vdm-numbered", temporal="factorised_numbered"),
     ]
     for scale in GUIDANCES:  # the headline's models again, guided less than the recipes have it
-        for system in ("vdm", "videofusion"):
+        for system in ("vdm", "videofusion", "vdm-narrow"):
             name = f"{system}-guidance-{scale:g}"
             runs += [
                 Run(name=f"{name}-{seed}", system=name, of=f"{system}-{seed}", sampling={"guidance": scale})
@@ -168,7 +170,14 @@ DECOMPOSED = Plan(
     name="decomposed",
     shows="decomposed against independent noise, with VideoFusion's variants and ablations",
     runs=_decomposed,
-    headline=("videofusion", "vdm"),
+    pairs=(
+        ("videofusion", "vdm"),
+        ("videofusion-guidance-2", "vdm-guidance-1"),  # each with the guidance that suits its frames best
+        ("videofusion-guidance-1", "vdm-guidance-1"),
+        ("videofusion", "vdm-narrow"),
+        ("videofusion-guidance-2", "vdm-narrow-guidance-2"),
+        ("videofusion-guidance-1", "vdm-narrow-guidance-1"),
+    ),
     sweep={("videofusion" if share == _default_share() else f"share-{share:g}"): share for share in SHARES},
     sweep_label="share λ of frames other than the middle one",
 )
@@ -189,7 +198,7 @@ SYSTEMS = Plan(
     name="systems",
     shows="VDM and VideoFusion's four variants at every seed, from scratch",
     runs=_systems,
-    headline=("anchored", "vdm"),
+    pairs=(("anchored", "vdm"),),
 )
 
 

@@ -13,9 +13,10 @@ import torch
 from videofusion.clip.check import from_uint8
 from videofusion.clip.sheet import save_sheet
 from videofusion.errors import require
+from videofusion.evaluation.comparison.claims import Row, over_seeds
 from videofusion.evaluation.comparison.compare import SHOWN
 from videofusion.evaluation.comparison.plans import Plan
-from videofusion.evaluation.comparison.report import Row, finished, over_seeds, plan_of
+from videofusion.evaluation.comparison.report import finished, plan_of
 
 _MOST_MEASURES = 4  # rows of the plot
 
@@ -113,10 +114,11 @@ def _bars(axes: Any, rows: Sequence[Row], measure: str) -> None:
 def _sweep(axes: Any, rows: Sequence[Row], plan: Plan, measure: str) -> None:
     points = sweep_points(rows, plan, measure)
     axes.errorbar([p[0] for p in points], [p[1] for p in points], [p[2] for p in points], marker="o", capsize=3)
-    if plan.headline is not None:
-        independent = over_seeds(rows, plan.headline[1], measure)
+    if plan.pairs:
+        headline = plan.pairs[0][1]
+        independent = over_seeds(rows, headline, measure)
         if independent.size:
-            axes.axhline(independent.mean(), color="C0", linestyle="--", label=plan.headline[1])
+            axes.axhline(independent.mean(), color="C0", linestyle="--", label=headline)
             axes.legend(fontsize=7)
     axes.set_xlabel(plan.sweep_label, fontsize=8)
     axes.set_ylim(bottom=0)

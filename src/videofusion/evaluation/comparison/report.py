@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-import numpy as np
-
 from videofusion.errors import InputError
+from videofusion.evaluation.comparison.claims import (
+    MEASURES,
+    Row,
+    beside_paper,
+    claims,
+    cost_of,
+    one_digit,
+    orders,
+    over_seeds,
+    system_of,
+)
 from videofusion.evaluation.comparison.compare import REAL, Budget
-from videofusion.evaluation.comparison.plans import Claim, Plan, find_plan
+from videofusion.evaluation.comparison.plans import Plan, find_plan
 from videofusion.evaluation.comparison.runs import claimed, results
 from videofusion.evaluation.comparison.systems import FULL, SYSTEMS
 from videofusion.evaluation.record import markdown_table
 from videofusion.training.memory import human
 
-MEASURES = ("quality", "consistency")
-WANTED = 0.6  # of independent noise's distance
 _RATES = ("digit", "colour", "direction", "same ends")
-_HIGHER = ("precision", "recall", "density", "coverage", "is", "clip-similarity")  # of a protocol's measures
-
-Row = dict[str, Any]
 
 # Columns of the table that are there where any run has them: head, and what stands in it.
 _COSTS = (
     ("training clips/s", lambda row: _number(row.get("training_clips_per_second"))),
-    ("GFLOP a call", lambda row: _number(_cost(row, "gflops"))),
-    ("sampling s/clip", lambda row: _number(_cost(row, "sampling_seconds"))),
-    ("peak memory", lambda row: "–" if _cost(row, "peak_bytes") is None else human(_cost(row, "peak_bytes"))),
+    ("GFLOP a call", lambda row: _number(cost_of(row, "gflops"))),
+    ("sampling s/clip", lambda row: _number(cost_of(row, "sampling_seconds"))),
+    ("peak memory", lambda row: "–" if cost_of(row, "peak_bytes") is None else human(cost_of(row, "peak_bytes"))),
 )
 
 
@@ -93,10 +97,11 @@ def report(folder: Path) -> str:
         cells += [_percent(row["place_kept"]) if "place_kept" in row else "–"] if rates else []
         body.append([*cells, *(text(row) for _, text in costs)])
     said = [markdown_table(header, body), *_notes(folder, rows)]
+    said += _means(rows, measures)
     if plan is None:
         said += orders(rows, measures)
     else:
-        said += claims(rows, *plan.headline) if plan.headline else []
+        said += claims(rows, plan.pairs)
         said += beside_paper(rows, plan)
     return "\n\n".join(said)
 
@@ -112,7 +117,7 @@ def table_csv(folder: Path) -> str:
             cells |= {name: row[name]["value"], f"{name}_deviation": row[name]["deviation"]}
         cells |= {f"right_{name}": rate["value"] for name, rate in row.get("rates", {}).items()}
         cells |= {key: row[key] for key in ("place_kept", "training_clips_per_second") if key in row}
-        flat.append(cells | {name: _cost(row, name) for name in ("gflops", "sampling_seconds", "peak_bytes")})
+        flat.append(cells | {name: cost_of(row, name) for name in ("gflops", "sampling_seconds", "peak_bytes")})
     file = io.StringIO()
     writer = csv.DictWriter(file, list(dict.fromkeys(key for cells in flat for key in cells)), restval="")
     writer.writeheader()
@@ -120,107 +125,25 @@ def table_csv(folder: Path) -> str:
     return file.getvalue()
 
 
-def claims(rows: Sequence[Row], first: str = "videofusion", second: str = "vdm") -> list[str]:
-    """Sentences on a headline pair: a difference counts only where it exceeds the spread over seeds."""
-    said = []
-    for measure in MEASURES:
-        fusion, vdm = (over_seeds(rows, system, measure) for system in (first, second))
-        if not fusion.size or not vdm.size:
-            said.append(f"{measure}: the headline pair is not finished.")
-            continue
-        ratio = fusion.mean() / vdm.mean()
-        both = f"{measure}: decomposed {_pm(fusion)}, independent {_pm(vdm)}, ratio {ratio:.2f} (wanted <= {WANTED})"
-        if min(fusion.size, vdm.size) < 2:
-            said.append(f"{both}; one seed has no spread, so nothing is claimed.")
-            continue
-        better = "decomposed" if fusion.mean() < vdm.mean() else "independent"
-        verdict = f"{better} is nearer to real clips" if _apart(fusion, vdm) else "no claim"
-        said.append(f"{both}; {_gap(fusion, vdm)}: {verdict}.")
-    return said
-
-
-def orders(rows: Sequence[Row], measures: Sequence[str] = MEASURES) -> list[str]:
-    """For each measure, the systems from the best on; which neighbours are apart by more than their spread."""
-    said = []
-    for measure in measures:
-        systems = {row["system"] for row in rows if row["name"] != REAL and measure in row}
-        values = {system: over_seeds(rows, system, measure) for system in sorted(systems)}
-        if len(values) < 2 or measure in ("flicker", "flow-magnitude"):  # of which no amount is the best
-            continue
-        sign = -1 if measure.startswith(_HIGHER) else 1
-        ordered = sorted(values, key=lambda system: sign * values[system].mean())
-        text = ordered[0]
-        for ahead, behind in itertools.pairwise(ordered):
-            text += f"{' before ' if _apart(values[ahead], values[behind]) else ', then, not told apart, '}{behind}"
-        said.append(f"{measure}, the best first: {text}.")
-    if said:
-        said.append("Told apart are systems of two seeds or more, whose gap exceeds the spread over them.")
-    return said
-
-
-def beside_paper(rows: Sequence[Row], plan: Plan) -> list[str]:
-    """What the paper says of each pair, and what was found here."""
-    if not plan.claims:
-        return [f"{plan.source}: {plan.lost}."] if plan.source else []
+def _means(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
+    """A table of means over seeds, with the lowest and the highest; none where no system has two."""
     body = []
-    for claim in plan.claims:
-        better, than = (_ours(rows, system, claim.measure) for system in (claim.better, claim.than))
-        said = [f"{claim.better} better than {claim.than}", claim.theirs, claim.measure.replace("_", " ")]
-        body.append([*said, *_beside(better, than, claim)])
-    header = ["the paper", "in its words or numbers", "measured here", "ours", "order"]
-    return [f"Beside the paper ({plan.source}):", markdown_table(header, body), f"Not there: {plan.lost}."]
-
-
-def over_seeds(rows: Sequence[Row], system: str, measure: str) -> np.ndarray:
-    """A measure of a system at each seed."""
-    return np.array([row[measure]["value"] for row in rows if _system(row) == system and measure in row])
-
-
-def _ours(rows: Sequence[Row], system: str, measure: str) -> np.ndarray:
-    """A claim's measure of a system at each seed."""
-    kind, _, name = measure.partition(":")
-    if not name:
-        return over_seeds(rows, system, measure)
-    own = [row for row in rows if _system(row) == system]
-    if kind == "rate":
-        return np.array([row["rates"][name]["value"] for row in own if "rates" in row])
-    found = [_cost(row, name) for row in own]
-    return np.array([value for value in found if value is not None])
-
-
-def _beside(better: np.ndarray, than: np.ndarray, claim: Claim) -> list[str]:
-    if not better.size or not than.size:
-        return ["not finished", "–"]
-    higher = claim.measure.startswith("rate:")
-    same = better.mean() > than.mean() if higher else better.mean() < than.mean()
-    ours = f"{_pm(better)} against {_pm(than)}"
-    if claim.measure.startswith("cost:"):
-        return [f"{ours} ({100 * (better.mean() / than.mean() - 1):+.1f} %)", "the same" if same else "the other way"]
-    if min(better.size, than.size) < 2 and REAL not in (claim.better, claim.than):
-        return [ours, f"{'the same' if same else 'the other way'} in one seed: nothing is claimed"]
-    if REAL not in (claim.better, claim.than) and not _apart(better, than):
-        return [ours, "not told apart"]
-    return [ours, "the same" if same else "the other way"]
-
-
-def _system(row: Row) -> str:
-    name = str(row["name"])
-    head, _, seed = name.rpartition("-")
-    return str(row.get("system", head if seed.isdigit() else name))
-
-
-def _apart(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two systems' means are further apart than the spread over seeds."""
-    return min(one.size, other.size) > 1 and abs(one.mean() - other.mean()) > _spread(one, other)
-
-
-def _spread(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.hypot(one.std(ddof=1), other.std(ddof=1)))
-
-
-def _gap(one: np.ndarray, other: np.ndarray) -> str:
-    gap = abs(one.mean() - other.mean())
-    return f"the gap {gap:.3g} against a spread over seeds of {_spread(one, other):.3g}"
+    for system in dict.fromkeys(map(system_of, rows)):
+        own = [row for row in rows if system_of(row) == system]
+        if len(own) < 2:
+            continue
+        cells: list[object] = [system, len(own)]
+        for name in measures:
+            values = over_seeds(own, system, name)
+            text = f"{values.mean():.3g} ({values.min():.3g} to {values.max():.3g})" if values.size else "–"
+            cells.append(text)
+        if "rates" in own[0]:
+            cells += [_percent(mean(row["rates"][each]["value"] for row in own)) for each in _RATES]
+            cells.append(_percent(mean(row["place_kept"] for row in own)))
+        body.append(cells)
+    rates = (*_RATES, "place kept") if any("rates" in row for row in rows) else ()
+    header = ["over seeds", "runs", *(name.replace("_", " ") for name in measures), *rates]
+    return [markdown_table(header, body)] if body else []
 
 
 def _measures(rows: Sequence[Row], plan: Plan | None) -> list[str]:
@@ -252,14 +175,10 @@ def _notes(folder: Path, rows: Sequence[Row]) -> list[str]:
     return said
 
 
-def _cost(row: Row, name: str) -> Any:
-    return row.get("cost", {}).get(name)
-
-
 def _value(spread: dict[str, Any] | None) -> str:
     if spread is None:
         return "–"
-    more = "" if spread["deviation"] is None else f" ± {_one_digit(spread['deviation'])}"
+    more = "" if spread["deviation"] is None else f" ± {one_digit(spread['deviation'])}"
     return f"{spread['value']:.3g}{more}"
 
 
@@ -273,12 +192,3 @@ def _percent(part: float) -> str:
 
 def _millions(count: int | None) -> str:
     return "–" if count is None else f"{count / 1e6:.2f} M"
-
-
-def _pm(values: np.ndarray) -> str:
-    return f"{values.mean():.3g} ± {_one_digit(values.std(ddof=1))}" if values.size > 1 else f"{values[0]:.3g}"
-
-
-def _one_digit(value: float) -> str:
-    """Rounded to one digit that counts, as in 0.03, 4 or 20."""
-    return f"{float(f'{value:.1g}'):g}"
