@@ -40,7 +40,7 @@ prove: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --no-deps video-diffusion-pytorch einops-exts rotary-embedding-torch
 	$(BIN)/python benchmarks/unet_speed.py vdm --precision $(PRECISION) --repeats 3
-	$(BIN)/python benchmarks/unet_speed.py image --precision $(PRECISION) --compile --repeats 5
+	$(BIN)/python benchmarks/unet_speed.py image --precision $(PRECISION) --compile --repeats 9
 	$(BIN)/python benchmarks/videofusion_vs_vdm.py --width 128 --repeats 1
 	$(BIN)/python benchmarks/low_memory.py --width 64
 	$(BIN)/python benchmarks/frechet_speed.py --shapes 2048x400 10000x2048 --repeats 3
