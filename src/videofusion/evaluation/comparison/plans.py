@@ -152,7 +152,7 @@ def _decomposed(budget: Budget) -> list[Run]:
         # is it the noise, or that VideoFusion's frames are told their numbers?
         vdm_run(budget, "vdm-numbered", temporal="factorised_numbered"),
     ]
-    for scale in GUIDANCES:  # the headline's models again, guided less than the recipes have it
+    for scale in GUIDANCES:  # the models of every seed again, guided less than the recipes have it
         for system in ("vdm", "videofusion", "vdm-narrow"):
             name = f"{system}-guidance-{scale:g}"
             runs += [
@@ -172,7 +172,7 @@ DECOMPOSED = Plan(
     runs=_decomposed,
     pairs=(
         ("videofusion", "vdm"),
-        ("videofusion-guidance-2", "vdm-guidance-1"),  # each with the guidance that suits its frames best
+        ("videofusion-guidance-2", "vdm-guidance-1"),  # where frames were best in docs/comparison.md
         ("videofusion-guidance-1", "vdm-guidance-1"),
         ("videofusion", "vdm-narrow"),
         ("videofusion-guidance-2", "vdm-narrow-guidance-2"),

@@ -96,8 +96,7 @@ def report(folder: Path) -> str:
         cells += [_percent(row["rates"][each]["value"]) if "rates" in row else "–" for each in rates]
         cells += [_percent(row["place_kept"]) if "place_kept" in row else "–"] if rates else []
         body.append([*cells, *(text(row) for _, text in costs)])
-    said = [markdown_table(header, body), *_notes(folder, rows)]
-    said += _means(rows, measures)
+    said = [markdown_table(header, body), *_notes(folder, rows), *_means(rows, measures)]
     if plan is None:
         said += orders(rows, measures)
     else:
@@ -134,9 +133,8 @@ def _means(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
             continue
         cells: list[object] = [system, len(own)]
         for name in measures:
-            values = over_seeds(own, system, name)
-            text = f"{values.mean():.3g} ({values.min():.3g} to {values.max():.3g})" if values.size else "–"
-            cells.append(text)
+            values = over_seeds(rows, system, name)
+            cells.append(f"{values.mean():.3g} ({values.min():.3g} to {values.max():.3g})" if values.size else "–")
         if "rates" in own[0]:
             cells += [_percent(mean(row["rates"][each]["value"] for row in own)) for each in _RATES]
             cells.append(_percent(mean(row["place_kept"] for row in own)))
