@@ -2,8 +2,8 @@
 
     python benchmarks/low_memory.py
 
-The networks are those of `videofusion_vs_vdm.py`, with random weights. VideoFusion is the variant "anchored": the base
-generator makes the middle frame, then the residual generator all others; so only one of them has to be in memory
+The networks are those of `videofusion_vs_vdm.py`, with random weights. VideoFusion is the variant "image-first": the
+base generator makes the middle frame, then the residual generator all others; so only one of them has to be in memory
 (`videofusion.load(..., low_memory=True)`). Every sampling runs in a fresh process; memory is that process's peak
 resident memory, from reading the model to the last step, above that of an idle one with the same imports.
 """

@@ -4,7 +4,7 @@
 
 Then, where a single call of the denoiser puts the digits of real clips, noised to several times: how much too near to
 the middle frame's place, for each frame. (At the last times nothing of a clip is seen, but what its prompt says and,
-for VideoFusion's "anchored", the middle frame.)
+for VideoFusion's "image-first", the middle frame.)
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def predicted(pipe: VideoPipeline, clips: Tensor, captions: list[str], t: float,
     keys = Keys.of(list(range(first, first + len(clips))))
     share = pipe.share(len(clips), FRAMES, None)
     conditions: Conditions = text_conditions(pipe.text, captions, share=share)
-    if pipe.config.get("variant") == "anchored":
+    if pipe.config.get("variant") == "image-first":
         middle = base_frame(FRAMES)
-        conditions = replace(conditions, anchor=clips[:, middle : middle + 1])
+        conditions = replace(conditions, middle_frame=clips[:, middle : middle + 1])
     noise = pipe.noise_source().draw(clips.shape, keys, 1, share).eps
     time = torch.full((len(clips),), t)
     alpha, sigma = (expand(scale, clips) for scale in make_schedule(pipe.config.schedule).alpha_sigma(time))

@@ -90,7 +90,7 @@ def load(
         lora_scale: how much of them; 1 is as trained.
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.
         low_memory: keep only the network in memory that is at work, and read each one's weights anew for every batch of
-            clips; for models whose networks work one after the other (VideoFusion's variant "anchored").
+            clips; for models whose networks work one after the other (VideoFusion's variant "image-first").
         precision: that of the networks that see frames, one of `PRECISIONS`. In "bfloat16" they take half of the
             memory, and less time where the device computes in it; samplers go on in float32.
 
@@ -141,10 +141,10 @@ def load(
             turns.add(networks[name], folder / name)
         else:
             fill(networks[name], folder / name, where)
-    if low_memory and (len(networks) < 2 or index.get("variant") != "anchored"):
+    if low_memory and (len(networks) < 2 or index.get("variant") != "image-first"):
         raise InputError(
             f"low_memory is True, but the networks of {folder} do not work one after the other; those of VideoFusion's "
-            'variant "anchored" do'
+            'variant "image-first" do'
         )
     try:
         pipe: VideoPipeline = kind.from_pretrained(folder, **networks, local_files_only=True, low_cpu_mem_usage=False)

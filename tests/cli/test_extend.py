@@ -47,7 +47,7 @@ def test_any_other_video_needs_a_prompt(tmp_path: Path, capsys: pytest.CaptureFi
     ("options", "says"),
     [
         (["--frames", "16"], "frames is 16; the clip has 16, it must be more"),
-        (["--frames", "20", "--overlap", "4"], "the variant 'anchored'"),
+        (["--frames", "20", "--overlap", "4"], "the variant 'image-first'"),
         (["--frames", "20", "--fps", "0"], "--fps is 0, but must be above 0"),
         (["--frames", "20", "--scale", "99"], "--scale is 99, but must be from 1 to 64"),
         (["--frames", "20", "--model", "nothing"], "nothing"),

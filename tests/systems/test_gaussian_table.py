@@ -134,14 +134,14 @@ def sampled(
     conditions = Conditions(share=shares.expand(len(UNITS), -1), image_embedding=UNITS[:, FRAMES : FRAMES + 1])
     units, middles = UNITS[..., None, None, None].tensor_split([FRAMES], dim=1)
     stops = times(SCHEDULE, steps).double()
-    if system == "anchored":  # the base generator finishes the middle frame first
+    if system == "image-first":  # the base generator finishes the middle frame first
         told_to_base = conditions.window(MIDDLE, MIDDLE + 1)
         image = ddim(denoiser.base, units[:, MIDDLE : MIDDLE + 1], stops, schedule=SCHEDULE, conditions=told_to_base)
-        conditions = replace(conditions, anchor=image)
+        conditions = replace(conditions, middle_frame=image)
 
     def best(z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
         network.learning = t[0]
-        denoiser(units, t, replace(conditions, anchor=middles[:, 1:]))
+        denoiser(units, t, replace(conditions, middle_frame=middles[:, 1:]))
         network.learning = None
         return denoiser(z, t, conditions)
 
@@ -165,8 +165,8 @@ TABLE = {
     "published, share 0.9": (("published", {"share": 0.9}), 0.19, -0.60),
     "published, content told": (("published", {"told": True}), 0.01, -1.00),
     "corrected": (("corrected", {}), 0.01, -1.00),
-    "anchored": (("anchored", {}), 0.01, -1.00),
-    "anchored, content told": (("anchored", {"told": True}), 0.01, -1.00),
+    "image-first": (("image-first", {}), 0.01, -1.00),
+    "image-first, content told": (("image-first", {"told": True}), 0.01, -1.00),
 }
 
 
@@ -182,10 +182,10 @@ def test_the_published_variant_gets_worse_the_closer_clips_are_to_a_plane_and_ou
     plane, near = (sampled("published", own=own, steps=100)[0] for own in (1e-5, 1e-3))
     assert plane > 2 * near
     assert sampled("corrected", own=1e-5, steps=100)[0] < 0.04
-    assert sampled("anchored", own=1e-5, steps=100)[0] < 0.04
+    assert sampled("image-first", own=1e-5, steps=100)[0] < 0.04
 
 
-@pytest.mark.parametrize("system", ["corrected", "anchored"])
+@pytest.mark.parametrize("system", ["corrected", "image-first"])
 def test_our_variants_are_exact_at_another_share(system: str) -> None:
     error, correlation = sampled(system, share=0.9, steps=100)
     assert error < 0.08

@@ -37,7 +37,7 @@ def system(request: pytest.FixtureRequest, saved_vae: Path) -> VDMSystem | Video
     if request.param == "vdm":
         return VDMSystem(latent_unet("factorised", 4), words(), shape=SHAPE, vae=vae)
     parts = latent_unet("image", 4), latent_unet("residual", 8), words()
-    return VideoFusionSystem(*parts, shape=SHAPE, variant="anchored", vae=vae)
+    return VideoFusionSystem(*parts, shape=SHAPE, variant="image-first", vae=vae)
 
 
 def test_a_pipeline_decodes_what_it_made_and_comes_back_from_its_folder(
@@ -74,11 +74,11 @@ def test_the_autoencoder_is_no_part_of_what_is_trained(system: VDMSystem | Video
 
 def test_the_middle_frame_is_cut_to_its_range_in_pixels_only(system: VDMSystem | VideoFusionSystem) -> None:
     if not isinstance(system, VideoFusionSystem):
-        pytest.skip("it has no anchor")
+        pytest.skip("it is shown no middle frame")
     pipe = system.pipeline()
     five = torch.full((1, 1, 4, 8, 8), 5.0)
     for vae, most in ((system.frozen["vae"], 5), (None, 1)):
         pipe.register_modules(vae=vae)
         found = pipe.complete(Conditions(), keys(1), 1.0, lambda denoiser, frames, told: five)
-        assert found.anchor is not None
-        assert found.anchor.max() == most
+        assert found.middle_frame is not None
+        assert found.middle_frame.max() == most

@@ -82,9 +82,9 @@ def test_a_motion_seed_changes_the_other_frames_only(variant, sampler):
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++", "ddpm", "dpm++sde"])
-def test_the_middle_of_an_anchored_clip_is_the_base_generator_s_own_image(sampler):
+def test_the_middle_of_an_image_first_clip_is_the_base_generator_s_own_image(sampler):
     """Sampled from the base noise alone, whatever the others' noise and share, injected noise included."""
-    pipe = pipeline("anchored")
+    pipe = pipeline("image-first")
     schedule, keys = make_schedule("cosine"), Keys.of([3, 4])
 
     def base_noise(step: int) -> Tensor:
@@ -124,7 +124,7 @@ def test_motion_is_a_share():
 def test_the_frames_around_the_middle_one_may_have_a_guidance_of_their_own(tmp_path):
     """Middle frame as of one scale, the others as of another; kept with the model."""
     low, high, both = (
-        videofusion("anchored", guidance=scale, motion_guidance=other).pipeline()
+        videofusion("image-first", guidance=scale, motion_guidance=other).pipeline()
         for scale, other in ((1.5, None), (4.0, None), (4.0, 1.5))
     )
     made = make(both)
@@ -136,7 +136,7 @@ def test_the_frames_around_the_middle_one_may_have_a_guidance_of_their_own(tmp_p
     torch.testing.assert_close(make(type(both).from_pretrained(tmp_path)), made, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["anchored", "corrected", "vdm"])
+@pytest.mark.parametrize("kind", ["image-first", "corrected", "vdm"])
 def test_a_model_may_guide_its_clips_at_late_times_only(kind, tmp_path):
     """The middle frame that is made first among them."""
     new = vdm if kind == "vdm" else partial(videofusion, kind)
@@ -148,7 +148,7 @@ def test_a_model_may_guide_its_clips_at_late_times_only(kind, tmp_path):
         assert ((made - make(other)).abs().amax(dim=(0, 2, 3, 4)) > 1e-3).all()  # in every frame
 
 
-@pytest.mark.parametrize("kind", ["anchored", "corrected", "vdm"])
+@pytest.mark.parametrize("kind", ["image-first", "corrected", "vdm"])
 def test_a_model_may_be_guided_away_from_frames_that_agree_less(kind, tmp_path, capfd):
     """All of its temporal layers skipped is guidance away from single frames; the middle frame made first has none."""
     new = vdm if kind == "vdm" else partial(videofusion, kind)
@@ -158,7 +158,7 @@ def test_a_model_may_be_guided_away_from_frames_that_agree_less(kind, tmp_path, 
     assert "annotation" not in capfd.readouterr().err  # diffusers warns of what it cannot read
     torch.testing.assert_close(made, make(third), atol=1e-5, rtol=0)
     assert min(float((made - make(other)).abs().max()) for other in (plain, whole)) > 1e-3
-    if kind == "anchored":
+    if kind == "image-first":
         torch.testing.assert_close(made[:, MIDDLE], make(plain)[:, MIDDLE], atol=1e-5, rtol=0)
     with pytest.raises(InputError, match=r"guidance skip is 1\.5"):
         new(guidance_skip=1.5).pipeline()
@@ -167,12 +167,12 @@ def test_a_model_may_be_guided_away_from_frames_that_agree_less(kind, tmp_path, 
 
 
 def test_only_what_makes_the_middle_frame_first_takes_another_guidance():
-    with pytest.raises(InputError, match=r"motion_guidance is 2\.0; only the variant 'anchored'"):
+    with pytest.raises(InputError, match=r"motion_guidance is 2\.0; only the variant 'image-first'"):
         videofusion("corrected", motion_guidance=2.0).pipeline()
 
 
 def test_a_model_has_its_own_guidance(tmp_path):
-    pipe = videofusion("anchored", guidance=3.5).pipeline()
+    pipe = videofusion("image-first", guidance=3.5).pipeline()
     assert torch.equal(make(pipe), make(pipe, guidance=3.5))
     assert not torch.allclose(make(pipe), make(pipe, guidance=2.0), atol=1e-4)
     pipe.save_pretrained(tmp_path)
@@ -283,8 +283,8 @@ def test_given_frames_come_out_and_the_others_follow_them(kind, weight):
     torch.testing.assert_close(alone, made[1], atol=1e-4, rtol=0)
 
 
-def test_a_given_middle_frame_is_the_anchor_and_without_one_there_is_a_sentence(monkeypatch):
-    pipe = pipeline("anchored")
+def test_a_given_middle_frame_is_used_as_it_is_and_without_one_there_is_a_sentence(monkeypatch):
+    pipe = pipeline("image-first")
     monkeypatch.setattr(pipe.base, "forward", None)  # nothing is left for it to make
     assert make(pipe, known=given((MIDDLE,))).isfinite().all()
     with pytest.raises(InputError, match=r"places of known frames are \[0, 1\]; .* number 2 must be among them"):

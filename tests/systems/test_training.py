@@ -47,16 +47,16 @@ def test_with_stop_gradient_the_base_learns_from_its_own_frame_alone(variant, mo
     assert torch.equal(whole, base_gradient(videofusion(variant)))
 
 
-@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant != "anchored"])
+@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant != "image-first"])
 def test_without_it_the_base_learns_from_all_frames(variant, monkeypatch):
     whole = base_gradient(videofusion(variant, base_loss="joint"))
     only_the_base_frame(monkeypatch)
     assert (whole - base_gradient(videofusion(variant, base_loss="joint"))).abs().max() > 1e-3
 
 
-def test_an_anchored_base_learns_from_its_own_frame_alone_in_any_case():
+def test_an_image_first_base_learns_from_its_own_frame_alone_in_any_case():
     """The others are told the true middle frame, and nothing of what the base generator says."""
-    gradients = [base_gradient(videofusion("anchored", base_loss=base_loss)) for base_loss in ("stop", "joint")]
+    gradients = [base_gradient(videofusion("image-first", base_loss=base_loss)) for base_loss in ("stop", "joint")]
     assert torch.equal(*gradients)
 
 
@@ -194,25 +194,25 @@ def test_few_frames_keep_their_numbers_and_shares(monkeypatch):
     assert torch.equal(conditions.share, measured_share(batch().clip)[:, frames])
 
 
-def test_an_anchor_is_the_middle_frame_with_a_little_noise(monkeypatch):
+def test_what_is_shown_of_the_middle_frame_has_a_little_noise(monkeypatch):
     """Of each clip and step its own: what sampling puts there is not perfect."""
     clips, middle = batch(), batch().clip[:, MIDDLE : MIDDLE + 1]
-    noise = told_to_the_denoiser(videofusion("anchored"), monkeypatch).anchor - middle
+    noise = told_to_the_denoiser(videofusion("image-first"), monkeypatch).middle_frame - middle
     amounts = noise.std(dim=(1, 2, 3, 4))
     assert noise.shape == (len(clips.clip), 1, *clips.clip.shape[2:])
-    assert amounts.max() < 1.2 * home.ANCHOR_NOISE
+    assert amounts.max() < 1.2 * home.MIDDLE_NOISE
     assert len(amounts.unique()) == len(amounts)
-    assert told_to_the_denoiser(videofusion("corrected"), monkeypatch).anchor is None
+    assert told_to_the_denoiser(videofusion("corrected"), monkeypatch).middle_frame is None
 
 
-def test_only_what_is_shown_of_the_anchor_has_noise(monkeypatch):
+def test_only_what_is_shown_of_the_middle_frame_has_noise(monkeypatch):
     """The base noise is taken out with the true middle frame, so that what is left is the residual process exactly."""
-    system = videofusion("anchored")
+    system = videofusion("image-first")
     seen = []
     system.residual.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    monkeypatch.setattr(home, "ANCHOR_NOISE", 0.0)
+    monkeypatch.setattr(home, "MIDDLE_NOISE", 0.0)
     quiet = system.loss(batch(), keys(), 1)
-    monkeypatch.setattr(home, "ANCHOR_NOISE", 5.0)
+    monkeypatch.setattr(home, "MIDDLE_NOISE", 5.0)
     loud = system.loss(batch(), keys(), 1)
     others = [i for i in range(FRAMES) if i != MIDDLE]
     assert torch.equal(seen[0][:, others, :3], seen[1][:, others, :3])
@@ -220,9 +220,9 @@ def test_only_what_is_shown_of_the_anchor_has_noise(monkeypatch):
     assert not torch.equal(quiet.per_clip, loud.per_clip)
 
 
-def test_an_anchored_residual_generator_learns_the_same_beside_a_fixed_base():
+def test_an_image_first_residual_generator_learns_the_same_beside_a_fixed_base():
     """There the base is not asked at all."""
-    whole, alone = videofusion("anchored"), videofusion("anchored", base_loss="fixed")
+    whole, alone = videofusion("image-first"), videofusion("image-first", base_loss="fixed")
     alone.base.register_forward_pre_hook(lambda *_: pytest.fail("the base was asked"))
     for system in (whole, alone):
         system.loss(batch(), keys(), 1).total.backward()

@@ -18,7 +18,7 @@ from videofusion.systems.training import text_conditions
 
 SCHEDULE = make_schedule("cosine")
 UNCORRECTED = ("framewise", "published")
-ANCHOR = torch.sin(torch.arange(2 * 3 * SIZE * SIZE) * 0.7).reshape(2, 1, 3, SIZE, SIZE)
+MIDDLE_FRAME = torch.sin(torch.arange(2 * 3 * SIZE * SIZE) * 0.7).reshape(2, 1, 3, SIZE, SIZE)
 SHAPE = (2, FRAMES, 3, SIZE, SIZE)
 SEEDS = Keys.of([3, 4])
 
@@ -31,12 +31,12 @@ def _no_gradients():
 
 def told(system, share: Tensor) -> Conditions:
     """Two prompts, their share, and an embedding and a clean middle frame for those who want one."""
-    conditions = text_conditions(system.text_encoder, CAPTIONS[:2], share=share, anchor=ANCHOR)
+    conditions = text_conditions(system.text_encoder, CAPTIONS[:2], share=share, middle_frame=MIDDLE_FRAME)
     return replace(conditions, image_embedding=torch.sin(torch.arange(32.0)).reshape(2, 16))
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
-@pytest.mark.parametrize("variant", ["anchored", *UNCORRECTED])
+@pytest.mark.parametrize("variant", ["image-first", *UNCORRECTED])
 def test_sharing_everything_repeats_the_image_model(variant, sampler):
     system = videofusion(variant)
     share = torch.ones(2, FRAMES)
@@ -46,7 +46,7 @@ def test_sharing_everything_repeats_the_image_model(variant, sampler):
     options = {"schedule": SCHEDULE, "times": times(SCHEDULE, 3)}
     image_model = ClassifierFree(NetworkDenoiser(system.base, SCHEDULE, "v"), 2.0)
     image = sample(image_model, z[:, :1], conditions=conditions.window(MIDDLE, MIDDLE + 1), **options)
-    conditions = replace(conditions, anchor=image)
+    conditions = replace(conditions, middle_frame=image)
     clip = sample(ClassifierFree(system.denoiser, 2.0), z, conditions=conditions, **options)
     torch.testing.assert_close(clip, image.expand_as(clip), atol=1e-5, rtol=1e-5)
     assert clip[0].sub(clip[1]).abs().max() > 0.1  # two clips, two images
@@ -75,10 +75,10 @@ def test_who_decides_the_middle_frame(variant):
     share = DecomposedNoise(0.5).shares(2, FRAMES)
     z = DecomposedNoise(0.5).draw(SHAPE, SEEDS, 0, share).eps
     base, joint = system.denoiser.predict(z, torch.tensor([0.4, 0.8]), told(system, share))
-    of_base, of_anchor = (
-        torch.allclose(each, joint.x0[:, MIDDLE : MIDDLE + 1], atol=1e-6) for each in (base.x0, ANCHOR)
+    of_base, of_given = (
+        torch.allclose(each, joint.x0[:, MIDDLE : MIDDLE + 1], atol=1e-6) for each in (base.x0, MIDDLE_FRAME)
     )
-    assert (of_base, of_anchor) == (variant in UNCORRECTED, variant == "anchored")
+    assert (of_base, of_given) == (variant in UNCORRECTED, variant == "image-first")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -102,7 +102,7 @@ def shifted(z: Tensor, frame: int) -> Tensor:
 
 @pytest.mark.parametrize(
     ("variant", "others_reach_the_middle", "others_reach_each_other"),
-    [("anchored", False, True), ("corrected", True, True), ("framewise", False, False), ("published", False, True)],
+    [("image-first", False, True), ("corrected", True, True), ("framewise", False, False), ("published", False, True)],
 )
 def test_which_frames_hear_of_which(variant, others_reach_the_middle, others_reach_each_other):
     system = videofusion(variant)
@@ -115,7 +115,7 @@ def test_which_frames_hear_of_which(variant, others_reach_the_middle, others_rea
     assert heard[[0, 1, 3]].tolist() == [others_reach_each_other] * 3
     heard = (system.denoiser(shifted(z, MIDDLE), t, conditions).x0 - before).abs().amax(dim=(0, 2, 3, 4)) > 1e-5
     assert heard[[0, 1, 3, 4]].all()  # the base noise is in every frame
-    assert heard[MIDDLE] == (variant != "anchored")  # whose middle frame is settled
+    assert heard[MIDDLE] == (variant != "image-first")  # whose middle frame is settled
 
 
 class Known(nn.Module):
@@ -220,7 +220,7 @@ def test_an_estimated_base_noise_leaves_a_ghost_of_the_middle_frame_and_a_known_
     x, t = torch.sin(torch.arange(torch.Size(SHAPE).numel()) * 0.3).reshape(SHAPE), torch.tensor([0.85, 0.3])
     alpha, sigma = (scale.reshape(-1, 1, 1, 1, 1) for scale in SCHEDULE.alpha_sigma(t))
     weight = share[:, :, None, None, None]
-    error = ANCHOR
+    error = MIDDLE_FRAME
 
     class Off(nn.Module):
         """Says the middle frame, with that error."""
@@ -235,8 +235,8 @@ def test_an_estimated_base_noise_leaves_a_ghost_of_the_middle_frame_and_a_known_
 
     others = [i for i in range(FRAMES) if i != MIDDLE]
     process = alpha * x + sigma * (1 - weight).sqrt() * noise.residual
-    conditions = Conditions(share=share, anchor=x[:, MIDDLE : MIDDLE + 1])
-    for variant, ghost in (("corrected", -weight.sqrt() * alpha * error), ("anchored", torch.zeros_like(x))):
+    conditions = Conditions(share=share, middle_frame=x[:, MIDDLE : MIDDLE + 1])
+    for variant, ghost in (("corrected", -weight.sqrt() * alpha * error), ("image-first", torch.zeros_like(x))):
         residual = Sees()
         VideoFusion(Off(), residual, SCHEDULE, base_prediction="x0", variant=variant)(
             alpha * x + sigma * noise.eps, t, conditions
@@ -250,8 +250,8 @@ STOCHASTIC = [("ddpm", {}), ("dpm++sde", {}), ("ddim", {"eta": 1.0})]
 @pytest.mark.parametrize(
     ("sampler", "options"), [*STOCHASTIC, ("ddim", {}), ("dpm++", {}), ("heun", {}), ("angular", {})]
 )
-def test_every_sampler_leaves_an_anchored_middle_frame_where_it_is(sampler, options):
-    system = videofusion("anchored")
+def test_every_sampler_leaves_an_image_first_middle_frame_where_it_is(sampler, options):
+    system = videofusion("image-first")
     share = DecomposedNoise(0.5).shares(2, FRAMES)
 
     def noise(step: int) -> Tensor:
@@ -266,24 +266,24 @@ def test_every_sampler_leaves_an_anchored_middle_frame_where_it_is(sampler, opti
         noise=noise,
         **options,
     )
-    torch.testing.assert_close(clip[:, MIDDLE], ANCHOR[:, 0], atol=1e-5, rtol=0)
-    assert (clip - ANCHOR).abs().amax(dim=(0, 2, 3, 4))[[0, 1, 3, 4]].min() > 0.1
+    torch.testing.assert_close(clip[:, MIDDLE], MIDDLE_FRAME[:, 0], atol=1e-5, rtol=0)
+    assert (clip - MIDDLE_FRAME).abs().amax(dim=(0, 2, 3, 4))[[0, 1, 3, 4]].min() > 0.1
 
 
-def test_an_anchor_belongs_to_the_composite_and_reaches_no_network():
-    system = videofusion("anchored")
+def test_a_given_middle_frame_belongs_to_the_composite_and_reaches_no_network():
+    system = videofusion("image-first")
     conditions = told(system, DecomposedNoise(0.5).shares(2, FRAMES))
-    assert "anchor" not in conditions.given()
+    assert "middle_frame" not in conditions.given()
     for part in (conditions.window(1, 4), conditions.without("text")):
-        assert torch.equal(part.anchor, ANCHOR)
-    assert torch.equal(conditions.select([1]).anchor, ANCHOR[1:])
+        assert torch.equal(part.middle_frame, MIDDLE_FRAME)
+    assert torch.equal(conditions.select([1]).middle_frame, MIDDLE_FRAME[1:])
     heard = []
     for network in (system.base, system.residual):
         network.register_forward_pre_hook(lambda _, __, told: heard.append(set(told)), with_kwargs=True)
     system.loss(batch(), keys(), 1)
     system.pipeline()(CAPTIONS[0], steps=1)
     assert len(heard) == 2 + 2 * 2  # base and residual generator once in training; with guidance twice each at sampling
-    assert not any("anchor" in names for names in heard)
+    assert not any("middle_frame" in names for names in heard)
 
 
 def test_a_window_of_frames_keeps_their_numbers():
@@ -298,18 +298,18 @@ def test_a_window_of_frames_keeps_their_numbers():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match=r"variant is 'best'; it must be one of anchored, corrected, framewise"):
+    with pytest.raises(InputError, match=r"variant is 'best'; it must be one of image-first, corrected, framewise"):
         VideoFusion(nn.Identity(), nn.Identity(), SCHEDULE, variant="best")
     system = videofusion()
     conditions = replace(told(system, torch.ones(2, FRAMES)), share=None)
     with pytest.raises(InputError, match="share is not given"):
         system.denoiser(torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), conditions)
-    anchored = videofusion("anchored").denoiser
-    for call in (anchored, anchored.predict):
+    image_first = videofusion("image-first").denoiser
+    for call in (image_first, image_first.predict):
         with pytest.raises(
-            InputError, match="anchor is not given; the variant 'anchored' needs the clean middle frame"
+            InputError, match="middle_frame is not given; the variant 'image-first' needs the clean middle frame"
         ):
-            call(torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), replace(conditions, anchor=None))
+            call(torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), replace(conditions, middle_frame=None))
     with pytest.raises(InputError, match="base_loss is 'some'; it must be one of stop, joint, fixed"):
         videofusion(base_loss="some")
     with pytest.raises(InputError, match="prediction is 'noise'"):

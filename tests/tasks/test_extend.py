@@ -14,7 +14,7 @@ from videofusion.networks.tiny_autoencoder import TinyAutoencoder
 from videofusion.systems.vdm import VDMSystem
 from videofusion.tasks import extend
 
-KINDS = ["anchored", "corrected", "published", "vdm"]
+KINDS = ["image-first", "corrected", "published", "vdm"]
 
 
 def pipeline(kind: str):
@@ -42,7 +42,7 @@ def test_given_frames_stay_and_each_clip_goes_on_by_its_own_seed(kind: str) -> N
     assert (other - made)[:, FRAMES:].abs().amax(dim=(0, 2, 3, 4)).min() > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["anchored", "vdm"])
+@pytest.mark.parametrize("kind", ["image-first", "vdm"])
 def test_a_video_does_not_depend_on_where_it_was_interrupted(kind: str) -> None:
     pipe, options = pipeline(kind), {"seed": 3, "steps": 2}
     whole = extend(pipe, clips()[0], CAPTIONS[0], frames=11, **options)
@@ -78,13 +78,13 @@ def test_latents_go_on_as_latents_and_given_pixels_stay_to_the_bit() -> None:
         (2, {"frames": 9}, "clip has 2 frames; 3 are needed to go on from (overlap)"),
         (FRAMES, {"frames": 9, "overlap": 5}, "overlap is 5; this model's clips have 5 frames, it must be 1 to 4"),
         (FRAMES, {"frames": 9, "overlap": 0}, "overlap is 0; this model's clips have 5 frames, it must be 1 to 4"),
-        (FRAMES, {"frames": 9, "overlap": 2}, "places of known frames are [0, 1]; the variant 'anchored'"),
+        (FRAMES, {"frames": 9, "overlap": 2}, "places of known frames are [0, 1]; the variant 'image-first'"),
         (FRAMES, {"frames": 9, "weight": -1.0}, "weight of known frames is -1.0"),
         (FRAMES, {"frames": 9, "output": "gif"}, "output is 'gif'"),
     ],
 )
 def test_refusals_are_one_sentence(frames: int, options: dict, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipe = pipeline("anchored")
+    pipe = pipeline("image-first")
     monkeypatch.setattr(pipe.residual, "forward", None)  # refused before any work
     with pytest.raises(InputError, match=re.escape(says)):
         extend(pipe, clips(frames)[0], CAPTIONS[0], **{"steps": 1, **options})

@@ -39,7 +39,7 @@ class OneWord:
         {},
         {"system": "vdm", "temporal": "factorised"},
         {"variant": "published"},
-        {"variant": "anchored", "temporal": "residual_middle_place"},
+        {"variant": "image-first", "temporal": "residual_middle_place"},
     ],
 )
 def test_counted_without_computing_is_what_is_there(changes):
@@ -67,7 +67,7 @@ def test_without_attention_work_grows_with_the_pixels():
     "changes",
     [
         {
-            "variant": "anchored",
+            "variant": "image-first",
             "base_loss": "fixed",
             "train_frames": 3,
             "reach": 1,

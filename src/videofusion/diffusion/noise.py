@@ -19,7 +19,7 @@ from videofusion.diffusion.prediction import expand
 from videofusion.errors import InputError
 
 _BASE, _RESIDUAL, _CHOICE = 0, 1, 2  # streams of a key
-ANCHOR = 5  # the stream of noise on a middle frame that is told; systems/prior.py has 3 and 4
+MIDDLE_FRAME = 5  # the stream of noise on a middle frame that is told; systems/prior.py has 3 and 4
 
 
 def base_frame(frames: int) -> int:

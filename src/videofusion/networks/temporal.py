@@ -45,7 +45,7 @@ TEMPORAL_DESIGNS = {
     # both with attention over space and time at the two coarsest levels instead, which sees motion
     "factorised_joint": TemporalDesign(joint_levels=2, frame_number=True),
     "residual_joint": TemporalDesign(joint_levels=2, frame_number=True, share=True),
-    # the anchored variant's: finer levels look at the middle frame, which is clean there, and, where frames have to
+    # the variant image-first's: finer levels look at the middle frame, which is clean there, and, where frames have to
     # agree on what neither it nor the text says, at all frames
     "residual_middle": TemporalDesign(attention=("middle",), joint_levels=1, frame_number=True, share=True),
     "residual_middle_place": TemporalDesign(

@@ -11,7 +11,7 @@ Four variants (docs/videofusion.md has the reasons):
   makes at sampling.
 - ``corrected``, ours: it has temporal attention, sees the base generator's clean middle frame beside every noisy frame,
   and corrects that middle frame too, so that the whole is a joint predictor and needs neither embedding nor prior.
-- ``anchored``, ours, what recipes take unless told otherwise: the base generator finishes the middle frame first, from
+- ``image-first``, ours, what recipes take unless told otherwise: the base generator finishes the middle frame first, from
   the base noise alone; the residual generator, with temporal attention, sees it clean beside every frame. The base
   noise is then known, not estimated, and the chain rule, p(middle frame) p(others | middle frame), makes it all exact.
 """
@@ -28,8 +28,8 @@ from videofusion.diffusion.prediction import Prediction, expand
 from videofusion.diffusion.schedules import Schedule
 from videofusion.errors import InputError
 
-VARIANTS = ("anchored", "corrected", "framewise", "published")
-SEES_MIDDLE = ("anchored", "corrected")  # whose residual generator sees the middle frame beside every frame
+VARIANTS = ("image-first", "corrected", "framewise", "published")
+SEES_MIDDLE = ("image-first", "corrected")  # whose residual generator sees the middle frame beside every frame
 
 
 class VideoFusion:
@@ -42,7 +42,7 @@ class VideoFusion:
         base_prediction: what the base predicts: "eps", "x0", "v" or "flow".
         residual_prediction: the same for the residual generator, of the residual process.
         variant: one of `VARIANTS`.
-        stop_gradient: keep the other frames' losses from the base (eq. 14); with "anchored" there is no way for them.
+        stop_gradient: keep the other frames' losses from the base (eq. 14); with "image-first" there is no way for them.
 
     Raises:
         InputError: an unknown variant.
@@ -56,11 +56,12 @@ class VideoFusion:
         *,
         base_prediction: str = "v",
         residual_prediction: str = "v",
-        variant: str = "anchored",
+        variant: str = "image-first",
         stop_gradient: bool = True,
     ) -> None:
         if variant not in VARIANTS:
-            raise InputError(f"variant is {variant!r}; it must be one of {', '.join(VARIANTS)}")
+            hint = "; that one is called 'image-first' now" if variant == "anchored" else ""
+            raise InputError(f"variant is {variant!r}; it must be one of {', '.join(VARIANTS)}{hint}")
         self.base = NetworkDenoiser(base, schedule, base_prediction)
         self.residual = residual
         self.schedule = schedule
@@ -74,16 +75,16 @@ class VideoFusion:
         Args:
             z: noisy clip [b t c h w].
             t: time [b].
-            conditions: of the clips, with `share`, 1 at the base frame, and for "anchored" with `anchor`.
+            conditions: of the clips, with `share`, 1 at the base frame, and for "image-first" with `middle_frame`.
 
         Raises:
             InputError: one of these is not given.
         """
-        if self.variant != "anchored":
+        if self.variant != "image-first":
             return self.predict(z, t, conditions)[1]
-        if conditions.anchor is None:
-            raise InputError("anchor is not given; the variant 'anchored' needs the clean middle frame")
-        return self.around(z, t, conditions, conditions.anchor)
+        if conditions.middle_frame is None:
+            raise InputError("middle_frame is not given; the variant 'image-first' needs the clean middle frame")
+        return self.around(z, t, conditions, conditions.middle_frame)
 
     def predict(
         self, z: Tensor, t: Tensor, conditions: Conditions, clean: Tensor | None = None, every: bool = False
@@ -93,8 +94,8 @@ class VideoFusion:
         Args:
             z: noisy clip [b t c h w].
             t: time [b].
-            conditions: of the clips, with `share`, and for "anchored" with `anchor`.
-            clean: for "anchored", the middle frame that z was made from [b 1 c h w], where it is not the anchor itself.
+            conditions: of the clips, with `share`, and for "image-first" with `middle_frame`.
+            clean: for "image-first", the middle frame that z was made from [b 1 c h w], where it is not the one in the conditions.
             every: have the base generator predict every frame by itself [b t c h w], for training: the base frame is
                 what the composite is made of all the same.
 
@@ -106,7 +107,7 @@ class VideoFusion:
         base = (
             self.base(z, t, conditions) if every else self.base(z[:, alone], t, conditions.window(middle, middle + 1))
         )
-        if self.variant == "anchored":
+        if self.variant == "image-first":
             return base, self(z, t, conditions) if clean is None else self.around(z, t, conditions, clean)
         found = base.x0[:, alone] if every else base.x0
         return base, self.around(z, t, conditions, found.detach() if self.stop_gradient else found)
@@ -118,8 +119,8 @@ class VideoFusion:
             z: noisy clip [b t c h w].
             t: time [b].
             conditions: of the clips, with `share`.
-            clean: the base generator's estimate, or the frame itself [b 1 c h w]; "anchored" shows the residual
-                generator the anchor of the conditions instead, if they have one.
+            clean: the base generator's estimate, or the frame itself [b 1 c h w]; "image-first" shows the residual
+                generator the middle frame of the conditions instead, if they have one.
 
         Raises:
             InputError: no share is given.
@@ -140,7 +141,9 @@ class VideoFusion:
         shared = share >= 1
         # at no signal either, where 0 / 0 would make the gradients of frames that do not read it no numbers
         alpha_r, sigma_r = torch.where(shared, 1.0, alpha / power), own_sigma / power
-        shown = conditions.anchor if self.variant == "anchored" and conditions.anchor is not None else clean
+        shown = (
+            conditions.middle_frame if self.variant == "image-first" and conditions.middle_frame is not None else clean
+        )
         seen = torch.where(shared, shown, rest / power)
         if self.variant == "corrected":
             seen = torch.where(shared, z, seen)  # the base frame is shown as it is: its estimate stands beside it

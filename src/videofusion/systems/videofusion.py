@@ -18,7 +18,7 @@ from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.guidance import check_times_and_skip
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
-from videofusion.diffusion.noise import ANCHOR, DecomposedNoise, Keys, base_frame, normal, uniform
+from videofusion.diffusion.noise import MIDDLE_FRAME, DecomposedNoise, Keys, base_frame, normal, uniform
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
@@ -38,7 +38,7 @@ from videofusion.systems.training import (
     text_conditions,
 )
 
-ANCHOR_NOISE = 0.15  # most noise that a training step adds to the middle frame: the one at sampling is not perfect
+MIDDLE_NOISE = 0.15  # most noise that a training step adds to the middle frame: the one at sampling is not perfect
 BASE_LOSSES = ("stop", "joint", "fixed")
 BASE_FRAMES = ("middle", "all")
 
@@ -92,7 +92,7 @@ class VideoFusionSystem:
         shape: tuple[int, int, int],
         schedule: str = "cosine",
         prediction: str = "v",
-        variant: str = "anchored",
+        variant: str = "image-first",
         share: float = 0.5,
         adaptive: float = 0.0,
         profiles: list[list[float]] | None = None,
@@ -198,9 +198,9 @@ class VideoFusionSystem:
             parts["prior"] = extra.mean().detach()
             conditions = replace(conditions, image_embedding=augmented(embedding, keys, step))
         middle = base_frame(clip.shape[1])
-        clean = clip[:, middle : middle + 1] if self.variant == "anchored" else None
+        clean = clip[:, middle : middle + 1] if self.variant == "image-first" else None
         if clean is not None:
-            conditions = replace(conditions, anchor=self._anchor(clean, keys, step))
+            conditions = replace(conditions, middle_frame=self._shown_middle(clean, keys, step))
         z = alpha * clip + sigma * eps
         if clean is not None and self.base_loss == "fixed":  # the residual generator learns without the base
             own = torch.zeros_like(t)
@@ -214,11 +214,11 @@ class VideoFusionSystem:
         parts |= {"base": own.mean().detach(), "residual": errors.mean().detach()}
         return Losses(per_clip.mean(), parts, per_clip)
 
-    def _anchor(self, frame: Tensor, keys: Keys, step: int) -> Tensor:
+    def _shown_middle(self, frame: Tensor, keys: Keys, step: int) -> Tensor:
         """What the residual generator is shown of the middle frame: a little noise on it, as much as a key says."""
         amounts = torch.tensor([uniform(key, step, 4)[3] for key in keys.content]).to(frame)
-        noise = torch.stack([normal(key, ANCHOR, step, 0, frame.shape[1:]) for key in keys.content]).to(frame)
-        return frame + ANCHOR_NOISE * expand(amounts, frame) * noise
+        noise = torch.stack([normal(key, MIDDLE_FRAME, step, 0, frame.shape[1:]) for key in keys.content]).to(frame)
+        return frame + MIDDLE_NOISE * expand(amounts, frame) * noise
 
     def pipeline(self) -> VideoFusionPipeline:
         """The pipeline with the present weights."""
@@ -255,7 +255,7 @@ class VideoFusionPipeline(VideoPipeline):
         height: in pixels by default.
         width: in pixels by default.
         guidance: scale by default.
-        motion_guidance: that of the frames around the middle one, for "anchored", which makes that one first; as
+        motion_guidance: that of the frames around the middle one, for "image-first", which makes that one first; as
             `guidance` when None. A high scale shows what was asked for, and of what was not, such as the course that
             things take, the usual only.
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
@@ -273,7 +273,7 @@ class VideoFusionPipeline(VideoPipeline):
 
     Raises:
         InputError: image_encoder and prior missing from "published", or given to another variant; motion_guidance given
-            to another variant than "anchored".
+            to another variant than "image-first".
     """
 
     _optional_components: ClassVar[list[str]] = ["image_encoder", "prior", "vae", "tokenizer"]  # diffusers reads a list
@@ -292,7 +292,7 @@ class VideoFusionPipeline(VideoPipeline):
         guidance_interval: list[float] | tuple[float, ...] = (0.0, 1.0),  # diffusers reads a union
         guidance_skip: float = 0.0,
         sampler: str = "dpm++",
-        variant: str = "anchored",
+        variant: str = "image-first",
         share: float = 0.5,
         profiles: list[list[float]] | None = None,
         base_prediction: str = "v",
@@ -305,9 +305,9 @@ class VideoFusionPipeline(VideoPipeline):
         super().__init__()
         check_parts(variant, image_encoder, prior)
         check_times_and_skip(guidance_interval, guidance_skip)
-        if motion_guidance is not None and variant != "anchored":
+        if motion_guidance is not None and variant != "image-first":
             raise InputError(
-                f"motion_guidance is {motion_guidance}; only the variant 'anchored' takes one, this is {variant!r}"
+                f"motion_guidance is {motion_guidance}; only the variant 'image-first' takes one, this is {variant!r}"
             )
         self.register_modules(
             base=base,
@@ -367,9 +367,9 @@ class VideoFusionPipeline(VideoPipeline):
 
     def check_known(self, places: Sequence[int], frames: int) -> None:
         middle = base_frame(frames)
-        if self.config.variant == "anchored" and middle not in places:
+        if self.config.variant == "image-first" and middle not in places:
             raise InputError(
-                f"places of known frames are {list(places)}; the variant 'anchored' makes the middle frame first, from "
+                f"places of known frames are {list(places)}; the variant 'image-first' makes the middle frame first, from "
                 f"the base noise alone, so that number {middle} must be among them"
             )
 
@@ -379,11 +379,11 @@ class VideoFusionPipeline(VideoPipeline):
         middle = None
         if known is not None and conditions.share is not None:
             middle = known.one(base_frame(conditions.share.shape[1]))
-        if self.config.variant == "anchored":
+        if self.config.variant == "image-first":
             if middle is not None:
-                return replace(conditions, anchor=middle)
+                return replace(conditions, middle_frame=middle)
             alone = replace(conditions, share=torch.ones(len(keys.content), 1))
-            return replace(conditions, anchor=self.space.bounded(draw(self.denoiser().base, 1, alone)))
+            return replace(conditions, middle_frame=self.space.bounded(draw(self.denoiser().base, 1, alone)))
         if self.prior is None:
             return conditions
         if middle is not None and self.image_encoder is not None:

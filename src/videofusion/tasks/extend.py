@@ -47,7 +47,7 @@ def extend(
         prompt: what it shows; one for each clip.
         frames: of the whole, more than the clip has.
         overlap: frames of a window that are given, from 1 to its length less 1; half a window and one more by default,
-            and at least that for the variant "anchored", whose middle frame must be given.
+            and at least that for the variant "image-first", whose middle frame must be given.
         weight: of reconstruction guidance, see `Known`.
         output: "clip", or "latent" for what the model's `decode` makes clips of, the given frames among them.
         on_window: called before each window with its number, from 0, and how many there are.

@@ -19,7 +19,7 @@ class Recipe:
     Args:
         name: the recipe's name; a run folder belongs to one.
         system: "videofusion" (decomposed noise) or "vdm" (independent noise; with temporal "image", an image model).
-        variant: of VideoFusion: "anchored", "corrected", "framewise" or "published".
+        variant: of VideoFusion: "image-first", "corrected", "framewise" or "published".
         share: the share ratio λ of the frames other than the middle one, in [0, 1).
         adaptive: probability that a clip's λ is measured from its frames (what the user's motion knob needs).
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None, and in every
@@ -117,7 +117,7 @@ class Recipe:
         prompts: what the sample grids show; captions of the validation clips when there are none.
         sample_steps: sampler steps of a grid.
         guidance: guidance scale of a grid, and of the model by default; 1 is off.
-        motion_guidance: that of the frames around the middle one, for the variant "anchored"; as `guidance` when None.
+        motion_guidance: that of the frames around the middle one, for the variant "image-first"; as `guidance` when None.
         guidance_interval: lowest and highest time at which both guide, in [0, 1]: below 1 what is decided first, as a
             course is, varies more; above 0 fine detail is as the data has it.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]: above 0, guidance is
@@ -127,7 +127,7 @@ class Recipe:
 
     name: str
     system: Literal["videofusion", "vdm"] = "videofusion"
-    variant: Literal["anchored", "corrected", "framewise", "published"] = "anchored"
+    variant: Literal["image-first", "corrected", "framewise", "published"] = "image-first"
     share: float = 0.5
     adaptive: float = 0.0
     train_frames: int | None = None
@@ -241,9 +241,9 @@ class Recipe:
                 f"{self.system!r} with shard={str(self.shard).lower()}"
             )
         maker = self.variant if self.system == "videofusion" else self.system
-        if self.motion_guidance is not None and maker != "anchored":
+        if self.motion_guidance is not None and maker != "image-first":
             raise InputError(
-                f"recipe key motion_guidance is {self.motion_guidance}, but only VideoFusion's variant 'anchored' "
+                f"recipe key motion_guidance is {self.motion_guidance}, but only VideoFusion's variant 'image-first' "
                 f"takes one, and this is {maker!r}"
             )
         for key, kind in typing.get_type_hints(type(self)).items():

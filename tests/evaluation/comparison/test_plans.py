@@ -152,5 +152,5 @@ def test_some_systems_of_a_plan_come_with_what_they_start_from():
 
 
 def test_a_system_that_the_plan_lacks_is_named():
-    with pytest.raises(InputError, match='no system "nothing"; it has vdm, anchored'):
+    with pytest.raises(InputError, match='no system "nothing"; it has vdm, image-first'):
         some_systems(SYSTEMS.runs(Budget()), ["nothing"])

@@ -198,7 +198,7 @@ SYSTEMS = Plan(
     name="systems",
     shows="VDM and VideoFusion's four variants at every seed, from scratch",
     runs=_systems,
-    pairs=(("anchored", "vdm"),),
+    pairs=(("image-first", "vdm"),),
 )
 
 
