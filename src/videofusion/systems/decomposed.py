@@ -11,8 +11,8 @@ Four variants (docs/videofusion.md has the reasons):
   makes at sampling.
 - ``corrected``, ours: it has temporal attention, sees the base generator's clean middle frame beside every noisy frame,
   and corrects that middle frame too, so that the whole is a joint predictor and needs neither embedding nor prior.
-- ``image-first``, ours, what recipes take unless told otherwise: the base generator finishes the middle frame first, from
-  the base noise alone; the residual generator, with temporal attention, sees it clean beside every frame. The base
+- ``image-first``, ours, what recipes take unless told otherwise: the base generator finishes the middle frame first,
+  from the base noise alone; the residual generator, with temporal attention, sees it clean beside every frame. The base
   noise is then known, not estimated, and the chain rule, p(middle frame) p(others | middle frame), makes it all exact.
 """
 
@@ -42,7 +42,7 @@ class VideoFusion:
         base_prediction: what the base predicts: "eps", "x0", "v" or "flow".
         residual_prediction: the same for the residual generator, of the residual process.
         variant: one of `VARIANTS`.
-        stop_gradient: keep the other frames' losses from the base (eq. 14); with "image-first" there is no way for them.
+        stop_gradient: keep the other frames' losses from the base (eq. 14); "image-first" has no way for them.
 
     Raises:
         InputError: an unknown variant.
@@ -95,7 +95,7 @@ class VideoFusion:
             z: noisy clip [b t c h w].
             t: time [b].
             conditions: of the clips, with `share`, and for "image-first" with `middle_frame`.
-            clean: for "image-first", the middle frame that z was made from [b 1 c h w], where it is not the one in the conditions.
+            clean: for "image-first", the frame that z was made from [b 1 c h w], unless it is the conditions'.
             every: have the base generator predict every frame by itself [b t c h w], for training: the base frame is
                 what the composite is made of all the same.
 

@@ -369,8 +369,8 @@ class VideoFusionPipeline(VideoPipeline):
         middle = base_frame(frames)
         if self.config.variant == "image-first" and middle not in places:
             raise InputError(
-                f"places of known frames are {list(places)}; the variant 'image-first' makes the middle frame first, from "
-                f"the base noise alone, so that number {middle} must be among them"
+                f"places of known frames are {list(places)}; the variant 'image-first' makes the middle frame first, "
+                f"from the base noise alone, so that number {middle} must be among them"
             )
 
     def complete(

@@ -117,7 +117,7 @@ class Recipe:
         prompts: what the sample grids show; captions of the validation clips when there are none.
         sample_steps: sampler steps of a grid.
         guidance: guidance scale of a grid, and of the model by default; 1 is off.
-        motion_guidance: that of the frames around the middle one, for the variant "image-first"; as `guidance` when None.
+        motion_guidance: that of the frames around the middle one, for the variant "image-first"; `guidance` when None.
         guidance_interval: lowest and highest time at which both guide, in [0, 1]: below 1 what is decided first, as a
             course is, varies more; above 0 fine detail is as the data has it.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]: above 0, guidance is
