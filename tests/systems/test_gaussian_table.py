@@ -107,14 +107,14 @@ class Residual(nn.Module):
 
     def forward(self, seen: Tensor, time: Tensor, temporal: float, image_embedding: Tensor, **_: Tensor) -> Tensor:
         if self.learning is not None:
-            self._learn(seen, self.learning, temporal)
+            self._learn(seen, self.learning)
             return torch.zeros_like(seen[:, :, :1])
         content = image_embedding.reshape(-1, 1)
         inputs = seen.flatten(2).flatten(1) - content * self.meaning_of_content
         clip = self.of_content * content + inputs @ self.weights.T
         return clip[:, :, None, None, None]
 
-    def _learn(self, seen: Tensor, t: Tensor, temporal: float) -> None:
+    def _learn(self, seen: Tensor, t: Tensor) -> None:
         n, m = self.law.frames, self.law.middle
         alpha, sigma, cross, power = self.law.at(t)
         meaning = seen.flatten(1).T  # [inputs, frames + 2]: of the noisy clip's frames, content and clean middle frame
@@ -130,7 +130,7 @@ class Residual(nn.Module):
             target[m] = (cross[m] - gain * power[m]) / sigma
             self.of_content[m] = 0
         with_inputs, among_inputs = target @ on_seen.T, on_seen @ power @ on_seen.T
-        if not temporal:  # a frame's output may depend on its own input only
+        if self.variant == "framewise":  # a frame's output may depend on its own input only
             of_frame = torch.eye(n, dtype=torch.float64).repeat_interleave(len(meaning) // n, 1)
             with_inputs, among_inputs = with_inputs * of_frame, among_inputs * (of_frame.T @ of_frame)
         self.weights = with_inputs @ torch.linalg.pinv(among_inputs, rcond=1e-13, hermitian=True)
