@@ -240,8 +240,8 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             fps: frames per second [b], 0 where it is not known; so when not given.
             frames: global frame numbers [t]; 0 ... t-1 when not given.
             share: lambda per frame [b t].
-            temporal: how much of what temporal layers, frame number, share and rate add counts, in [0, 1]; at 0 this is the
-                image model.
+            temporal: how much of what temporal layers, frame number, share and rate add counts, in [0, 1]; 0 leaves
+                the image model.
 
         Returns:
             [b t c h w].
