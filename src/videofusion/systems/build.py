@@ -113,7 +113,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             variant=recipe.variant,
             share=recipe.share,
             adaptive=recipe.adaptive,
-            profiles=_profiles(data, space) if recipe.adaptive or recipe.share is None else None,
+            profiles=_profiles(recipe, data, space),
             base_loss=recipe.base_loss,
             base_frames=recipe.base_frames,
             base_rate_ratio=recipe.base_rate_ratio,
@@ -229,8 +229,10 @@ def _words(data: Dataset) -> list[str]:
     return sorted({word for caption in captions for word in split_words(caption)}) or ["clip"]
 
 
-def _profiles(data: Dataset, space: Pixels | Latents) -> list[list[float]]:
-    """Quantiles of the measured lambda over training clips."""
+def _profiles(recipe: Recipe, data: Dataset, space: Pixels | Latents) -> list[list[float]] | None:
+    """Quantiles of the lambda measured on training clips; the median alone where training takes no other."""
+    if not recipe.adaptive and recipe.share is not None:
+        return None
     shares: list[Tensor] = []
     for index in range(min(len(data), PROFILE_CLIPS)):
         try:
@@ -243,4 +245,5 @@ def _profiles(data: Dataset, space: Pixels | Latents) -> list[list[float]]:
             continue
     if not shares:
         raise InputError("data has no readable clip among the first 256; `videofusion data check` names the reasons")
-    return share_profiles(torch.cat(shares))
+    profiles = share_profiles(torch.cat(shares))
+    return profiles if recipe.adaptive else profiles[len(profiles) // 2 :][:1]
