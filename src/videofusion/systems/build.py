@@ -126,7 +126,9 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,
             vae=space.vae,
         )
-    image.check_size(recipe.size, recipe.size, space.factor)
+    for part in system.modules.values():
+        if isinstance(part, UNet):
+            part.check_size(recipe.size, recipe.size, space.factor)
     if recipe.pretrained is not None:
         load_parts(system, Path(recipe.pretrained))
     if recipe.pretrained_base is not None and theirs is None:

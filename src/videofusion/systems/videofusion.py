@@ -367,7 +367,7 @@ class VideoFusionPipeline(VideoPipeline):
 
     def frames_guidance(self, guidance: float) -> float:
         own = self.config.motion_guidance
-        return guidance if own is None else own
+        return guidance if own is None or guidance == 1 else own  # 1 is off, of both
 
     def check_known(self, places: Sequence[int], frames: int) -> None:
         middle = base_frame(frames)
