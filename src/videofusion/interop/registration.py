@@ -12,6 +12,7 @@ import importlib.abc
 import importlib.util
 import sys
 from collections.abc import Mapping
+from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -33,11 +34,11 @@ def register_pipelines(homes: Mapping[str, str]) -> None:
 
 def _add(homes: Mapping[str, str]) -> None:
     module = sys.modules[_THEIRS]
-    own: dict[str, Any] = {name: property(lambda _, n=name, h=home: _found(h, n)) for name, home in homes.items()}
+    own: dict[str, Any] = {name: property(partial(_found, home, name)) for name, home in homes.items()}
     module.__class__ = type(module.__class__.__name__, (module.__class__,), own)
 
 
-def _found(home: str, name: str) -> Any:
+def _found(home: str, name: str, _: ModuleType) -> Any:
     return getattr(importlib.import_module(home), name)
 
 
