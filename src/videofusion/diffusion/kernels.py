@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
         lambda i, j, p: _root((1 - NUGGET) * (-((i - j) ** 2) / (2 * p * abs(p))).exp() + NUGGET * _one(i, j)),
     ),
     # FreeNoise (Qiu et al. 2024), by whole windows; its covariance has no inverse beyond the first of them
-    "shuffled": Kind(16, "the frames of a window, a whole number from 1", _shuffled),
+    "shuffled": Kind(16.0, "the frames of a window, a whole number from 1", _shuffled),
 }
 
 
@@ -124,10 +124,13 @@ class KernelNoise:
         check_keys(keys, b)
         rows = self._rows(range(t) if frames is None else frames).float()
         eps = torch.zeros(tuple(shape), dtype=torch.float32, device=device)
-        # one frame after the other, not a matrix product, whose last bits depend on the number of frames
-        for frame in rows.any(dim=0).nonzero().flatten().tolist():
-            weight = rows[:, frame].reshape(t, *(1 for _ in rest)).to(device)
-            eps += weight * normal(keys.motion, Stream.RESIDUAL, step, [frame], rest, device)
+        needed = rows.any(dim=0).nonzero().flatten()
+        for some in needed.split(t):  # a window far into a video needs more frames than it has
+            own = normal(keys.motion, Stream.RESIDUAL, step, some.tolist(), rest, device)
+            # one frame after the other, not a matrix product, whose last bits depend on the number of frames
+            for place, frame in enumerate(some.tolist()):
+                for row in rows[:, frame].nonzero().flatten().tolist():
+                    eps[:, row] += float(rows[row, frame]) * own[:, place]
         return Noise(eps)
 
     def covariance(self, share: Tensor | None = None, frames: Sequence[int] | None = None) -> Tensor:
@@ -142,7 +145,7 @@ class KernelNoise:
         return _factor(self.kind, self.parameter)[list(frames)]
 
 
-def make_noise(kind: str, parameter: float | None = None) -> NoiseSource:
+def make_noise(kind: str, parameter: float | int | None = None) -> NoiseSource:
     """The noise of plain diffusion.
 
     Args:

@@ -165,7 +165,9 @@ class DecomposedNoise:
             assert eps is not None  # no share is both 0 and 1 everywhere
         else:
             weight = expand(share.to(residual), residual)
-            eps = weight.sqrt() * base + (1 - weight).sqrt() * residual
+            eps = (1 - weight).sqrt() * residual
+            for frame, part in zip(eps.split(1, dim=1), weight.sqrt().split(1, dim=1), strict=True):
+                frame += part * base  # one at a time, while the base is in the cache
         return Noise(eps, base, residual, share)
 
     def covariance(self, share: Tensor | None = None, frames: Sequence[int] | None = None) -> Tensor:
