@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ import torch
 from videofusion.data.batch import BadClip, Batch, Sample
 from videofusion.data.folder import VideoFolder
 from videofusion.data.loader import Loader
+from videofusion.data.sampler import ClipSampler
 from videofusion.errors import InputError, RunError
 
 
@@ -82,6 +84,14 @@ def test_another_seed_is_another_order():
         [name for batch in first(Loader(Numbers(50), 5, seed=seed), 10) for name in batch.names] for seed in range(3)
     ]
     assert len({tuple(order) for order in orders}) == 3
+
+
+def test_where_a_clip_comes_in_an_epoch_says_nothing_of_how_it_is_cut():
+    """One label for both had clips that came early begin early in their videos."""
+    loader, cut = Loader(Numbers(2000), 1, seed=5), ClipSampler()
+    draws = torch.tensor([cut.draws(int(index), 3, 5) for index in loader._permutation(3)])
+    rows = torch.cat([torch.arange(2000.0)[None], draws.T])
+    assert (torch.corrcoef(rows) - torch.eye(len(rows))).abs().max() < 5 / math.sqrt(2000)
 
 
 @pytest.mark.parametrize("world", [2, 3])

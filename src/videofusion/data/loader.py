@@ -25,6 +25,7 @@ from torch.utils.data import Dataset as TorchDataset
 from videofusion.data.batch import BadClip, Batch, Dataset, Sample
 from videofusion.data.counter import keys, uniforms
 from videofusion.errors import InputError, RunError
+from videofusion.keys import Stream
 
 _log = logging.getLogger(__name__)
 
@@ -173,7 +174,8 @@ class Loader:
             own = getattr(self.dataset, "order", None)  # of clips that are not all at hand
             order = None if own is None else own(epoch, self.seed)
             if order is None:
-                ranks = uniforms(keys(self.seed, epoch, np.arange(len(self.dataset))), 1)[:, 0]
+                labels = keys(self.seed, epoch, np.arange(len(self.dataset)), Stream.CLIP_ORDER)
+                ranks = uniforms(labels, 1)[:, 0]
                 order = np.argsort(ranks, kind="stable")
             self._order = epoch, order
         return self._order[1]

@@ -28,6 +28,7 @@ from videofusion.data.footage import Footage, Unreadable
 from videofusion.data.items import Item
 from videofusion.data.shards import is_address, read_shard
 from videofusion.errors import InputError, RunError, require
+from videofusion.keys import Stream
 
 CACHE_BYTES = 20 * 2**30  # of disk; VIDEOFUSION_SHARDS names the folder
 _TRIES = 3
@@ -169,8 +170,8 @@ class Streamed:
 
     def order(self, epoch: int, seed: int) -> NDArray[np.int64]:
         """The order of an epoch: shard by shard, so that each is fetched once."""
-        of_shards = uniforms(keys(seed, epoch, np.arange(len(self.shards))), 1)[:, 0]
-        of_clips = uniforms(keys(seed, epoch, np.arange(len(self)), 1), 1)[:, 0]
+        of_shards = uniforms(keys(seed, epoch, np.arange(len(self.shards)), Stream.SHARD_ORDER), 1)[:, 0]
+        of_clips = uniforms(keys(seed, epoch, np.arange(len(self)), Stream.CLIP_ORDER), 1)[:, 0]
         shard_of = np.repeat(np.arange(len(self.shards)), [len(numbers) for _, numbers in self.shards])
         return np.lexsort((of_clips, of_shards[shard_of])).astype(np.int64)
 

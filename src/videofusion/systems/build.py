@@ -85,6 +85,8 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             sampling=sampling,
             vae=space.vae,
             image_encoder=_frame_encoder(recipe, colours) if recipe.text_from == "frames" else None,
+            noise=recipe.noise,
+            noise_parameter=recipe.noise_parameter,
         )
         image = unet
     else:

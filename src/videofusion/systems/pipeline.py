@@ -213,7 +213,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
                 denoiser, guidance, interval=self.config.guidance_interval, skip=self.config.guidance_skip
             )
             if known is not None:
-                guided = Following(guided, known, None if told.share is None else source.covariance(told.share))
+                covariance = source.covariance(told.share, numbers).expand(shape[0], -1, -1)
+                guided = Following(guided, known, covariance)
             half = self.networks[0].dtype  # networks held in it compute in it, all else stays float32
             with torch.autocast(device.type, half, enabled=half != torch.float32):
                 return sample(

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
-from videofusion.diffusion.noise import Keys, base_frame, uniform
+from videofusion.diffusion.noise import Keys, base_frame
+from videofusion.keys import Stream, uniform
 from videofusion.networks.autoencoder import Space
 
 
@@ -75,14 +76,13 @@ class StepOptions:
             step: of the training.
             adaptive: probability that the share is measured.
         """
-        rows = [uniform(key, step, 3) for key in keys.content]
-        numbers = torch.tensor(rows, dtype=torch.float64)
         # no clip at exactly no noise or no signal: both ends teach nothing
-        t = 0.001 + 0.998 * numbers[:, 0]
+        t = 0.001 + 0.998 * uniform(keys.content, Stream.TIME, step)
         if self.time_logit:
             mean, deviation = self.time_logit
             t = (mean + deviation * torch.special.ndtri(t)).sigmoid().clamp(0.001, 0.999)
-        return Choices(t.float(), [row[1] < self.caption_dropout for row in rows], numbers[:, 2] < adaptive)
+        drop = uniform(keys.content, Stream.CAPTION, step) < self.caption_dropout
+        return Choices(t.float(), drop.tolist(), uniform(keys.content, Stream.SHARE, step) < adaptive)
 
     def rates(self, fps: Tensor | None, keys: Keys, step: int, device: torch.device) -> Tensor | None:
         """Frames per second as the clips are told: of some, as of captions, nothing, so that none need be asked for.
@@ -95,8 +95,8 @@ class StepOptions:
         """
         if fps is None:
             return None
-        kept = [uniform(key, step, 5)[4] >= self.caption_dropout for key in keys.content]
-        return (fps * torch.tensor(kept, device=fps.device)).to(device)
+        kept = uniform(keys.content, Stream.RATE, step) >= self.caption_dropout
+        return (fps * kept.to(fps.device)).to(device)
 
     def frames(self, count: int, step: int) -> list[int]:
         """The frames that a step looks at: the middle one stays the middle one, others are drawn on both sides.
@@ -115,7 +115,7 @@ class StepOptions:
         near = [i for i in range(count) if reach is None or abs(i - middle) <= reach]
         if few is None or few >= len(near) or step % 8 == 0:
             return near
-        numbers = uniform(0, step, count)
+        numbers = uniform(range(count), Stream.FRAMES, step).tolist()  # the same frames of every clip
         before = sorted((i for i in near if i < middle), key=numbers.__getitem__)[: base_frame(few)]
         after = sorted((i for i in near if i > middle), key=numbers.__getitem__)[: few - 1 - base_frame(few)]
         return sorted([*before, middle, *after])

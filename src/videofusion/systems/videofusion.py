@@ -18,10 +18,11 @@ from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.guidance import check_times_and_skip
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
-from videofusion.diffusion.noise import MIDDLE_FRAME, DecomposedNoise, Keys, base_frame, normal, uniform
+from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
+from videofusion.keys import Stream, normal, uniform
 from videofusion.networks.autoencoder import space_of
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
@@ -183,7 +184,7 @@ class VideoFusionSystem:
         frames = self.options.frames(clip.shape[1], step)
         clip, share = clip[:, frames], share[:, frames]
         noise_keys = grouped_keys(keys, batch.identities, batch.actions, batch.mates) if self.grouped else keys
-        noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames)
+        noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames, clip.device)
         eps, t = noise.eps.to(clip), choices.t.to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]
@@ -218,9 +219,8 @@ class VideoFusionSystem:
 
     def _shown_middle(self, frame: Tensor, keys: Keys, step: int) -> tuple[Tensor, Tensor]:
         """What the residual generator is shown of the middle frame, and the deviation of the noise on it [b]."""
-        amounts = torch.tensor([uniform(key, step, 4)[3] for key in keys.content]).to(frame)
-        noise = torch.stack([normal(key, MIDDLE_FRAME, step, 0, frame.shape[1:]) for key in keys.content]).to(frame)
-        deviation = MIDDLE_NOISE * amounts
+        deviation = MIDDLE_NOISE * uniform(keys.content, Stream.MIDDLE_AMOUNT, step).to(frame)
+        noise = normal(keys.content, Stream.MIDDLE_FRAME, step, [0], frame.shape[2:], frame.device).to(frame)
         return frame + expand(deviation, frame) * noise, deviation
 
     def pipeline(self) -> VideoFusionPipeline:

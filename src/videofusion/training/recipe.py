@@ -18,7 +18,12 @@ class Recipe:
 
     Args:
         name: the recipe's name; a run folder belongs to one.
-        system: "videofusion" (decomposed noise) or "vdm" (independent noise; with temporal "image", an image model).
+        system: "videofusion" (decomposed noise) or "vdm" (plain diffusion; with temporal "image", an image model).
+        noise: of the system "vdm", over a clip's frames: "independent", or correlated: "mixed" or "progressive"
+            (PYoCo), "ou", "rbf", or "shuffled" (FreeNoise: the first window's again, in another order).
+        noise_parameter: of correlated noise: the share of all frames ("mixed"), the correlation of neighbours
+            ("progressive"), a length in frames ("ou", "rbf"), the frames of a window ("shuffled"); see `KINDS` in
+            `diffusion/kernels.py`, which has what it is when None.
         variant: of VideoFusion: "joint", "corrected", "published", "framewise" or "image-first" (docs/videofusion.md).
         share: the share ratio λ of the frames other than the middle one, in [0, 1); None takes it from the data, by how
             far a frame is from the middle one.
@@ -129,6 +134,8 @@ class Recipe:
 
     name: str
     system: Literal["videofusion", "vdm"] = "videofusion"
+    noise: str = "independent"
+    noise_parameter: float | None = None
     variant: Literal["joint", "corrected", "published", "framewise", "image-first"] = "joint"
     share: float | None = None
     adaptive: float = 0.0
@@ -226,6 +233,10 @@ class Recipe:
         if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
             raise InputError(
                 f"recipe key guidance_interval is {interval}, but must be a lowest and a highest time in [0, 1]"
+            )
+        if self.noise != "independent" and self.system != "vdm":
+            raise InputError(
+                f"recipe key noise is {self.noise!r}, but only the system 'vdm' takes one, and this is {self.system!r}"
             )
         if self.image_frames and self.system != "vdm":
             raise InputError(

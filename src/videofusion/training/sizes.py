@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from videofusion.data.batch import Batch, Sample
-from videofusion.diffusion.noise import DecomposedNoise, Keys, Noise
+from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
 from videofusion.systems.build import build_system, step_options
@@ -163,14 +163,6 @@ class _NoClips:
         raise IndexError(index)
 
 
-class _NoNoise(DecomposedNoise):
-    """Noise of the right shape: to draw it takes numbers."""
-
-    def draw(self, shape: Any, keys: Any, step: int, share: Any = None, frames: Any = None) -> Noise:
-        nothing = torch.empty(tuple(shape), device="meta")
-        return Noise(nothing, nothing, nothing, share)
-
-
 def _outline(recipe: Recipe) -> VideoFusionSystem | VDMSystem:
     """The recipe's system on the meta device, as a step in which all frames are looked at sees it."""
     if recipe.trains != "full":
@@ -183,10 +175,7 @@ def _outline(recipe: Recipe) -> VideoFusionSystem | VDMSystem:
         same["pretrained_base"] = None
     step = {"train_frames": None, "reach": None, "prediction": "v", "schedule": "cosine"}
     with torch.device("meta"):
-        system = build_system(recipe.replace({**same, **step}), _NoClips())
-    if isinstance(system, VideoFusionSystem):
-        system.noise = _NoNoise()
-    return system
+        return build_system(recipe.replace({**same, **step}), _NoClips())
 
 
 class _OnGpu(TorchFunctionMode):

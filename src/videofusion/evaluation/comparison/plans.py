@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from videofusion.diffusion.kernels import KINDS
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import Budget, Run
 from videofusion.systems.decomposed import VARIANTS
@@ -197,13 +198,29 @@ SYSTEMS = Plan(
 )
 
 
+def _noises(budget: Budget) -> list[Run]:
+    """VDM with noise of each kind; shuffled noise is independent within a clip of a model's own length."""
+    make: dict[str, Make] = vdm_system("independent")
+    for kind in KINDS:
+        make |= vdm_system(kind, noise=kind) if kind != "shuffled" else {}
+    return each_seed(budget, make)
+
+
+NOISES = Plan(
+    name="noises",
+    shows="plain diffusion with noise that is independent or correlated over frames (PYoCo and kernels)",
+    runs=_noises,
+    pairs=(("mixed", "independent"), ("progressive", "independent")),
+)
+
+
 def plans() -> dict[str, Plan]:
     """All plans by name."""
     from videofusion.evaluation.comparison.given_plans import GIVEN_PLANS
     from videofusion.evaluation.comparison.paper_plans import PAPER_PLANS
     from videofusion.evaluation.comparison.vdm_plans import VDM_PLANS
 
-    return {plan.name: plan for plan in (DECOMPOSED, SYSTEMS, *PAPER_PLANS, *VDM_PLANS, *GIVEN_PLANS)}
+    return {plan.name: plan for plan in (DECOMPOSED, SYSTEMS, *PAPER_PLANS, *VDM_PLANS, *GIVEN_PLANS, NOISES)}
 
 
 def find_plan(name: str) -> Plan:
