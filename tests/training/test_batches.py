@@ -96,7 +96,7 @@ def test_only_plain_diffusion_trains_on_pictures_beside_clips():
 
 @pytest.mark.parametrize("kind", OVER_PHOTOS)
 def test_each_kind_of_digits_comes_over_photographs_too(kind):
-    keys = {"frames": 4 if kind == "moving-digits" else 1, "size": 16, "batch_size": 2, "validation_batches": 1}
+    keys = {"frames": 4 if kind == "moving-digits" else 1, "size": 16, "batch_size": 32, "validation_batches": 1}
     plain, over = (
         training_data(get_recipe("tiny", {**keys, "data": data}), None, World())[1][0]
         for data in (kind, OVER_PHOTOS[kind])
