@@ -49,6 +49,7 @@ __all__ = [
 
 COMBINATIONS = ("seen", "held_out", "all")
 GROUNDS = ("plain", "photos")
+GROUNDS_OF = {"moving-digits": "plain", "digits-over-photos": "photos"}  # the two domains by name
 RESTS = 0.5  # part of the clips over photographs whose camera rests
 FASTEST_PAN = 0.15  # pixels of 32 in a frame
 GRADIENTS = 0.3  # part of the clips with a gradient behind the digits
@@ -234,7 +235,7 @@ def _start(place: float, travel: float) -> float:
 
 
 def evaluation_prompts(
-    count: int, held_out: bool, seed: int = 0, two_digits: bool = False, frames: int = 16
+    count: int, held_out: bool, seed: int = 0, two_digits: bool = False, frames: int = 16, grounds: str = "plain"
 ) -> list[DigitClipSpec]:
     """Descriptions with full captions for judging a model; `render` draws the real clips.
 
@@ -244,6 +245,7 @@ def evaluation_prompts(
         seed: chooses them.
         two_digits: two digits in each instead of one.
         frames: frames of the clips, which the starting places depend on.
+        grounds: what is behind the digits, as of `MovingDigits`.
     """
     if count < 1:
         raise InputError(f"count is {count}; at least 1 prompt is needed")
@@ -253,5 +255,6 @@ def evaluation_prompts(
         two_digits=float(two_digits),
         combinations="held_out" if held_out else "seen",
         full_captions=True,
+        grounds=grounds,
     )
     return digits.specs(range(count), seed=seed)
