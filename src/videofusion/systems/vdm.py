@@ -172,6 +172,7 @@ class VDMPipeline(VideoPipeline):
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
+        data: what it was trained on, as a recipe names it; "" if not known.
         prediction: what the network predicts.
         vae: the autoencoder whose latents it works in; None for pixels.
         tokenizer: of a text encoder of transformers; None for a `WordEncoder`.
@@ -195,6 +196,7 @@ class VDMPipeline(VideoPipeline):
         prediction: str = "v",
         vae: nn.Module | None = None,
         tokenizer: Any = None,
+        data: str = "",
         image_encoder: FrameEncoder | None = None,
     ) -> None:
         super().__init__()
@@ -211,6 +213,7 @@ class VDMPipeline(VideoPipeline):
             guidance_interval=list(guidance_interval),
             guidance_skip=guidance_skip,
             sampler=sampler,
+            data=data,
             prediction=prediction,
         )
 

@@ -144,7 +144,9 @@ class _Made:
         return self._clips[number - self._start]
 
 
-def held_out_measure(recipe: Recipe, data: Path, clips: int, *, allow_few: bool = False) -> ProtocolMeasure:
+def held_out_measure(
+    recipe: Recipe, data: Path, clips: int, *, allow_few: bool = False, seen: bool = False
+) -> ProtocolMeasure:
     """The default: the network that ships, over clips of files that no run trained on.
 
     Args:
@@ -152,6 +154,7 @@ def held_out_measure(recipe: Recipe, data: Path, clips: int, *, allow_few: bool 
         data: the folder.
         clips: that each model makes.
         allow_few: see `ProtocolMeasure`.
+        seen: whether there are models among the systems, of which it is not known what they trained on.
 
     Raises:
         InputError: no file is held out, or too few clips can be read.
@@ -180,9 +183,11 @@ def held_out_measure(recipe: Recipe, data: Path, clips: int, *, allow_few: bool 
         captions,
     )
     preset = replace(PRESETS["embedded"].changed(count=clips, size=recipe.size, frames=recipe.frames), real_count=None)
+    of = f"{len(videos)} videos" if len(videos) > 1 else "one video"
+    unseen = "that no run trained on" + "; whether other models did is not known" * seen
     note = (
-        f"Measured over {clips} clips of each run, against {len(kept)} of {len(videos)} videos that no run trained on "
-        f"({split}). Features are those of the network that ships: {preset.note}."
+        f"Measured over {clips} clips of each run, against {len(kept)} of {of} {unseen} ({split}). Features are "
+        f"those of the network that ships: {preset.note}."
     )
     loaded = {name: load_extractor(name) for name in preset.extractors}
     metrics = [*(metric.name for metric in preset.metrics if metric.kind in _KINDS), "flicker"]
