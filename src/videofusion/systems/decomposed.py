@@ -167,8 +167,8 @@ class VideoFusion:
             seen, time = torch.where(shared, shown, seen), torch.where(conditions.share >= 1, known_to[:, None], time)
         if self.variant in SEES_BASE:
             seen = torch.cat([seen, shown.expand_as(z)], dim=2)
-        temporal = 0.0 if self.variant == "framewise" else conditions.temporal
-        output = self.residual(seen, self.schedule.network_time(time), temporal=temporal, **conditions.given())
+        told = conditions.given()
+        output = self.residual(seen, self.schedule.network_time(time), temporal=conditions.temporal, **told)
 
         x0 = Prediction.of(self.residual_prediction, output, process.z, process.alpha, process.sigma).x0
         x0_base = clean + sigma * output[:, at : at + 1] if self.variant in CORRECTS_BASE else clean
