@@ -135,20 +135,22 @@ def _deliver(
     print(f"\nwritten to {out}")
 
 
-def judge_report(*, count: int = 1000, clips: int = 1000, out: Out = None) -> None:
+def judge_report(*, data: Data = None, count: int = 1000, clips: int = 1000, out: Out = None) -> None:
     """Test the judge of moving digits on real clips: right answers, and the validation measure on spoiled clips.
 
     Args:
+        data: moving-digits (by default) or digits-over-photos
         count: clips with one digit, and as many with two
         clips: spoiled in several ways and measured
         out: a folder for the tables and the record (json)
     """
     from videofusion.clip import write_whole
+    from videofusion.data.moving_digits import GROUNDS_OF
     from videofusion.evaluation.judge_report import judge_report
     from videofusion.evaluation.record import write_record
 
     _check_out(out)
-    table, record = judge_report(count, clips)
+    table, record = judge_report(count, clips, grounds=GROUNDS_OF[data or "moving-digits"])
     print(table)
     if out is not None:
         write_record(out / "judge-report.json", record)
