@@ -11,6 +11,7 @@ from videofusion.data.batch import Batch
 from videofusion.data.folder import VideoFolder
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
+from videofusion.evaluation.domain import domain_of
 from videofusion.systems.build import build_system
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.vdm import VDMSystem
@@ -221,3 +222,10 @@ def test_a_model_that_was_told_no_rate_learns_to_hear_it_and_one_that_was_goes_o
     assert torch.equal(*losses)
     system.pipeline().save_pretrained(tmp_path / "hearing")
     assert build_system(recipe(pretrained=str(tmp_path / "hearing")), digits).residual.config.fps
+
+
+@pytest.mark.parametrize("system", ["videofusion", "vdm"])
+def test_a_model_says_what_it_was_trained_on(system, digits, tmp_path):
+    made = recipe(system=system, data="digits-over-photos", **({"temporal": "factorised"} if system == "vdm" else {}))
+    build_system(made, digits).pipeline().save_pretrained(tmp_path)
+    assert domain_of(tmp_path) == "digits-over-photos"

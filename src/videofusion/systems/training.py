@@ -130,12 +130,14 @@ class SamplingDefaults:
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: a key of `SAMPLERS`.
+        data: what it was trained on, as a recipe names it, so that a measure finds its real clips; "" if not known.
     """
 
     guidance: float = 2.0
     guidance_interval: Sequence[float] = (0.0, 1.0)
     guidance_skip: float = 0.0
     sampler: str = "dpm++"
+    data: str = ""
 
 
 def grouped_keys(

@@ -184,6 +184,7 @@ class VDMPipeline(VideoPipeline):
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
+        data: what it was trained on, as a recipe names it; "" if not known.
         prediction: what the network predicts.
         vae: the autoencoder whose latents it works in; None for pixels.
         tokenizer: of a text encoder of transformers; None for a `WordEncoder`.
@@ -212,6 +213,7 @@ class VDMPipeline(VideoPipeline):
         prediction: str = "v",
         vae: nn.Module | None = None,
         tokenizer: Any = None,
+        data: str = "",
         image_encoder: FrameEncoder | None = None,
         noise: str = "independent",
         noise_parameter: float | None = None,
@@ -231,6 +233,7 @@ class VDMPipeline(VideoPipeline):
             guidance_interval=list(guidance_interval),
             guidance_skip=guidance_skip,
             sampler=sampler,
+            data=data,
             prediction=prediction,
             noise=noise,
             noise_parameter=noise_parameter,

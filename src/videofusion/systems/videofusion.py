@@ -264,6 +264,7 @@ class VideoFusionPipeline(VideoPipeline):
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
+        data: what it was trained on, as a recipe names it; "" if not known.
         variant: one of `decomposed.VARIANTS`.
         share: lambda of every frame but the middle one when no motion is asked for; None for the median of `profiles`.
         profiles: quantiles of the data's lambda for the motion knob; the median alone, or None,
@@ -305,6 +306,7 @@ class VideoFusionPipeline(VideoPipeline):
         prior: Prior | None = None,
         vae: nn.Module | None = None,
         tokenizer: Any = None,
+        data: str = "",
     ) -> None:
         super().__init__()
         check_parts(variant, image_encoder, prior)
@@ -332,6 +334,7 @@ class VideoFusionPipeline(VideoPipeline):
             guidance_interval=list(guidance_interval),
             guidance_skip=guidance_skip,
             sampler=sampler,
+            data=data,
             variant=variant,
             share=share,
             profiles=profiles,

@@ -11,6 +11,26 @@ from typing import Any, Literal
 from videofusion.errors import InputError, unknown
 from videofusion.training.recipe_values import kind_name, read_value
 
+# From the kinds of data on plain grounds to the same over photographs.
+OVER_PHOTOS = {
+    "moving-digits": "digits-over-photos",
+    "static-digits": "static-over-photos",
+    "middle-digits": "middle-over-photos",
+    "digit-crops": "crops-over-photos",
+}
+
+
+def on_grounds_of(kind: str, domain: str) -> str:
+    """The kind of data that shows what `kind` shows on the grounds of a domain: stills of it for stills.
+
+    Args:
+        kind: of a recipe's data.
+        domain: "moving-digits" or "digits-over-photos".
+    """
+    plain = {over: kind for kind, over in OVER_PHOTOS.items()}
+    kind = domain if kind == "folder" else plain.get(kind, kind)
+    return OVER_PHOTOS.get(kind, kind) if domain == OVER_PHOTOS["moving-digits"] else kind
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -76,7 +96,9 @@ class Recipe:
         text_encoder: folder of a frozen text encoder of transformers and its tokenizer, whose embeddings have the size
             `text_dim`; when None, one that learns the captions' words is trained.
         data: "moving-digits", "static-digits" (grey stills), "middle-digits" (the middle frames of moving
-            digits), "digit-crops" (squares of `size` cut from those at 32x32, with the digit in them) or "folder".
+            digits), "digit-crops" (squares of `size` cut from those at 32x32, with the digit in them) or "folder"; the
+            first four also over photographs: "digits-over-photos", "static-over-photos", "middle-over-photos" and
+            "crops-over-photos".
         frames: frames of a clip.
         size: height and width in pixels.
         two_digits: share of the moving-digits clips with two digits, in [0, 1].
@@ -170,7 +192,17 @@ class Recipe:
     residual_from_base: bool = False
     autoencoder: str | None = None
     text_encoder: str | None = None
-    data: Literal["moving-digits", "static-digits", "middle-digits", "digit-crops", "folder"] = "moving-digits"
+    data: Literal[
+        "moving-digits",
+        "static-digits",
+        "middle-digits",
+        "digit-crops",
+        "digits-over-photos",
+        "static-over-photos",
+        "middle-over-photos",
+        "crops-over-photos",
+        "folder",
+    ] = "moving-digits"
     frames: int = 16
     size: int = 32
     two_digits: float = 0.3

@@ -13,8 +13,9 @@ from typing import Any, get_args, get_type_hints
 
 import torch
 
+from videofusion.data.moving_digits import GROUNDS_OF
 from videofusion.errors import InputError, RunError
-from videofusion.training.recipe import Recipe
+from videofusion.training.recipe import Recipe, on_grounds_of
 from videofusion.training.recipes import get_recipe
 
 CLAIM, RESULTS = "budget.json", "results.jsonl"  # files of a comparison's folder
@@ -71,9 +72,15 @@ def run_recipe(folder: Path, run: Run, data: str | None = None) -> Recipe:
     Raises:
         InputError: there is no such recipe, or a key that is none.
     """
-    kinds = get_args(get_type_hints(Recipe)["data"])
-    kind = {} if data is None else {"data": data if data in kinds else "folder"}
+    kind = {} if data is None else {"data": _kind(run, data)}
     return get_recipe(run.recipe, {**kind, **run.settings(folder)})
+
+
+def _kind(run: Run, data: str) -> str:
+    """What a run's recipe is to train on, where the comparison's data are these."""
+    if data in GROUNDS_OF:  # an image model that others start from keeps to stills
+        return on_grounds_of(get_recipe(run.recipe).data, data)
+    return data if data in get_args(get_type_hints(Recipe)["data"]) else "folder"
 
 
 def train_run(
@@ -113,7 +120,7 @@ def train_run(
 def train_command(folder: Path, run: Run, data: str | None = None) -> list[str]:
     """The words of the command that trains a run, its budget left out."""
     words = ["videofusion", "train", run.recipe, "--run", str(folder / run.name)]
-    words += [] if data is None else ["--data", data]
+    words += [] if data is None else ["--data", _kind(run, data) if data in GROUNDS_OF else data]
     return words + [word for key, value in run.settings(folder).items() for word in ("--set", f"{key}={_text(value)}")]
 
 
