@@ -24,6 +24,7 @@ FRAMES = 16
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="moving-digits")
     parser.add_argument("--clips", type=int, default=4)

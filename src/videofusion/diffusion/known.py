@@ -24,8 +24,9 @@ class Known:
     Args:
         frames: [k c h w], or [b k c h w] for each clip its own; in [-1, 1].
         at: their places in the clip, k different ones from 0.
-        weight: of reconstruction guidance, at least 0; VDM finds weights above 1 to be better. 0 is the replacement
-            method, which costs nothing, and leaves it to the network to have the others agree with what it is shown.
+        weight: of reconstruction guidance, at least 0; VDM finds weights above 1 to be better. Where frames share noise
+            it is bounded, see `Following`. 0 is the replacement method, which costs nothing, and leaves it to the
+            network to have the others agree with what it is shown.
         latent: whether the frames are what a model samples, its latents or pixels, rather than pixels in any case.
 
     Raises:
