@@ -95,7 +95,7 @@ class Following:
         covariance: of the noise over frames [b t t]; None for noise of its own in every frame.
 
     Raises:
-        InputError: a covariance that is none, or known frames outside of it.
+        InputError: with a weight, a covariance that is none, or known frames outside of it.
     """
 
     def __init__(self, denoiser: Denoiser, known: Known, covariance: Tensor | None = None) -> None:
@@ -104,7 +104,7 @@ class Following:
         self.covariance = covariance
         self._inverse: Tensor | None = None  # of the covariance at the given frames [b k k]
         self._capped = False
-        if covariance is not None:
+        if covariance is not None and known.weight > 0:
             self._inverse, self._capped = _inverse_at(covariance, list(known.at))
 
     def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
@@ -147,7 +147,7 @@ def _inverse_at(covariance: Tensor, at: list[int]) -> tuple[Tensor, bool]:
         raise InputError(
             f"covariance has the shape {tuple(covariance.shape)}; it must be b t t, with the known frames {at} among t"
         )
-    exact = covariance.detach().double().cpu()
+    exact = covariance.detach().cpu().double()
     among = exact[:, at][:, :, at]
     values = torch.linalg.eigvalsh(among)
     if not bool((values[:, 0] > -_FLAT * values[:, -1]).all()):

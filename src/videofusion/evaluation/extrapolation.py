@@ -87,8 +87,8 @@ def frechet_at_infinity(
     ends = []
     for replicate in range(replicates):
         rng = np.random.default_rng([seed, replicate])
-        drawn = (part[rng.integers(0, len(part), len(part))] for part in (real, made))
-        ends.append(_line(*drawn, sizes, rng)[1](0))
+        others, anew = (part[rng.integers(0, len(part), len(part))] for part in (real, made))
+        ends.append(float(_line(others, anew, sizes, rng)[1](0)))
     return Extrapolated(
         count=count,
         at_count=float(found[-1]),
