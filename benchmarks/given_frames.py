@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--given", type=int, default=base_frame(FRAMES) + 1)
     parser.add_argument("--weights", type=float, nargs="+", default=[0, 1, 2, 4])
+    parser.add_argument("--motion", type=float, help="from 0 (most noise shared) to 1; the model's own when not given")
     args = parser.parse_args()
 
     pipe, judge = load(args.model), Judge.load()
@@ -43,7 +44,7 @@ def main() -> None:
     for weight in args.weights:
         began = time.perf_counter()
         known = Known(real[:, : args.given], range(args.given), weight, latent=True)
-        made = pipe(captions, known=known, steps=args.steps, seed=0, output="latent")
+        made = pipe(captions, known=known, steps=args.steps, motion=args.motion, seed=0, output="latent")
         seconds = (time.perf_counter() - began) / args.clips
         new = made[:, args.given :]
         error = (new - real[:, args.given :]).square().mean(dim=(1, 2, 3, 4))
