@@ -288,6 +288,26 @@ def test_given_frames_come_out_and_the_others_follow_them(kind, weight):
     torch.testing.assert_close(alone, made[1], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in VARIANTS if kind != "image-first"])
+def test_guidance_by_given_frames_sees_the_whole_gradient_the_base_generator_s_too(kind):
+    """Against a difference quotient: what is stopped in training (eq. 14) would be missing here."""
+    pipe, place = pipeline(kind), OTHERS[0]
+    denoiser, share = pipe.denoiser(), pipe.share(1, FRAMES, None)
+    conditions = text_conditions(pipe.text, CAPTIONS[:1], share=share)
+    if kind == "published":
+        conditions = replace(conditions, image_embedding=torch.zeros(1, pipe.prior.config.size))
+    generator = torch.Generator().manual_seed(0)
+    z, way = torch.randn(2, 1, FRAMES, 3, SIZE, SIZE, generator=generator)
+    way[:, OTHERS] = 0  # of the base frame alone
+
+    def frame(z: Tensor) -> Tensor:
+        return denoiser(z, torch.tensor([0.5]), conditions).x0[:, place].sum()
+
+    (slope,) = torch.autograd.grad(frame(z.requires_grad_()), z)
+    quotient = (frame(z + 1e-2 * way) - frame(z - 1e-2 * way)).detach() / 2e-2
+    torch.testing.assert_close((slope * way).sum(), quotient, rtol=0.02, atol=1e-3)
+
+
 def test_a_given_middle_frame_is_used_as_it_is_and_without_one_there_is_a_sentence(monkeypatch):
     pipe = pipeline("image-first")
     monkeypatch.setattr(pipe.base, "forward", None)  # nothing is left for it to make

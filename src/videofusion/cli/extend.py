@@ -51,8 +51,7 @@ def extend(
         lora: LoRA weights that are added to the model's: a file, or the folder of the run that trained them
         lora_scale: how much of them; 1 is as trained
         overlap: frames that each window is given; half a clip of the model's and one more by default
-        weight: of reconstruction guidance, above 1, for models that have noise of its own in every frame; two to three
-            times as slow. 0 is without
+        weight: of reconstruction guidance, 1 to 4, two to three times as slow; 0 is without
         steps: sampler steps; more take longer
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default

@@ -356,6 +356,7 @@ class VideoFusionPipeline(VideoPipeline):
             variant=config.variant,
             base_prediction=config.base_prediction,
             residual_prediction=config.residual_prediction,
+            stop_gradient=False,  # a stop for training: a gradient to z, of reconstruction guidance, is the whole one
         )
 
     def noise_source(self) -> DecomposedNoise:
