@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from videofusion.errors import InputError, require
 from videofusion.files import check_regular
-from videofusion.trusted import check_foreign, check_own
+from videofusion.trusted import LOCAL, check_foreign, check_own
 
 _Part = TypeVar("_Part", bound=nn.Module)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -50,32 +51,30 @@ def open_part(module: str, class_name: str, folder: Path, device: torch.device) 
         fill(part, folder, device)
         return part
     if not issubclass(kind, nn.Module):
-        return _read(folder, lambda: kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+        return _read(folder, lambda: kind.from_pretrained(folder, **LOCAL))
     config = check_foreign(folder / "config.json")
-    options = {"local_files_only": True, "use_safetensors": True}
     if module == "transformers":
         check_count(folder, _on_meta(lambda: kind(kind.config_class(**config)), folder))
-        return _read(folder, lambda: _whole(kind, folder, **options, dtype=torch.float32)).to(device).eval()
+        part = _read(folder, lambda: _whole(kind, folder, use_safetensors=True, dtype=torch.float32, **LOCAL))
+        return part.to(device).eval()
     check_names(folder / WEIGHTS, _on_meta(lambda: kind.from_config(config), folder))
-    return _read(folder, lambda: kind.from_pretrained(folder, **options, low_cpu_mem_usage=False)).to(device).eval()
+    options = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
+    return _read(folder, lambda: kind.from_pretrained(folder, **options)).to(device).eval()
 
 
 def check_count(folder: Path, part: nn.Module) -> None:
-    """Raise InputError for a folder whose files hold fewer numbers than its config.json asks for.
+    """Raise InputError for a part that would take more than twice the memory of what its folder's files hold.
 
     Args:
         folder: with safetensors.
-        part: what the configuration describes, on the device "meta".
+        part: what the configuration describes, on the device "meta". That its weights are those of the files, no fewer
+            and no more, is for whoever loads them.
     """
     wanted, stored = sum(each.numel() for each in part.parameters()), 0
     for path in folder.glob("*.safetensors"):
         with _opened(path) as file:
-            for name in file.keys():  # noqa: SIM118, it is no mapping
-                count = 1
-                for side in file.get_slice(name).get_shape():
-                    count *= side
-                stored += count
-    if wanted > stored:
+            stored += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    if wanted > 2 * stored:
         raise InputError(f"{folder} has {stored:,} weights, but its config.json asks for {wanted:,}")
 
 

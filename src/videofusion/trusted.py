@@ -37,6 +37,9 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "prior": (("videofusion.networks.prior", "Prior"), ("diffusers", "PriorTransformer")),
 }
 
+# What transformers is told wherever it reads a folder: fetch nothing, run nothing, ask nobody.
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
+
 _WIDE = (1, 65_536)  # features of a layer
 _DEEP = (1, 256)  # layers in a row
 # By class, what the numbers of its configuration may be; those of a list each.
@@ -83,9 +86,10 @@ def read_config(path: Path) -> dict[str, Any]:
         check_regular(path, _MOST_BYTES)
         values = parse_json(path.read_bytes(), unique=True)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        what = f"it is not JSON: {error}" if isinstance(error, ValueError) else error.strerror or error
+        raise InputError(f"{path} cannot be read: {what}") from error
     if not isinstance(values, dict):
-        raise InputError(f"{path} cannot be read: it holds no json object")
+        raise InputError(f"{path} cannot be read: it holds a {type(values).__name__}, and must hold an object")
     return values
 
 
@@ -102,7 +106,7 @@ def parts_of(folder: Path, index: Mapping[str, Any]) -> dict[str, tuple[str, str
     found = {}
     for name, entry in index.items():
         if name not in PARTS:
-            if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str):
+            if not name.startswith("_") and isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str):
                 raise InputError(f"model {folder} has the part {name!r}, which is none of {', '.join(PARTS)}")
             continue
         if entry == [None, None]:
@@ -139,16 +143,19 @@ def check_own(path: Path, kind: type) -> dict[str, Any]:
         if not key.startswith("_") and key not in known:
             known.pop("self")
             raise InputError(f"{path} has the unknown key {key!r}; {kind.__name__} has {', '.join(sorted(known))}")
-    bounds = BOUNDS.get(kind.__name__, {})
+    check_values(path, kind.__name__, values)
     for key, value in values.items():
-        if key.startswith("_") or key in PARTS:
-            continue
-        default = known[key].default
-        if key in bounds and value is not None:
-            _check_numbers(path, key, value, *bounds[key])
-        elif isinstance(default, bool | str) and not isinstance(value, type(default)):
+        default = None if key.startswith("_") else known[key].default
+        if isinstance(default, bool | str) and not isinstance(value, type(default)):
             raise InputError(f"{path}: {key} is {_short(value)}, but must be such as {default!r}")
     return values
+
+
+def check_values(path: Path, class_name: str, values: Mapping[str, Any]) -> None:
+    """Raise InputError for a number of a configuration that is out of the bounds of its class."""
+    for key, bounds in BOUNDS.get(class_name, {}).items():
+        if values.get(key) is not None:
+            _check_numbers(path, key, values[key], *bounds)
 
 
 def check_foreign(path: Path) -> dict[str, Any]:
