@@ -220,7 +220,7 @@ def test_an_autoencoder_is_told_no_more_than_numbers(
 def test_an_autoencoder_larger_than_its_file_is_refused(saved_vae: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(saved_vae, tmp_path / "vae"))
     change(folder / "config.json", block_out_channels=[2**17, 2**17])
-    with pytest.raises(InputError, match="but its config.json asks for"):
+    with pytest.raises(InputError, match=r"but its config\.json asks for"):
         load_autoencoder(folder)
 
 
@@ -241,7 +241,7 @@ def test_a_text_encoder_larger_than_its_file_is_refused(saved_text: Path, tmp_pa
 
     folder = Path(shutil.copytree(saved_text, tmp_path / "text"))
     change(folder / "text_encoder" / "config.json", vocab_size=2**24)
-    with pytest.raises(InputError, match="but its config.json asks for"):
+    with pytest.raises(InputError, match=r"but its config\.json asks for"):
         load_text_encoder(folder)
 
 

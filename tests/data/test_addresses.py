@@ -60,7 +60,15 @@ ADDRESSES = [
     "htgs://bucket/0.tar",
     "dict://127.0.0.1:11211/x",
 ]
-NAMES = ["ｐipe:touch {ran}", "http:/127.0.0.1/0.tar", "-", "--checkpoint=1", "|touch {ran}", "$(touch {ran})", "12:30.tar"]
+NAMES = [
+    "ｐipe:touch {ran}",
+    "http:/127.0.0.1/0.tar",
+    "-",
+    "--checkpoint=1",
+    "|touch {ran}",
+    "$(touch {ran})",
+    "12:30.tar",
+]
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
@@ -89,7 +97,9 @@ def test_a_command_in_a_file_is_refused_whatever_is_allowed(url: str, how: str, 
         open_source(shard.parent)
 
 
-@pytest.mark.parametrize("end", ["';touch x'", "`touch x`", "$(touch x)", "\n", " -o x", "\x1b[2J", "|x", "\\x", "ö", ";x"])
+@pytest.mark.parametrize(
+    "end", ["';touch x'", "`touch x`", "$(touch x)", "\n", " -o x", "\x1b[2J", "|x", "\\x", "ö", ";x"]
+)
 def test_addresses_hold_no_letters_that_others_read_otherwise(end: str, shard: Path) -> None:
     index(shard.parent, f"https://127.0.0.1:1/0.tar{end}")
     with fetching("https"), pytest.raises(InputError, match="letters that stand in no address") as refused:
@@ -98,7 +108,9 @@ def test_addresses_hold_no_letters_that_others_read_otherwise(end: str, shard: P
 
 
 def test_schemes() -> None:
-    assert [scheme_of(url) for url in ("https://a", "S3://a", "pipe:a", "a:b.tar", "12:30.tar", "a/b.tar", "c:\\a")] == [
+    assert [
+        scheme_of(url) for url in ("https://a", "S3://a", "pipe:a", "a:b.tar", "12:30.tar", "a/b.tar", "c:\\a")
+    ] == [
         *("https", "s3", "pipe"),
         *("", "", "", ""),
     ]
@@ -153,7 +165,9 @@ def test_an_address_is_fetched_where_that_is_allowed(
     assert asked == []
     assert main(["data", "check", str(shard.parent), "--fetch", "https"]) == 0
     assert asked == ["/0.tar?signed=a%20b&x=1"]
-    copy = f"{sys.executable} -c \"import shutil, sys; shutil.copyfileobj(open('{shard}', 'rb'), sys.stdout.buffer)\" {{}}"
+    copy = (
+        f"{sys.executable} -c \"import shutil, sys; shutil.copyfileobj(open('{shard}', 'rb'), sys.stdout.buffer)\" {{}}"
+    )
     index(shard.parent, "s3://bucket/0.tar")
     assert main(["data", "check", str(shard.parent), "--fetch", copy]) == 0
     capsys.readouterr()
@@ -204,3 +218,12 @@ def test_an_index_that_no_writer_writes_is_refused(shards: object, shard: Path) 
     (shard.parent / "index.json").write_text(json.dumps({"shardlist": shards}))
     with pytest.raises(InputError, match="index"):
         open_source(shard.parent)
+
+
+def test_training_on_such_a_folder_ends_before_it_begins(shard: Path, tmp_path: Path, capsys) -> None:
+    index(shard.parent, f"pipe:touch {tmp_path / 'ran'}")
+    for more in ([], ["--dry-run"], ["--fetch", "https"]):
+        words = ["train", "folder64", "--run", str(tmp_path / "run"), "--data", str(shard.parent), "--device", "cpu"]
+        assert main([*words, *more]) == 2
+        assert "is no address" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()

@@ -18,7 +18,7 @@ from typing import IO, Any
 from videofusion.errors import InputError, printable
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
-_LETTERS = re.compile(r"[A-Za-z0-9._~:/?#@&+,=%-]+")  # none that a shell or a terminal reads in another way
+_LETTERS = re.compile(r"[A-Za-z0-9._~:/?#@&+,=%\[\]-]+")  # none that a shell or a terminal reads in another way
 _WAIT = 60.0  # seconds without a byte, after which a server is given up
 # Of urllib's handlers those for the web: the default ones also open local files.
 _WEB = (

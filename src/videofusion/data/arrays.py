@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,18 @@ from videofusion.data.stills import Rows
 from videofusion.errors import InputError
 from videofusion.files import check_whole
 
+# of a file and of its header, which numpy reads as a text of Python
+_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    MemoryError,
+    RecursionError,
+    OverflowError,
+    TokenError,
+)
 _MOST_CLIPS = 10**6  # of an array
 
 
@@ -34,7 +47,7 @@ class ArrayClip:
     def open(self) -> Rows:
         try:
             array = _array(self.file)
-        except (OSError, ValueError, EOFError) as error:
+        except _ERRORS as error:
             raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
         return Rows(_clip(array, self.number))
 
@@ -54,11 +67,17 @@ def list_array(path: str | Path, fold: int = 1) -> Source:
         raise InputError(f"fold is {fold}; allowed is 1, as arrays have no split files")
     if not files:
         raise InputError(f'data "{path}" holds no array; they have the ending .npy')
-    items = []
+    items, wrong = [], {}
     for file in files:
         name = file.relative_to(place).as_posix() if file != place else file.name
-        items += [Item(f"{name}[{number}]", ArrayClip(file, number)) for number in range(_count(file))]
-    return Source(root=place if place.is_dir() else place.parent, files=items, told="none")
+        try:
+            items += [Item(f"{name}[{number}]", ArrayClip(file, number)) for number in range(_count(file))]
+        except InputError as error:
+            wrong[name] = error
+    if not items:
+        raise next(iter(wrong.values()))
+    problems = {name: str(error) for name, error in wrong.items()}
+    return Source(root=place if place.is_dir() else place.parent, files=items, problems=problems, told="none")
 
 
 def _array(file: Path) -> NDArray[Any]:
@@ -71,7 +90,7 @@ def _array(file: Path) -> NDArray[Any]:
 def _count(file: Path) -> int:
     try:
         array = _array(file)
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, RecursionError, OverflowError) as error:
+    except _ERRORS as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f'array "{file}" cannot be read: {reason}') from error
     if array.dtype != np.uint8:

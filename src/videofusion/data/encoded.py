@@ -240,7 +240,7 @@ def _read_item(number: int, row: Mapping[str, Any], shard: Path, made: Made) -> 
         raise ValueError("its name is no text, or its captions are no list")
     if "reason" in row:
         return Item(row["name"], Broken(text_of(row["reason"])), tuple(map(text_of, captions)), **told)
-    fps, seconds = (0 if row[key] == 0 else number_in(row[key]) for key in ("fps", "seconds"))
+    fps, seconds = (0 if row[key] == 0 else number_in(row[key] or "none") for key in ("fps", "seconds"))
     if fps is None or seconds is None:
         raise ValueError(f"its fps is {str(row['fps'])[:40]}, its seconds are {str(row['seconds'])[:40]}")
     origin = EncodedVideo(shard, number, made.height, made.width, fps, seconds)

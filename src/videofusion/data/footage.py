@@ -127,6 +127,7 @@ def readable(data: Data) -> str | BytesIO:
 def byte_count(data: Data) -> int:
     """How many bytes a file has."""
     if isinstance(data, Path):
+        check_regular(data)
         return data.stat().st_size
     return data.length if isinstance(data, Part) else len(data.read_bytes())
 

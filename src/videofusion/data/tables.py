@@ -122,7 +122,7 @@ def _item(root: Path, row: Mapping[str, Any], files: _Files) -> Item:
             name = word
             break
     else:
-        raise ValueError(f"there is no video file {(words or trimmed or ids)[0]} below {root}")
+        raise ValueError(f"there is no video file {(words or trimmed or ids or ['of such a name'])[0]} below {root}")
     # A clip's own id names a file that was cut already; a video's does not.
     if word in trimmed or text_of(row.get("clip_id")) in (word, PurePosixPath(name).name):
         span = None

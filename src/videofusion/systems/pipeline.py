@@ -28,6 +28,7 @@ from videofusion.systems.training import text_conditions
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 LARGEST = 4096  # frames, or pixels of a side, of a clip
+MOST_STEPS = 10_000
 _TOLD_WORDS = 200  # of those a model knows, in a warning; a large set's captions have a hundred thousand
 Draw = Callable[[Denoiser, int, Conditions], Tensor]
 
@@ -185,6 +186,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError(f"start is {start}; it must be a frame's number, at least 0")
         if known is not None:
             known = self._known(known, shape)
+        if steps > MOST_STEPS:
+            raise InputError(f"steps is {steps}; at most {MOST_STEPS} can be asked for")
         sample = get_sampler(self.config.sampler if sampler is None else sampler)
         schedule = make_schedule(self.config.schedule)
         stops = times(schedule, steps)
