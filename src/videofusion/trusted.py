@@ -162,8 +162,11 @@ def check_foreign(path: Path) -> dict[str, Any]:
     """The configuration of a part of diffusers or transformers, checked for what no model needs.
 
     Raises:
-        InputError: it tells of code, or of numbers that no model has.
+        InputError: it tells of code, or of numbers that no model has; an adapter lies beside it.
     """
+    adapter = path.with_name("adapter_config.json")
+    if adapter.exists():
+        raise InputError(f"{adapter} names another model, which transformers would load; merge the adapter into one")
     values = read_config(path)
     _check_foreign(path, values)
     return values

@@ -26,7 +26,7 @@ from videofusion.data.items import Item, Source
 from videofusion.data.metadata import number_in, text_of
 from videofusion.data.sampler import ClipSampler
 from videofusion.errors import InputError
-from videofusion.files import parse_json
+from videofusion.files import check_regular, parse_json
 
 SETTINGS = "encoded.json"
 FORMAT = 1  # of the folder; another one is refused
@@ -213,6 +213,7 @@ def rows_of(shard: Path) -> list[dict[str, Any]]:
         InputError: a damaged file.
     """
     try:
+        check_regular(shard)
         with safe_open(shard, "np") as file:
             rows: list[dict[str, Any]] = parse_json(file.metadata()["items"])
         if not isinstance(rows, list):
