@@ -41,7 +41,8 @@ def extend(
     """Have a video go on: window after window, each from the last frames of what there is.
 
     A video that `videofusion generate` made holds its prompt, model, seeds and motion, and goes on with them unless
-    told otherwise; a model of your own has to be named again. Any other needs --prompt; it is resized and cut to the model's size.
+    told otherwise; a model of your own is to be named again. Any other video needs --prompt; it is resized and cut to
+    the model's size.
 
     Args:
         video: mp4, gif, webp or what else FFmpeg reads
