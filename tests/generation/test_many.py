@@ -248,3 +248,39 @@ def test_bad_arguments_are_refused_before_the_folder_is_made(run: Callable[..., 
         with pytest.raises(InputError, match=sentence):
             run(ROWS, **options)
     assert not (tmp_path / "out").exists()
+
+
+ENDLESS = [
+    {"prompt": "red", "size": "80000x80000"},
+    {"prompt": "red", "size": "8x80000"},
+    {"prompt": "red", "frames": 10**9},
+    {"prompt": "red", "steps": 10**9},
+    {"prompt": "red", "seed": 10**30},
+    {"prompt": "red", "motion_seed": -(10**30)},
+    {"prompt": "red", "guidance": 1e300},
+    {"prompt": "red\ud800"},
+]
+
+
+def test_rows_that_ask_for_too_much_fail_and_the_rest_is_made_again_and_again(
+    run: Callable[..., Summary], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = [*ENDLESS, {"prompt": "red", "id": "good"}]
+    for made in (1, 0, 0):
+        found = run(rows, batch=4)
+        assert found.made == made
+        assert {f"{number:06d}" for number in (1, 2, 3, 4, 5, 6, 8)} <= found.failed.keys()
+        assert "good" not in found.failed
+    assert (tmp_path / "out" / "good.webp").is_file()
+    capsys.readouterr()
+
+
+def test_a_lack_of_memory_fails_its_own_row_only(run: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch) -> None:
+    def before(call: int) -> None:
+        if call == 1:
+            raise MemoryError("Unable to allocate 1.2 TiB")
+
+    Pipe(monkeypatch, before)
+    found = run(ROWS[:1] + ROWS[2:3], batch=1)
+    assert found.made == 1
+    assert found.failed == {"000001": "Unable to allocate 1.2 TiB"}

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from videofusion.clip import CLIP_ENDINGS
-from videofusion.errors import InputError
+from videofusion.errors import InputError, printable
 from videofusion.generation.maker import Form, Maker, failed
 from videofusion.generation.results import Results, open_results
 from videofusion.generation.rows import Row, read_rows
@@ -109,7 +109,7 @@ def generate_many(
         before = len(rows) - len(todo) - len(wrong)
         for row in wrong:
             results.add(failed(row, str(row.reason)))
-            tqdm.write(f"{row.label}: {row.reason}", file=sys.stderr)
+            tqdm.write(printable(f"{row.label}: {row.reason}"), file=sys.stderr)
         reasons = {row.name: str(row.reason) for row in wrong}
         made, stopped_by = 0, None
         if todo:
@@ -135,7 +135,7 @@ def _record(
                     made += 1
                 else:
                     reasons[line["id"]] = line["reason"]
-                    tqdm.write(f"{labels[line['id']]}: {line['reason']}", file=sys.stderr)
+                    tqdm.write(printable(f"{labels[line['id']]}: {line['reason']}"), file=sys.stderr)
             if signal.name is not None:
                 break
         return made, signal.name

@@ -131,7 +131,7 @@ def read_prompts(folder: Path) -> dict[str, str]:
 def _line(text: bytes) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(line, dict) or not isinstance(line.get("id"), str) or line.get("state") not in ("done", "failed"):
         return None

@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from videofusion.errors import InputError, RunError
+from videofusion.files import parse_json
 from videofusion.training import shards
 from videofusion.training.sharding import cut_like
 from videofusion.training.world import World
@@ -254,7 +255,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """Read the `state.json` of a checkpoint folder; raises `InputError` as `load` does."""
     refuse_pickles(path)
     try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        state = parse_json((path / "state.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"checkpoint {path} is not one: it has no state.json") from error
     except ValueError as error:

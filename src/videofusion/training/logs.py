@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from videofusion.errors import InputError
+from videofusion.errors import InputError, printable
 from videofusion.training.boards import Board, TensorBoard, WeightsAndBiases
 from videofusion.training.recipe import Recipe
 
@@ -52,7 +52,7 @@ class Log:
 
     def note(self, text: str) -> None:
         """Print a line on stderr, above the progress bar, and keep it in the log."""
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(printable(text), file=sys.stderr)
         self._write({"event": "note", "text": text})
 
     def numbers(self, event: str, step: int, values: dict[str, float]) -> None:

@@ -345,6 +345,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("workers", 0, 256),
     ("steps", 1, _MANY),
     ("seconds", 1e-3, _MANY),
+    ("seed", -(2**63), 2**64 - 1),
     ("learning_rate", 0, 1),
     ("base_rate_ratio", 0, 10),
     ("warmup", 0, _MANY),
@@ -372,5 +373,5 @@ def _parse(key: str, value: Any) -> Any:
         raise unknown("recipe key", key, kinds)
     try:
         return read_value(kinds[key], value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"recipe key {key} cannot be {value!r}: it is of kind {kind_name(kinds[key])}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"recipe key {key} cannot be {value!r:.200}: it is of kind {kind_name(kinds[key])}") from error

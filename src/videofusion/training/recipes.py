@@ -6,12 +6,12 @@ overrides. The resolved recipe is saved beside the weights and accepted back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from videofusion.errors import InputError, unknown
+from videofusion.files import parse_json
 from videofusion.training.paper_recipes import PAPER_RECIPES
 from videofusion.training.recipe import Recipe
 
@@ -210,7 +210,7 @@ def get_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
         recipe = RECIPES[name]()
     elif name.endswith(".json"):
         try:
-            values = json.loads(Path(name).read_text(encoding="utf-8"))
+            values = parse_json(Path(name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"recipe file {name} cannot be read: {error}") from error
         if not isinstance(values, dict):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videofusion.errors import InputError
+from videofusion.files import parse_json
 from videofusion.training.recipe import Recipe
 
 # What may differ between the sessions of one run: how long it goes, what it prints, how fast it computes.
@@ -79,7 +80,7 @@ def check_run(recipe: Recipe, run: Path) -> None:
     path = run / "recipe.json"
     try:
         if path.exists():
-            saved = Recipe.from_json(json.loads(path.read_text(encoding="utf-8"))).to_json()
+            saved = Recipe.from_json(parse_json(path.read_text(encoding="utf-8"))).to_json()
             differing = [
                 f"{key} ({saved[key]!r} there, {value!r} here)"
                 for key, value in recipe.to_json().items()
