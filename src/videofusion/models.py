@@ -156,7 +156,7 @@ def load(
         if isinstance(part, torch.nn.Module) and name not in networks:
             if module != "transformers":  # whose files have names of their own
                 check_names(folder / name / WEIGHTS, part)
-            part.to(where)
+            torch.nn.Module.to(part, where, torch.float32)  # transformers keeps the half precision of an exported file
     if lora is not None:
         apply_lora(pipe.components, Path(lora), lora_scale)
     return pipe

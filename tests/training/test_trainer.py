@@ -144,7 +144,7 @@ class Stops(ToySystem):
         super().__init__()
         self.number, self.at = number, at
 
-    def loss(self, batch, keys, step):
+    def loss(self, batch, keys, step, progress=1.0):
         if step == self.at and self.modules["net"].training:
             os.kill(os.getpid(), self.number)
         return super().loss(batch, keys, step)
@@ -214,7 +214,7 @@ def test_keeps_the_last_and_the_best_of_a_run(tmp_path):
     trainer = toy_trainer(tmp_path, keep=1, validation_interval=1, checkpoint_interval=1)
     values = iter([5.0, 1.0, *[9.0] * 100])
     judge = trainer._losses
-    trainer._losses = lambda batch, seed, step: (
+    trainer._losses = lambda batch, seed, step, progress=1.0: (
         judge(batch, seed, step) if seed == 0 else toy.ToyLosses(torch.tensor(next(values)), {}, torch.zeros(4))
     )
     trainer.train()

@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 from typing import Any, NamedTuple
@@ -115,6 +115,7 @@ class Loader:
             prefetch_factor=_AHEAD,
             worker_init_fn=_begin_worker,
             collate_fn=_as_it_is,
+            generator=torch.Generator(),  # else it draws from the global one, whose state belongs to the run
         )
         batches = iter(ahead)
         while True:
@@ -124,12 +125,12 @@ class Loader:
                 if isinstance(error, RunError):  # a worker's own, with its traceback as text
                     raise RunError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
                 # torch notices a dead worker itself, or stumbles over the batch that it was sending.
-                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                if isinstance(error, RuntimeError) and not _is_of_worker(error):
                     raise
                 if not isinstance(error, RuntimeError):
                     with suppress(RuntimeError):  # torch says it too, by a signal that may come at any moment yet
                         time.sleep(_SIGNAL)
-                raise RunError(f"a process that reads clips was ended (out of memory?): {error}") from error
+                raise _ended(error) from error
             yield read
 
     def _taken(self, read: _Read) -> Batch:
@@ -183,6 +184,30 @@ class Loader:
             if name not in self.report:
                 self.report[name] = reason
                 _log.warning("%s is left out: %s", name, reason)
+
+
+@contextmanager
+def workers_watched() -> Iterator[None]:
+    """Within the block the end of a worker is a RunError wherever it is noticed: torch tells it by a signal, any time.
+
+    Raises:
+        RunError: a worker process died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, RunError) or not _is_of_worker(error):
+            raise
+        raise _ended(error) from error
+
+
+def _is_of_worker(error: RuntimeError) -> bool:
+    said = str(error)  # an error of the worker's own begins with "Caught", and is none of these
+    return said.startswith("DataLoader worker") or "items of ancdata" in said
+
+
+def _ended(error: Exception) -> RunError:
+    return RunError(f"a process that reads clips was ended (out of memory?): {error}")
 
 
 class _Read(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 import torch
 
 from videofusion.errors import InputError, RunError
+from videofusion.locking import locked
 from videofusion.training.recipe import Recipe
 from videofusion.training.recipes import get_recipe
 
@@ -91,10 +92,14 @@ def train_run(
     Raises:
         RunError: training failed.
     """
-    command = [sys.executable, "-m", "videofusion", *train_command(folder, run, data)[1:]]
+    command = [sys.executable, "-m", "videofusion.evaluation.comparison.trained", *train_command(folder, run, data)[1:]]
     if run.seconds is not None:
         command += ["--steps", "1000000", *_budget(run.seconds, threads)]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    with locked(folder / run.name, "run folder", patience=_GRACE):
+        pass  # the training of a comparison that was killed writes its checkpoint yet
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    # it ends when the other end of its input is closed, as it is when this process is gone
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     try:
         while (code := _code(process)) is None:
             if is_over():
@@ -103,10 +108,13 @@ def train_run(
     except BaseException:
         _end(process, run)
         raise
+    finally:
+        process.communicate()  # closes its input
     if code != 0:
         if is_over():  # Ctrl-C in a terminal goes to both
             return False
-        raise RunError(f"the run {run.name} ended with code {code}; {' '.join(command)} says why")
+        said = " ".join(["videofusion", *command[3:]])
+        raise RunError(f"the run {run.name} ended with code {code}; {said} says why")
     return True
 
 
