@@ -42,8 +42,9 @@ def held(folder: Path, **options: bool) -> multiprocessing.process.BaseProcess:
 
 def test_a_second_process_is_told_the_folder_and_the_first_ones_number(tmp_path):
     process = held(tmp_path / "a")
-    with pytest.raises(InputError, match=rf"^folder .*/a is in use by process {process.pid}; .*$"), locked(
-        tmp_path / "a", "folder"
+    with (
+        pytest.raises(InputError, match=rf"^folder .*/a is in use by process {process.pid}; .*$"),
+        locked(tmp_path / "a", "folder"),
     ):
         pass
     (tmp_path / "a" / FILE).write_text("")  # as it is between taking the lock and saying who has it
@@ -97,13 +98,12 @@ def test_what_it_made_goes_again_if_nothing_is_in_it(tmp_path):
 
 def test_a_place_that_cannot_be_used_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="folder .*file cannot be used: File exists"), locked(
-        tmp_path / "file", "folder"
+    with (
+        pytest.raises(InputError, match=r"folder .*file cannot be used: File exists"),
+        locked(tmp_path / "file", "folder"),
     ):
         pass
-    with pytest.raises(InputError, match="cannot be used: Not a directory"), locked(
-        tmp_path / "file" / "x", "folder"
-    ):
+    with pytest.raises(InputError, match="cannot be used: Not a directory"), locked(tmp_path / "file" / "x", "folder"):
         pass
 
 
