@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _AHEAD = 2
 # Seconds within which the signal that a process ended arrives.
 _SIGNAL = 1.0
-# Seconds that a worker lives on after a SIGTERM, which a scheduler sends to all processes of a
+# Seconds that a worker lives on after a SIGTERM or SIGHUP, which a scheduler sends to all processes of a
 # job: the run needs its batches for the step that it is in, before it writes its checkpoint.
 _GRACE = 30
 
@@ -251,6 +251,7 @@ def _begin_worker(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):  # not on Windows
         signal.signal(signal.SIGTERM, late)
+        signal.signal(signal.SIGHUP, late)  # of a terminal that is closed
     torch.set_num_threads(1)
 
 
