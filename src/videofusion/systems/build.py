@@ -23,7 +23,7 @@ from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
-from videofusion.systems.decomposed import SEES_MIDDLE
+from videofusion.systems.decomposed import SEES_BASE
 from videofusion.systems.pretrained import (
     diffusers_base,
     hears_fps,
@@ -96,7 +96,7 @@ def build_system(
         published = recipe.variant == "published"
         theirs = diffusers_base(recipe, colours)
         image = theirs or _unet(recipe, colours, colours, recipe.channels, "image", embedded=published)
-        seen = 2 * colours if recipe.variant in SEES_MIDDLE else colours
+        seen = 2 * colours if recipe.variant in SEES_BASE else colours
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
         system = VideoFusionSystem(
             image,
@@ -116,7 +116,7 @@ def build_system(
             variant=recipe.variant,
             share=recipe.share,
             adaptive=recipe.adaptive,
-            profiles=_profiles(data, space) if recipe.adaptive else None,
+            profiles=_profiles(data, space) if recipe.adaptive or recipe.share is None else None,
             base_loss=recipe.base_loss,
             base_frames=recipe.base_frames,
             base_rate_ratio=recipe.base_rate_ratio,

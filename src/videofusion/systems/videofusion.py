@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder
-from videofusion.conditioning.motion import measured_share, share_at
+from videofusion.conditioning.motion import measured_share, share_at, usual_share
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
@@ -25,7 +25,7 @@ from videofusion.errors import InputError
 from videofusion.networks.autoencoder import space_of
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
-from videofusion.systems.decomposed import VideoFusion
+from videofusion.systems.decomposed import CORRECTS_BASE, VideoFusion
 from videofusion.systems.pipeline import Draw, VideoPipeline
 from videofusion.systems.prior import augmented, prior_errors, sample_prior
 from videofusion.systems.training import (
@@ -62,9 +62,9 @@ class VideoFusionSystem:
         schedule: by name.
         prediction: what both generators predict.
         variant: one of `decomposed.VARIANTS`.
-        share: lambda where it is fixed.
+        share: lambda of every frame but the middle one (the paper's 0.5); None for the median of `profiles`.
         adaptive: probability that a clip's lambda is measured from its frames instead.
-        profiles: quantiles of measured lambda, for the motion knob; see `share_profiles`.
+        profiles: quantiles of the data's lambda, which the motion knob moves along; see `share_profiles`.
         base_loss: "stop" (eq. 14), "joint" (no stop-gradient) or "fixed" (the base is not trained).
         base_frames: what the base learns from: the "middle" frame (eq. 14), or "all" that a step looks at, as pictures.
         base_rate_ratio: the base's learning rate over the others'.
@@ -92,8 +92,8 @@ class VideoFusionSystem:
         shape: tuple[int, int, int],
         schedule: str = "cosine",
         prediction: str = "v",
-        variant: str = "image-first",
-        share: float = 0.5,
+        variant: str = "joint",
+        share: float | None = 0.5,
         adaptive: float = 0.0,
         profiles: list[list[float]] | None = None,
         base_loss: str = "stop",
@@ -125,8 +125,9 @@ class VideoFusionSystem:
         self.base, self.residual, self.text_encoder, self.space = base, residual, text_encoder, space_of(vae)
         self.image_encoder, self.prior = image_encoder, prior
         self.schedule, self.prediction, self.variant, self.shape = schedule, prediction, variant, shape
-        self.noise = DecomposedNoise(share)
-        self.adaptive, self.profiles = adaptive, profiles
+        self.noise = DecomposedNoise()
+        self.share, self.adaptive, self.profiles = share, adaptive, profiles
+        usual_share(share, profiles, shape[0])  # so that what is missing is told before training
         self.base_loss, self.base_frames, self.base_rate_ratio = base_loss, base_frames, base_rate_ratio
         self.options, self.grouped = options, grouped
         self.sampling, self.motion_guidance = sampling, motion_guidance
@@ -179,7 +180,7 @@ class VideoFusionSystem:
         """
         clip = batch.clip
         choices = self.options.choose(keys, step, self.adaptive)
-        share = self.noise.shares(*clip.shape[:2]).to(clip)
+        share = usual_share(self.share, self.profiles, clip.shape[1]).to(clip).expand(len(clip), -1)
         if self.adaptive:
             share = torch.where(choices.adapt.to(clip.device)[:, None], measured_share(clip), share)
         frames = self.options.frames(clip.shape[1], step, progress)
@@ -203,7 +204,8 @@ class VideoFusionSystem:
         middle = base_frame(clip.shape[1])
         clean = clip[:, middle : middle + 1] if self.variant == "image-first" else None
         if clean is not None:
-            conditions = replace(conditions, middle_frame=self._shown_middle(clean, keys, step))
+            shown, noise_on_it = self._shown_middle(clean, keys, step)
+            conditions = replace(conditions, middle_frame=shown, middle_noise=noise_on_it)
         z = alpha * clip + sigma * eps
         if clean is not None and self.base_loss == "fixed":  # the residual generator learns without the base
             own = torch.zeros_like(t)
@@ -211,17 +213,18 @@ class VideoFusionSystem:
         else:
             base, joint = self.denoiser.predict(z, t, conditions, clean, self.base_frames == "all")
             own, errors = joint_errors(base, joint, clip, eps, share, self.options.weighting)
-        if self.variant != "corrected":  # there the composite's base frame is the base generator's
+        if self.variant not in CORRECTS_BASE:  # there the composite's base frame is the base generator's
             errors = torch.where(share >= 1, torch.zeros_like(errors), errors)
         per_clip = (own + errors.sum(dim=1)) / clip.shape[1] + extra
         parts |= {"base": own.mean().detach(), "residual": errors.mean().detach()}
         return Losses(per_clip.mean(), parts, per_clip)
 
-    def _shown_middle(self, frame: Tensor, keys: Keys, step: int) -> Tensor:
-        """What the residual generator is shown of the middle frame: a little noise on it, as much as a key says."""
+    def _shown_middle(self, frame: Tensor, keys: Keys, step: int) -> tuple[Tensor, Tensor]:
+        """What the residual generator is shown of the middle frame, and the deviation of the noise on it [b]."""
         amounts = torch.tensor([uniform(key, step, 4)[3] for key in keys.content]).to(frame)
         noise = torch.stack([normal(key, MIDDLE_FRAME, step, 0, frame.shape[1:]) for key in keys.content]).to(frame)
-        return frame + MIDDLE_NOISE * expand(amounts, frame) * noise
+        deviation = MIDDLE_NOISE * amounts
+        return frame + expand(deviation, frame) * noise, deviation
 
     def pipeline(self) -> VideoFusionPipeline:
         """The pipeline with the present weights."""
@@ -237,7 +240,7 @@ class VideoFusionSystem:
             **vars(self.sampling),
             motion_guidance=self.motion_guidance,
             variant=self.variant,
-            share=self.noise.share,
+            share=self.share,
             profiles=self.profiles,
             base_prediction=self.prediction,
             residual_prediction=self.prediction,
@@ -265,8 +268,8 @@ class VideoFusionPipeline(VideoPipeline):
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
         variant: one of `decomposed.VARIANTS`.
-        share: lambda when no motion is asked for.
-        profiles: quantiles of lambda for the motion knob; None when the model was not trained for it.
+        share: lambda of every frame but the middle one when no motion is asked for; None for the median of `profiles`.
+        profiles: quantiles of the data's lambda for the motion knob; None when the model was not trained for it.
         base_prediction: what the base predicts.
         residual_prediction: what the residual generator predicts.
         image_encoder: of middle frames; for "published" only, where sampling does not need it but more training does.
@@ -295,8 +298,8 @@ class VideoFusionPipeline(VideoPipeline):
         guidance_interval: list[float] | tuple[float, ...] = (0.0, 1.0),  # diffusers reads a union
         guidance_skip: float = 0.0,
         sampler: str = "dpm++",
-        variant: str = "image-first",
-        share: float = 0.5,
+        variant: str = "joint",
+        share: float | None = 0.5,
         profiles: list[list[float]] | None = None,
         base_prediction: str = "v",
         residual_prediction: str = "v",
@@ -355,11 +358,11 @@ class VideoFusionPipeline(VideoPipeline):
         )
 
     def noise_source(self) -> DecomposedNoise:
-        return DecomposedNoise(self.config.share)
+        return DecomposedNoise()
 
     def share(self, clips: int, frames: int, motion: float | None) -> Tensor:
         if motion is None:
-            return self.noise_source().shares(clips, frames)
+            return usual_share(self.config.share, self.config.profiles, frames).expand(clips, -1)
         if self.config.profiles is None:
             raise InputError(f"motion is {motion}; this model was not trained for it, leave it out")
         return share_at(self.config.profiles, motion, frames).expand(clips, -1)

@@ -19,9 +19,11 @@ class Recipe:
     Args:
         name: the recipe's name; a run folder belongs to one.
         system: "videofusion" (decomposed noise) or "vdm" (independent noise; with temporal "image", an image model).
-        variant: of VideoFusion: "image-first", "corrected", "framewise" or "published".
-        share: the share ratio λ of the frames other than the middle one, in [0, 1).
-        adaptive: probability that a clip's λ is measured from its frames (what the user's motion knob needs).
+        variant: of VideoFusion: "joint", "corrected", "published", "framewise" or "image-first" (docs/videofusion.md).
+        share: the share ratio λ of the frames other than the middle one, in [0, 1); None takes it from the data, by how
+            far a frame is from the middle one.
+        adaptive: probability that a clip's λ is measured from its own frames instead; the motion knob is for models
+            that were trained so.
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None, and in every
             eighth step.
         reach: how far from the middle frame those may be that a step looks at; as far as the clip goes when None.
@@ -129,8 +131,8 @@ class Recipe:
 
     name: str
     system: Literal["videofusion", "vdm"] = "videofusion"
-    variant: Literal["image-first", "corrected", "framewise", "published"] = "image-first"
-    share: float = 0.5
+    variant: Literal["joint", "corrected", "published", "framewise", "image-first"] = "joint"
+    share: float | None = None
     adaptive: float = 0.0
     train_frames: int | None = None
     reach: int | None = None

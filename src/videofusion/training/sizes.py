@@ -191,13 +191,15 @@ def _outline(recipe: Recipe) -> VideoFusionSystem | VDMSystem:
         raise InputError(f'recipe key trains is "{recipe.trains}", but only "full" can be counted without its weights')
     # what needs numbers and changes no size: weights to start from, measured shares, betas, whether eps says something
     same = {"pretrained": None, "residual_from_base": False, "adaptive": 0.0, "grouped": False}
+    if recipe.share is None:
+        same["share"] = 0.5
     if not is_diffusers(recipe.pretrained_base):  # which has sizes of its own
         same["pretrained_base"] = None
     step = {"train_frames": None, "reach": None, "prediction": "v", "schedule": "cosine"}
     with torch.device("meta"):
         system = build_system(recipe.replace({**same, **step}), _NoClips())
     if isinstance(system, VideoFusionSystem):
-        system.noise = _NoNoise(recipe.share)
+        system.noise = _NoNoise()
     return system
 
 

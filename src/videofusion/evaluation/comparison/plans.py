@@ -12,7 +12,6 @@ from typing import Any
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import Budget, Run
 from videofusion.systems.decomposed import VARIANTS
-from videofusion.training.recipes import get_recipe
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 GUIDANCES = (1.0, 2.0)
@@ -143,8 +142,8 @@ def _decomposed(budget: Budget) -> list[Run]:
         runs.append(vdm_run(budget, f"vdm-narrow-{seed}", NARROW_BASE, system="vdm-narrow", seed=seed))
     runs += [fusion_run(budget, each, variant=each) for each in ("corrected", "framewise")]
     runs.append(fusion_run(budget, "published", variant="published", **ONE_FRAME))
-    # The default share is the headline run itself.
-    runs += [fusion_run(budget, f"share-{share:g}", share=share) for share in SHARES if share != _default_share()]
+    # the default, from the data, is the headline run itself
+    runs += [fusion_run(budget, f"share-{share:g}", share=share) for share in SHARES]
     runs += [
         # beside "corrected": where the base frame is told clean, no gradient of other frames could reach the base
         fusion_run(budget, "no-stop-gradient", variant="corrected", base_loss="joint"),
@@ -162,10 +161,6 @@ def _decomposed(budget: Budget) -> list[Run]:
     return runs
 
 
-def _default_share() -> float:
-    return get_recipe(FUSION).share
-
-
 DECOMPOSED = Plan(
     name="decomposed",
     shows="decomposed against independent noise, with VideoFusion's variants and ablations",
@@ -178,7 +173,7 @@ DECOMPOSED = Plan(
         ("videofusion-guidance-2", "vdm-narrow-guidance-2"),
         ("videofusion-guidance-1", "vdm-narrow-guidance-1"),
     ),
-    sweep={("videofusion" if share == _default_share() else f"share-{share:g}"): share for share in SHARES},
+    sweep={f"share-{share:g}": share for share in SHARES},
     sweep_label="share λ of frames other than the middle one",
 )
 
