@@ -15,7 +15,7 @@ from videofusion.data.items import Item
 from videofusion.errors import InputError
 
 FILE = "data.json"
-MOST_NAMED = 20_000  # clips that are kept by name; of more only all together are known, so that the file stays small
+MOST_NAMED = 20_000  # clips that are kept by name, and whose files are looked at; of more a digest of names and texts
 _MOST_LISTED = 3  # names in a sentence
 
 
@@ -26,7 +26,7 @@ class Beginning:
     Args:
         words: of its text encoder, in their order; None where that learns none.
         count: clips of its data, of all parts; None where they are made, or are not looked at one by one.
-        digest: of all clips; "" likewise.
+        digest: of all clips together; "" likewise.
         clips: a digest of the file and one of what is said of it, by name; none where there are too many.
     """
 
@@ -39,7 +39,7 @@ class Beginning:
 def beginning(dataset: Dataset, words: Sequence[str] | None) -> Beginning:
     """What a run that begins now has.
 
-    A file is known by its size and time of change; it is not read.
+    A file is known by its size and time of change; it is not read. Where there are too many, not even that is asked.
 
     Args:
         dataset: of the run.
@@ -50,13 +50,15 @@ def beginning(dataset: Dataset, words: Sequence[str] | None) -> Beginning:
     if items is None or hasattr(items, "part"):  # which are fetched when one of them is asked for
         return Beginning(words=words)
     stamps: dict[Path, str] = {}
-    total, clips, count = hashlib.blake2b(digest_size=16), {}, 0
-    for count, item in enumerate(items, 1):
-        facts = [_short(_stamp((item.origin, item.span), stamps)), _short(_said(item))]
+    clips: dict[str, list[str]] = {}
+    total, count = hashlib.blake2b(digest_size=16), len(items)
+    for item in items:
+        stamp = _short(_stamp((item.origin, item.span), stamps)) if count <= MOST_NAMED else ""
+        facts = [stamp, _short(_said(item))]
         total.update(json.dumps([item.name, *facts]).encode())
         if count <= MOST_NAMED:
             clips[item.name] = facts
-    return Beginning(words=words, count=count, digest=total.hexdigest(), clips=clips if count <= MOST_NAMED else {})
+    return Beginning(words=words, count=count, digest=total.hexdigest(), clips=clips)
 
 
 def write_beginning(run: Path, began: Beginning) -> None:
@@ -105,7 +107,7 @@ def changes(began: Beginning, now: Beginning) -> str | None:
             "another caption or label": {n for n in both if began.clips[n][1] != now.clips[n][1]},
         }
         parts = [f"{what}: {_listed(names)}" for what, names in found.items() if names]
-    told = "; ".join(parts) or f"{began.count} clips then, {now.count} now, in another order or otherwise"
+    told = "; ".join(parts) or f"{began.count} clips then, {now.count} now, with other names, captions or order"
     return (
         f"the data are not those that the run began with: {told}; it goes on with what is there now, "
         "and not to the bits that it would have come to"

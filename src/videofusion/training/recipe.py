@@ -271,9 +271,9 @@ class Recipe:
         if "name" not in values:
             raise InputError("a recipe needs the key name")
         values = dict(values)
-        if "reach_steps" in values:  # as it was counted before it followed the run
-            grown = int(values.pop("reach_steps"))
-            values["reach_share"] = min(0.9, grown / int(values.get("steps", cls.steps)))
+        if "reach_steps" in values:  # of a run that began before the course followed its progress
+            grown, steps = values.pop("reach_steps"), _parse("steps", values.get("steps", cls.steps))
+            values["reach_share"] = min(0.9, _parse("steps", grown) / max(1, steps))
         return cls(**{key: _parse(key, value) for key, value in values.items()})
 
     def replace(self, overrides: Mapping[str, Any]) -> Recipe:
