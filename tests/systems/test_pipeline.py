@@ -132,6 +132,8 @@ def test_the_frames_around_the_middle_one_may_have_a_guidance_of_their_own(tmp_p
     assert (made - make(high)).abs().max() > 1e-3
     # with the base generator's image of that scale they are what that scale makes of it
     torch.testing.assert_close(make(both, guidance=1.5), make(low), atol=1e-5, rtol=0)
+    off = videofusion("image-first", guidance=1.0).pipeline()
+    torch.testing.assert_close(make(both, guidance=1.0), make(off), atol=1e-5, rtol=0)  # 1 is off, of both
     both.save_pretrained(tmp_path)
     torch.testing.assert_close(make(type(both).from_pretrained(tmp_path)), made, atol=1e-5, rtol=0)
 

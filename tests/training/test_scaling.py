@@ -43,7 +43,9 @@ class OneWord:
     ],
 )
 def test_counted_without_computing_is_what_is_there(changes):
-    recipe = smallest(frames=3, attention=("none", "none"), **changes)  # with attention to text a CPU keeps more
+    recipe = smallest(
+        frames=3, attention=("none", "none"), share=0.5, **changes
+    )  # with attention to text a CPU keeps more
     system = build_system(recipe, OneWord())
     assert recipe_parts(recipe) == count_parts(system.modules)
     batch = Batch(torch.zeros(1, 3, 3, 8, 8), ["clip"], ["clip"], torch.zeros(1, dtype=torch.int64))
@@ -79,7 +81,7 @@ def test_without_attention_work_grows_with_the_pixels():
 )
 def test_a_budget_of_arithmetic_is_spent_by_the_steps_that_it_is_said_to_be_enough_for(changes, monkeypatch):
     monkeypatch.setattr(sizes, "recipe_work", cache(recipe_work))
-    recipe = smallest(frames=7, attention=("none", "none"), **changes)
+    recipe = smallest(frames=7, attention=("none", "none"), share=0.5, **changes)
     system = build_system(recipe, OneWord())
     clips = recipe.batch_size
     batch = Batch(torch.zeros(clips, 7, 3, 8, 8), ["clip"] * clips, ["clip"] * clips, torch.arange(clips))

@@ -116,7 +116,7 @@ def build_system(
             variant=recipe.variant,
             share=recipe.share,
             adaptive=recipe.adaptive,
-            profiles=_profiles(data, space) if recipe.adaptive or recipe.share is None else None,
+            profiles=_profiles(recipe, data, space),
             base_loss=recipe.base_loss,
             base_frames=recipe.base_frames,
             base_rate_ratio=recipe.base_rate_ratio,
@@ -129,7 +129,9 @@ def build_system(
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,
             vae=space.vae,
         )
-    image.check_size(recipe.size, recipe.size, space.factor)
+    for network in (*system.modules.values(), *system.frozen.values()):
+        if isinstance(network, UNet):
+            network.check_size(recipe.size, recipe.size, space.factor)
     started: set[str] = set()  # parameters, "part.name", whose weights are not drawn
     if theirs is not None:
         started |= {f"base.{name}" for name in theirs.state_dict()}
@@ -240,8 +242,10 @@ def _words(data: Dataset) -> list[str]:
     return sorted({word for caption in captions for word in split_words(caption)}) or ["clip"]
 
 
-def _profiles(data: Dataset, space: Pixels | Latents) -> list[list[float]]:
-    """Quantiles of the measured lambda over training clips."""
+def _profiles(recipe: Recipe, data: Dataset, space: Pixels | Latents) -> list[list[float]] | None:
+    """Quantiles of the lambda measured on training clips; the median alone where training takes no other."""
+    if not recipe.adaptive and recipe.share is not None:
+        return None
     shares: list[Tensor] = []
     for index in range(min(len(data), PROFILE_CLIPS)):
         try:
@@ -254,4 +258,5 @@ def _profiles(data: Dataset, space: Pixels | Latents) -> list[list[float]]:
             continue
     if not shares:
         raise InputError("data has no readable clip among the first 256; `videofusion data check` names the reasons")
-    return share_profiles(torch.cat(shares))
+    profiles = share_profiles(torch.cat(shares))
+    return profiles if recipe.adaptive else profiles[len(profiles) // 2 :][:1]

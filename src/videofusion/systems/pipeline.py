@@ -146,7 +146,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             steps: of the sampler, at least 1.
             sampler: a key of `SAMPLERS`; the model's own by default.
             guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
-                for how things move keeps that.
+                for how things move keeps that, unless this is 1.
             motion: from 0 (still) to 1 (free); the model's fixed share by default.
             fps: frames per second of what happens in the clip, for models trained at several rates; any of them by
                 default.

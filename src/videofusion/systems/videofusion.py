@@ -269,7 +269,8 @@ class VideoFusionPipeline(VideoPipeline):
         sampler: by default, a key of `SAMPLERS`.
         variant: one of `decomposed.VARIANTS`.
         share: lambda of every frame but the middle one when no motion is asked for; None for the median of `profiles`.
-        profiles: quantiles of the data's lambda for the motion knob; None when the model was not trained for it.
+        profiles: quantiles of the data's lambda for the motion knob; the median alone, or None,
+            when the model was trained for no other.
         base_prediction: what the base predicts.
         residual_prediction: what the residual generator predicts.
         image_encoder: of middle frames; for "published" only, where sampling does not need it but more training does.
@@ -363,13 +364,13 @@ class VideoFusionPipeline(VideoPipeline):
     def share(self, clips: int, frames: int, motion: float | None) -> Tensor:
         if motion is None:
             return usual_share(self.config.share, self.config.profiles, frames).expand(clips, -1)
-        if self.config.profiles is None:
+        if len(self.config.profiles or ()) < 2:
             raise InputError(f"motion is {motion}; this model was not trained for it, leave it out")
         return share_at(self.config.profiles, motion, frames).expand(clips, -1)
 
     def frames_guidance(self, guidance: float) -> float:
         own = self.config.motion_guidance
-        return guidance if own is None else own
+        return guidance if own is None or guidance == 1 else own  # 1 is off, of both
 
     def check_known(self, places: Sequence[int], frames: int) -> None:
         middle = base_frame(frames)
