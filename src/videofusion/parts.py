@@ -59,7 +59,8 @@ def open_part(module: str, class_name: str, folder: Path, device: torch.device) 
         return part.to(device).eval()
     check_names(folder / WEIGHTS, _on_meta(lambda: kind.from_config(config), folder))
     options = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
-    return _read(folder, lambda: kind.from_pretrained(folder, **options)).to(device).eval()
+    # an exported file may hold half precision; of ours, networks alone take it
+    return nn.Module.to(_read(folder, lambda: kind.from_pretrained(folder, **options)), device, torch.float32).eval()
 
 
 def check_count(folder: Path, part: nn.Module) -> None:

@@ -151,6 +151,15 @@ def test_workers_change_nothing(video, tmp_path):
     assert list(loaders[0].report) == ["bad.mp4"]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_workers_take_nothing_from_the_global_generator():
+    """Its state is in the run's checkpoints, and a run that went on would have drawn once more."""
+    before = torch.get_rng_state()
+    for _ in range(2):
+        first(Loader(Numbers(4), 2, workers=1), 2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 class Slow(Numbers):
     """Reading takes 20 ms of the clock, half of them of the CPU."""
 

@@ -130,3 +130,11 @@ def test_recipe_file_of_a_run_is_accepted(tmp_path):
 def test_recipes_are_listed_without_torch():
     code = "import sys, videofusion.training; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_recipe_of_an_older_run_has_its_course_as_a_share():
+    old = {key: value for key, value in get_recipe("moving-digits").to_json().items() if key != "reach_share"}
+    assert Recipe.from_json({**old, "reach_steps": 3000}) == get_recipe("moving-digits")
+    assert Recipe.from_json({**old, "reach_steps": 3000, "steps": 100}).reach_share == 0.9
+    with pytest.raises(InputError, match="steps cannot be 'many'"):
+        Recipe.from_json({**old, "reach_steps": "many"})

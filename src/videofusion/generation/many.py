@@ -18,7 +18,7 @@ from videofusion.generation.results import Results, open_results
 from videofusion.generation.rows import Row, read_rows
 from videofusion.models import check_precision, digest, find
 from videofusion.on_ray import check_ray
-from videofusion.training.signals import stop_signal
+from videofusion.training.signals import exit_code, stop_signal
 
 ENGINES = ("here", "ray")
 Work = Generator[list[dict[str, Any]], None, None]  # the lines of a batch, batch after batch
@@ -33,7 +33,7 @@ class Summary:
         before: rows that an earlier call had made.
         failed: reasons by id.
         left: rows that a signal left to be made.
-        stopped_by: "SIGTERM" or "SIGINT", or None.
+        stopped_by: the name of a signal, or None.
     """
 
     made: int
@@ -44,8 +44,8 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """143 or 130 when a signal stopped it, 1 when a row failed, else 0."""
-        return {"SIGTERM": 143, "SIGINT": 130}.get(self.stopped_by or "", 1 if self.failed else 0)
+        """143, 130 or 129 when SIGTERM, SIGINT or SIGHUP stopped it, 1 when a row failed, else 0."""
+        return exit_code(self.stopped_by) or int(bool(self.failed))
 
 
 def generate_many(

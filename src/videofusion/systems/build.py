@@ -51,19 +51,22 @@ def sampling_defaults(recipe: Recipe) -> SamplingDefaults:
     return SamplingDefaults(**{each.name: getattr(recipe, each.name) for each in fields(SamplingDefaults)})
 
 
-def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = None) -> VideoFusionSystem | VDMSystem:
+def build_system(
+    recipe: Recipe, data: Dataset, device: torch.device | None = None, words: Sequence[str] | None = None
+) -> VideoFusionSystem | VDMSystem:
     """The system of a recipe, with initial weights drawn from torch's global seed.
 
     Args:
         recipe: what to build.
         data: the training clips; their captions give the words, their frames the motion knob's range.
         device: where an autoencoder encodes those; it stays there, all else is on the default device.
+        words: of the text encoder, where a run has begun with them; those of the captions when None.
 
     Raises:
         InputError: a pretrained base that is none, or of other sizes; data without what the recipe groups clips by;
             what `tune` refuses.
     """
-    text_encoder = _text_encoder(recipe, data)
+    text_encoder = _text_encoder(recipe, data, words)
     shape = (recipe.frames, recipe.size, recipe.size)
     options, sampling = step_options(recipe), sampling_defaults(recipe)
     space = _space(recipe)
@@ -128,16 +131,22 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,
             vae=space.vae,
         )
-    for part in system.modules.values():
-        if isinstance(part, UNet):
-            part.check_size(recipe.size, recipe.size, space.factor)
+    for network in (*system.modules.values(), *system.frozen.values()):
+        if isinstance(network, UNet):
+            network.check_size(recipe.size, recipe.size, space.factor)
+    started: set[str] = set()  # parameters, "part.name", whose weights are not drawn
+    if theirs is not None:
+        started |= {f"base.{name}" for name in theirs.state_dict()}
     if recipe.pretrained is not None:
-        load_parts(system, Path(recipe.pretrained))
+        started |= load_parts(system, Path(recipe.pretrained))
     if recipe.pretrained_base is not None and theirs is None:
-        load_image(image, text_encoder, Path(recipe.pretrained_base))
+        part = "base" if isinstance(system, VideoFusionSystem) else "unet"
+        started |= load_image(image, text_encoder, Path(recipe.pretrained_base), part)
     if recipe.residual_from_base and recipe.pretrained is None and isinstance(system, VideoFusionSystem):
-        start_from(system.residual, image)
-    tune(system, recipe)
+        own = start_from(system.residual, image)
+        if any(name.startswith("base.") for name in started):
+            started |= own
+    tune(system, recipe, started)
     return system
 
 
@@ -154,9 +163,11 @@ def _space(recipe: Recipe) -> Pixels | Latents:
     return space
 
 
-def _text_encoder(recipe: Recipe, data: Dataset) -> WordEncoder | FrozenText:
+def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) -> WordEncoder | FrozenText:
     """What the recipe's texts are read by."""
     if recipe.text_encoder is None:
+        if words is not None:
+            return WordEncoder(words=words, size=recipe.text_dim)
         own = WORDS if isinstance(data, MovingDigits) else _words(data)
         known = trained_words(recipe)  # kept, that nothing is forgotten; adapters are made for a model and its words
         new = [] if recipe.trains == "lora" and known else [word for word in own if word not in known]

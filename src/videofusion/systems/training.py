@@ -56,7 +56,7 @@ class StepOptions:
         caption_dropout: probability that a clip is trained without its caption.
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
         reach: how far from the middle frame they may be; as far as the clip goes when None.
-        reach_steps: steps in which that grows evenly to the whole clip; 0 when it stays.
+        reach_share: share of the run in which that grows evenly to the whole clip; 0 when it stays.
         time_logit: mean and standard deviation of log(t / (1 - t)), which is normal then (Esser et al. 2024, sec. 3.1);
             times are uniform when empty.
     """
@@ -65,7 +65,7 @@ class StepOptions:
     caption_dropout: float = 0.1
     train_frames: int | None = None
     reach: int | None = None
-    reach_steps: int = 0
+    reach_share: float = 0.0
     time_logit: Sequence[float] = ()
 
     def choose(self, keys: Keys, step: int, adaptive: float = 0.0) -> Choices:
@@ -98,7 +98,7 @@ class StepOptions:
         kept = uniform(keys.content, Stream.RATE, step) >= self.caption_dropout
         return (fps * kept.to(fps.device)).to(device)
 
-    def frames(self, count: int, step: int) -> list[int]:
+    def frames(self, count: int, step: int, progress: float = 1.0) -> list[int]:
         """The frames that a step looks at: the middle one stays the middle one, others are drawn on both sides.
 
         Frames of one clip teach much the same, so looking at some of them in more clips learns more in the same time.
@@ -108,10 +108,11 @@ class StepOptions:
         Args:
             count: frames of the clips.
             step: of the training.
+            progress: of the run, in [0, 1].
         """
         middle, reach, few = base_frame(count), self.reach, self.train_frames
-        if reach is not None and self.reach_steps:
-            reach += max(0, middle - reach) * step // self.reach_steps
+        if reach is not None and self.reach_share:
+            reach += int(max(0, middle - reach) * progress / self.reach_share + 1e-9)
         near = [i for i in range(count) if reach is None or abs(i - middle) <= reach]
         if few is None or few >= len(near) or step % 8 == 0:
             return near

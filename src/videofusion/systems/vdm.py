@@ -105,10 +105,10 @@ class VDMSystem:
         parameters = (p for part in self.modules.values() for p in part.parameters())
         return [{"params": [p for p in parameters if p.requires_grad], "lr": lr}]
 
-    def loss(self, batch: Batch, keys: Keys, step: int) -> Losses:
+    def loss(self, batch: Batch, keys: Keys, step: int, progress: float = 1.0) -> Losses:
         """The plain loss of a batch; see `VideoFusionSystem.loss`."""
         choices = self.options.choose(keys, step)
-        frames = self.options.frames(batch.clip.shape[1], step)
+        frames = self.options.frames(batch.clip.shape[1], step, progress)
         clip = batch.clip[:, frames]
         eps = self.noise.draw(clip.shape, keys, step + 1, frames=frames, device=clip.device).eps.to(clip)
         t = choices.t.to(clip)

@@ -148,7 +148,8 @@ class VideoFusionSystem:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The trained parts by name."""
-        parts: dict[str, nn.Module] = {"base": self.base, "residual": self.residual}
+        base: dict[str, nn.Module] = {} if self.base_loss == "fixed" else {"base": self.base}
+        parts = base | {"residual": self.residual}
         if isinstance(self.text_encoder, WordEncoder):
             parts["text_encoder"] = self.text_encoder
         optional = {"image_encoder": self.image_encoder, "prior": self.prior}
@@ -157,7 +158,8 @@ class VideoFusionSystem:
     @property
     def frozen(self) -> dict[str, nn.Module]:
         """The parts that are never trained."""
-        return frozen_parts(self.space, self.text_encoder)
+        base: dict[str, nn.Module] = {"base": self.base} if self.base_loss == "fixed" else {}
+        return base | frozen_parts(self.space, self.text_encoder)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Parameters with their learning rates; the base's is smaller when it is pretrained (sec. 3.4)."""
@@ -168,20 +170,21 @@ class VideoFusionSystem:
             groups.append({"params": list(self.base.parameters()), "lr": lr * self.base_rate_ratio})
         return groups
 
-    def loss(self, batch: Batch, keys: Keys, step: int) -> Losses:
+    def loss(self, batch: Batch, keys: Keys, step: int, progress: float = 1.0) -> Losses:
         """The joint loss (eq. 14) of a batch.
 
         Args:
             batch: clips with captions.
             keys: of all randomness, one for each clip.
             step: of the training.
+            progress: of the run, in [0, 1].
         """
         clip = batch.clip
         choices = self.options.choose(keys, step, self.adaptive)
         share = usual_share(self.share, self.profiles, clip.shape[1]).to(clip).expand(len(clip), -1)
         if self.adaptive:
             share = torch.where(choices.adapt.to(clip.device)[:, None], measured_share(clip), share)
-        frames = self.options.frames(clip.shape[1], step)
+        frames = self.options.frames(clip.shape[1], step, progress)
         clip, share = clip[:, frames], share[:, frames]
         noise_keys = grouped_keys(keys, batch.identities, batch.actions, batch.mates) if self.grouped else keys
         noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames, clip.device)

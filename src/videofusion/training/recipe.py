@@ -52,7 +52,8 @@ class Recipe:
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None, and in every
             eighth step.
         reach: how far from the middle frame those may be that a step looks at; as far as the clip goes when None.
-        reach_steps: steps in which that grows evenly to the whole clip; 0 when it stays.
+        reach_share: share of the run, of its steps or its seconds, whichever end it, in which that grows evenly to the
+            whole clip, in [0, 0.9]; 0 when it stays.
         image_frames: pictures, single frames of other clips, that a step looks at beside each clip (VDM's joint
             training); temporal layers do not see them. For the system "vdm".
         text_from: what stands for the text in training: the "captions", or an embedding of each clip's middle frame
@@ -141,6 +142,7 @@ class Recipe:
         validation_interval: steps between validations.
         validation_batches: batches of a validation.
         checkpoint_interval: steps between checkpoints.
+        checkpoint_minutes: a checkpoint after so many minutes without one, too; None for steps alone.
         keep: checkpoints to keep beside the best.
         sample_interval: steps between sample grids; 0 for none.
         prompts: what the sample grids show; captions of the validation clips when there are none.
@@ -163,7 +165,7 @@ class Recipe:
     adaptive: float = 0.0
     train_frames: int | None = None
     reach: int | None = None
-    reach_steps: int = 0
+    reach_share: float = 0.0
     image_frames: int = 0
     text_from: Literal["captions", "frames"] = "captions"
     grouped: bool = False
@@ -242,6 +244,7 @@ class Recipe:
     validation_interval: int = 500
     validation_batches: int = 4
     checkpoint_interval: int = 500
+    checkpoint_minutes: float | None = None
     keep: int = 2
     sample_interval: int = 1000
     prompts: tuple[str, ...] = ()
@@ -310,6 +313,10 @@ class Recipe:
         """The recipe of `to_json`'s values; raises `InputError` for unknown keys and wrong kinds."""
         if "name" not in values:
             raise InputError("a recipe needs the key name")
+        values = dict(values)
+        if "reach_steps" in values:  # of a run that began before the course followed its progress
+            grown, steps = values.pop("reach_steps"), _parse("steps", values.get("steps", cls.steps))
+            values["reach_share"] = min(0.9, _parse("steps", grown) / max(1, steps))
         return cls(**{key: _parse(key, value) for key, value in values.items()})
 
     def replace(self, overrides: Mapping[str, Any]) -> Recipe:
@@ -323,7 +330,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("adaptive", 0, 1),
     ("train_frames", 1, 4096),
     ("reach", 1, 4096),
-    ("reach_steps", 0, _MANY),
+    ("reach_share", 0, 0.9),
     ("image_frames", 0, 64),
     ("blocks", 1, 8),
     ("heads", 1, 64),
@@ -357,6 +364,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("validation_interval", 1, _MANY),
     ("validation_batches", 1, _MANY),
     ("checkpoint_interval", 1, _MANY),
+    ("checkpoint_minutes", 0.01, _MANY),
     ("keep", 1, _MANY),
     ("sample_interval", 0, _MANY),
     ("sample_steps", 1, 1000),

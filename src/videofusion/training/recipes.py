@@ -89,7 +89,7 @@ def moving_digits() -> Recipe:
         adaptive=0.25,
         # to bring a shape over from the middle frame is learned where it has hardly moved
         reach=1,
-        reach_steps=3000,
+        reach_share=0.15,
         **_DIGIT_CLIPS,
     )
 
@@ -176,7 +176,7 @@ def folder64_small() -> Recipe:
         adaptive=0.3,
         time_logit=(1.0, 1.2),
         reach=1,
-        reach_steps=1500,
+        reach_share=0.075,
         train_frames=5,
         batch_size=4,
         learning_rate=1e-3,
