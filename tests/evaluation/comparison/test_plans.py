@@ -41,10 +41,11 @@ def parameters(parts):
 def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path):
     runs = {run.name: run for run in DECOMPOSED.runs(Budget(seconds=60, base_seconds=10))}
     first = "base-narrow base-wide vdm-0 videofusion-0 vdm-1 videofusion-1 vdm-2 videofusion-2"
-    first += " vdm-narrow-0 vdm-narrow-1 vdm-narrow-2 corrected framewise published"
-    rest = "share-0 share-0.1 share-0.25 share-0.75 share-0.9 no-stop-gradient fixed-base"
+    for seed in range(3):
+        first += f" share-0-{seed} share-0.5-{seed} vdm-narrow-{seed} published-{seed} image-first-{seed}"
+    rest = "share-0.1 share-0.25 share-0.75 share-0.9 corrected framewise no-stop-gradient fixed-base"
     last = ["vdm-numbered"]
-    systems = ["vdm", "videofusion", "vdm-narrow"]
+    systems = ["vdm", "videofusion", "share-0", "vdm-narrow"]
     for scale in (1, 2):
         last += [f"{system}-guidance-{scale}-{seed}" for system in systems for seed in range(3)]
     assert list(runs) == [*f"{first} {rest}".split(), *last]
@@ -55,7 +56,7 @@ def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path
     assert runs["share-0.1"].overrides == {**own, "base_frames": "all", "share": 0.1}
     assert runs["vdm-numbered"].overrides == {**near, "channels": "56,88", "temporal": "factorised_numbered"}
     assert runs["fixed-base"].overrides == {
-        **own, "variant": "corrected", "base_loss": "fixed", "base_frames": "middle"
+        **own, "base_loss": "fixed", "base_frames": "middle"
     }  # fmt: skip
     assert runs["vdm-narrow-1"].settings(tmp_path)["pretrained_base"] == str(tmp_path / "base-narrow")
     assert {run.base for run in runs.values() if run.measured and not run.of} == {"base-narrow", "base-wide"}
@@ -160,5 +161,5 @@ def test_some_systems_of_a_plan_come_with_what_they_start_from():
 
 
 def test_a_system_that_the_plan_lacks_is_named():
-    with pytest.raises(InputError, match='no system "nothing"; it has vdm, image-first'):
+    with pytest.raises(InputError, match='no system "nothing"; it has vdm, joint'):
         some_systems(SYSTEMS.runs(Budget()), ["nothing"])

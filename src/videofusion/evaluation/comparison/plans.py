@@ -13,8 +13,10 @@ from videofusion.diffusion.kernels import KINDS
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import Budget, Run
 from videofusion.systems.decomposed import VARIANTS
+from videofusion.training.recipes import get_recipe
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
+PAPERS_SHARE = 0.5
 GUIDANCES = (1.0, 2.0)
 # Networks so small that independent noise keeps a digit's place within half an hour of a core (docs/comparison.md).
 SMALL: dict[str, Any] = {"patch": 4, "attention": "none,transformer"}
@@ -133,27 +135,34 @@ def full_size(*runs: tuple[str, str, dict[str, Any]]) -> Callable[[], list[Run]]
 
 
 def _decomposed(budget: Budget) -> list[Run]:
-    """From one image model of grey digits each; the pair from scratch is in the plan "systems"."""
+    """From one image model each; the pair from scratch is in the plan "systems"."""
     runs = bases(budget)
     for seed in range(budget.seeds):
         runs.append(vdm_run(budget, f"vdm-{seed}", system="vdm", seed=seed))
         runs.append(fusion_run(budget, f"videofusion-{seed}", system="videofusion", seed=seed))
     for seed in range(budget.seeds):
+        # the control: the same without decomposed noise, and with the paper's share
+        runs += [
+            fusion_run(budget, f"share-{share:g}-{seed}", system=f"share-{share:g}", share=share, seed=seed)
+            for share in (0.0, PAPERS_SHARE)
+        ]
         # as much arithmetic a call, and the very checkpoint, but half the parameters
         runs.append(vdm_run(budget, f"vdm-narrow-{seed}", NARROW_BASE, system="vdm-narrow", seed=seed))
-    runs += [fusion_run(budget, each, variant=each) for each in ("corrected", "framewise")]
-    runs.append(fusion_run(budget, "published", variant="published", **ONE_FRAME))
-    # the default, from the data, is the headline run itself
-    runs += [fusion_run(budget, f"share-{share:g}", share=share) for share in SHARES]
+        for variant in ("published", "image-first"):
+            keys = {"variant": variant, "seed": seed, **(ONE_FRAME if variant == "published" else {})}
+            runs.append(fusion_run(budget, f"{variant}-{seed}", system=variant, **keys))
+    shares = [share for share in SHARES if share not in (0.0, PAPERS_SHARE)]
+    runs += [fusion_run(budget, f"share-{share:g}", share=share) for share in shares]
+    default = get_recipe(FUSION).variant
+    runs += [fusion_run(budget, each, variant=each) for each in ("joint", "corrected", "framewise") if each != default]
     runs += [
-        # beside "corrected": where the base frame is told clean, no gradient of other frames could reach the base
-        fusion_run(budget, "no-stop-gradient", variant="corrected", base_loss="joint"),
-        fusion_run(budget, "fixed-base", variant="corrected", base_loss="fixed", **ONE_FRAME),
+        fusion_run(budget, "no-stop-gradient", base_loss="joint"),
+        fusion_run(budget, "fixed-base", base_loss="fixed", **ONE_FRAME),
         # is it the noise, or that VideoFusion's frames are told their numbers?
         vdm_run(budget, "vdm-numbered", temporal="factorised_numbered"),
     ]
     for scale in GUIDANCES:  # the models of every seed again, guided less than the recipes have it
-        for system in ("vdm", "videofusion", "vdm-narrow"):
+        for system in ("vdm", "videofusion", "share-0", "vdm-narrow"):
             name = f"{system}-guidance-{scale:g}"
             runs += [
                 Run(name=f"{name}-{seed}", system=name, of=f"{system}-{seed}", sampling={"guidance": scale})
@@ -168,11 +177,17 @@ DECOMPOSED = Plan(
     runs=_decomposed,
     pairs=(
         ("videofusion", "vdm"),
-        ("videofusion-guidance-2", "vdm-guidance-1"),  # where frames were best in docs/comparison.md
-        ("videofusion-guidance-1", "vdm-guidance-1"),
         ("videofusion", "vdm-narrow"),
-        ("videofusion-guidance-2", "vdm-narrow-guidance-2"),
+        ("videofusion", "share-0"),  # is it the noise?
+        ("videofusion", f"share-{PAPERS_SHARE:g}"),
+        ("videofusion", "published"),
+        ("videofusion", "image-first"),
+        ("videofusion-guidance-1", "vdm-guidance-1"),
+        ("videofusion-guidance-1", "share-0-guidance-1"),
         ("videofusion-guidance-1", "vdm-narrow-guidance-1"),
+        ("videofusion-guidance-2", "vdm-guidance-2"),
+        ("videofusion-guidance-2", "share-0-guidance-2"),
+        ("videofusion-guidance-2", "vdm-narrow-guidance-2"),
     ),
     sweep={f"share-{share:g}": share for share in SHARES},
     sweep_label="share λ of frames other than the middle one",
@@ -180,7 +195,7 @@ DECOMPOSED = Plan(
 
 
 def _systems(budget: Budget) -> list[Run]:
-    """VDM and VideoFusion's four variants at each seed, from scratch."""
+    """VDM and VideoFusion's variants at each seed, from scratch."""
     make: dict[str, Make] = vdm_system("vdm", base=None)
 
     def variant(name: str) -> Make:
@@ -192,9 +207,9 @@ def _systems(budget: Budget) -> list[Run]:
 
 SYSTEMS = Plan(
     name="systems",
-    shows="VDM and VideoFusion's four variants at every seed, from scratch",
+    shows="VDM and VideoFusion's variants at every seed, from scratch",
     runs=_systems,
-    pairs=(("image-first", "vdm"),),
+    pairs=(("joint", "vdm"), ("corrected", "vdm"), ("image-first", "vdm")),
 )
 
 
