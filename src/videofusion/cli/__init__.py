@@ -119,10 +119,16 @@ def _run(words: list[str]) -> int:
 
     import tyro
 
+    from videofusion.cli.options import check_quotes, in_options
+
     module, _, function = COMMANDS[name].place.partition(":")
     command: Callable[..., Any] = getattr(importlib.import_module(module), function)
     rest = words[len(name.split()) :]
-    return tyro.cli(command, prog=f"videofusion {name}", args=rest) or 0
+    check_quotes(rest, command)
+    try:
+        return tyro.cli(command, prog=f"videofusion {name}", args=rest) or 0
+    except InputError as error:
+        raise InputError(in_options(str(error), command)) from error
 
 
 def _overview(commands: dict[str, Command]) -> str:

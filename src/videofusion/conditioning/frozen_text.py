@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from videofusion.device import without_autocast
 from videofusion.errors import InputError
 from videofusion.networks.fingerprints import fingerprint
 
@@ -79,7 +80,7 @@ class FrozenText:
         told = self._numbers(prompt)
         numbers, mask = told["input_ids"].to(self.device), told["attention_mask"].to(self.device)
         clip = type(self.model).__name__ == "CLIPTextModel"
-        with torch.autocast(numbers.device.type, enabled=False):
+        with without_autocast(numbers.device):
             text = self.model(input_ids=numbers, attention_mask=None if clip else mask).last_hidden_state
         return text, torch.ones_like(mask, dtype=torch.bool) if clip else mask.bool()
 

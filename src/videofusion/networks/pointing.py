@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from videofusion.device import without_autocast
 from videofusion.diffusion.noise import base_frame
 
 
@@ -58,8 +58,8 @@ class PointedAttention(nn.Module):
         points = self.point_place(tokens) + self.point_frame(told).reshape(b, t, 1, -1)
         q = self.to_q(tokens).unflatten(-1, (self.heads, -1)) / math.sqrt(c // self.heads)
         k, v = self.to_kv(tokens[:, base_frame(t)]).unflatten(-1, (2 * self.heads, -1)).chunk(2, dim=-2)
-        # half precision cannot tell places from their neighbours; the meta device, which only counts, has no autocast
-        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
+        # half precision cannot tell places from their neighbours
+        with without_autocast(x.device):
             window_q, window_k = windows(points.float().unflatten(-1, (self.heads, 3)), h, w)
             q = torch.cat([q.float(), window_q], dim=-1).flatten(1, 2).transpose(1, 2)
             k = torch.cat([k.float(), window_k.expand(b, -1, self.heads, -1)], dim=-1).transpose(1, 2)

@@ -22,13 +22,16 @@ from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.prior import Prior
+from videofusion.networks.temporal import TEMPORAL_DESIGNS, temporal_design
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_BASE
 from videofusion.systems.pretrained import (
     diffusers_base,
     hears_fps,
+    inflated,
     load_image,
     load_parts,
+    of_its_sizes,
     start_from,
     trained_words,
 )
@@ -74,9 +77,13 @@ def build_system(
         space.vae.to(device)
     _check_made(data, recipe, space, text_encoder)
     colours = space.channels
+    theirs = diffusers_base(recipe, colours)
     if recipe.system == "vdm":
-        unet = _unet(recipe, colours, colours, recipe.channels, recipe.temporal, fps=hears_fps(recipe))
-        theirs = None
+        _check_row(recipe.temporal)
+        if theirs is None:
+            unet = _unet(recipe, colours, colours, recipe.channels, recipe.temporal, fps=hears_fps(recipe))
+        else:
+            unet = inflated(theirs, recipe.temporal, fps=hears_fps(recipe))
         system: VideoFusionSystem | VDMSystem = VDMSystem(
             unet,
             text_encoder,
@@ -96,13 +103,13 @@ def build_system(
         if recipe.grouped and not any((*getattr(data, "identities", ()), *getattr(data, "actions", ()))):
             raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
         published = recipe.variant == "published"
-        theirs = diffusers_base(recipe, colours)
         image = theirs or _unet(recipe, colours, colours, recipe.channels, "image", embedded=published)
         seen = 2 * colours if recipe.variant in SEES_BASE else colours
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
-        system = VideoFusionSystem(
-            image,
-            _unet(
+        if theirs is not None and recipe.residual_from_base:
+            residual = of_its_sizes(theirs, temporal, in_channels=seen, fps=hears_fps(recipe))
+        else:
+            residual = _unet(
                 recipe,
                 colours,
                 seen,
@@ -110,7 +117,10 @@ def build_system(
                 temporal,
                 embedded=published,
                 fps=hears_fps(recipe),
-            ),
+            )
+        system = VideoFusionSystem(
+            image,
+            residual,
             text_encoder,
             shape=shape,
             schedule=recipe.schedule,
@@ -136,7 +146,8 @@ def build_system(
             network.check_size(recipe.size, recipe.size, space.factor)
     started: set[str] = set()  # parameters, "part.name", whose weights are not drawn
     if theirs is not None:
-        started |= {f"base.{name}" for name in theirs.state_dict()}
+        part = "base" if isinstance(system, VideoFusionSystem) else "unet"
+        started |= {f"{part}.{name}" for name in theirs.state_dict()}
     if recipe.pretrained is not None:
         started |= load_parts(system, Path(recipe.pretrained))
     if recipe.pretrained_base is not None and theirs is None:
@@ -236,6 +247,17 @@ def _unet(
     )
     unet.gradient_checkpointing = recipe.gradient_checkpointing
     return unet
+
+
+def _check_row(temporal: str) -> None:
+    """Raise InputError for a temporal design that plain diffusion cannot have."""
+    if not temporal_design(temporal).share:
+        return
+    named = temporal.replace("residual", "factorised")
+    raise InputError(
+        f"recipe key temporal is {temporal!r}, whose network is told each frame's share of the base noise, and the system "
+        f"'vdm' has none; set temporal={named if named in TEMPORAL_DESIGNS and named != temporal else 'factorised'}"
+    )
 
 
 def _words(data: Dataset) -> list[str]:
