@@ -16,7 +16,7 @@ Place = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 
 
 def make(
-    dataset: tyro.conf.Positional[Literal["moving-digits"]],
+    dataset: tyro.conf.Positional[Literal["moving-digits", "digits-over-photos"]],
     folder: Folder,
     *,
     count: int,
@@ -43,6 +43,7 @@ def make(
     from tqdm import tqdm
 
     from videofusion.data.digits_folder import write_folder
+    from videofusion.data.moving_digits import GROUNDS_OF
 
     with tqdm(unit="clip", desc=dataset, leave=False) as bar:
         metadata = write_folder(
@@ -53,6 +54,7 @@ def make(
             size=size,
             split=split,
             two_digits=two_digits,
+            grounds=GROUNDS_OF[dataset],
             fps=fps,
             progress=show_on(bar),
         )
