@@ -61,7 +61,7 @@ def generate(
         steps: sampler steps; more take longer
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
-        motion: from 0 (still) to 1 (free), for models trained with this knob
+        motion: from 0 (as little as the training clips had) to 1 (as much), for models trained with this knob
         seed: the same seed gives the same clip
         motion_seed: another one moves the same content otherwise
         count: how many clips, with seeds from SEED on; the files are numbered
