@@ -16,11 +16,12 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
+from videofusion.diffusion.grids import times
 from videofusion.diffusion.guidance import ClassifierFree
 from videofusion.diffusion.known import Following, Known
 from videofusion.diffusion.noise import Keys, NoiseSource, bind
 from videofusion.diffusion.samplers import get_sampler
-from videofusion.diffusion.schedules import make_schedule, times
+from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.unet import UNet
