@@ -54,7 +54,7 @@ def times(
     return SPACINGS[spacing](schedule, steps, start)
 
 
-def check_spacing(spacing: str) -> None:
+def check_spacing(spacing: object) -> None:
     """Raise InputError unless it is a key of `SPACINGS`."""
     if spacing not in SPACINGS:
         raise InputError(f"spacing is {spacing!r}; it must be one of {', '.join(SPACINGS)}")

@@ -21,6 +21,7 @@ from videofusion.diffusion.guidance import check_times_and_skip
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors
 from videofusion.diffusion.noise import IndependentNoise, Keys, base_frame
+from videofusion.diffusion.options import SamplingOptions
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
@@ -50,8 +51,7 @@ class VDMSystem:
         prediction: what the network predicts.
         train_text: train the text encoder too.
         options: of a training step.
-        guidance: scale that the pipeline samples with by default.
-        sampler: that it samples with by default, a key of `SAMPLERS`.
+        sampling: how the pipeline samples by default.
         vae: the autoencoder whose latents it works in; None for pixels.
         image_encoder: of the middle frame, trained with it: its embedding stands for the text, and captions are not
             heard (MagicVideo's unsupervised training).
@@ -172,6 +172,7 @@ class VDMPipeline(VideoPipeline):
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
+        sampler_options: by default, those of `SamplingOptions` that are not as there, by name.
         prediction: what the network predicts.
         vae: the autoencoder whose latents it works in; None for pixels.
         tokenizer: of a text encoder of transformers; None for a `WordEncoder`.
@@ -192,6 +193,7 @@ class VDMPipeline(VideoPipeline):
         guidance_interval: list[float] | tuple[float, ...] = (0.0, 1.0),  # diffusers reads a union
         guidance_skip: float = 0.0,
         sampler: str = "dpm++",
+        sampler_options: dict[str, Any] | None = None,
         prediction: str = "v",
         vae: nn.Module | None = None,
         tokenizer: Any = None,
@@ -199,6 +201,7 @@ class VDMPipeline(VideoPipeline):
     ) -> None:
         super().__init__()
         check_times_and_skip(guidance_interval, guidance_skip)
+        SamplingOptions().turned(sampler_options or {}, sampler)
         self.register_modules(
             unet=unet, text_encoder=text_encoder, vae=vae, tokenizer=tokenizer, image_encoder=image_encoder
         )
@@ -211,6 +214,7 @@ class VDMPipeline(VideoPipeline):
             guidance_interval=list(guidance_interval),
             guidance_skip=guidance_skip,
             sampler=sampler,
+            sampler_options=dict(sampler_options or {}),
             prediction=prediction,
         )
 

@@ -19,6 +19,7 @@ from videofusion.diffusion.guidance import check_times_and_skip
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
 from videofusion.diffusion.noise import MIDDLE_FRAME, DecomposedNoise, Keys, base_frame, normal, uniform
+from videofusion.diffusion.options import SamplingOptions
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
@@ -261,6 +262,7 @@ class VideoFusionPipeline(VideoPipeline):
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
+        sampler_options: by default, those of `SamplingOptions` that are not as there, by name.
         variant: one of `decomposed.VARIANTS`.
         share: lambda when no motion is asked for.
         profiles: quantiles of lambda for the motion knob; None when the model was not trained for it.
@@ -292,6 +294,7 @@ class VideoFusionPipeline(VideoPipeline):
         guidance_interval: list[float] | tuple[float, ...] = (0.0, 1.0),  # diffusers reads a union
         guidance_skip: float = 0.0,
         sampler: str = "dpm++",
+        sampler_options: dict[str, Any] | None = None,
         variant: str = "image-first",
         share: float = 0.5,
         profiles: list[list[float]] | None = None,
@@ -305,6 +308,7 @@ class VideoFusionPipeline(VideoPipeline):
         super().__init__()
         check_parts(variant, image_encoder, prior)
         check_times_and_skip(guidance_interval, guidance_skip)
+        SamplingOptions().turned(sampler_options or {}, sampler)
         if motion_guidance is not None and variant != "image-first":
             raise InputError(
                 f"motion_guidance is {motion_guidance}; only the variant 'image-first' takes one, this is {variant!r}"
@@ -328,6 +332,7 @@ class VideoFusionPipeline(VideoPipeline):
             guidance_interval=list(guidance_interval),
             guidance_skip=guidance_skip,
             sampler=sampler,
+            sampler_options=dict(sampler_options or {}),
             variant=variant,
             share=share,
             profiles=profiles,

@@ -124,6 +124,8 @@ class Recipe:
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]: above 0, guidance is
             away from frames that agree less too.
         sampler: of a grid, and of the model by default.
+        sampler_options: items "NAME=VALUE" of `SamplingOptions`, as "spacing=flow", of a grid, and of the model by
+            default.
     """
 
     name: str
@@ -211,6 +213,7 @@ class Recipe:
     guidance_interval: tuple[float, ...] = (0.0, 1.0)
     guidance_skip: float = 0.0
     sampler: Literal["ddim", "angular", "ddpm", "dpm++", "dpm++sde", "heun", "langevin"] = "dpm++"
+    sampler_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for key, low, high in _RANGES:
