@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 import torch
-from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, WORDS, unet, vdm, videofusion, words
+from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, WORDS, batch, unet, vdm, videofusion, words
 from torch import Tensor
 
 from videofusion.conditioning.text import WordEncoder
@@ -92,6 +92,22 @@ def test_a_model_has_options_of_sampling_of_its_own(kind, tmp_path):
     torch.testing.assert_close(make(load(tmp_path), steps=3), make(plain, steps=3), atol=1e-5, rtol=0)
     with pytest.raises(InputError, match="the sampler 'ddpm' does not read; ddim would"):
         new(sampler="ddpm", sampler_options={"eta": 1.0}).pipeline()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("schedule", "prediction"), [("edm", "v"), ("rectified_flow:3", "flow")])
+def test_schedules_that_are_not_the_papers(kind, schedule, prediction):
+    """Every system trains on them and samples, with a sampler in angles and one that injects noise."""
+    options = {"schedule": schedule, "prediction": prediction, "weighting": prediction}
+    system = vdm(**options) if kind == "vdm" else videofusion(kind, **options)
+    losses = system.loss(batch(), Keys.of([1, 2, 3, 4]), 0)
+    assert losses.per_clip.isfinite().all()
+    losses.total.backward()
+    pipe = system.pipeline()
+    for sampler in ("heun", "ddpm"):
+        clips = make(pipe, sampler=sampler, sampler_options={"spacing": "flow"})
+        assert clips.isfinite().all()
+        assert clips.std() > 0.05
 
 
 @pytest.mark.parametrize("kind", KINDS)
