@@ -23,7 +23,7 @@ from videofusion.cli import main
         (["new", "--plan", "decomposed", "--full"], "which has no full size"),
         (["new", "--plan", "videofusion-table-1", "--full"], "trains on UCF101"),
         (["new", "folder64"], "data is not given"),
-        (["new", "--data", "clips"], "plans make moving digits"),
+        (["new", "--data", "clips"], "plans make their own"),
         (["new", "moving-digits", "--jobs", "1000"], "jobs is 1000"),
     ],
 )

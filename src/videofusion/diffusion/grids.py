@@ -93,9 +93,9 @@ def _flow(schedule: Schedule, steps: int, start: float, covariance: Tensor | Non
     """
     common = rest = 1.0
     if covariance is not None and len(covariance) > 1:
-        count = len(covariance)
-        r = float((covariance.double().sum() - covariance.double().trace()) / (count * (count - 1)))
-        common, rest = 1 + (count - 1) * r, max(1 - r, 1e-4)
+        count, covariance = len(covariance), covariance.cpu().double()
+        r = float((covariance.sum() - covariance.trace()) / (count * (count - 1)))
+        common, rest = max(1 + (count - 1) * r, 1e-4), max(1 - r, 1e-4)
     a, b = math.sqrt(common), math.sqrt(rest)
     ratio = float((-schedule.logsnr(torch.tensor([start]).double()) / 2).exp())
     first = 1.0 if math.isinf(ratio) else (a * ratio / (1 + a * ratio) + b * ratio / (1 + b * ratio)) / 2

@@ -5,7 +5,15 @@ import pytest
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import REAL, Budget
-from videofusion.evaluation.comparison.plans import DECOMPOSED, SYSTEMS, find_plan, plan_list, plans, some_systems
+from videofusion.evaluation.comparison.plans import (
+    DECOMPOSED,
+    NOISES,
+    SYSTEMS,
+    find_plan,
+    plan_list,
+    plans,
+    some_systems,
+)
 from videofusion.evaluation.comparison.runs import run_recipe
 from videofusion.evaluation.preset_table import PRESETS
 from videofusion.systems.build import build_system
@@ -19,7 +27,7 @@ SHARED = (
     "batch_size",
     "train_frames",
     "reach",
-    "reach_steps",
+    "reach_share",
     "learning_rate",
     "patch",
     "time_logit",
@@ -40,7 +48,7 @@ def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path
     for scale in (1, 2):
         last += [f"{system}-guidance-{scale}-{seed}" for system in systems for seed in range(3)]
     assert list(runs) == [*f"{first} {rest}".split(), *last]
-    near = {"sample_interval": 0, "reach": 1, "reach_steps": 200, "patch": 4, "attention": "none,transformer"}
+    near = {"sample_interval": 0, "reach": 1, "reach_share": 0.03, "patch": 4, "attention": "none,transformer"}
     assert runs["vdm-1"].overrides == {**near, "channels": "56,88", "seed": 1}
     narrow = {"channels": "32,64", "residual_channels": "32,64"}
     own = {**near, **narrow, "adaptive": 0.0, "temporal": "residual", "time_logit": "1.5,1.5", "base_rate_ratio": 1.0}
@@ -109,7 +117,7 @@ def test_what_a_paper_says_is_of_systems_that_are_there(name):
     assert {system for claim in plan.claims for system in (claim.better, claim.than)} <= systems
     assert set(plan.sweep) <= systems
     assert all(claim.theirs for claim in plan.claims)
-    assert (plan.source and plan.lost) or plan in (DECOMPOSED, SYSTEMS)  # no paper has these
+    assert (plan.source and plan.lost) or plan in (DECOMPOSED, SYSTEMS, NOISES)  # no paper has these
     assert not plan.protocol or plan.protocol in PRESETS
 
 

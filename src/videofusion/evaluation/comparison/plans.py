@@ -9,21 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from videofusion.diffusion.kernels import KINDS
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import Budget, Run
 from videofusion.systems.decomposed import VARIANTS
-from videofusion.training.recipes import get_recipe
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 GUIDANCES = (1.0, 2.0)
 # Networks so small that independent noise keeps a digit's place within half an hour of a core (docs/comparison.md).
 SMALL: dict[str, Any] = {"patch": 4, "attention": "none,transformer"}
 NARROW, WIDE = "32,64", "56,88"  # channels: a wide VDM has as many parameters as two narrow generators
-REACH_STEPS = 200  # of training, in which the frames widen from the middle one's neighbours to the whole clip
+REACH_SHARE = 0.03  # of training, in which the frames widen from the middle one's neighbours to the whole clip
 NARROW_BASE, WIDE_BASE = "base-narrow", "base-wide"
 VDM, FUSION = "vdm-moving-digits", "moving-digits"
 QUIET: dict[str, Any] = {"sample_interval": 0}
-NEAR: dict[str, Any] = {"reach": 1, "reach_steps": REACH_STEPS}  # the same course of near frames for both systems
+NEAR: dict[str, Any] = {"reach": 1, "reach_share": REACH_SHARE}  # the same course of near frames for both systems
 # As VDM has them: attention at each place over time, the times that are trained at, and a rate for the image network,
 # which learns from as many frames of a step too (docs/comparison.md says what happened without).
 ALIKE: dict[str, Any] = {"temporal": "residual", "time_logit": "1.5,1.5", "base_frames": "all", "base_rate_ratio": 1.0}
@@ -143,8 +143,8 @@ def _decomposed(budget: Budget) -> list[Run]:
         runs.append(vdm_run(budget, f"vdm-narrow-{seed}", NARROW_BASE, system="vdm-narrow", seed=seed))
     runs += [fusion_run(budget, each, variant=each) for each in ("corrected", "framewise")]
     runs.append(fusion_run(budget, "published", variant="published", **ONE_FRAME))
-    # The default share is the headline run itself.
-    runs += [fusion_run(budget, f"share-{share:g}", share=share) for share in SHARES if share != _default_share()]
+    # the default, from the data, is the headline run itself
+    runs += [fusion_run(budget, f"share-{share:g}", share=share) for share in SHARES]
     runs += [
         # beside "corrected": where the base frame is told clean, no gradient of other frames could reach the base
         fusion_run(budget, "no-stop-gradient", variant="corrected", base_loss="joint"),
@@ -162,10 +162,6 @@ def _decomposed(budget: Budget) -> list[Run]:
     return runs
 
 
-def _default_share() -> float:
-    return get_recipe(FUSION).share
-
-
 DECOMPOSED = Plan(
     name="decomposed",
     shows="decomposed against independent noise, with VideoFusion's variants and ablations",
@@ -178,7 +174,7 @@ DECOMPOSED = Plan(
         ("videofusion-guidance-2", "vdm-narrow-guidance-2"),
         ("videofusion-guidance-1", "vdm-narrow-guidance-1"),
     ),
-    sweep={("videofusion" if share == _default_share() else f"share-{share:g}"): share for share in SHARES},
+    sweep={f"share-{share:g}": share for share in SHARES},
     sweep_label="share λ of frames other than the middle one",
 )
 
@@ -202,13 +198,29 @@ SYSTEMS = Plan(
 )
 
 
+def _noises(budget: Budget) -> list[Run]:
+    """VDM with noise of each kind; shuffled noise is independent within a clip of a model's own length."""
+    make: dict[str, Make] = vdm_system("independent")
+    for kind in KINDS:
+        make |= vdm_system(kind, noise=kind) if kind != "shuffled" else {}
+    return each_seed(budget, make)
+
+
+NOISES = Plan(
+    name="noises",
+    shows="plain diffusion with noise that is independent or correlated over frames (PYoCo and kernels)",
+    runs=_noises,
+    pairs=(("mixed", "independent"), ("progressive", "independent")),
+)
+
+
 def plans() -> dict[str, Plan]:
     """All plans by name."""
     from videofusion.evaluation.comparison.given_plans import GIVEN_PLANS
     from videofusion.evaluation.comparison.paper_plans import PAPER_PLANS
     from videofusion.evaluation.comparison.vdm_plans import VDM_PLANS
 
-    return {plan.name: plan for plan in (DECOMPOSED, SYSTEMS, *PAPER_PLANS, *VDM_PLANS, *GIVEN_PLANS)}
+    return {plan.name: plan for plan in (DECOMPOSED, SYSTEMS, *PAPER_PLANS, *VDM_PLANS, *GIVEN_PLANS, NOISES)}
 
 
 def find_plan(name: str) -> Plan:
