@@ -26,6 +26,15 @@ def test_a_prompt_becomes_a_file_and_unknown_words_are_named(
     assert read_provenance(tmp_path / "a.mp4")["prompt"] == "red zebra"
 
 
+def test_options_of_sampling_reach_the_clip_and_its_file(saved_model: Path, tmp_path: Path) -> None:
+    assert generate(saved_model, "red", tmp_path / "a.mp4", "--sampler", "ddim") == 0
+    assert generate(saved_model, "red", tmp_path / "b.mp4", "--sampler", "ddim", "--spacing", "flow", "--eta", "1") == 0
+    told = read_provenance(tmp_path / "b.mp4")
+    assert (told["spacing"], told["eta"]) == ("flow", 1.0)
+    assert "spacing" not in read_provenance(tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() != (tmp_path / "b.mp4").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("prompt", "options", "sentence"),
     [
@@ -41,6 +50,20 @@ def test_a_prompt_becomes_a_file_and_unknown_words_are_named(
         ("red", ("--guidance", "-1"), "guidance is -1"),
         ("red", ("--motion", "0.5"), "motion is 0.5"),
         ("red", ("--device", "warp"), "warp"),
+        ("red", ("--spacing", "even"), "spacing is 'even'; it must be one of trailing"),
+        ("red", ("--spacing", "sd"), "spacing is 'sd', which is for schedules with training steps"),
+        (
+            "red",
+            ("--sampler", "dpm++", "--eta", "0.5"),
+            "eta is 0.5, which the sampler 'dpm++' does not read; ddim would",
+        ),
+        ("red", ("--sampler", "ddim", "--eta", "nan"), "eta is nan; it must be a number in [0, 1]"),
+        ("red", ("--sampler", "heun", "--gamma", "0.3"), "does not read; ddpm and langevin would"),
+        ("red", ("--sampler", "ddpm", "--gamma", "-1"), "gamma is -1.0"),
+        ("red", ("--sampler", "ddpm", "--delta", "0.3"), "does not read; langevin would"),
+        ("red", ("--sampler", "langevin", "--delta", "3"), "delta is 3.0"),
+        ("red", ("--rescale", "1.5"), "rescale is 1.5"),
+        ("red", ("--threshold", "-0.1"), "threshold is -0.1"),
     ],
 )
 def test_generate(

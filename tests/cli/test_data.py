@@ -42,3 +42,11 @@ def test_make_refuses_other_data(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "moving-digits" in capsys.readouterr().err
     assert main(["data", "make", "moving-digits", str(tmp_path / "a"), "--count", "0"]) == 2
     assert "count is 0" in capsys.readouterr().err
+
+
+def test_make_draws_over_photographs_too(tmp_path: Path) -> None:
+    words = ["--count", "2", "--frames", "2", "--size", "16"]
+    folder = tmp_path / "clips"
+    assert main(["data", "make", "digits-over-photos", str(folder), *words]) == 0
+    assert '"ground": {"photo": ' in (folder / "metadata.jsonl").read_text()
+    assert main(["data", "make", "moving-digits", str(folder), *words]) == 2  # one domain a folder

@@ -52,6 +52,8 @@ def test_any_other_video_needs_a_prompt(tmp_path: Path, capsys: pytest.CaptureFi
         (["--frames", "20", "--scale", "99"], "--scale is 99, but must be from 1 to 64"),
         (["--frames", "20", "--model", "nothing"], "nothing"),
         (["--frames", "20", "--sampler", "euler"], "sampler is 'euler'"),
+        (["--frames", "20", "--sampler", "heun", "--eta", "1"], "the sampler 'heun' does not read; ddim would"),
+        (["--frames", "20", "--spacing", "even"], "spacing is 'even'"),
     ],
 )
 def test_refusals(three: Path, options: list[str], says: str, capsys: pytest.CaptureFixture) -> None:

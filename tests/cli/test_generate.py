@@ -80,7 +80,10 @@ def test_lora_is_for_the_model_and_stands_in_the_file(
 
 def test_writes_what_was_asked_for(pipe: Pipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "a.webp"
-    assert run(out, "--size", "16x8", "--frames", "3", "--seed", "5", "--motion", "0.5", "--scale", "1") == 0
+    assert (
+        run(out, "--size", "16x8", "--frames", "3", "--seed", "5", "--motion", "0.5", "--scale", "1", "--gamma", "0.3")
+        == 0
+    )
     ((prompt, asked),) = pipe.calls
     assert prompt == "a red three"
     assert asked.pop("output") == "latent"
@@ -92,7 +95,8 @@ def test_writes_what_was_asked_for(pipe: Pipe, tmp_path: Path, capsys: pytest.Ca
         "height": 8,
         "width": 16,
         "steps": 20,
-        "sampler": "ddpm",  # the model's own, as is the next
+        "sampler": "ddpm",  # the model's own, as is the guidance
+        "sampler_options": {"gamma": 0.3},
         "guidance": 2.5,
         "motion": 0.5,
         "fps": None,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videofusion.diffusion import Prediction, frame_errors, joint_errors, make_schedule
-from videofusion.diffusion.losses import LEAST_SIGMA
+from videofusion.diffusion.losses import LEAST_SIGMA, WEIGHTINGS
 from videofusion.errors import InputError
 
 ALPHA, SIGMA = (x.reshape(2, 1, 1, 1, 1) for x in make_schedule("cosine").alpha_sigma(torch.tensor([0.3, 0.8])))
@@ -20,7 +20,7 @@ X0, EPS = clips(0), clips(1)
 Z = ALPHA * X0 + SIGMA * EPS
 
 
-@pytest.mark.parametrize("weighting", ["eps", "v", "clipped_v", "x0"])
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_a_perfect_prediction_has_no_error(weighting: str) -> None:
     errors = frame_errors(Prediction(Z, X0, EPS, ALPHA, SIGMA), X0, EPS, weighting)
     torch.testing.assert_close(errors, torch.zeros(2, 3))
@@ -34,6 +34,7 @@ def test_weightings_weigh_the_error_of_the_clip() -> None:
     torch.testing.assert_close(plain, (clips(2) - X0).square().mean(dim=(2, 3, 4)))
     torch.testing.assert_close(frame_errors(prediction, X0, EPS, "eps"), plain * (alpha / sigma) ** 2)
     torch.testing.assert_close(frame_errors(prediction, X0, EPS, "v"), plain / sigma**2)
+    torch.testing.assert_close(frame_errors(prediction, X0, EPS, "flow"), plain * ((alpha + sigma) / sigma) ** 2)
     torch.testing.assert_close(frame_errors(prediction, X0, EPS, "clipped_v"), plain / sigma**2)
 
 
@@ -64,5 +65,5 @@ def test_a_base_that_predicts_every_frame_is_judged_on_their_mean() -> None:
 
 
 def test_an_unknown_weighting_is_refused() -> None:
-    with pytest.raises(InputError, match=r"weighting is 'snr'.*eps, v, clipped_v, x0"):
+    with pytest.raises(InputError, match=r"weighting is 'snr'.*eps, v, flow, clipped_v, x0"):
         frame_errors(Prediction(Z, X0, EPS, ALPHA, SIGMA), X0, EPS, "snr")

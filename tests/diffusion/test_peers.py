@@ -93,3 +93,66 @@ def test_ddpm(variance: str, gamma: float, monkeypatch: pytest.MonkeyPatch) -> N
     # up to the last step, where diffusers adds noise to the clean clip if the variance is the large one
     ours = ddpm(NetworkDenoiser(Network(), schedule, "eps"), noise(0), times(schedule, 20)[:-1], **options)
     torch.testing.assert_close(ours, peer_clips(peer, 20, noise(0))[-2], rtol=5e-4, atol=5e-4)
+
+
+@pytest.mark.parametrize(("spacing", "own"), [("sd", "leading"), ("sd-trailing", "trailing")])
+@pytest.mark.parametrize("steps", [5, 20, 50])
+def test_stable_diffusion_s_own_walk(spacing: str, own: str, steps: int) -> None:
+    """From first to last step as its scheduler takes them: an offset of 1, and no step to clean data at the end."""
+    from diffusers import DDIMScheduler
+
+    schedule, start = make_schedule("scaled_linear"), bind(DecomposedNoise(0.5), SHAPE, Keys.of([1, 2]))(0)
+    options = peer_options("scaled_linear", "eps") | {"steps_offset": 1, "set_alpha_to_one": False}
+    peer = DDIMScheduler(clip_sample=False, timestep_spacing=own, **options)
+    theirs = peer_clips(peer, steps, start.double())[-1]
+    denoiser = NetworkDenoiser(Network(), schedule, "eps")
+    t = times(schedule, steps, spacing=spacing)
+    ours = ddim(denoiser, start.double(), t, schedule=schedule, conditions=Conditions())
+    # eps / alpha at the noisy end multiplies rounding by 15
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    if (steps, spacing) == (20, "sd"):  # the grid matters as much as that
+        plain = ddim(denoiser, start.double(), times(schedule, 20), schedule=schedule, conditions=Conditions())
+        assert (plain - theirs).norm() > 0.02 * theirs.norm()
+
+
+@pytest.mark.parametrize(("name", "high"), [("edm", 80.0), ("edm:700", 700.0)])
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with numpy 2
+def test_ddim_on_edm_is_the_euler_sampler_of_diffusers(name: str, high: float) -> None:
+    from diffusers import EulerDiscreteScheduler
+
+    schedule, start = make_schedule(name), bind(DecomposedNoise(0.5), SHAPE, Keys.of([1, 2]))(0)
+    peer = EulerDiscreteScheduler(
+        sigma_min=0.002, sigma_max=high, timestep_type="continuous", use_karras_sigmas=True,
+        timestep_spacing="leading", **peer_options("scaled_linear", "v"),
+    )  # fmt: skip
+    peer.set_timesteps(10)
+    z = start * peer.init_noise_sigma
+    for step in peer.timesteps:
+        seen = peer.scale_model_input(z, step)
+        z = peer.step(Network()(seen, 1000 * step.float()), step, z).prev_sample
+    denoiser = NetworkDenoiser(Loud(), schedule, "v")
+    t = times(schedule, 10, spacing="karras")
+    ours = ddim(denoiser, start, t, schedule=schedule, conditions=Conditions())
+    assert (ours - z).norm() < 3e-6 * z.norm()
+
+
+class Loud(Network):
+    """The network, told a thousand times what it is told, so that it hears the small numbers of EDM."""
+
+    def forward(self, z: Tensor, time: Tensor, temporal: float = 1.0) -> Tensor:
+        return super().forward(z, 1000 * time)
+
+
+@pytest.mark.parametrize(("name", "shift"), [("rectified_flow", 1.0), ("rectified_flow:3", 3.0)])
+def test_ddim_on_rectified_flow_is_the_flow_matching_sampler_of_diffusers(name: str, shift: float) -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    schedule, start = make_schedule(name), bind(DecomposedNoise(0.5), SHAPE, Keys.of([1, 2]))(0)
+    peer = FlowMatchEulerDiscreteScheduler(shift=shift)
+    peer.set_timesteps(sigmas=[1 - i / 10 for i in range(10)])
+    z = start
+    for step in peer.timesteps:
+        z = peer.step(Network()(z, step), step, z).prev_sample
+    denoiser = NetworkDenoiser(Network(), schedule, "flow")
+    ours = ddim(denoiser, start, times(schedule, 10), schedule=schedule, conditions=Conditions())
+    assert (ours - z).norm() < 3e-6 * z.norm()

@@ -49,7 +49,9 @@ def centred(denoiser: Gaussian) -> Gaussian:
     return Gaussian(denoiser.schedule, torch.zeros_like(denoiser.mean), denoiser.data, denoiser.noise)
 
 
-@pytest.mark.parametrize("name", ["cosine", "linear", "scaled_linear_zero_snr"])
+@pytest.mark.parametrize(
+    "name", ["cosine", "linear", "scaled_linear_zero_snr", "edm", "rectified_flow", "rectified_flow:3"]
+)
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samples_have_the_mean_and_covariance_of_the_data(sampler: str, name: str) -> None:
     schedule = make_schedule(name)
@@ -66,9 +68,10 @@ def test_samples_have_the_mean_and_covariance_of_the_data(sampler: str, name: st
 
 
 @pytest.mark.parametrize("ends", [(1.0, 0.0), (0.9, 0.1), (0.1, 0.9)], ids=["whole", "inner", "towards noise"])
+@pytest.mark.parametrize("name", ["cosine", "rectified_flow"])
 @pytest.mark.parametrize("sampler", ORDERS)
-def test_convergence_order(sampler: str, ends: tuple[float, float]) -> None:
-    schedule = make_schedule("cosine")
+def test_convergence_order(sampler: str, name: str, ends: tuple[float, float]) -> None:
+    schedule = make_schedule(name)
     denoiser = gaussian(schedule)
     z = torch.randn(3, 4, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     exact = denoiser.flow(z, *torch.tensor(ends))
@@ -83,9 +86,10 @@ def test_convergence_order(sampler: str, ends: tuple[float, float]) -> None:
     torch.testing.assert_close(-(rise / run)[-1], torch.tensor(float(ORDERS[sampler])).double(), rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("name", ["cosine", "edm", "rectified_flow:3"])
 @pytest.mark.parametrize("sampler", ["ddim", "angular", "dpm++", "heun"])
-def test_one_step_is_exact_when_nothing_is_left_to_learn(sampler: str) -> None:
-    schedule = make_schedule("cosine")
+def test_one_step_is_exact_when_nothing_is_left_to_learn(sampler: str, name: str) -> None:
+    schedule = make_schedule(name)
     x0, eps = torch.randn(2, 1, 3, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
     def knows(z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
@@ -132,9 +136,10 @@ STOCHASTIC = [
 ]
 
 
+@pytest.mark.parametrize("name", ["cosine", "rectified_flow"])
 @pytest.mark.parametrize(("sampler", "options"), STOCHASTIC)
-def test_around_a_known_clip_the_noise_keeps_its_covariance_at_every_step(sampler, options: dict) -> None:
-    known = Gaussian(make_schedule("cosine"), torch.zeros(4).double(), torch.zeros(4, 4).double(), DECOMPOSED)
+def test_around_a_known_clip_the_noise_keeps_its_covariance_at_every_step(sampler, options: dict, name: str) -> None:
+    known = Gaussian(make_schedule(name), torch.zeros(4).double(), torch.zeros(4, 4).double(), DECOMPOSED)
     for covariance, t in trail(sampler, known, DECOMPOSED, **options):
         torch.testing.assert_close(covariance, known.schedule.alpha_sigma(t)[1] ** 2 * DECOMPOSED)
 
@@ -164,6 +169,14 @@ def test_where_data_is_like_the_noise_every_step_has_unit_marginals_and_the_shar
         torch.testing.assert_close(samples @ samples.T / samples.shape[1], DECOMPOSED, rtol=0, atol=0.05)
 
 
+def test_the_upper_variance_is_that_of_a_unit_law_at_any_scale() -> None:
+    """Data of the noise's covariance: with gamma = 1 every step has the law's own, (alpha² + sigma²) of it."""
+    like = Gaussian(make_schedule("rectified_flow"), torch.zeros(4).double(), DECOMPOSED, DECOMPOSED)
+    for covariance, t in trail(ddpm, like, DECOMPOSED, gamma=1.0)[:-1]:
+        alpha, sigma = like.schedule.alpha_sigma(t)
+        torch.testing.assert_close(covariance, (alpha**2 + sigma**2) * DECOMPOSED)
+
+
 def test_the_variances_of_ddpm_lie_between_their_bounds() -> None:
     flat = Gaussian(make_schedule("cosine"), torch.zeros(1).double(), torch.zeros(1, 1).double(), torch.eye(1).double())
     one = torch.ones(1, 1, 1, 1, 1, dtype=torch.float64)
@@ -189,8 +202,9 @@ def test_ddim_with_all_noise_fresh_is_ddpm_with_the_lower_variance() -> None:
     torch.testing.assert_close(all_fresh, ddpm(gaussian(schedule), start, t, **options))
 
 
-def test_angular_is_ddim() -> None:
-    schedule = make_schedule("cosine")
+@pytest.mark.parametrize("name", ["cosine", "rectified_flow"])
+def test_angular_is_ddim(name: str) -> None:
+    schedule = make_schedule(name)
     z = torch.randn(1, 4, 1, 3, 3, generator=torch.Generator().manual_seed(0)).double()
     options = {"schedule": schedule, "conditions": NOTHING}
     clips = [sampler(gaussian(schedule), z, times(schedule, 9), **options) for sampler in (ddim, angular)]

@@ -7,10 +7,17 @@ import math
 import pytest
 import torch
 
-from videofusion.diffusion.schedules import SCHEDULES, Cosine, Discrete, linear_betas, make_schedule, times
+from videofusion.diffusion.schedules import (
+    EDM,
+    SCHEDULES,
+    Discrete,
+    RectifiedFlow,
+    linear_betas,
+    make_schedule,
+)
 from videofusion.errors import InputError
 
-NAMES = list(SCHEDULES)
+NAMES = [*SCHEDULES, "edm:700", "rectified_flow:3"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -19,7 +26,9 @@ def test_signal_falls_and_power_is_one(name: str) -> None:
     alpha, sigma = make_schedule(name).alpha_sigma(t)
     assert (alpha.diff() < 0).all()
     assert (sigma.diff() > 0).all()
-    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(t))
+    power = alpha + sigma if name.startswith("rectified_flow") else alpha**2 + sigma**2
+    torch.testing.assert_close(power, torch.ones_like(t))
+    assert (alpha[0], sigma[0]) == (1, 0)
     assert (alpha[0], sigma[0]) == (1, 0)
 
 
@@ -30,7 +39,7 @@ def test_time_is_the_inverse_of_logsnr(name: str) -> None:
     torch.testing.assert_close(schedule.time_at(schedule.logsnr(t)), t, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["cosine", "linear_zero_snr", "scaled_linear_zero_snr"])
+@pytest.mark.parametrize("name", ["cosine", "linear_zero_snr", "scaled_linear_zero_snr", "rectified_flow:3"])
 def test_no_signal_at_the_end_is_exactly_none(name: str) -> None:
     schedule = make_schedule(name)
     for dtype in (torch.float32, torch.float64):
@@ -65,48 +74,34 @@ def test_the_network_of_a_discrete_schedule_is_never_told_a_step_below_the_first
 
 def test_a_shift_multiplies_noise_to_signal() -> None:
     t = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
-    plain, shifted = Cosine(), Cosine(shift=4.0)
-    torch.testing.assert_close(shifted.logsnr(t), plain.logsnr(t) - 2 * math.log(4.0))
-    torch.testing.assert_close(shifted.time_at(shifted.logsnr(t)), t)
+    for name in ("cosine", "rectified_flow"):
+        plain, shifted = make_schedule(name), make_schedule(f"{name}:4")
+        torch.testing.assert_close(shifted.logsnr(t), plain.logsnr(t) - 2 * math.log(4.0))
+        torch.testing.assert_close(shifted.time_at(shifted.logsnr(t)), t)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("spacing", ["trailing", "leading", "logsnr"])
-@pytest.mark.parametrize(("steps", "start"), [(1, 1.0), (2, 0.6), (50, 1.0), (50, 0.0005)])
-def test_times_fall_to_zero(name: str, spacing: str, steps: int, start: float) -> None:
-    t = times(make_schedule(name), steps, spacing=spacing, start=start)
-    assert t.shape == (steps + 1,)
-    assert (t.diff() < 0).all()
-    assert t[-1] == 0
-    if spacing != "leading":
-        assert t[0] == torch.tensor(start)
-
-
-@pytest.mark.parametrize("spacing", ["trailing", "leading"])
-def test_times_are_the_steps_of_diffusers(spacing: str) -> None:
-    from diffusers import DDIMScheduler
-
-    peer = DDIMScheduler(timestep_spacing=spacing)
-    peer.set_timesteps(20)
-    schedule = make_schedule("linear")
-    told = schedule.network_time(times(schedule, 20, spacing=spacing)[:-1])
-    torch.testing.assert_close(told, peer.timesteps.float(), rtol=0, atol=1e-3)
-
-
-def test_even_spacing_in_logsnr() -> None:
-    schedule = make_schedule("cosine")
-    widths = schedule.logsnr(times(schedule, 30, spacing="logsnr").double()[1:-1]).diff()
-    torch.testing.assert_close(widths, widths.mean().expand(28), rtol=1e-3, atol=0)
+def test_edm_runs_from_no_noise_to_its_highest_sigma_and_tells_the_network_as_the_paper_does() -> None:
+    schedule, t = make_schedule("edm:700"), torch.linspace(0.02, 1, 50, dtype=torch.float64)
+    alpha, sigma = schedule.alpha_sigma(t)
+    ratio = sigma / alpha
+    torch.testing.assert_close(ratio[-1], torch.tensor(700.0).double())
+    told = ratio > 0.002
+    torch.testing.assert_close(schedule.network_time(t)[told], ratio[told].log() / 4)
+    # below what networks are told, and at no noise, they are told the lowest
+    torch.testing.assert_close(schedule.network_time(torch.zeros(1)), torch.tensor([0.002]).log() / 4)
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: make_schedule("quadratic"), "schedule is 'quadratic'.*cosine"),
-        (lambda: times(Cosine(), 0), "steps is 0"),
-        (lambda: times(Cosine(), 5, start=0.0), "start is 0.0"),
-        (lambda: times(Cosine(), 5, start=1.5), "start is 1.5"),
-        (lambda: times(Cosine(), 5, spacing="karras"), "spacing is 'karras'"),
+        (lambda: make_schedule("linear:2"), "schedule is 'linear:2'; only cosine, edm, rectified_flow take a number"),
+        (lambda: make_schedule("edm:big"), "schedule is 'edm:big'; after the colon must be its highest sigma"),
+        (lambda: make_schedule("rectified_flow:"), "after the colon must be its shift"),
+        (lambda: make_schedule("rectified_flow:nan"), "after the colon must be its shift, a number above 0"),
+        (lambda: make_schedule("cosine:0"), "schedule is 'cosine:0'; after the colon must be its shift"),
+        (lambda: EDM(high=-1.0), "highest sigma is -1.0"),
+        (lambda: RectifiedFlow(shift=0.0), "shift is 0.0"),
         (lambda: Discrete(2 * linear_betas(10, 0.1, 0.9)), "betas go from 0.2 to 1.8"),
     ],
 )

@@ -49,6 +49,8 @@ def test_what_stands_still_is_left_out_and_what_only_flashes_counts_as_most():
     assert base_frame_change(walk(0.1, 0.1)) is None  # of three frames, every step is at the middle one
     with pytest.raises(InputError, match="clips have 3 frames"):
         change_at_base_frame(walk(0.1, 0.1))
+    with pytest.raises(InputError, match="must be finite"):
+        change_at_base_frame(moving * float("nan"))
 
 
 @pytest.mark.parametrize("grounds", ["plain", "photos"])

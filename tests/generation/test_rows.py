@@ -20,7 +20,7 @@ def read(tmp_path: Path, *lines: object, **defaults: object) -> list[Row]:
 def test_a_row_has_what_it_gives_and_else_the_defaults(tmp_path: Path) -> None:
     own = {"seed": 5, "motion_seed": 6, "frames": 4, "size": 32, "steps": 3.0, "sampler": "ddim", "motion": 1}
     first, second = read(tmp_path, {"prompt": "a", "id": "x-1", **own}, b" \r", {"prompt": "b", "seed": None}, seed=9)
-    assert first == Row(1, "x-1", {"prompt": "a", **own, "size": "32", "guidance": None})
+    assert first == Row(1, "x-1", {**DEFAULTS, "prompt": "a", **own, "size": "32"})
     assert (type(first.settings["steps"]), type(first.settings["motion"])) == (int, float)
     assert second == Row(3, "000003", {**DEFAULTS, "prompt": "b", "seed": 9})
     assert (first.label, second.label) == ('row 1 (id "x-1")', "row 3")
@@ -29,6 +29,13 @@ def test_a_row_has_what_it_gives_and_else_the_defaults(tmp_path: Path) -> None:
 def test_equal_calls_are_those_that_differ_by_prompt_and_seeds_only(tmp_path: Path) -> None:
     rows = read(tmp_path, {"prompt": "a"}, {"prompt": "b", "seed": 1, "motion_seed": 2}, {"prompt": "a", "steps": 2})
     assert rows[0].call == rows[1].call != rows[2].call
+
+
+def test_options_of_sampling_are_the_row_s_or_the_default_s(tmp_path: Path) -> None:
+    rows = read(tmp_path, {"prompt": "a", "eta": 1}, {"prompt": "b"}, spacing="flow")
+    assert [row.call["sampler_options"] for row in rows] == [{"spacing": "flow", "eta": 1.0}, {"spacing": "flow"}]
+    (wrong,) = read(tmp_path, {"prompt": "a", "spacing": 3})
+    assert wrong.reason == "spacing is 3, but must be a text"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchLCMScheduler,
+)
 
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
@@ -58,3 +65,41 @@ def test_a_pipeline_folder_has_it_in_its_scheduler(tmp_path: Path) -> None:
     assert schedule_from_diffusers(tmp_path) == ("scaled_linear", "eps")
     with pytest.raises(InputError, match="scheduler_config"):
         schedule_from_diffusers(tmp_path / "unet")
+
+
+SVD = {"sigma_min": 0.002, "sigma_max": 700.0, "timestep_type": "continuous", "prediction_type": "v_prediction"}
+EDM = {"sigma_data": 1.0, "prediction_type": "v_prediction"}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "named"),
+    [
+        (FlowMatchEulerDiscreteScheduler(), ("rectified_flow", "flow")),
+        (FlowMatchEulerDiscreteScheduler(shift=3.0), ("rectified_flow:3", "flow")),
+        (EulerDiscreteScheduler(use_karras_sigmas=True, **SD, **SVD), ("edm:700", "v")),
+        (EulerDiscreteScheduler(**SD), ("scaled_linear", "eps")),
+        (EDMEulerScheduler(**EDM), ("edm:80", "v")),
+    ],
+)
+def test_knows_schedulers_in_continuous_time(tmp_path: Path, scheduler: DDIMScheduler, named: tuple[str, str]) -> None:
+    scheduler.save_pretrained(tmp_path)
+    assert schedule_from_diffusers(tmp_path) == named
+    make_schedule(named[0])
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [
+        (FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), "use_dynamic_shifting is True; .*must be False"),
+        (FlowMatchEulerDiscreteScheduler(invert_sigmas=True), "invert_sigmas is True"),
+        (FlowMatchLCMScheduler(num_train_timesteps=500), "num_train_timesteps is 500"),
+        (EDMEulerScheduler(prediction_type="v_prediction"), "sigma_data is 0.5; in EDMEulerScheduler"),
+        (EDMEulerScheduler(sigma_data=1.0), "prediction_type is 'epsilon'"),
+        (EulerDiscreteScheduler(**SD, **{**SVD, "sigma_min": 0.1}), "sigma_min is 0.1"),
+        (EulerDiscreteScheduler(**SD, **{**SVD, "sigma_max": None}), "sigma_max is None"),
+    ],
+)
+def test_refuses_others_in_continuous_time(tmp_path: Path, scheduler: DDIMScheduler, said: str) -> None:
+    scheduler.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=said):
+        schedule_from_diffusers(tmp_path)

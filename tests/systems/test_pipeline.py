@@ -74,6 +74,66 @@ def test_a_model_has_a_sampler_of_its_own(kind, tmp_path):
     assert (make(pipe) - make(pipe, sampler="dpm++")).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("kind", ["corrected", "vdm"])
+def test_a_model_has_options_of_sampling_of_its_own(kind, tmp_path):
+    new = vdm if kind == "vdm" else partial(videofusion, kind)
+    own = {"spacing": "flow", "gamma": 0.4}
+    new(sampler="ddpm", sampler_options=own).pipeline().save_pretrained(tmp_path)
+    pipe, plain = load(tmp_path), new(sampler="ddpm").pipeline()
+    made = make(pipe, steps=3)
+    torch.testing.assert_close(made, make(plain, steps=3, sampler_options=own), atol=1e-5, rtol=0)
+    assert (made - make(plain, steps=3)).abs().max() > 0.01
+    # some in place of the model's; and a sampler that does not read its gamma leaves it
+    back = make(pipe, steps=3, sampler_options={"spacing": "trailing", "gamma": 0.0})
+    torch.testing.assert_close(back, make(plain, steps=3), atol=1e-5, rtol=0)
+    make(pipe, sampler="heun")
+    # a folder from before there were any
+    file = tmp_path / "model_index.json"
+    config = json.loads(file.read_text())
+    del config["sampler_options"]
+    file.write_text(json.dumps(config))
+    torch.testing.assert_close(make(load(tmp_path), steps=3), make(plain, steps=3), atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match="the sampler 'ddpm' does not read; ddim would"):
+        new(sampler="ddpm", sampler_options={"eta": 1.0}).pipeline()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("schedule", "prediction"), [("edm", "v"), ("rectified_flow:3", "flow")])
+def test_schedules_that_are_not_the_papers(kind, schedule, prediction):
+    """Every system trains on them and samples, with a sampler in angles and one that injects noise."""
+    options = {"schedule": schedule, "prediction": prediction, "weighting": prediction}
+    system = vdm(**options) if kind == "vdm" else videofusion(kind, **options)
+    losses = system.loss(batch(), Keys.of([1, 2, 3, 4]), 0)
+    assert losses.per_clip.isfinite().all()
+    losses.total.backward()
+    pipe = system.pipeline()
+    for sampler in ("heun", "ddpm"):
+        clips = make(pipe, sampler=sampler, sampler_options={"spacing": "flow"})
+        assert clips.isfinite().all()
+        assert clips.std() > 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ({"spacing": "flow"}, True),
+        ({"spacing": "karras"}, True),
+        ({"eta": 1.0}, True),
+        ({"rescale": 0.7}, True),
+        ({"threshold": 0.9}, True),
+        ({"eta": 0.0, "rescale": 0.0, "threshold": 0.0, "spacing": "trailing"}, False),
+    ],
+)
+def test_options_of_sampling_reach_the_clips(kind, options, changes):
+    pipe = pipeline(kind)
+    plain, turned = (make(pipe, steps=3, sampler="ddim", guidance=4.0, sampler_options=o) for o in ({}, options))
+    assert ((plain - turned).abs().max() > 1e-3) == changes
+    # a clip is the same alone and in its batch: the grid depends on no other
+    alone = make(pipe, CAPTIONS[1], seed=4, steps=3, sampler="ddim", guidance=4.0, sampler_options=options)
+    torch.testing.assert_close(alone, turned[1], atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("variant", ["framewise", "published"])
 @pytest.mark.parametrize("sampler", ["dpm++", "ddpm"])
 def test_a_motion_seed_changes_the_other_frames_only(variant, sampler):

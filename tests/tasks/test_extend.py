@@ -30,7 +30,7 @@ def clips(frames: int = FRAMES, count: int = 2) -> Tensor:
 def test_given_frames_stay_and_each_clip_goes_on_by_its_own_seed(kind: str) -> None:
     pipe, given = pipeline(kind), clips()
     seen: list[tuple[int, int]] = []
-    options = {"frames": 11, "steps": 2, "sampler": "ddim"}
+    options = {"frames": 11, "steps": 2, "sampler": "ddim", "sampler_options": {"spacing": "flow", "eta": 0.5}}
     made = extend(pipe, given, CAPTIONS[:2], seed=[3, 4], on_window=lambda *at: seen.append(at), **options)
     assert made.shape == (2, 11, 3, SIZE, SIZE)
     assert seen == [(0, 3), (1, 3), (2, 3)]  # windows of 5 with 3 given: two new frames each

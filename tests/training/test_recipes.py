@@ -3,9 +3,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from videofusion.diffusion.samplers import SAMPLERS
 from videofusion.errors import InputError
+from videofusion.systems.build import sampling_defaults
 from videofusion.training.recipe import Recipe
 from videofusion.training.recipes import RECIPES, get_recipe
 
@@ -89,6 +91,26 @@ def test_unknown_key_lists_those_there_are():
 def test_wrong_values_are_refused_by_the_name_of_their_key(key, value):
     with pytest.raises(InputError, match=f"recipe key {key} "):
         get_recipe("tiny", {key: value})
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"sampler_options": "eta=0.5"}, r"eta is 0.5, which the sampler 'dpm\+\+' does not read; ddim would"),
+        ({"sampler_options": "spacing"}, "sampler option is 'spacing'; it must be NAME=VALUE"),
+        ({"sampler_options": "spacing=sd"}, "spacing is 'sd', which is for schedules with training steps"),
+        (
+            {"sampler_options": "threshold=0.9", "autoencoder": "somewhere"},
+            "threshold is 0.9; it is for models in",
+        ),
+    ],
+)
+def test_options_of_sampling_are_looked_at_before_work_starts(keys, words):
+    recipe = get_recipe("tiny", keys)
+    with pytest.raises(InputError, match=words), torch.device("meta"):
+        sampling_defaults(recipe)
+    right = get_recipe("tiny", {"sampler_options": "spacing=flow,eta=0.5", "sampler": "ddim"})
+    assert sampling_defaults(right).sampler_options == {"spacing": "flow", "eta": 0.5}
 
 
 def test_what_is_offloaded_is_videofusions_and_in_shards():

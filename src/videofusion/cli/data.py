@@ -19,7 +19,7 @@ Fetch = Annotated[str | None, tyro.conf.arg(metavar="HOW")]
 
 
 def make(
-    dataset: tyro.conf.Positional[Literal["moving-digits"]],
+    dataset: tyro.conf.Positional[Literal["moving-digits", "digits-over-photos"]],
     folder: Folder,
     *,
     count: int,
@@ -46,6 +46,7 @@ def make(
     from tqdm import tqdm
 
     from videofusion.data.digits_folder import write_folder
+    from videofusion.data.moving_digits import GROUNDS_OF
 
     with tqdm(unit="clip", desc=dataset, leave=False) as bar:
         metadata = write_folder(
@@ -56,6 +57,7 @@ def make(
             size=size,
             split=split,
             two_digits=two_digits,
+            grounds=GROUNDS_OF[dataset],
             fps=fps,
             progress=show_on(bar),
         )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from videofusion.cli.sampling import OWN, Turned
 from videofusion.errors import InputError, printable
 from videofusion.generation.rows import check_file
 
@@ -28,6 +29,7 @@ def extend(
     weight: float = 0.0,
     steps: int = 20,
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    sampling: Annotated[Turned, tyro.conf.OmitArgPrefixes] = OWN,
     guidance: float | None = None,
     motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
     seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
@@ -56,6 +58,7 @@ def extend(
         weight: of reconstruction guidance, 1 to 4, two to three times as slow; 0 is without
         steps: sampler steps; more take longer
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
+        sampling: options of sampling
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         motion: from 0 (still) to 1 (free), for models trained with this knob
         seed: the same seed goes on in the same way (0)
@@ -104,11 +107,11 @@ def extend(
     tuned = {key: told[key] for key in ("lora", "lora_scale", "precision") if key in told}
     pipe = load(told.setdefault("model", "moving-digits"), **tuned, device=device)
     clip = read_clip(video, size=(pipe.config.height, pipe.config.width))
-    sampling: dict[str, Any] = {"steps": steps, "sampler": sampler or pipe.config.sampler}
-    sampling |= {"guidance": guidance, "motion": told.get("motion")}
+    settings: dict[str, Any] = {"steps": steps, "sampler": sampler or pipe.config.sampler}
+    settings |= {"guidance": guidance, "motion": told.get("motion")}
     if pipe.hears_fps:
-        sampling["fps"] = rate or None
-    sampling |= {"seed": told.setdefault("seed", 0), "motion_seed": told.get("motion_seed")}
+        settings["fps"] = rate or None
+    settings |= {"seed": told.setdefault("seed", 0), "motion_seed": told.get("motion_seed")}
     with tqdm(unit="window", leave=False) as bar:
 
         def count(number: int, windows: int) -> None:
@@ -124,9 +127,17 @@ def extend(
             weight=weight,
             output="latent",
             on_window=count,
-            **sampling,
+            sampler_options=sampling.given(),
+            **settings,
         )
-    told |= {**sampling, "frames": frames, "extended_from": len(clip), "overlap": overlap, "weight": weight}
+    told |= {
+        **settings,
+        **sampling.given(),
+        "frames": frames,
+        "extended_from": len(clip),
+        "overlap": overlap,
+        "weight": weight,
+    }
     made = decoded(pipe, latents, out, told)
     made[: len(clip)] = clip
     for file in files:

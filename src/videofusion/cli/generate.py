@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from videofusion.cli.sampling import OWN, Turned
 from videofusion.errors import InputError
 from videofusion.generation.rows import FILE_FPS, check_file, parse_size
 
@@ -25,6 +26,7 @@ def generate(
     size: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None,
     steps: int = 20,
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    sampling: Annotated[Turned, tyro.conf.OmitArgPrefixes] = OWN,
     guidance: float | None = None,
     motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
     seed: int = 0,
@@ -44,10 +46,10 @@ def generate(
     """Make a video from a prompt, or a folder of them from a file of prompts.
 
     A file of prompts has a row on each line, as {"prompt": "a red three", "seed": 5}. A row may have its own seed,
-    motion_seed, frames, size, steps, sampler, guidance and motion, and an id, by which its file is named (else by its
-    line's number); the options hold for what it leaves out. OUT/results.jsonl tells what became of each row. The same
-    command goes on where it stopped; a row that is made is refused with other settings, until its file is deleted. A
-    row that fails is named, the others are made, and the exit code is 1.
+    motion_seed, frames, size, steps, sampler, sampling options, guidance and motion, and an id, by which its file is
+    named (else by its line's number); the options hold for what it leaves out. OUT/results.jsonl tells what became of
+    each row. The same command goes on where it stopped; a row that is made is refused with other settings, until its
+    file is deleted. A row that fails is named, the others are made, and the exit code is 1.
 
     Args:
         prompt: what the video shows; `videofusion models` lists the words that a model knows
@@ -60,8 +62,9 @@ def generate(
         size: in pixels, as 32 or 64x48; the model's own by default
         steps: sampler steps; more take longer
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
+        sampling: options of sampling
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
-        motion: from 0 (still) to 1 (free), for models trained with this knob
+        motion: from 0 (as little as the training clips had) to 1 (as much), for models trained with this knob
         seed: the same seed gives the same clip
         motion_seed: another one moves the same content otherwise
         count: how many clips, with seeds from SEED on; the files are numbered
@@ -86,6 +89,7 @@ def generate(
     if prompts is not None:
         defaults: dict[str, Any] = {"seed": seed, "motion_seed": motion_seed, "frames": frames, "size": size}
         defaults |= {"steps": steps, "sampler": sampler, "guidance": guidance, "motion": motion}
+        defaults |= sampling.given()
         if prompt or count > 1:
             raise InputError(f"{'PROMPT' if prompt else '--count'} and --prompts are both given; leave one out")
         if lora is not None:
@@ -132,11 +136,13 @@ def generate(
             "width": width,
             "steps": steps,
             "sampler": sampler or pipe.config.sampler,
+            "sampler_options": sampling.given(),
             "guidance": pipe.config.guidance if guidance is None else guidance,
             "motion": motion,
             "fps": fps if pipe.hears_fps else None,
         }
-        told = {"prompt": prompt, "model": model, **tuned, **settings}
+        told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given()}
+        del told["sampler_options"]
         bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
         clip = decoded(pipe, pipe(prompt, **settings, output="latent", progress=bar), files[0], told)
         seconds = time.perf_counter() - began

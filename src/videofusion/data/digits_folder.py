@@ -27,6 +27,7 @@ def write_folder(
     split: str = "train",
     two_digits: float = 0.25,
     combinations: str = "seen",
+    grounds: str = "plain",
     fps: float = 8.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -44,6 +45,7 @@ def write_folder(
         split: "train", "val" or "test".
         two_digits: part of the clips that hold two digits, in [0, 1].
         combinations: "seen", or for the test split also "held_out" or "all".
+        grounds: what is behind the digits, "plain" or "photos".
         fps: frames per second, above 0 and at most 240.
         progress: called with (clips done, count) after each clip.
 
@@ -61,7 +63,7 @@ def write_folder(
         raise InputError(f"fps is {fps}; allowed are values above 0 and up to 240")
     if size % 2:
         raise InputError(f"size is {size}; an mp4 needs an even number of pixels")
-    digits = MovingDigits(frames, size, split, two_digits, combinations=combinations, length=count)
+    digits = MovingDigits(frames, size, split, two_digits, combinations=combinations, length=count, grounds=grounds)
     settings: dict[str, int | float | str] = {
         "seed": seed,
         "frames": frames,
@@ -71,6 +73,8 @@ def write_folder(
         "combinations": combinations,
         "fps": float(fps),
     }
+    if grounds != "plain":  # folders of earlier versions do not say it
+        settings["grounds"] = grounds
     _open_folder(folder, settings)
     if (folder / _file_name(count)).exists():
         raise InputError(

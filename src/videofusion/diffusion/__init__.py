@@ -2,6 +2,7 @@
 
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser, NetworkDenoiser
+from videofusion.diffusion.grids import SPACINGS, times
 from videofusion.diffusion.guidance import ClassifierFree
 from videofusion.diffusion.kernels import KernelNoise, make_noise
 from videofusion.diffusion.known import Following, Known
@@ -9,11 +10,12 @@ from videofusion.diffusion.losses import frame_errors, joint_errors
 from videofusion.diffusion.noise import DecomposedNoise, IndependentNoise, Keys, Noise, NoiseSource, base_frame, bind
 from videofusion.diffusion.prediction import Prediction, expand
 from videofusion.diffusion.samplers import SAMPLERS, get_sampler
-from videofusion.diffusion.schedules import SCHEDULES, Schedule, make_schedule, times
+from videofusion.diffusion.schedules import SCHEDULES, Schedule, make_schedule
 
 __all__ = [
     "SAMPLERS",
     "SCHEDULES",
+    "SPACINGS",
     "ClassifierFree",
     "Conditions",
     "DecomposedNoise",

@@ -7,7 +7,7 @@ from torch import Tensor
 from videofusion.diffusion.prediction import Prediction
 from videofusion.errors import InputError
 
-WEIGHTINGS = ("eps", "v", "clipped_v", "x0")
+WEIGHTINGS = ("eps", "v", "flow", "clipped_v", "x0")
 LEAST_SIGMA = 0.2  # of "clipped_v": the signal-to-noise ratio counts up to 25
 
 
@@ -18,8 +18,9 @@ def frame_errors(prediction: Prediction, x0: Tensor, eps: Tensor, weighting: str
         prediction: of the clip z = alpha x0 + sigma eps.
         x0: the clean clip [b t c h w].
         eps: the noise that was added [b t c h w].
-        weighting: "eps" (Ho et al. 2020; VideoFusion, eq. 14), "v" (Salimans & Ho 2022), "x0", or "clipped_v": as v,
-            but nearly clean frames do not outweigh the others (Hang et al. 2023), which networks that predict x0 need.
+        weighting: "eps" (Ho et al. 2020; VideoFusion, eq. 14), "v" (Salimans & Ho 2022), "flow" (Lipman et al. 2023),
+            "x0", or "clipped_v": as v, but nearly clean frames do not outweigh the others (Hang et al. 2023), which
+            networks that predict x0 need.
 
     Returns:
         [b t].
@@ -31,6 +32,8 @@ def frame_errors(prediction: Prediction, x0: Tensor, eps: Tensor, weighting: str
         error = prediction.eps - eps
     elif weighting == "v":
         error = prediction.v - (prediction.alpha * eps - prediction.sigma * x0)
+    elif weighting == "flow":
+        error = prediction.flow - (eps - x0)
     elif weighting == "clipped_v":  # variance preserving: the error of v is that of x0 over sigma
         error = (prediction.x0 - x0) / prediction.sigma.clamp_min(LEAST_SIGMA)
     elif weighting == "x0":

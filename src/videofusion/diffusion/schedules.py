@@ -1,7 +1,8 @@
 """Noise schedules: how much signal and how much noise a clip holds at time t in [0, 1], t growing towards noise.
 
-Every schedule here is variance preserving, so one angle says it all: alpha = cos(angle), sigma = sin(angle).
-The angle is finite at both ends, zero noise and zero signal alike, which the log-SNR is not.
+A variance-preserving schedule is one angle: alpha = cos(angle), sigma = sin(angle). The angle is finite at both ends,
+zero noise and zero signal alike, which the log-SNR is not. All are of this kind but `RectifiedFlow`. Where a sampler
+stops on its way is not theirs to say: see `grids.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 
 from videofusion.errors import InputError
+
+RHO = 7.0  # how much steps crowd at low noise (Karras et al. 2022, eq. 5)
 
 
 @runtime_checkable
@@ -76,6 +79,9 @@ class Cosine(_Angular):
 
     shift: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_positive("shift", self.shift)
+
     def angle(self, t: Tensor) -> Tensor:
         # atan2(shift sin, cos) is atan(shift tan), finite at t = 1
         return torch.atan2(self.shift * torch.sin(t * math.pi / 2), torch.cos(t * math.pi / 2).clamp_min(0.0))
@@ -131,6 +137,79 @@ class Discrete(_Angular):
         return (t * self.steps - 1).clamp_min(0)
 
 
+@dataclass(frozen=True)
+class EDM(_Angular):
+    """The diffusion of Karras et al. 2022, x + sigma n, divided by sqrt(1 + sigma²): that is variance preserving.
+
+    Their preconditioning for data of unit power is v-prediction in these terms. Over t, sigma runs as their grid does
+    (eq. 5, rho = 7) from `high` at t = 1, less `low`, so that t = 0 is no noise at all.
+
+    Args:
+        high: largest sigma; 80 in the paper, 700 in Stable Video Diffusion.
+        low: smallest sigma that networks are told.
+    """
+
+    high: float = 80.0
+    low: float = 0.002
+
+    def __post_init__(self) -> None:
+        check_positive("highest sigma", self.high)
+
+    def angle(self, t: Tensor) -> Tensor:
+        first, last = self._roots
+        return torch.where(t > 0, (first + t * (last - first)) ** RHO - self.low, 0.0).atan()
+
+    def time_of_angle(self, angle: Tensor) -> Tensor:
+        first, last = self._roots
+        return ((angle.tan() + self.low) ** (1 / RHO) - first) / (last - first)
+
+    @property
+    def _roots(self) -> tuple[float, float]:
+        return self.low ** (1 / RHO), (self.high + self.low) ** (1 / RHO)
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """What the network is told: ln(sigma) / 4."""
+        return (self.angle(t.double()).tan().clamp_min(self.low).log() / 4).to(t.dtype)
+
+
+@dataclass(frozen=True)
+class RectifiedFlow:
+    """Straight lines from clip to noise, alpha = 1 - sigma (Liu et al. 2023); not variance preserving.
+
+    Args:
+        shift: multiplies the noise-to-signal ratio, sigma = shift t / (1 + (shift - 1) t); above 1 for large pictures
+            (Esser et al. 2024, sec. 5.3.2).
+    """
+
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("shift", self.shift)
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Signal and noise scale at time t (any shape, in [0, 1]), of t's shape and dtype."""
+        signal, noise = 1 - t.double(), self.shift * t.double()
+        return (signal / (signal + noise)).to(t.dtype), (noise / (signal + noise)).to(t.dtype)
+
+    def logsnr(self, t: Tensor) -> Tensor:
+        """log(alpha² / sigma²) at time t (any shape); +inf at no noise, -inf at no signal."""
+        return (2 * ((1 - t.double()).log() - (self.shift * t.double()).log())).to(t.dtype)
+
+    def time_at(self, logsnr: Tensor) -> Tensor:
+        """The time of a log-SNR: the inverse of `logsnr`."""
+        return torch.sigmoid(-0.5 * logsnr.double() - math.log(self.shift)).to(logsnr.dtype)
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """What the network is told: sigma in thousandths."""
+        return 1000 * self.alpha_sigma(t)[1]
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise InputError unless a number is finite and above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"{name} is {value}; it must be a number above 0")
+
+
 def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
     """Betas of Ho et al. 2020."""
     return torch.linspace(first, last, steps, dtype=torch.float64)
@@ -155,6 +234,13 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {
     "scaled_linear": lambda: Discrete(scaled_linear_betas()),
     "linear_zero_snr": lambda: Discrete(zero_terminal_snr(linear_betas())),
     "scaled_linear_zero_snr": lambda: Discrete(zero_terminal_snr(scaled_linear_betas())),
+    "edm": EDM,
+    "rectified_flow": RectifiedFlow,
+}
+NUMBERED: dict[str, tuple[str, Callable[[float], Schedule]]] = {
+    "cosine": ("shift", Cosine),
+    "edm": ("highest sigma", EDM),
+    "rectified_flow": ("shift", RectifiedFlow),
 }
 
 
@@ -162,46 +248,21 @@ def make_schedule(name: str) -> Schedule:
     """The schedule of that name.
 
     Args:
-        name: a key of `SCHEDULES`.
+        name: a key of `SCHEDULES`; a key of `NUMBERED` may have a number after a colon, as in "rectified_flow:3" for a
+            shift of 3 or "edm:700" for a highest sigma of 700.
 
     Raises:
-        InputError: the name is none of them.
+        InputError: the name is none of them, or its number is none above 0.
     """
-    if name not in SCHEDULES:
+    key, colon, number = name.partition(":")
+    if key not in SCHEDULES:
         raise InputError(f"schedule is {name!r}; it must be one of {', '.join(SCHEDULES)}")
-    return SCHEDULES[name]()
-
-
-def times(schedule: Schedule, steps: int, *, spacing: str = "trailing", start: float = 1.0) -> Tensor:
-    """A sampler's times: from `start` down to exactly 0.
-
-    Args:
-        schedule: read only by the spacing "logsnr".
-        steps: number of sampler steps, at least 1.
-        spacing: "trailing" (even, first step at `start`), "leading" (even, last step one stride above 0 as in
-            DDPM's own code) or "logsnr" (even in log-SNR between `start` and t = 0.001 or a tenth of `start`, then 0).
-        start: first time, in (0, 1]; below 1 for SDEdit-like edits.
-
-    Returns:
-        float32 [steps + 1], decreasing.
-
-    Raises:
-        InputError: steps < 1, a start outside (0, 1], or an unknown spacing.
-    """
-    if steps < 1:
-        raise InputError(f"steps is {steps}; it must be at least 1")
-    if not 0 < start <= 1:
-        raise InputError(f"start is {start}; it must lie in (0, 1]")
-    if spacing == "trailing":
-        return torch.linspace(start, 0, steps + 1)
-    if spacing == "leading":
-        stride = start / steps
-        first = torch.arange(steps, 0, -1) * stride - stride + 0.001
-        return torch.cat([first, torch.zeros(1)])
-    if spacing == "logsnr":
-        # the ends may be infinite: begin just inside them, then put the exact start back
-        ends = schedule.logsnr(torch.tensor([min(start, 0.999), min(0.001, start / 10)]))
-        inner = schedule.time_at(torch.linspace(float(ends[0]), float(ends[1]), steps))
-        inner[0] = start
-        return torch.cat([inner, torch.zeros(1)])
-    raise InputError(f"spacing is {spacing!r}; it must be trailing, leading or logsnr")
+    if not colon:
+        return SCHEDULES[key]()
+    if key not in NUMBERED:
+        raise InputError(f"schedule is {name!r}; only {', '.join(NUMBERED)} take a number after a colon")
+    what, kind = NUMBERED[key]
+    try:
+        return kind(float(number))
+    except ValueError as error:
+        raise InputError(f"schedule is {name!r}; after the colon must be its {what}, a number above 0") from error

@@ -65,11 +65,13 @@ def change_at_base_frame(clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b"
         For each clip at least 0 and at most `MOST`; nan where no step changes anything.
 
     Raises:
-        InputError: fewer frames.
+        InputError: fewer frames, or values that are not finite.
     """
     frames = clips.shape[1]
     if frames < LEAST_FRAMES:
         raise InputError(f"clips have {frames} frames; the change at the base frame needs {LEAST_FRAMES} or more")
+    if not clips.isfinite().all():
+        raise InputError("clips must be finite, but some values are not")
     steps = clips.float().diff(dim=1).abs().mean(dim=(2, 3, 4))  # b t-1
     middle = base_frame(frames)  # step i leads from frame i to the next
     at = steps[:, middle - 1 : middle + 1].mean(1)

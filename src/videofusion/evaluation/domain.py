@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from videofusion.data.digits_captions import WORDS
 from videofusion.data.moving_digits import GROUNDS_OF
@@ -17,17 +18,30 @@ def domain_of(model: str | Path) -> str | None:
 
     Args:
         model: a folder with a `model_index.json`, or a shipped model's name.
+
+    Raises:
+        InputError: there is no such model, or it cannot be read.
     """
     folder = find(model)
-    data = json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("data")
+    data = _settings(folder / "model_index.json").get("data")
     if data:
         if data in OVER_PHOTOS:
             return "moving-digits"
         return OVER_PHOTOS["moving-digits"] if data in OVER_PHOTOS.values() else None
     # Models of earlier versions do not say it, but know the captions' words, and there was one domain.
     config = folder / "text_encoder" / "config.json"
-    words = json.loads(config.read_text(encoding="utf-8")).get("words", ()) if config.is_file() else ()
-    return "moving-digits" if set(words) == set(WORDS) else None
+    words = _settings(config).get("words") if config.is_file() else None
+    return "moving-digits" if isinstance(words, list) and sorted(map(str, words)) == sorted(WORDS) else None
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{file} cannot be read: it holds no json object")
+    return values
 
 
 def grounds_of(model: str, data: str | None) -> str:

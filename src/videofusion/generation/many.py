@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -143,9 +144,9 @@ def _record(
 
 def _batches(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
     """Rows of equal calls together, at most `size`; groups in the order of their first row."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(row.call.items()), []).append(row)
+        groups.setdefault(json.dumps(row.call), []).append(row)
     for group in groups.values():
         for start in range(0, len(group), size):
             yield group[start : start + size]

@@ -13,7 +13,16 @@ from typing import Any
 from videofusion.errors import InputError, unknown
 from videofusion.files import parse_json
 
-# what a row may set beside its prompt and id, with the kind of the value
+# options of sampling, see `SamplingOptions`, with the kind of the value
+OPTIONS: dict[str, type] = {
+    "spacing": str,
+    "eta": float,
+    "gamma": float,
+    "delta": float,
+    "rescale": float,
+    "threshold": float,
+}
+# what a row may set beside its prompt and id
 KINDS: dict[str, type] = {
     "seed": int,
     "motion_seed": int,
@@ -23,6 +32,7 @@ KINDS: dict[str, type] = {
     "sampler": str,
     "guidance": float,
     "motion": float,
+    **OPTIONS,
 }
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
@@ -33,6 +43,7 @@ DEFAULTS: dict[str, Any] = {
     "sampler": None,
     "guidance": None,
     "motion": None,
+    **dict.fromkeys(OPTIONS),
 }
 FILE_FPS = 8.0  # frames per second of a file, where nothing else is asked for
 _WORDS = {int: "a whole number", float: "a number", str: "a text"}
@@ -65,7 +76,8 @@ class Row:
         """What a pipeline is called with beside prompt and seeds; equal ones may share a batch."""
         width, height = parse_size(self.settings["size"], "size")
         others = {key: self.settings[key] for key in ("frames", "steps", "sampler", "guidance", "motion")}
-        return {**others, "height": height, "width": width}
+        options = {key: self.settings[key] for key in OPTIONS if self.settings[key] is not None}
+        return {**others, "height": height, "width": width, "sampler_options": options}
 
 
 def read_rows(path: Path, defaults: Mapping[str, Any] | None = None) -> list[Row]:

@@ -16,6 +16,9 @@ from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
 from videofusion.data.encoded import Made
 from videofusion.data.moving_digits import WORDS, MovingDigits
+from videofusion.diffusion.grids import times
+from videofusion.diffusion.options import SamplingOptions, read_options
+from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
 from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.text_encoders import load_text_encoder
@@ -51,7 +54,14 @@ def step_options(recipe: Recipe) -> StepOptions:
 
 def sampling_defaults(recipe: Recipe) -> SamplingDefaults:
     """How the pipelines of a recipe's models sample."""
-    return SamplingDefaults(**{each.name: getattr(recipe, each.name) for each in fields(SamplingDefaults)})
+    keys = {each.name: getattr(recipe, each.name) for each in fields(SamplingDefaults)}
+    keys["sampler_options"] = read_options(recipe.sampler_options)
+    options = SamplingOptions().turned(keys["sampler_options"], recipe.sampler)
+    with torch.device("cpu"):  # where only sizes count, others have no numbers
+        times(make_schedule(recipe.schedule), recipe.sample_steps, spacing=options.spacing)  # refuses what cannot be
+    if options.threshold and recipe.autoencoder is not None:
+        raise InputError(f"threshold is {options.threshold}; it is for models in pixels, and this one is in latents")
+    return SamplingDefaults(**keys)
 
 
 def build_system(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +16,13 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
+from videofusion.diffusion.grids import times
 from videofusion.diffusion.guidance import ClassifierFree
 from videofusion.diffusion.known import Following, Known
 from videofusion.diffusion.noise import Keys, NoiseSource, bind
+from videofusion.diffusion.options import SamplingOptions
 from videofusion.diffusion.samplers import get_sampler
-from videofusion.diffusion.schedules import make_schedule, times
+from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.unet import UNet
@@ -38,7 +40,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     Subclasses register their networks, a `text_encoder`, its `tokenizer` or None for a `WordEncoder`, a `vae` or None
     for pixels, and the configuration `schedule`, `frames`, `height`, `width`, `guidance`,
-    `guidance_interval`, `guidance_skip`, `sampler`.
+    `guidance_interval`, `guidance_skip`, `sampler`, `sampler_options`.
     """
 
     text_encoder: Any
@@ -98,6 +100,21 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """The scale of the frames of a clip, where that of what `complete` samples is `guidance`."""
         return guidance
 
+    def options(self, sampler: str, given: Mapping[str, Any]) -> SamplingOptions:
+        """The model's own options of sampling with those given in their place.
+
+        Raises:
+            InputError: no such option, one that the sampler does not read, a value outside its range, or a threshold
+                for a model in latents, whose values have no range.
+        """
+        own = SamplingOptions().turned(self.config.sampler_options, self.config.sampler)
+        options = own.turned(given, sampler)
+        if options.threshold and self.vae is not None:
+            raise InputError(
+                f"threshold is {options.threshold}; it is for models in pixels, and this one is in latents"
+            )
+        return options
+
     def check_prompt(self, prompt: str) -> str | None:
         """Check a prompt.
 
@@ -127,6 +144,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         width: int | None = None,
         steps: int = 20,
         sampler: str | None = None,
+        sampler_options: Mapping[str, Any] | None = None,
         guidance: float | None = None,
         motion: float | None = None,
         fps: float | None = None,
@@ -147,6 +165,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             width: in pixels; the model's own by default.
             steps: of the sampler, at least 1.
             sampler: a key of `SAMPLERS`; the model's own by default.
+            sampler_options: values of `SamplingOptions` in place of the model's own, as {"spacing": "flow"}.
             guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
                 for how things move keeps that, unless this is 1.
             motion: from 0 (still) to 1 (free); the model's fixed share by default.
@@ -188,9 +207,10 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             known = self._known(known, shape)
         if steps > MOST_STEPS:
             raise InputError(f"steps is {steps}; at most {MOST_STEPS} can be asked for")
-        sample = get_sampler(self.config.sampler if sampler is None else sampler)
+        sampler = self.config.sampler if sampler is None else sampler
+        sample, options = get_sampler(sampler), self.options(sampler, sampler_options or {})
         schedule = make_schedule(self.config.schedule)
-        stops = times(schedule, steps)
+        times(schedule, steps, spacing=options.spacing)  # refuses what cannot be
         keys = Keys.of(
             _seeds("seed", seed, len(prompts)),
             None if motion_seed is None else _seeds("motion_seed", motion_seed, len(prompts)),
@@ -214,15 +234,31 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             size, numbers = (shape[0], frames, *shape[2:]), range(start, start + frames)
             noise = bind(source, size, keys, told.share, numbers, device)
             guided: Denoiser = ClassifierFree(
-                denoiser, guidance, interval=self.config.guidance_interval, skip=self.config.guidance_skip
+                denoiser,
+                guidance,
+                rescale=options.rescale,
+                threshold=options.threshold or None,
+                interval=self.config.guidance_interval,
+                skip=self.config.guidance_skip,
             )
+            covariance = source.covariance(told.share, numbers)
+            # one grid for the batch, whose clips have one share; a middle frame that is told tells the base noise
+            shared = covariance[0] if told.middle_frame is None else None
+            stops = times(schedule, steps, spacing=options.spacing, covariance=shared)
             if known is not None:
-                covariance = source.covariance(told.share, numbers).expand(shape[0], -1, -1)
+                covariance = covariance.expand(shape[0], -1, -1)
                 guided = Following(guided, known, covariance)
             half = self.networks[0].dtype  # networks held in it compute in it, all else stays float32
             with torch.autocast(device.type, half, enabled=half != torch.float32):
                 return sample(
-                    guided, noise(0), stops, schedule=schedule, conditions=told, noise=noise, progress=progress
+                    guided,
+                    noise(0),
+                    stops,
+                    schedule=schedule,
+                    conditions=told,
+                    noise=noise,
+                    progress=progress,
+                    **options.of_sampler(sampler),
                 )
 
         conditions = self.complete(conditions, keys, guidance, draw, known)

@@ -10,11 +10,12 @@ from torch import Tensor
 from videofusion.conditioning.image import normalised
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import NetworkDenoiser
+from videofusion.diffusion.grids import times
 from videofusion.diffusion.guidance import ClassifierFree
 from videofusion.diffusion.noise import Keys
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.samplers import ddim
-from videofusion.diffusion.schedules import make_schedule, times
+from videofusion.diffusion.schedules import make_schedule
 from videofusion.keys import Stream, normal
 from videofusion.networks.prior import Prior
 

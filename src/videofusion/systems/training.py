@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -131,6 +131,7 @@ class SamplingDefaults:
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: a key of `SAMPLERS`.
+        sampler_options: those of `SamplingOptions` that are not as there, by name.
         data: what it was trained on, as a recipe names it, so that a measure finds its real clips; "" if not known.
     """
 
@@ -138,6 +139,7 @@ class SamplingDefaults:
     guidance_interval: Sequence[float] = (0.0, 1.0)
     guidance_skip: float = 0.0
     sampler: str = "dpm++"
+    sampler_options: Mapping[str, Any] = field(default_factory=dict)
     data: str = ""
 
 

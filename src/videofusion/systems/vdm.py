@@ -24,6 +24,7 @@ from videofusion.diffusion.kernels import make_noise
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors
 from videofusion.diffusion.noise import IndependentNoise, Keys, NoiseSource, base_frame
+from videofusion.diffusion.options import SamplingOptions
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
@@ -53,8 +54,7 @@ class VDMSystem:
         prediction: what the network predicts.
         train_text: train the text encoder too.
         options: of a training step.
-        guidance: scale that the pipeline samples with by default.
-        sampler: that it samples with by default, a key of `SAMPLERS`.
+        sampling: how the pipeline samples by default.
         vae: the autoencoder whose latents it works in; None for pixels.
         image_encoder: of the middle frame, trained with it: its embedding stands for the text, and captions are not
             heard (MagicVideo's unsupervised training).
@@ -184,6 +184,7 @@ class VDMPipeline(VideoPipeline):
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
+        sampler_options: by default, those of `SamplingOptions` that are not as there, by name.
         data: what it was trained on, as a recipe names it; "" if not known.
         prediction: what the network predicts.
         vae: the autoencoder whose latents it works in; None for pixels.
@@ -210,6 +211,7 @@ class VDMPipeline(VideoPipeline):
         guidance_interval: list[float] | tuple[float, ...] = (0.0, 1.0),  # diffusers reads a union
         guidance_skip: float = 0.0,
         sampler: str = "dpm++",
+        sampler_options: dict[str, Any] | None = None,
         prediction: str = "v",
         vae: nn.Module | None = None,
         tokenizer: Any = None,
@@ -220,6 +222,7 @@ class VDMPipeline(VideoPipeline):
     ) -> None:
         super().__init__()
         check_times_and_skip(guidance_interval, guidance_skip)
+        SamplingOptions().turned(sampler_options or {}, sampler)
         make_noise(noise, noise_parameter)
         self.register_modules(
             unet=unet, text_encoder=text_encoder, vae=vae, tokenizer=tokenizer, image_encoder=image_encoder
@@ -233,6 +236,7 @@ class VDMPipeline(VideoPipeline):
             guidance_interval=list(guidance_interval),
             guidance_skip=guidance_skip,
             sampler=sampler,
+            sampler_options=dict(sampler_options or {}),
             data=data,
             prediction=prediction,
             noise=noise,

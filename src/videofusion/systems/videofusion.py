@@ -19,6 +19,7 @@ from videofusion.diffusion.guidance import check_times_and_skip
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
 from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
+from videofusion.diffusion.options import SamplingOptions
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
@@ -267,6 +268,7 @@ class VideoFusionPipeline(VideoPipeline):
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
+        sampler_options: by default, those of `SamplingOptions` that are not as there, by name.
         data: what it was trained on, as a recipe names it; "" if not known.
         variant: one of `decomposed.VARIANTS`.
         share: lambda of every frame but the middle one when no motion is asked for; None for the median of `profiles`.
@@ -300,6 +302,7 @@ class VideoFusionPipeline(VideoPipeline):
         guidance_interval: list[float] | tuple[float, ...] = (0.0, 1.0),  # diffusers reads a union
         guidance_skip: float = 0.0,
         sampler: str = "dpm++",
+        sampler_options: dict[str, Any] | None = None,
         variant: str = "joint",
         share: float | None = 0.5,
         profiles: list[list[float]] | None = None,
@@ -314,6 +317,7 @@ class VideoFusionPipeline(VideoPipeline):
         super().__init__()
         check_parts(variant, image_encoder, prior)
         check_times_and_skip(guidance_interval, guidance_skip)
+        SamplingOptions().turned(sampler_options or {}, sampler)
         if motion_guidance is not None and variant != "image-first":
             raise InputError(
                 f"motion_guidance is {motion_guidance}; only the variant 'image-first' takes one, this is {variant!r}"
@@ -337,6 +341,7 @@ class VideoFusionPipeline(VideoPipeline):
             guidance_interval=list(guidance_interval),
             guidance_skip=guidance_skip,
             sampler=sampler,
+            sampler_options=dict(sampler_options or {}),
             data=data,
             variant=variant,
             share=share,

@@ -51,7 +51,8 @@ def extend(
         weight: of reconstruction guidance, see `Known`.
         output: "clip", or "latent" for what the model's `decode` makes clips of, the given frames among them.
         on_window: called before each window with its number, from 0, and how many there are.
-        sampling: seed, motion_seed, steps, sampler, guidance, motion, fps and progress, as the model takes them.
+        sampling: seed, motion_seed, steps, sampler, sampler_options, guidance, motion, fps and progress, as the model
+            takes them.
 
     Returns:
         [frames c h w], or with b, the given frames first; in pixels these are the very ones that were given.

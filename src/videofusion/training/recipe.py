@@ -64,9 +64,10 @@ class Recipe:
         base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
         base_frames: what the base generator learns from in a step: the "middle" frame (the paper), or "all" frames that
             the step looks at, each as a picture.
-        schedule: noise schedule by name.
+        schedule: noise schedule by name, see `make_schedule`; some take a number, as in "rectified_flow:3".
         prediction: what the networks predict: "v", or "x0" where squares of pixels are folded into few channels.
-        weighting: of the errors: "v", "clipped_v" (with x0), "eps" (the papers') or "x0".
+        weighting: of the errors: "v", "flow" (with the schedule rectified_flow), "clipped_v" (with x0), "eps" (the
+            papers') or "x0".
         time_logit: mean and standard deviation of log(t / (1 - t)) of the times that are trained at, some more than
             others (Esser et al. 2024); uniform when empty.
         channels: channels of each level of the U-Net (of VideoFusion: of the base generator), finest first.
@@ -154,6 +155,8 @@ class Recipe:
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]: above 0, guidance is
             away from frames that agree less too.
         sampler: of a grid, and of the model by default.
+        sampler_options: items "NAME=VALUE" of `SamplingOptions`, as "spacing=flow", of a grid, and of the model by
+            default.
     """
 
     name: str
@@ -173,7 +176,7 @@ class Recipe:
     base_frames: Literal["middle", "all"] = "middle"
     schedule: str = "cosine"
     prediction: Literal["v", "x0", "eps", "flow"] = "v"
-    weighting: Literal["v", "clipped_v", "eps", "x0"] = "v"
+    weighting: Literal["v", "flow", "clipped_v", "eps", "x0"] = "v"
     time_logit: tuple[float, ...] = ()
     channels: tuple[int, ...] = (64, 128, 192)
     residual_channels: tuple[int, ...] = (32, 64, 96)
@@ -254,6 +257,7 @@ class Recipe:
     guidance_interval: tuple[float, ...] = (0.0, 1.0)
     guidance_skip: float = 0.0
     sampler: Literal["ddim", "angular", "ddpm", "dpm++", "dpm++sde", "heun", "langevin"] = "dpm++"
+    sampler_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for key, low, high in _RANGES:

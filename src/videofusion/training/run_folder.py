@@ -30,7 +30,7 @@ _MAY_CHANGE = {
         "keep",
     ),
     *("sample_interval", "prompts", "sample_steps", "guidance", "motion_guidance"),
-    *("guidance_interval", "guidance_skip", "sampler"),
+    *("guidance_interval", "guidance_skip", "sampler", "sampler_options"),
 }
 
 

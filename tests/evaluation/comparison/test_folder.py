@@ -64,6 +64,9 @@ def test_noise_is_further_from_real_clips_than_clips_are(clips):
     good, bad = (measure(model, sampling) for model in (near, far))
     for name in ("quality", "motion", "flicker"):
         assert good.row[name]["value"] < bad.row[name]["value"], name
+    at_base = good.row["change_at_base_frame"]
+    assert (at_base["clips"], at_base["still"]) == (32, 0)
+    assert at_base["median"] == pytest.approx(at_base["of_real"], abs=0.2)  # both are clips of digits
     assert good.row["flicker"]["of_real"] == bad.row["flicker"]["of_real"] > 0
     assert set(good.row["measures"]) >= {"quality", "motion", "precision", "recall", "flicker"}
     # in batches, each clip once, seeds in order; the first clips are shown

@@ -9,14 +9,7 @@ from torch import Tensor
 
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.prediction import Prediction
-from videofusion.diffusion.samplers.loop import (
-    Step,
-    StepNoise,
-    check_fraction,
-    need_noise,
-    need_variance_preserving,
-    walk,
-)
+from videofusion.diffusion.samplers.loop import Step, StepNoise, check_fraction, need_noise, walk
 from videofusion.diffusion.schedules import Schedule
 
 
@@ -64,13 +57,14 @@ def angular(
 ) -> Tensor:
     """DDIM in angles (Salimans & Ho 2022, appendix D): z_s = cos(φ_s - φ_t) z + sin(φ_s - φ_t) v.
 
-    The same as `ddim` where x0 and eps agree with z; it reads v only, which is what a v-network knows best.
+    The same as `ddim` where x0 and eps agree with z; it reads v only, which is what a v-network knows best. A schedule
+    that is not variance preserving is, once z and v are divided by sqrt(alpha² + sigma²).
 
     Args:
         denoiser: predicts clean clip and noise.
         z: noisy clip at times[0], [b t c h w].
         times: [steps + 1] in [0, 1], either way.
-        schedule: of the denoiser, variance preserving.
+        schedule: of the denoiser.
         noise: not read; all samplers take it.
         rest: conditions, on_prediction, on_state and progress, as in `walk`.
 
@@ -78,12 +72,11 @@ def angular(
         the clip at times[-1].
 
     Raises:
-        InputError: a schedule that is not variance preserving; bad times.
+        InputError: bad times.
     """
-    need_variance_preserving("angular", schedule, times)
 
     def update(step: Step, z: Tensor, prediction: Prediction) -> Tensor:
         turn = step.turn
-        return turn.cos() * z + turn.sin() * prediction.v
+        return step.growth * (turn.cos() * z + turn.sin() * prediction.v)
 
     return walk(update, denoiser, z, times, schedule=schedule, **rest)

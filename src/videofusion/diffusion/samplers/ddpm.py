@@ -35,7 +35,7 @@ def ddpm(
         schedule: of the denoiser.
         noise: step to noise, [b t c h w]; step i asks for noise(i + 1).
         gamma: variance = lower^(1 - gamma) upper^gamma, in [0, 1], where lower is the variance of q(z_s | z_t, x0) and
-            upper that of q(z_t | z_s).
+            upper that of q(z_t | z_s), both at the scale of z_s.
         rest: conditions, on_prediction, on_state and progress, as in `walk`.
 
     Returns:
@@ -59,5 +59,5 @@ def ancestral(step: Step, z: Tensor, prediction: Prediction, draw: Callable[[], 
     mean = step.decay * step.sigma_s / step.sigma_t * z + fresh * step.alpha_s * prediction.x0
     if step.sigma_s == 0:
         return mean
-    deviation = fresh.sqrt() * step.sigma_s ** (1 - gamma) * step.sigma_t**gamma
+    deviation = fresh.sqrt() * step.sigma_s ** (1 - gamma) * (step.growth * step.sigma_t) ** gamma
     return mean + deviation * draw().to(z)

@@ -51,6 +51,11 @@ class Step:
         """φ_s - φ_t, the angles whose sine and cosine are sigma and alpha."""
         return torch.atan2(self.sigma_s, self.alpha_s) - torch.atan2(self.sigma_t, self.alpha_t)
 
+    @property
+    def growth(self) -> Tensor:
+        """sqrt(alpha² + sigma²) at the step's end over that at its beginning: 1 for variance-preserving schedules."""
+        return torch.hypot(self.alpha_s, self.sigma_s) / torch.hypot(self.alpha_t, self.sigma_t)
+
 
 Update = Callable[[Step, Tensor, Prediction], Tensor]
 
@@ -131,17 +136,6 @@ def need_noise(sampler: str, noise: StepNoise | None, times: Tensor) -> StepNois
     if times[0] < times[-1]:
         raise InputError(f"times increase; the sampler {sampler!r} injects noise and can only go from noise to data")
     return noise
-
-
-def need_variance_preserving(sampler: str, schedule: Schedule, times: Tensor) -> None:
-    """Refuse schedules that are no rotation between clip and noise.
-
-    Raises:
-        InputError: alpha² + sigma² is not 1 at one of the times.
-    """
-    alpha, sigma = schedule.alpha_sigma(times)
-    if bool(((alpha**2 + sigma**2 - 1).abs() > 1e-3).any()):
-        raise InputError(f"schedule is not variance preserving; the sampler {sampler!r} needs alpha² + sigma² = 1")
 
 
 def check_fraction(name: str, value: float) -> None:

@@ -1,0 +1,38 @@
+"""Options of sampling that several commands take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turned:
+    """How the sampler goes from noise to clip; the model's own by default.
+
+    Args:
+        spacing: where the sampler stops: trailing, leading, flow, logsnr, karras, sd or sd-trailing; flow does best in
+            few steps
+        eta: of ddim, from 0 to 1: how much of each step's noise is fresh
+        gamma: of ddpm and langevin, from 0 to 1: low or high variance of the noise
+        delta: of langevin, from 0 to 1: how much noise each correction exchanges
+        rescale: from 0 to 1: how much of the contrast that guidance adds is taken back
+        threshold: from 0 to 1, as 0.995: the share of a clip's values that is brought back into range; for models in
+            pixels
+    """
+
+    spacing: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    eta: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
+    gamma: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
+    delta: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
+    rescale: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
+    threshold: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that are given."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+OWN = Turned()
