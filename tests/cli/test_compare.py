@@ -14,7 +14,7 @@ from videofusion.cli import main
         (["new", "--budget", "soon"], 'budget is "soon", which is neither a time nor arithmetic'),
         (["new", "--plan", "table-9"], 'plan is "table-9"; allowed are decomposed, systems, videofusion-table-1'),
         (["new", "no-such-recipe"], '"no-such-recipe" is neither a recipe'),
-        (["new", "moving-digits", "--plan", "systems"], 'no system "moving-digits"; it has vdm, image-first'),
+        (["new", "moving-digits", "--plan", "systems"], 'no system "moving-digits"; it has vdm, joint'),
         (["new", "moving-digits", "--find-budget"], "find_budget is given, which trains VDM only"),
         (["new", "--plan", "systems", "--find-budget"], "find_budget is given, which trains VDM only"),
         (["new", "moving-digits", "--full"], "full is given without --plan"),

@@ -60,9 +60,14 @@ def test_heads_of_one_size_are_more_where_there_are_more_channels(digits):
 
 
 def test_a_model_gets_profiles_when_lambda_is_adaptive(digits):
-    assert build_system(recipe(), digits).profiles is None
-    profiles = build_system(recipe(adaptive="0.5"), digits).profiles
-    assert torch.tensor(profiles).shape == (11, 3)
+    assert build_system(recipe(share="0.5"), digits).profiles is None
+    profiles = torch.tensor(build_system(recipe(adaptive="0.5"), digits).profiles)
+    assert profiles.shape == (11, 3)
+    # of the data alone there is no range for the motion knob to move in, for nothing else was trained
+    usual = build_system(recipe(), digits)
+    assert torch.equal(torch.tensor(usual.profiles), profiles[5:6])
+    with pytest.raises(InputError, match=r"motion is 1\.0; this model was not trained for it"):
+        usual.pipeline().share(1, 4, 1.0)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

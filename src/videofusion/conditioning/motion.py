@@ -80,7 +80,7 @@ def share_at(profiles: Sequence[Sequence[float]], motion: float, frames: int) ->
 
     Args:
         profiles: of `share_profiles`.
-        motion: from 0 (still) to 1 (free).
+        motion: from 0 (as little as training clips had) to 1 (as much).
         frames: of the clip; frames farther than the profiles reach share what the farthest does.
 
     Returns:
@@ -93,8 +93,8 @@ def share_at(profiles: Sequence[Sequence[float]], motion: float, frames: int) ->
         raise InputError(f"motion is {motion}; it must lie in [0, 1], 0 for still and 1 for free")
     table = torch.tensor(profiles)
     position = (1 - motion) * (len(table) - 1)
-    low = min(int(position), len(table) - 2)
-    profile = torch.lerp(table[low], table[low + 1], position - low)
+    low = min(int(position), max(len(table) - 2, 0))
+    profile = torch.lerp(table[low], table[min(low + 1, len(table) - 1)], position - low)
     distance = (torch.arange(frames) - base_frame(frames)).abs().clamp_max(len(profile) - 1)
     share = profile[distance]
     share[base_frame(frames)] = 1.0

@@ -32,6 +32,7 @@ from videofusion.data.digits_spec import (
 )
 from videofusion.diffusion.noise import base_frame
 from videofusion.errors import InputError
+from videofusion.keys import Stream
 
 __all__ = [
     "COLOURS",
@@ -57,7 +58,6 @@ BRIGHTEST = 0.35  # of any channel of a gradient
 PLACES_TRIED = 4  # for the second digit
 
 _DRAWS = 48  # random numbers that one clip may take
-_CUT = 3  # where others have the number of the split: the key of a crop's place
 
 
 class MovingDigits:
@@ -148,7 +148,8 @@ class MovingDigits:
             clip = clip[:, middle : middle + 1].contiguous()
             if self.crop is not None:
                 first = positions([spec.objects[0] for spec in specs], self.frames)[:, middle]
-                draws = uniforms(keys(seed, _CUT, epoch, np.asarray(indices, np.int64)), 2)
+                # the stream stands where the clips' own numbers have that of the split
+                draws = uniforms(keys(seed, Stream.DIGIT_CROP, epoch, np.asarray(indices, np.int64)), 2)
                 clip = self._cut(clip, first * (ROOM * self.size), draws, self.crop)
         return Batch(
             clip,

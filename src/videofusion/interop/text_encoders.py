@@ -8,7 +8,8 @@ import torch
 
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.errors import InputError, require
-from videofusion.interop.diffusers_unet import read_json
+from videofusion.parts import check_count
+from videofusion.trusted import LOCAL, check_foreign
 
 KINDS = ("CLIPTextModel", "T5EncoderModel")
 
@@ -33,7 +34,7 @@ def load_text_encoder(path: str | Path, *, empty: bool = False) -> FrozenText:
     weights, words = folder, folder
     if not (folder / "config.json").is_file() and (folder / "text_encoder").is_dir():
         weights, words = folder / "text_encoder", folder / "tokenizer"
-    config = read_json(weights / "config.json")
+    config = check_foreign(weights / "config.json")
     name = next(iter(config.get("architectures") or []), None)
     if name not in KINDS:
         raise InputError(f"text encoder {weights} is a {name}; allowed are {', '.join(KINDS)}")
@@ -43,12 +44,17 @@ def load_text_encoder(path: str | Path, *, empty: bool = False) -> FrozenText:
         raise InputError(f"text encoder {weights} must have its weights as safetensors; it has {there}")
     kind = getattr(transformers, str(name))
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(words, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(words, **LOCAL)
+        sizes = kind.config_class.from_pretrained(weights, **LOCAL)
         if empty:
-            return FrozenText(kind(kind.config_class.from_pretrained(weights, local_files_only=True)), tokenizer)
+            return FrozenText(kind(sizes), tokenizer)
+        with torch.device("meta"):
+            check_count(weights, kind(sizes))
         model, told = kind.from_pretrained(
-            weights, use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
+            weights, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **LOCAL
         )
+    except InputError as error:
+        raise InputError(f"text encoder {error}") from error
     except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"text encoder {folder} cannot be loaded: {first}") from error

@@ -143,6 +143,12 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if kind not in ATTENTION:
                 raise InputError(f"attention is {kind!r}; it must be one of {', '.join(ATTENTION)}")
         design = temporal_design(temporal)
+        for level, c in enumerate(channels):
+            in_middle = level == levels - 1 and (middle_attention or "none") != "none"
+            attends = attention[level] != "none" or bool(design.kinds(level, levels)) or in_middle
+            for what, count in (("groups", groups), ("heads", heads[level] if attends else 1)):
+                if c % count:
+                    raise InputError(f"{what} is {count}; it must divide the {c} channels of level {level}")
         time_size = 4 * channels[0]
         self.patch = patch
         self.downscale = patch * 2 ** (levels - 1)

@@ -51,19 +51,22 @@ def sampling_defaults(recipe: Recipe) -> SamplingDefaults:
     return SamplingDefaults(**{each.name: getattr(recipe, each.name) for each in fields(SamplingDefaults)})
 
 
-def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = None) -> VideoFusionSystem | VDMSystem:
+def build_system(
+    recipe: Recipe, data: Dataset, device: torch.device | None = None, words: Sequence[str] | None = None
+) -> VideoFusionSystem | VDMSystem:
     """The system of a recipe, with initial weights drawn from torch's global seed.
 
     Args:
         recipe: what to build.
         data: the training clips; their captions give the words, their frames the motion knob's range.
         device: where an autoencoder encodes those; it stays there, all else is on the default device.
+        words: of the text encoder, where a run has begun with them; those of the captions when None.
 
     Raises:
         InputError: a pretrained base that is none, or of other sizes; data without what the recipe groups clips by;
             what `tune` refuses.
     """
-    text_encoder = _text_encoder(recipe, data)
+    text_encoder = _text_encoder(recipe, data, words)
     shape = (recipe.frames, recipe.size, recipe.size)
     options, sampling = step_options(recipe), sampling_defaults(recipe)
     space = _space(recipe)
@@ -85,6 +88,8 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             sampling=sampling,
             vae=space.vae,
             image_encoder=_frame_encoder(recipe, colours) if recipe.text_from == "frames" else None,
+            noise=recipe.noise,
+            noise_parameter=recipe.noise_parameter,
         )
         image = unet
     else:
@@ -113,7 +118,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             variant=recipe.variant,
             share=recipe.share,
             adaptive=recipe.adaptive,
-            profiles=_profiles(data, space) if recipe.adaptive or recipe.share is None else None,
+            profiles=_profiles(recipe, data, space),
             base_loss=recipe.base_loss,
             base_frames=recipe.base_frames,
             base_rate_ratio=recipe.base_rate_ratio,
@@ -126,14 +131,22 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,
             vae=space.vae,
         )
-    image.check_size(recipe.size, recipe.size, space.factor)
+    for network in (*system.modules.values(), *system.frozen.values()):
+        if isinstance(network, UNet):
+            network.check_size(recipe.size, recipe.size, space.factor)
+    started: set[str] = set()  # parameters, "part.name", whose weights are not drawn
+    if theirs is not None:
+        started |= {f"base.{name}" for name in theirs.state_dict()}
     if recipe.pretrained is not None:
-        load_parts(system, Path(recipe.pretrained))
+        started |= load_parts(system, Path(recipe.pretrained))
     if recipe.pretrained_base is not None and theirs is None:
-        load_image(image, text_encoder, Path(recipe.pretrained_base))
+        part = "base" if isinstance(system, VideoFusionSystem) else "unet"
+        started |= load_image(image, text_encoder, Path(recipe.pretrained_base), part)
     if recipe.residual_from_base and recipe.pretrained is None and isinstance(system, VideoFusionSystem):
-        start_from(system.residual, image)
-    tune(system, recipe)
+        own = start_from(system.residual, image)
+        if any(name.startswith("base.") for name in started):
+            started |= own
+    tune(system, recipe, started)
     return system
 
 
@@ -150,9 +163,11 @@ def _space(recipe: Recipe) -> Pixels | Latents:
     return space
 
 
-def _text_encoder(recipe: Recipe, data: Dataset) -> WordEncoder | FrozenText:
+def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) -> WordEncoder | FrozenText:
     """What the recipe's texts are read by."""
     if recipe.text_encoder is None:
+        if words is not None:
+            return WordEncoder(words=words, size=recipe.text_dim)
         own = WORDS if isinstance(data, MovingDigits) else _words(data)
         known = trained_words(recipe)  # kept, that nothing is forgotten; adapters are made for a model and its words
         new = [] if recipe.trains == "lora" and known else [word for word in own if word not in known]
@@ -229,8 +244,10 @@ def _words(data: Dataset) -> list[str]:
     return sorted({word for caption in captions for word in split_words(caption)}) or ["clip"]
 
 
-def _profiles(data: Dataset, space: Pixels | Latents) -> list[list[float]]:
-    """Quantiles of the measured lambda over training clips."""
+def _profiles(recipe: Recipe, data: Dataset, space: Pixels | Latents) -> list[list[float]] | None:
+    """Quantiles of the lambda measured on training clips; the median alone where training takes no other."""
+    if not recipe.adaptive and recipe.share is not None:
+        return None
     shares: list[Tensor] = []
     for index in range(min(len(data), PROFILE_CLIPS)):
         try:
@@ -243,4 +260,5 @@ def _profiles(data: Dataset, space: Pixels | Latents) -> list[list[float]]:
             continue
     if not shares:
         raise InputError("data has no readable clip among the first 256; `videofusion data check` names the reasons")
-    return share_profiles(torch.cat(shares))
+    profiles = share_profiles(torch.cat(shares))
+    return profiles if recipe.adaptive else profiles[len(profiles) // 2 :][:1]

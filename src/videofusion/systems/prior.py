@@ -11,16 +11,15 @@ from videofusion.conditioning.image import normalised
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import NetworkDenoiser
 from videofusion.diffusion.guidance import ClassifierFree
-from videofusion.diffusion.noise import Keys, normal
+from videofusion.diffusion.noise import Keys
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.samplers import ddim
 from videofusion.diffusion.schedules import make_schedule, times
+from videofusion.keys import Stream, normal
 from videofusion.networks.prior import Prior
 
 PRIOR_STEPS = 20  # of the sampler: its network costs next to nothing beside the generators
 EMBEDDING_NOISE = 0.1  # on the embedding that the generators are trained with: it may hold nothing finer
-# streams of a key, beside those of diffusion/noise.py
-_PRIOR, _AUGMENTATION = 3, 4
 
 
 def prior_denoiser(prior: Prior) -> NetworkDenoiser:
@@ -43,7 +42,7 @@ def prior_errors(prior: Prior, embedding: Tensor, t: Tensor, conditions: Conditi
         [b].
     """
     x0 = embedding.detach()
-    eps = _normal(keys.content, _PRIOR, step + 1, x0)
+    eps = _normal(keys.content, Stream.PRIOR, step + 1, x0)
     denoiser = prior_denoiser(prior)
     alpha, sigma = (expand(scale, x0) for scale in denoiser.schedule.alpha_sigma(t))
     v = denoiser(alpha * x0 + sigma * eps, t, _text_of(conditions)).v
@@ -52,7 +51,7 @@ def prior_errors(prior: Prior, embedding: Tensor, t: Tensor, conditions: Conditi
 
 def augmented(embedding: Tensor, keys: Keys, step: int) -> Tensor:
     """The embedding [b d] with a little noise, as generators are trained, for what a prior makes is never exact."""
-    return embedding + EMBEDDING_NOISE * _normal(keys.content, _AUGMENTATION, step + 1, embedding)
+    return embedding + EMBEDDING_NOISE * _normal(keys.content, Stream.EMBEDDING, step + 1, embedding)
 
 
 def sample_prior(prior: Prior, conditions: Conditions, keys: Keys, guidance: float) -> Tensor:
@@ -69,7 +68,7 @@ def sample_prior(prior: Prior, conditions: Conditions, keys: Keys, guidance: flo
     """
     denoiser = prior_denoiser(prior)
     like = torch.empty(len(keys.content), prior.config.size, device=prior.device, dtype=prior.dtype)
-    z = _normal(keys.content, _PRIOR, 0, like)
+    z = _normal(keys.content, Stream.PRIOR, 0, like)
     stops = times(denoiser.schedule, PRIOR_STEPS)
     told = _text_of(conditions)
     return normalised(ddim(ClassifierFree(denoiser, guidance), z, stops, schedule=denoiser.schedule, conditions=told))
@@ -79,5 +78,5 @@ def _text_of(conditions: Conditions) -> Conditions:
     return Conditions(text=conditions.text, text_mask=conditions.text_mask, null=conditions.null)
 
 
-def _normal(keys: Sequence[int], stream: int, step: int, like: Tensor) -> Tensor:
-    return torch.stack([normal(key, stream, step, 0, like.shape[1:]) for key in keys]).to(like)
+def _normal(keys: Sequence[int], stream: Stream, step: int, like: Tensor) -> Tensor:
+    return normal(keys, stream, step, [0], like.shape[1:], like.device)[:, 0].to(like)

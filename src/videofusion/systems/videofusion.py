@@ -18,10 +18,11 @@ from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.guidance import check_times_and_skip
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
-from videofusion.diffusion.noise import MIDDLE_FRAME, DecomposedNoise, Keys, base_frame, normal, uniform
+from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
+from videofusion.keys import Stream, normal, uniform
 from videofusion.networks.autoencoder import space_of
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
@@ -147,7 +148,8 @@ class VideoFusionSystem:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The trained parts by name."""
-        parts: dict[str, nn.Module] = {"base": self.base, "residual": self.residual}
+        base: dict[str, nn.Module] = {} if self.base_loss == "fixed" else {"base": self.base}
+        parts = base | {"residual": self.residual}
         if isinstance(self.text_encoder, WordEncoder):
             parts["text_encoder"] = self.text_encoder
         optional = {"image_encoder": self.image_encoder, "prior": self.prior}
@@ -156,7 +158,8 @@ class VideoFusionSystem:
     @property
     def frozen(self) -> dict[str, nn.Module]:
         """The parts that are never trained."""
-        return frozen_parts(self.space, self.text_encoder)
+        base: dict[str, nn.Module] = {"base": self.base} if self.base_loss == "fixed" else {}
+        return base | frozen_parts(self.space, self.text_encoder)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Parameters with their learning rates; the base's is smaller when it is pretrained (sec. 3.4)."""
@@ -167,23 +170,24 @@ class VideoFusionSystem:
             groups.append({"params": list(self.base.parameters()), "lr": lr * self.base_rate_ratio})
         return groups
 
-    def loss(self, batch: Batch, keys: Keys, step: int) -> Losses:
+    def loss(self, batch: Batch, keys: Keys, step: int, progress: float = 1.0) -> Losses:
         """The joint loss (eq. 14) of a batch.
 
         Args:
             batch: clips with captions.
             keys: of all randomness, one for each clip.
             step: of the training.
+            progress: of the run, in [0, 1].
         """
         clip = batch.clip
         choices = self.options.choose(keys, step, self.adaptive)
         share = usual_share(self.share, self.profiles, clip.shape[1]).to(clip).expand(len(clip), -1)
         if self.adaptive:
             share = torch.where(choices.adapt.to(clip.device)[:, None], measured_share(clip), share)
-        frames = self.options.frames(clip.shape[1], step)
+        frames = self.options.frames(clip.shape[1], step, progress)
         clip, share = clip[:, frames], share[:, frames]
         noise_keys = grouped_keys(keys, batch.identities, batch.actions, batch.mates) if self.grouped else keys
-        noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames)
+        noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames, clip.device)
         eps, t = noise.eps.to(clip), choices.t.to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]
@@ -218,9 +222,8 @@ class VideoFusionSystem:
 
     def _shown_middle(self, frame: Tensor, keys: Keys, step: int) -> tuple[Tensor, Tensor]:
         """What the residual generator is shown of the middle frame, and the deviation of the noise on it [b]."""
-        amounts = torch.tensor([uniform(key, step, 4)[3] for key in keys.content]).to(frame)
-        noise = torch.stack([normal(key, MIDDLE_FRAME, step, 0, frame.shape[1:]) for key in keys.content]).to(frame)
-        deviation = MIDDLE_NOISE * amounts
+        deviation = MIDDLE_NOISE * uniform(keys.content, Stream.MIDDLE_AMOUNT, step).to(frame)
+        noise = normal(keys.content, Stream.MIDDLE_FRAME, step, [0], frame.shape[2:], frame.device).to(frame)
         return frame + expand(deviation, frame) * noise, deviation
 
     def pipeline(self) -> VideoFusionPipeline:
@@ -267,7 +270,8 @@ class VideoFusionPipeline(VideoPipeline):
         data: what it was trained on, as a recipe names it; "" if not known.
         variant: one of `decomposed.VARIANTS`.
         share: lambda of every frame but the middle one when no motion is asked for; None for the median of `profiles`.
-        profiles: quantiles of the data's lambda for the motion knob; None when the model was not trained for it.
+        profiles: quantiles of the data's lambda for the motion knob; the median alone, or None,
+            when the model was trained for no other.
         base_prediction: what the base predicts.
         residual_prediction: what the residual generator predicts.
         image_encoder: of middle frames; for "published" only, where sampling does not need it but more training does.
@@ -355,6 +359,7 @@ class VideoFusionPipeline(VideoPipeline):
             variant=config.variant,
             base_prediction=config.base_prediction,
             residual_prediction=config.residual_prediction,
+            stop_gradient=False,  # a stop for training: a gradient to z, of reconstruction guidance, is the whole one
         )
 
     def noise_source(self) -> DecomposedNoise:
@@ -363,13 +368,13 @@ class VideoFusionPipeline(VideoPipeline):
     def share(self, clips: int, frames: int, motion: float | None) -> Tensor:
         if motion is None:
             return usual_share(self.config.share, self.config.profiles, frames).expand(clips, -1)
-        if self.config.profiles is None:
+        if len(self.config.profiles or ()) < 2:
             raise InputError(f"motion is {motion}; this model was not trained for it, leave it out")
         return share_at(self.config.profiles, motion, frames).expand(clips, -1)
 
     def frames_guidance(self, guidance: float) -> float:
         own = self.config.motion_guidance
-        return guidance if own is None else own
+        return guidance if own is None or guidance == 1 else own  # 1 is off, of both
 
     def check_known(self, places: Sequence[int], frames: int) -> None:
         middle = base_frame(frames)

@@ -15,6 +15,7 @@ import torch
 
 from videofusion.data.moving_digits import GROUNDS_OF
 from videofusion.errors import InputError, RunError
+from videofusion.locking import locked
 from videofusion.training.recipe import Recipe, on_grounds_of
 from videofusion.training.recipes import get_recipe
 
@@ -98,10 +99,14 @@ def train_run(
     Raises:
         RunError: training failed.
     """
-    command = [sys.executable, "-m", "videofusion", *train_command(folder, run, data)[1:]]
+    command = [sys.executable, "-m", "videofusion.evaluation.comparison.trained", *train_command(folder, run, data)[1:]]
     if run.seconds is not None:
         command += ["--steps", "1000000", *_budget(run.seconds, threads)]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    with locked(folder / run.name, "run folder", patience=_GRACE):
+        pass  # the training of a comparison that was killed writes its checkpoint yet
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    # it ends when the other end of its input is closed, as it is when this process is gone
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     try:
         while (code := _code(process)) is None:
             if is_over():
@@ -110,10 +115,13 @@ def train_run(
     except BaseException:
         _end(process, run)
         raise
+    finally:
+        process.communicate()  # closes its input
     if code != 0:
         if is_over():  # Ctrl-C in a terminal goes to both
             return False
-        raise RunError(f"the run {run.name} ended with code {code}; {' '.join(command)} says why")
+        said = " ".join(["videofusion", *command[3:]])
+        raise RunError(f"the run {run.name} ended with code {code}; {said} says why")
     return True
 
 
