@@ -60,7 +60,7 @@ def extend(
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
         sampling: options of sampling
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
-        motion: from 0 (still) to 1 (free), for models trained with this knob
+        motion: from 0 (as little as the training clips had) to 1 (as much), for models trained with this knob
         seed: the same seed goes on in the same way (0)
         motion_seed: another one goes on otherwise
         fps: frames per second of the file, and of what happens in it, for models trained at several rates; the video's

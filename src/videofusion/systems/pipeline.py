@@ -168,7 +168,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             sampler_options: values of `SamplingOptions` in place of the model's own, as {"spacing": "flow"}.
             guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
                 for how things move keeps that, unless this is 1.
-            motion: from 0 (still) to 1 (free); the model's fixed share by default.
+            motion: from 0 (as little as training clips had) to 1 (as much); the model's fixed share by default.
             fps: frames per second of what happens in the clip, for models trained at several rates; any of them by
                 default.
             known: frames that are given; the others are made to follow from them.
