@@ -8,7 +8,8 @@ import pytest
 import torch
 from tiny import CAPTIONS, MIDDLE, batch, gradients, keys, shake, videofusion, words
 
-from videofusion.conditioning.image import FrameEncoder, normalised
+from videofusion.conditioning.image import FrameEncoder
+from videofusion.networks.layers import normalised
 from videofusion.diffusion import Keys
 from videofusion.networks.prior import Prior
 from videofusion.systems.prior import EMBEDDING_NOISE, augmented, prior_errors, sample_prior

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from videofusion.conditioning.frozen_text import FrozenText
-from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.motion import measured_share, share_profiles
 from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
@@ -21,9 +20,9 @@ from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.fingerprints import fingerprint
-from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_MIDDLE
+from videofusion.systems.embedding import EmbeddingParts, embedding_parts, frame_encoder, measure_embeddings
 from videofusion.systems.pretrained import (
     diffusers_base,
     hears_fps,
@@ -84,15 +83,16 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             options=options,
             sampling=sampling,
             vae=space.vae,
-            image_encoder=_frame_encoder(recipe, colours) if recipe.text_from == "frames" else None,
+            image_encoder=frame_encoder(recipe, colours) if recipe.text_from == "frames" else None,
         )
         image = unet
     else:
         if recipe.grouped and not any((*getattr(data, "identities", ()), *getattr(data, "actions", ()))):
             raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
         published = recipe.variant == "published"
-        theirs = diffusers_base(recipe, colours)
-        image = theirs or _unet(recipe, colours, colours, recipe.channels, "image", embedded=published)
+        told = embedding_parts(recipe, colours, text_encoder) if published else EmbeddingParts()
+        theirs = diffusers_base(recipe, colours, told.size)
+        image = theirs or _unet(recipe, colours, colours, recipe.channels, "image", image_size=told.size)
         seen = 2 * colours if recipe.variant in SEES_MIDDLE else colours
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
         system = VideoFusionSystem(
@@ -103,7 +103,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
                 seen,
                 recipe.residual_channels,
                 temporal,
-                embedded=published,
+                image_size=told.size,
                 fps=hears_fps(recipe),
             ),
             text_encoder,
@@ -122,23 +122,24 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             sampling=sampling,
             motion_guidance=recipe.motion_guidance,
             grouped=recipe.grouped,
-            image_encoder=_frame_encoder(recipe, colours) if published else None,
-            prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,
+            image_encoder=told.image_encoder,
+            prior=told.prior,
+            prior_text=told.prior_text,
             vae=space.vae,
         )
+        measure_embeddings(told, recipe, space, _some_clips(data, space), device)
     image.check_size(recipe.size, recipe.size, space.factor)
+    unheard = theirs is not None
     if recipe.pretrained is not None:
         load_parts(system, Path(recipe.pretrained))
     if recipe.pretrained_base is not None and theirs is None:
-        load_image(image, text_encoder, Path(recipe.pretrained_base))
+        unheard = load_image(image, text_encoder, Path(recipe.pretrained_base))
+    if unheard and recipe.pretrained is None and image.image_embedding is not None:
+        image.image_embedding.requires_grad_()  # else a fixed base would never hear what this variant lives by
     if recipe.residual_from_base and recipe.pretrained is None and isinstance(system, VideoFusionSystem):
         start_from(system.residual, image)
     tune(system, recipe)
     return system
-
-
-def _frame_encoder(recipe: Recipe, colours: int) -> FrameEncoder:
-    return FrameEncoder(size=recipe.text_dim, in_channels=colours)
 
 
 def _space(recipe: Recipe) -> Pixels | Latents:
@@ -192,7 +193,7 @@ def _unet(
     channels: Sequence[int],
     temporal: str,
     *,
-    embedded: bool = False,
+    image_size: int | None = None,
     fps: bool = False,
 ) -> UNet:
     """A network of the recipe for frames of so many colours, told the middle frame's embedding or the clip's rate."""
@@ -211,7 +212,7 @@ def _unet(
         attention=recipe.attention,
         heads=heads,
         text_size=recipe.text_dim,
-        image_size=recipe.text_dim if embedded else None,
+        image_size=image_size,
         pool_text=recipe.text_encoder is None,  # whose first token is one that gathers the text
         fps=fps,
         groups=recipe.groups,
@@ -231,16 +232,20 @@ def _words(data: Dataset) -> list[str]:
 
 def _profiles(data: Dataset, space: Pixels | Latents) -> list[list[float]]:
     """Quantiles of the measured lambda over training clips."""
-    shares: list[Tensor] = []
+    shares = [measured_share(clip) for clip in _some_clips(data, space)]
+    if not shares:
+        raise InputError("data has no readable clip among the first 256; `videofusion data check` names the reasons")
+    return share_profiles(torch.cat(shares))
+
+
+def _some_clips(data: Dataset, space: Pixels | Latents) -> Iterator[Tensor]:
+    """The first training clips that can be read, [1 t c h w] in the recipe's space."""
     for index in range(min(len(data), PROFILE_CLIPS)):
         try:
             sample = data.sample(index, 0, 0)
             clip = sample.clip[None]
             if not sample.encoded and space.vae is not None:
                 clip = space.encode(clip.to(next(space.vae.parameters()).device)).cpu()
-            shares.append(measured_share(clip))
         except BadClip:  # the loader names it in its report when training meets it
             continue
-    if not shares:
-        raise InputError("data has no readable clip among the first 256; `videofusion data check` names the reasons")
-    return share_profiles(torch.cat(shares))
+        yield clip

@@ -76,7 +76,13 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         raise NotImplementedError
 
     def complete(
-        self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw, known: Known | None = None
+        self,
+        conditions: Conditions,
+        keys: Keys,
+        guidance: float,
+        draw: Draw,
+        known: Known | None = None,
+        prompts: Sequence[str] = (),
     ) -> Conditions:
         """Add what a system is told beside text and share; nothing unless a subclass says otherwise.
 
@@ -86,6 +92,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance: scale.
             draw: samples (denoiser, frames, conditions) to a clip, as the caller asked for it.
             known: frames that are given, b of each, where the clips are made.
+            prompts: of the clips, for what reads them by itself.
         """
         return conditions
 
@@ -220,7 +227,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
                     guided, noise(0), stops, schedule=schedule, conditions=told, noise=noise, progress=progress
                 )
 
-        conditions = self.complete(conditions, keys, guidance, draw, known)
+        conditions = self.complete(conditions, keys, guidance, draw, known, prompts)
         made = draw(self.denoiser(), shape[1], conditions, self.frames_guidance(guidance), known).float()
         made = self.space.bounded(made)
         made = made[0] if isinstance(prompt, str) else made
