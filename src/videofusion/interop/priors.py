@@ -50,7 +50,7 @@ def load_prior(path: str | Path, *, empty: bool = False) -> tuple[TransformerPri
     sizes = {key: value for key, value in config.items() if not key.startswith("_")}
     bound = _bound(folder, prefix)
     text = load_text_encoder(folder, kinds=TEXT_KINDS, prefix=prefix, empty=empty)
-    prior = TransformerPrior(transformer=sizes, bound=bound)
+    prior = TransformerPrior(sizes=sizes, bound=bound)
     _check_text(folder, prior, text)
     if not empty:
         weights = {name: value.float() for name, value in read_weights(folder / "prior").items()}

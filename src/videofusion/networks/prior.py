@@ -110,7 +110,7 @@ class TransformerPrior(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """diffusers' `PriorTransformer`, DALL-E 2's prior: it predicts the clean embedding, at unit variance per entry.
 
     Args:
-        transformer: configuration of the `PriorTransformer`, which `transformer_sizes` makes too.
+        sizes: configuration of the `PriorTransformer`, which `transformer_sizes` makes too.
         text_size: of the token embeddings that it is trained to read here; None for one that reads its own text
             encoder, tokens and pooled text as they are.
         bound: largest size of an entry of the clean embedding at sampling; None for any.
@@ -119,11 +119,9 @@ class TransformerPrior(ModelMixin, ConfigMixin):  # type: ignore[misc]
     config_name = "config.json"
 
     @register_to_config
-    def __init__(
-        self, *, transformer: Mapping[str, Any], text_size: int | None = None, bound: float | None = None
-    ) -> None:
+    def __init__(self, *, sizes: Mapping[str, Any], text_size: int | None = None, bound: float | None = None) -> None:
         super().__init__()
-        self.transformer = PriorTransformer(**transformer)
+        self.transformer = PriorTransformer(**sizes)
         self.size, self.text_size = self.transformer.config.embedding_dim, text_size
         self.pool = None if text_size is None else TextPool(text_size)
         self.inlet = None if text_size in (None, self.size) else nn.Linear(text_size, self.size)

@@ -87,7 +87,7 @@ def _own_prior(recipe: Recipe, size: int, text_encoder: WordEncoder | FrozenText
     if recipe.prior is None:
         return Prior(size=size, text_size=recipe.text_dim)
     sizes = transformer_sizes(size, recipe.text_dim, text_encoder.length)
-    return TransformerPrior(transformer=sizes, text_size=recipe.text_dim)
+    return TransformerPrior(sizes=sizes, text_size=recipe.text_dim)
 
 
 def measure_embeddings(
