@@ -190,3 +190,18 @@ def test_our_variants_are_exact_at_another_share(system: str) -> None:
     error, correlation = sampled(system, share=0.9, steps=100)
     assert error < 0.08
     assert correlation < -0.99
+
+
+@pytest.mark.parametrize(
+    ("frames", "told", "error"),
+    [(8, False, 5.1), (16, False, 58.2), (8, True, 0.0192), (16, True, 0.0555)],
+)
+def test_without_the_embedding_published_is_worse_the_longer_the_clip(
+    frames: int, told: bool, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "FRAMES", frames)
+    monkeypatch.setitem(globals(), "MIDDLE", frames // 2)
+    monkeypatch.setitem(globals(), "MOTION", torch.arange(frames, dtype=torch.float64) - frames // 2)
+    monkeypatch.setitem(globals(), "UNITS", torch.eye(frames + 2, dtype=torch.float64))
+    measured, _ = sampled("published", told=told)
+    assert measured == pytest.approx(error, rel=0.01)

@@ -69,12 +69,12 @@ class FrozenText:
             prompts: b texts.
 
         Returns:
-            embeddings [b l d] and the mask of the tokens that count [b l]: all of CLIP's, as Stable Diffusion takes
-            them, and T5's up to the text's end.
+            embeddings [b l d], float32, and the mask of the tokens that count [b l]: all of CLIP's, as Stable Diffusion
+            takes them, and T5's up to the text's end.
         """
         rows = [self._one(prompt) for prompt in prompts]
-        text, mask = torch.cat([found.last_hidden_state for found, _ in rows]), torch.cat([mask for _, mask in rows])
-        return text, torch.ones_like(mask) if self._clip else mask
+        text, mask = torch.cat([found["last_hidden_state"] for found, _ in rows]), torch.cat([mask for _, mask in rows])
+        return text.float(), torch.ones_like(mask) if self._clip else mask
 
     @torch.no_grad()
     def encode_pooled(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,11 +84,11 @@ class FrozenText:
             prompts: b texts.
 
         Returns:
-            embeddings [b l d], the mask of the text's own tokens [b l], and embeddings of whole texts [b d].
+            embeddings [b l d], the mask of the text's own tokens [b l], and embeddings of whole texts [b d], float32.
         """
         rows = [self._one(prompt) for prompt in prompts]
         text, pooled = (torch.cat([found[name] for found, _ in rows]) for name in ("last_hidden_state", "text_embeds"))
-        return text, torch.cat([mask for _, mask in rows]), pooled
+        return text.float(), torch.cat([mask for _, mask in rows]), pooled.float()
 
     @property
     def _clip(self) -> bool:

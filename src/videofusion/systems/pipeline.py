@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -221,8 +222,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             )
             if known is not None:
                 guided = Following(guided, known, None if told.share is None else source.covariance(told.share))
-            half = self.networks[0].dtype  # networks held in it compute in it, all else stays float32
-            with torch.autocast(device.type, half, enabled=half != torch.float32):
+            half = self.networks[0].dtype  # networks held in it compute in it; others as the caller has them compute
+            with nullcontext() if half == torch.float32 else torch.autocast(device.type, half):
                 return sample(
                     guided, noise(0), stops, schedule=schedule, conditions=told, noise=noise, progress=progress
                 )
