@@ -45,6 +45,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/low_memory.py --width 64
 	$(BIN)/python benchmarks/frechet_speed.py --shapes 2048x400 10000x2048 --repeats 3
 	$(BIN)/python benchmarks/loader_speed.py --repeats 3
+	$(BIN)/python benchmarks/noise_speed.py
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache

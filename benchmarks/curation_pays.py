@@ -198,7 +198,7 @@ def measure(folder: Path, args: argparse.Namespace) -> int:
 
     base = next(run for run in bases(budget) if run.name == NARROW_BASE)
     base = replace(base, overrides={**base.overrides, **LARGER})
-    own = {**LARGER, "residual_channels": CHANNELS, "reach_steps": 400}
+    own = {**LARGER, "residual_channels": CHANNELS, "reach_share": 0.06}
     runs = {part: fusion_run(budget, f"on-{part}", base.name, **own) for part in PARTS}
     specs = evaluation_prompts(args.clips, held_out=False, seed=1, frames=FRAMES)
     places = {part: folder / run.name / "clips.safetensors" for part, run in runs.items()}

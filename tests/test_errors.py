@@ -30,3 +30,13 @@ def test_of_names_the_nearest_stands_first():
     )
     assert 'did you mean "batch_size"?' in str(unknown("key", "batch", ["patch", "batch_size"]))
     assert str(unknown("key", "zzz", ["a", "b"])) == 'key "zzz" is unknown; there are a, b'
+
+
+def test_what_moves_a_terminal_is_spelt_out() -> None:
+    from videofusion.errors import printable
+
+    assert printable("a\x1b[2J\x07\r\x9b\u202eb\u2028\ud800\x7f\x00") == (
+        "a\\x1b[2J\\x07\\r\\x9b\\u202eb\\u2028\\ud800\\x7f\\x00"
+    )
+    plain = "été 例 नमस्ते \U0001f469\u200d\U0001f680\n\tλ = ½"
+    assert printable(plain) == plain

@@ -15,6 +15,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from videofusion.interop.registration import register_pipelines
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ _HOME = {
 }
 
 __all__ = sorted([*_HOME, "__version__"])
+
+register_pipelines({name: home for name, home in _HOME.items() if name.endswith("Pipeline")})
 
 
 def __getattr__(name: str) -> Any:

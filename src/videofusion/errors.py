@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import unicodedata
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -18,6 +19,21 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """A failure after the work has begun (a full disk, a loss that is not a number)."""
+
+
+def printable(text: object) -> str:
+    """A text as a terminal may be shown it: what would move its cursor, colour or turn it around is spelt out.
+
+    Names of files, members of archives and texts of metadata may hold anything. Line ends and tabs stay.
+    """
+    return "".join(
+        letter if letter in _PLAIN or unicodedata.category(letter) not in _HIDDEN else ascii(letter)[1:-1]
+        for letter in str(text)
+    )
+
+
+_PLAIN = "\n\t\u200c\u200d"  # the latter two join letters, or keep them apart
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, marks of direction and other unseen ones, halves, line separators
 
 
 def unknown(kind: str, name: str, known: Iterable[str], also: str = "") -> InputError:

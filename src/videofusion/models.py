@@ -7,14 +7,13 @@ put its folder under `models_shipped` and add a line to `SHIPPED`.
 from __future__ import annotations
 
 import hashlib
-import importlib
-import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videofusion.errors import InputError, require, unknown
+from videofusion.errors import InputError, unknown
+from videofusion.trusted import PARTS, check_own, parts_of, read_config, refuse_code
 
 if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline
@@ -49,7 +48,7 @@ class ShippedModel:
     @property
     def shape(self) -> str:
         """What it makes by default, as in "16 frames of 32x32"."""
-        index = _read_json(self.folder / "model_index.json")
+        index = read_config(self.folder / "model_index.json")
         return f"{index['frames']} frames of {index['width']}x{index['height']}"
 
     @property
@@ -57,7 +56,7 @@ class ShippedModel:
         """The words it knows, sorted."""
         known: set[str] = set()
         for config in self.folder.glob("*/config.json"):
-            known.update(_read_json(config).get("words", ()))
+            known.update(read_config(config).get("words", ()))
         return sorted(known)
 
 
@@ -107,14 +106,17 @@ def load(
         from videofusion.networks.lora import apply_lora, find_lora
 
         lora = find_lora(lora)
-    index = _read_json(folder / "model_index.json")
+    # all names are looked at before anything is imported by them
+    refuse_code(folder)
+    index = read_config(folder / "model_index.json")
+    parts = parts_of(folder, index)
 
     import torch
 
     import videofusion
     from videofusion.device import pick_device
     from videofusion.networks.unet import UNet
-    from videofusion.parts import WEIGHTS, Turns, check_names, describe, fill
+    from videofusion.parts import Turns, describe, fill, open_part
     from videofusion.systems.pipeline import VideoPipeline
     from videofusion.training.checkpoints import refuse_pickles
 
@@ -122,41 +124,31 @@ def load(
     kind = getattr(videofusion, str(index.get("_class_name")), None)
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(f"model {folder} is a {index.get('_class_name')}, which is no pipeline of videofusion")
-    _check_config(folder / "model_index.json", kind)
-    # a part is a pair of names, its module and its class; other lists are settings
-    pairs = {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
-    parts = {name: entry for name, entry in pairs.items() if all(isinstance(each, str) for each in entry)}
-    if any(module == "transformers" for module, _ in parts.values()):
-        require("transformers", extra="clip")
-    for name, (module, class_name) in parts.items():
-        refuse_pickles(folder / name)
-        if module.startswith("videofusion."):
-            _check_config(folder / name / "config.json", getattr(importlib.import_module(module), class_name))
-    networks, turns = {}, Turns(where)
-    for name, (module, class_name) in parts.items():
-        if module != UNet.__module__ or class_name != UNet.__name__:
-            continue
-        networks[name] = describe(UNet, folder / name, getattr(torch, precision))
+    check_own(folder / "model_index.json", kind)
+    refuse_pickles(folder)
+    components: dict[str, Any] = {}
+    turns = Turns(where)
+    networks = [name for name, (_, class_name) in parts.items() if class_name == UNet.__name__]
+    for name in networks:
+        components[name] = describe(UNet, folder / name, getattr(torch, precision))
         if low_memory:
-            turns.add(networks[name], folder / name)
+            turns.add(components[name], folder / name)
         else:
-            fill(networks[name], folder / name, where)
+            fill(components[name], folder / name, where)
     if low_memory and (len(networks) < 2 or index.get("variant") != "image-first"):
         raise InputError(
             f"low_memory is True, but the networks of {folder} do not work one after the other; those of VideoFusion's "
             'variant "image-first" do'
         )
+    for name, (module, class_name) in parts.items():
+        if name not in components:
+            components[name] = open_part(module, class_name, folder / name, where)
+    settings = {key: value for key, value in index.items() if not key.startswith("_") and key not in PARTS}
     try:
-        pipe: VideoPipeline = kind.from_pretrained(folder, **networks, local_files_only=True, low_cpu_mem_usage=False)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        pipe: VideoPipeline = kind(**components, **settings)
+    except (ValueError, TypeError, AttributeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"model {folder} cannot be loaded: {first}") from error
-    for name, (module, _) in parts.items():
-        part = getattr(pipe, name)
-        if isinstance(part, torch.nn.Module) and name not in networks:
-            if module != "transformers":  # whose files have names of their own
-                check_names(folder / name / WEIGHTS, part)
-            part.to(where)
     if lora is not None:
         apply_lora(pipe.components, Path(lora), lora_scale)
     return pipe
@@ -209,7 +201,7 @@ def export(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Pa
     def fill(folder: Path) -> None:
         pipe.save_pretrained(folder)
         for file in folder.rglob("*.json"):  # where it lay on this machine is nobody else's business
-            values = _read_json(file)
+            values = read_config(file)
             values.pop("_name_or_path", None)
             file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
@@ -252,23 +244,3 @@ def digest(folder: Path) -> str:
             while block := file.read(1 << 20):
                 total.update(block)
     return total.hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} cannot be read: it holds no json object")
-    return values
-
-
-def _check_config(path: Path, kind: type) -> None:
-    """Refuse a configuration key that the part does not have; diffusers would only drop it."""
-    known = set(inspect.signature(kind.__init__).parameters)  # type: ignore[misc]
-    unknown = sorted(key for key in _read_json(path) if not key.startswith("_") and key not in known)
-    if unknown:
-        raise InputError(
-            f"{path} has the unknown key {unknown[0]!r}; {kind.__name__} has {', '.join(sorted(known - {'self'}))}"
-        )

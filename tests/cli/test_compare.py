@@ -14,7 +14,7 @@ from videofusion.cli import main
         (["new", "--budget", "soon"], 'budget is "soon", which is neither a time nor arithmetic'),
         (["new", "--plan", "table-9"], 'plan is "table-9"; allowed are decomposed, systems, videofusion-table-1'),
         (["new", "no-such-recipe"], '"no-such-recipe" is neither a recipe'),
-        (["new", "moving-digits", "--plan", "systems"], 'no system "moving-digits"; it has vdm, image-first'),
+        (["new", "moving-digits", "--plan", "systems"], 'no system "moving-digits"; it has vdm, joint'),
         (["new", "moving-digits", "--find-budget"], "find_budget is given, which trains VDM only"),
         (["new", "--plan", "systems", "--find-budget"], "find_budget is given, which trains VDM only"),
         (["new", "moving-digits", "--full"], "full is given without --plan"),
@@ -23,7 +23,7 @@ from videofusion.cli import main
         (["new", "--plan", "decomposed", "--full"], "which has no full size"),
         (["new", "--plan", "videofusion-table-1", "--full"], "trains on UCF101"),
         (["new", "folder64"], "data is not given"),
-        (["new", "--data", "clips"], "plans make moving digits"),
+        (["new", "--data", "clips"], "plans make their own"),
         (["new", "moving-digits", "--jobs", "1000"], "jobs is 1000"),
     ],
 )

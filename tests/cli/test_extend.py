@@ -69,3 +69,30 @@ def test_a_video_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture) -> 
         make()
         assert main(["extend", str(video), "-o", str(tmp_path / "out.mp4"), "--frames", "20"]) == 2
         assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["model", "lora"])
+@pytest.mark.parametrize("value", ["PLACE", ["PLACE"], {"a": 1}, 3, "\x1b[2J\x1b]0;x\x07", "moving-digits/../x"])
+def test_a_folder_that_a_file_names_is_not_believed(
+    key: str, value: object, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    video, out = tmp_path / "any.mp4", tmp_path / "out.mp4"
+    (tmp_path / "evil").mkdir()
+    told = str(tmp_path / "evil") if value == "PLACE" else value
+    clip = torch.linspace(-1, 1, 12).reshape(12, 1, 1, 1).expand(12, 3, 32, 32)
+    write_clip(clip, video, 8.0, {"prompt": "a red three", key: told})
+    assert main(["extend", str(video), "-o", str(out), "--frames", "14", *FEW]) == 2
+    said = capsys.readouterr().err
+    assert f"say with --{key} which one is meant" in said
+    assert not set("\x1b\x07") & set(said)
+    assert not out.exists()
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "zero.mp4").symlink_to("/dev/zero")
+    for name, reason in (("pipe.mp4", "a named pipe"), ("zero.mp4", "a device")):
+        assert main(["extend", str(tmp_path / name), "-o", str(tmp_path / "out.mp4"), "--frames", "20"]) == 2
+        assert f"it is {reason}, not a regular file" in capsys.readouterr().err

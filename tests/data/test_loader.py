@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ import torch
 from videofusion.data.batch import BadClip, Batch, Sample
 from videofusion.data.folder import VideoFolder
 from videofusion.data.loader import Loader
+from videofusion.data.sampler import ClipSampler
 from videofusion.errors import InputError, RunError
 
 
@@ -84,6 +86,14 @@ def test_another_seed_is_another_order():
     assert len({tuple(order) for order in orders}) == 3
 
 
+def test_where_a_clip_comes_in_an_epoch_says_nothing_of_how_it_is_cut():
+    """One label for both had clips that came early begin early in their videos."""
+    loader, cut = Loader(Numbers(2000), 1, seed=5), ClipSampler()
+    draws = torch.tensor([cut.draws(int(index), 3, 5) for index in loader._permutation(3)])
+    rows = torch.cat([torch.arange(2000.0)[None], draws.T])
+    assert (torch.corrcoef(rows) - torch.eye(len(rows))).abs().max() < 5 / math.sqrt(2000)
+
+
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_share_the_draws_of_one(world):
     alone = first(Loader(Numbers(10, bad=[1, 2]), 2 * world, seed=3), 6)
@@ -139,6 +149,15 @@ def test_workers_change_nothing(video, tmp_path):
     assert all(same(one, other) for one, other in zip(*batches, strict=True))
     assert loaders[0].report == loaders[1].report
     assert list(loaders[0].report) == ["bad.mp4"]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_workers_take_nothing_from_the_global_generator():
+    """Its state is in the run's checkpoints, and a run that went on would have drawn once more."""
+    before = torch.get_rng_state()
+    for _ in range(2):
+        first(Loader(Numbers(4), 2, workers=1), 2)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 class Slow(Numbers):

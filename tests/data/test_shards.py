@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import sys
 import tarfile
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from videofusion.cli import main
+from videofusion.data.addresses import fetching
 from videofusion.data.check import check_folder
 from videofusion.data.convert import convert
 from videofusion.data.folder import VideoFolder
@@ -167,19 +169,21 @@ def open_names(folder):
     return [item.name for item in open_source(folder).items]
 
 
+SHOW = "import pathlib, sys; sys.stdout.buffer.write(pathlib.Path(sys.argv[1].split('store://')[1]).read_bytes())"
+
+
 @pytest.fixture
 def elsewhere(shards, tmp_path, monkeypatch):
-    """An index whose shards are addresses."""
-    pytest.importorskip("webdataset")
+    """An index whose shards are addresses, which a command fetches."""
     monkeypatch.setenv("VIDEOFUSION_SHARDS", str(tmp_path / "cache"))
     index = json.loads((shards / "index.json").read_text())
     for shard in index["shardlist"]:
-        shard["url"] = f"pipe:cat {shards / shard['url']}"
+        shard["url"] = f"store://{shards / shard['url']}"
     (tmp_path / "index.json").write_text(json.dumps(index))
-    return tmp_path / "index.json"
+    with fetching(f'{sys.executable} -c "{SHOW}" {{}}'):
+        yield tmp_path / "index.json"
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_streamed_shards_give_the_same_clips_shard_by_shard(shards, elsewhere):
     streamed = VideoFolder(elsewhere, frames=4, size=16)
     assert "Ä," in streamed.captions  # the index says the words
@@ -202,7 +206,6 @@ def test_streamed_shards_give_the_same_clips_shard_by_shard(shards, elsewhere):
     assert sorted(parts[0] + parts[1]) == sorted(local.names)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_cache_is_bounded_and_what_left_it_comes_back(elsewhere):
     data = VideoFolder(elsewhere, frames=4, size=16, cache_bytes=0)
     size = 3 * max(shard["filesize"] for shard in json.loads(elsewhere.read_text())["shardlist"])
@@ -212,17 +215,19 @@ def test_the_cache_is_bounded_and_what_left_it_comes_back(elsewhere):
         assert sum(file.stat().st_size for file in (elsewhere.parent / "cache").iterdir()) <= size
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_shard_that_does_not_come_ends_the_run_with_its_address(elsewhere, monkeypatch):
     import videofusion.data.streaming as streaming
 
     monkeypatch.setattr(streaming.time, "sleep", lambda seconds: None)
-    elsewhere.write_text('{"shardlist": [{"url": "pipe:cat /none/there.tar", "nsamples": 3}]}')
+    elsewhere.write_text('{"shardlist": [{"url": "store:///none/there.tar", "nsamples": 3}]}')
     with pytest.raises(RunError, match=r"/none/there\.tar cannot be fetched"):
         VideoFolder(elsewhere, frames=4, size=16).sample(0)
-    elsewhere.write_text('{"shardlist": [{"url": "pipe:printf abc", "nsamples": 3, "filesize": 1000}]}')
-    with pytest.raises(RunError, match="3 bytes came of 1000"):
-        VideoFolder(elsewhere, frames=4, size=16).sample(0)
+    (elsewhere.parent / "short").write_bytes(b"abc")
+    for size, reason in ((1000, "3 bytes came of 1000"), (2, "more than 2 bytes")):
+        shard = {"url": f"store://{elsewhere.parent}/short", "nsamples": 3, "filesize": size}
+        elsewhere.write_text(json.dumps({"shardlist": [shard]}))
+        with pytest.raises(RunError, match=reason):
+            VideoFolder(elsewhere, frames=4, size=16).sample(0)
     elsewhere.write_text("{}")
     with pytest.raises(InputError, match="shardlist"):
         VideoFolder(elsewhere)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,8 @@ class Renderer:
 
     config = SimpleNamespace(frames=16, height=32, width=32)
 
-    def __init__(self, change: Callable[[DigitObject], DigitObject] = lambda thing: thing, split: str = "test") -> None:
-        self.change, self.split = change, split
+    def __init__(self, change: Callable[[DigitObject], DigitObject] = lambda thing: thing, **data: Any) -> None:
+        self.change, self.data = change, {"split": "test", "two_digits": 0.0, **data}
 
     def __call__(
         self,
@@ -44,14 +45,12 @@ class Renderer:
         return clips
 
     def _spec(self, prompt: str, seed: int, motion_seed: int) -> DigitClipSpec:
-        content = MovingDigits(split=self.split, two_digits=0.0).specs([seed % 100_000], seed=seed // 100_000)[0]
+        content = MovingDigits(**self.data).specs([seed % 100_000], seed=seed // 100_000)[0]
         rng = np.random.default_rng(motion_seed)
         drawn = []
         for said in parse(prompt):
             digit = content.objects[0].digit if said.digit is None else said.digit
-            found = MovingDigits(split=self.split, two_digits=0.0).specs(
-                range(seed % 1000, seed % 1000 + 80), seed=seed // 1000
-            )
+            found = MovingDigits(**self.data).specs(range(seed % 1000, seed % 1000 + 80), seed=seed // 1000)
             first = next(s.objects[0] for s in found if s.objects[0].digit == digit)
             thing = replace(
                 first,
@@ -84,3 +83,8 @@ def colour_blind() -> Renderer:
 @pytest.fixture
 def copying() -> Renderer:
     return Renderer(split="train")
+
+
+@pytest.fixture
+def perfect_over_photos() -> Renderer:
+    return Renderer(grounds="photos")

@@ -27,6 +27,11 @@ def test_a_model_with_content_and_motion_apart(perfect):
     assert found.record["knob"]["spearman_per_prompt"] > 0.95
     distances = found.record["knob"]["mean_displacement"]
     assert distances == sorted(distances)
+    strength = found.record["knob"]["strength"]  # at 0 this model stands still
+    assert strength["left"] == pytest.approx(strength["lowest"] / strength["highest"])
+    assert strength["left"] < 0.05
+    assert strength["highest"] == pytest.approx(found.record["knob"]["mean_displacement_of_real"], rel=0.5)
+    assert "displacement left at motion 0, of that at 1" in found.table
     assert len(found.pairs) == len(found.pair_captions) == 12
     assert "| keeps digit, form and colour" in found.table
 
@@ -68,7 +73,19 @@ def test_a_digit_that_changes_from_frame_to_frame_is_not_kept():
     assert (same_form(a, b) > threshold).float().mean() < 0.1
 
 
-@pytest.mark.parametrize("wrong", [{"pairs": 1}, {"real": 3}, {"knob": (0.0, 1.0)}, {"knob": (1.0, 0.5, 0.0)}])
+def test_a_knob_that_does_nothing_leaves_all_of_the_motion(perfect):
+    def deaf(prompts, *, motion=None, **rest):
+        return perfect(prompts, **rest)
+
+    deaf.config = perfect.config
+    found = digits_motion(deaf, Protocol(pairs=2, prompts=4, real=20), Sampling()).record["knob"]
+    assert found["strength"]["left"] == 1
+    assert found["spearman_per_prompt"] == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"pairs": 1}, {"real": 3}, {"knob": (0.0, 1.0)}, {"knob": (1.0, 0.5, 0.0)}, {"grounds": "sand"}]
+)
 def test_protocols_that_measure_nothing_are_refused(wrong):
     with pytest.raises(InputError):
         Protocol(**wrong)

@@ -39,6 +39,33 @@ def test_a_perfect_model_gets_a_perfect_report(perfect):
     assert len(report.captions) == len(report.clips) == 20
 
 
+def test_a_perfect_model_of_digits_over_photographs_too(perfect_over_photos):
+    """Judged as if on plain grounds it would not pass: the judge has to know."""
+    report = digits_report(perfect_over_photos, replace(SMALL, grounds="photos"), Sampling(batch=20))
+    for name, row in report.record["rates"].items():
+        if "two digits" not in name:
+            for question in QUESTIONS:
+                assert row[question]["value"] >= 0.85, (name, question)
+    plain = digits_report(perfect_over_photos, SMALL, Sampling(batch=20)).record["rates"]
+    assert plain["model, one digit, seen combinations"]["digit"]["value"] < 0.7
+
+
+def test_the_change_at_the_base_frame_stands_in_record_and_table(perfect):
+    def flashing(prompts, **rest):
+        clips = perfect(prompts, **rest)
+        clips[:, 8] *= 0.7
+        return clips
+
+    flashing.config = perfect.config
+    for model, most in ((perfect, 1.2), (flashing, None)):
+        report = digits_report(model, SMALL, Sampling(batch=20))
+        found = report.record["change_at_base_frame"]
+        assert found["model"]["clips"] == 40
+        assert found["real"]["median"] == pytest.approx(1, abs=0.1)
+        assert (found["model"]["median"] < 1.2) == (most is not None)
+        assert "change at the base frame" in report.table
+
+
 def test_one_wrong_answer_does_not_hide_the_others(colour_blind, judge):
     specs = evaluation_prompts(24, held_out=True, seed=2)
     clips = make(colour_blind, [s.caption for s in specs], list(range(24)), Sampling(batch=7))
@@ -98,7 +125,7 @@ def test_models_that_the_judge_cannot_look_at_are_refused():
             frames_of(SimpleNamespace(config=SimpleNamespace(**config)))
 
 
-@pytest.mark.parametrize("wrong", [{"count": 3}, {"samples": 1}, {"prompts": 0}])
+@pytest.mark.parametrize("wrong", [{"count": 3}, {"samples": 1}, {"prompts": 0}, {"grounds": "sand"}])
 def test_a_protocol_that_cannot_be_halved_is_refused(wrong):
     with pytest.raises(InputError):
         Protocol(**wrong)

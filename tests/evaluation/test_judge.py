@@ -88,3 +88,12 @@ def test_weights_of_another_judge_are_refused(tmp_path):
 
 def test_the_weights_are_small():
     assert WEIGHTS.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_the_judge_is_right_over_photographs(two):
+    specs = evaluation_prompts(140, held_out=True, seed=12, two_digits=two, grounds="photos")
+    judge = Judge.load(grounds="photos")
+    found = rates(answers(judge.look(render(specs, 16, 32), 1 + two), specs))
+    for question in ("digit", "colour", "direction"):
+        assert found[question].value >= 0.95, question

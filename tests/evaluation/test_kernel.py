@@ -52,19 +52,47 @@ def test_error_over_subsets_shrinks_with_their_size_and_holds_the_whole():
 
 
 @pytest.mark.parametrize("block", [1024, 7])
-def test_of_clips_it_is_that_of_all_their_frames(block, monkeypatch):
+def test_of_clips_it_is_that_of_all_pairs_of_frames_of_two_clips(block, monkeypatch):
     monkeypatch.setattr(kernel, "_BLOCK", block)
     rng = np.random.default_rng(3)
     real, made = rng.normal(size=(9, 3, 5)), rng.normal(0.2, 1, size=(6, 3, 5))
     of_clips = ClipKernels(real, made)
-    rows, columns = real.reshape(27, 5), made.reshape(18, 5)
-    kxx, kyy, kxy = ((a @ b.T / 5 + 1) ** 3 for a, b in ((rows, rows), (columns, columns), (rows, columns)))
-    expected = (kxx.sum() - kxx.trace()) / (27 * 26) + (kyy.sum() - kyy.trace()) / (18 * 17) - 2 * kxy.mean()
-    assert of_clips.distance(*of_clips.clips) == pytest.approx(expected, rel=1e-10)
+
+    def expected(real, made):
+        total = -2 * np.mean([(x @ y / 5 + 1) ** 3 for x in real.reshape(-1, 5) for y in made.reshape(-1, 5)])
+        for clips in (real, made):
+            pairs = [(x, y) for i, a in enumerate(clips) for j, b in enumerate(clips) if i != j for x in a for y in b]
+            total += np.mean([(x @ y / 5 + 1) ** 3 for x, y in pairs])
+        return total
+
+    assert of_clips.distance(*of_clips.clips) == pytest.approx(expected(real, made), rel=1e-10)
     # A clip that is drawn twice is two clips, as a bootstrap has them.
     one, two = np.array([0, 4, 4, 7]), np.array([5, 2, 5])
-    expected = polynomial_mmd(real[one].reshape(12, 5), made[two].reshape(9, 5))
-    assert of_clips.distance(one, two) == pytest.approx(expected, rel=1e-10)
+    assert of_clips.distance(one, two) == pytest.approx(expected(real[one], made[two]), rel=1e-10)
+
+
+def test_of_clips_it_is_unbiased_however_alike_the_frames_of_a_clip_are():
+    """Clips that stand still, x ~ N(m, 1) in every frame: the truth is that of single frames, in closed form."""
+    m = 0.6
+    truth = (1 + 3) + (1 + 3 * m**2 + 3 * (1 + m**2) ** 2 + (m**3 + 3 * m) ** 2) - 2 * (1 + 3 * (1 + m**2))
+    rng, frames = np.random.default_rng(4), 4
+    found, all_pairs = [], []
+    for _ in range(2000):
+        real, made = (np.repeat(rng.normal(mean, 1, (n, 1, 1)), frames, axis=1) for mean, n in ((0, 30), (m, 20)))
+        of_clips = ClipKernels(real, made)
+        found.append(of_clips.distance(*of_clips.clips))
+        all_pairs.append(polynomial_mmd(real.reshape(-1, 1), made.reshape(-1, 1)))
+    error = np.std(found) / len(found) ** 0.5
+    assert error < 0.1 * truth
+    assert abs(np.mean(found) - truth) < 4 * error
+    assert np.mean(all_pairs) - truth > 10 * error  # pairs within a clip taken for independent ones
+
+
+def test_of_clips_of_one_frame_it_is_that_of_single_samples():
+    rng = np.random.default_rng(5)
+    real, made = rng.normal(size=(9, 1, 5)), rng.normal(size=(6, 1, 5))
+    of_clips = ClipKernels(real, made)
+    assert of_clips.distance(*of_clips.clips) == pytest.approx(polynomial_mmd(real[:, 0], made[:, 0]), rel=1e-10)
 
 
 def test_bad_input_is_refused():

@@ -71,6 +71,14 @@ def test_what_has_to_be_said_is_above_the_numbers():
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert cells[0] == ["flicker", "0.25", "", "", "0.5", "like real"]
     assert [row[-1] for row in cells[1:]] == ["higher", "lower", "like real"]
+    known = {"value": 2.0, "interval": (1.0, 3.0), "misfit": 0.125}
+    for at_infinity, bounds, cell in (
+        (-0.25, (-1.0, 0.5), "-0.25 (-1 to 0.5; misfit 0.12; not told from 0)"),
+        (1.5, (1.0, 2.0), "1.5 (1 to 2; misfit 0.12)"),
+        (-0.25, None, "-0.25 (misfit 0.12; not told from 0)"),
+    ):
+        found = {"fvd": Measured(**known, at_infinity=at_infinity, at_infinity_interval=bounds)}
+        assert f"| {cell} |" in result_table(record(found=found))
     assert "unreliable: under 256 clips" in result_table(record(count=255))
     for name in ("embedded", "digits"):
         assert "not comparable with published numbers" in result_table(record(name))

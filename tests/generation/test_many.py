@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from videofusion.clip import read_clip, read_provenance
+from videofusion.clip.check import to_uint8
 from videofusion.errors import InputError, RunError
 from videofusion.generation import maker
 from videofusion.generation.many import Form, Summary, generate_many
@@ -91,6 +92,19 @@ def test_each_clip_is_the_pipeline_s_own_and_batches_change_none(
         for made in (ones, threes):  # what the pipeline guarantees of a batch is far below a level of 8 bits
             torch.testing.assert_close(made[f"{name}.webp"], own, atol=1.01 / 127.5, rtol=0)
     assert read_provenance(tmp_path / "1" / "short.webp")["prompt"] == "three"
+
+
+def test_a_clip_depends_on_the_size_of_its_batch_by_rounding_and_on_its_neighbours_not_at_all(
+    saved_model: Path,
+) -> None:
+    """So a row that is made after a stop, in what is left of its batch, is the same clip, if not the same bytes."""
+    pipe, seeds = load(saved_model, device="cpu"), [1, 2, 3, 4]
+    whole = pipe(["red three"] * 4, seed=seeds, steps=3)
+    turned = pipe(["red three"] * 4, seed=seeds[2:] + seeds[:2], steps=3)
+    assert torch.equal(turned, whole.roll(2, 0))
+    for size in (1, 2, 3):
+        parts = [pipe(["red three"] * len(each), seed=each, steps=3) for each in (seeds[:size], seeds[size:])]
+        assert (to_uint8(torch.cat(parts)).int() - to_uint8(whole).int()).abs().max() <= 1
 
 
 def test_rows_of_equal_settings_share_batches(run: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,3 +262,39 @@ def test_bad_arguments_are_refused_before_the_folder_is_made(run: Callable[..., 
         with pytest.raises(InputError, match=sentence):
             run(ROWS, **options)
     assert not (tmp_path / "out").exists()
+
+
+ENDLESS = [
+    {"prompt": "red", "size": "80000x80000"},
+    {"prompt": "red", "size": "8x80000"},
+    {"prompt": "red", "frames": 10**9},
+    {"prompt": "red", "steps": 10**9},
+    {"prompt": "red", "seed": 10**30},
+    {"prompt": "red", "motion_seed": -(10**30)},
+    {"prompt": "red", "guidance": 1e300},
+    {"prompt": "red\ud800"},
+]
+
+
+def test_rows_that_ask_for_too_much_fail_and_the_rest_is_made_again_and_again(
+    run: Callable[..., Summary], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = [*ENDLESS, {"prompt": "red", "id": "good"}]
+    for made in (1, 0, 0):
+        found = run(rows, batch=4)
+        assert found.made == made
+        assert {f"{number:06d}" for number in (1, 2, 3, 4, 5, 6, 8)} <= found.failed.keys()
+        assert "good" not in found.failed
+    assert (tmp_path / "out" / "good.webp").is_file()
+    capsys.readouterr()
+
+
+def test_a_lack_of_memory_fails_its_own_row_only(run: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch) -> None:
+    def before(call: int) -> None:
+        if call == 1:
+            raise MemoryError("Unable to allocate 1.2 TiB")
+
+    Pipe(monkeypatch, before)
+    found = run(ROWS[:1] + ROWS[2:3], batch=1)
+    assert found.made == 1
+    assert found.failed == {"000001": "Unable to allocate 1.2 TiB"}

@@ -61,16 +61,22 @@ def frame_by_frame(unet: UNet, told: dict[str, Tensor]) -> Tensor:
 
 
 class TestImages:
-    def test_a_fresh_video_network_is_the_image_network_frame_by_frame(self, told: dict[str, Tensor]) -> None:
-        video, image = make("factorised", fresh=True), make("image")
+    @videos
+    def test_a_fresh_video_network_is_the_image_network_frame_by_frame(
+        self, temporal: str, told: dict[str, Tensor]
+    ) -> None:
+        video, image = make(temporal, fresh=True, fps=True), make("image")
         video.load_state_dict(image.state_dict(), strict=False)
-        torch.testing.assert_close(video(**told), frame_by_frame(image, told), **ONE_THREAD)
+        rate = torch.tensor([8.0, 24.0])
+        torch.testing.assert_close(video(**told, fps=rate), frame_by_frame(image, told), **ONE_THREAD)
 
-    def test_without_its_temporal_layers_it_is_the_image_network(self, told: dict[str, Tensor]) -> None:
-        video, image = make("factorised"), make("image")
+    @videos
+    def test_without_what_is_temporal_it_is_the_image_network(self, temporal: str, told: dict[str, Tensor]) -> None:
+        video, image = make(temporal, fps=True), make("image")
         image.load_state_dict(video.spatial_state(), strict=True)
-        torch.testing.assert_close(video(**told, temporal=0.0), frame_by_frame(image, told), **ONE_THREAD)
-        assert not torch.allclose(video(**told), video(**told, temporal=0.0), atol=1e-2)
+        rate = torch.tensor([8.0, 24.0])
+        torch.testing.assert_close(video(**told, fps=rate, temporal=0.0), frame_by_frame(image, told), **ONE_THREAD)
+        assert not torch.allclose(video(**told, fps=rate), video(**told, fps=rate, temporal=0.0), atol=1e-2)
 
     @videos
     def test_with_less_of_its_temporal_layers_it_stands_between(self, temporal: str, told: dict[str, Tensor]) -> None:
@@ -78,7 +84,7 @@ class TestImages:
         none, little, half, most, whole = (video(**told, temporal=f) for f in (0.0, 1e-5, 0.5, 1 - 1e-5, 1.0))
         torch.testing.assert_close(little, none, atol=1e-3, rtol=1e-3)
         torch.testing.assert_close(most, whole, atol=1e-3, rtol=1e-3)
-        if temporal in ("image", "framewise"):  # which have none
+        if temporal == "image":  # which has none
             assert torch.equal(half, whole)
         else:
             assert min(float((half - end).abs().max()) for end in (none, whole)) > 1e-2

@@ -11,6 +11,7 @@ from videofusion.data.batch import Batch
 from videofusion.data.folder import VideoFolder
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
+from videofusion.evaluation.domain import domain_of
 from videofusion.systems.build import build_system
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.vdm import VDMSystem
@@ -59,9 +60,14 @@ def test_heads_of_one_size_are_more_where_there_are_more_channels(digits):
 
 
 def test_a_model_gets_profiles_when_lambda_is_adaptive(digits):
-    assert build_system(recipe(), digits).profiles is None
-    profiles = build_system(recipe(adaptive="0.5"), digits).profiles
-    assert torch.tensor(profiles).shape == (11, 3)
+    assert build_system(recipe(share="0.5"), digits).profiles is None
+    profiles = torch.tensor(build_system(recipe(adaptive="0.5"), digits).profiles)
+    assert profiles.shape == (11, 3)
+    # of the data alone there is no range for the motion knob to move in, for nothing else was trained
+    usual = build_system(recipe(), digits)
+    assert torch.equal(torch.tensor(usual.profiles), profiles[5:6])
+    with pytest.raises(InputError, match=r"motion is 1\.0; this model was not trained for it"):
+        usual.pipeline().share(1, 4, 1.0)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -216,3 +222,10 @@ def test_a_model_that_was_told_no_rate_learns_to_hear_it_and_one_that_was_goes_o
     assert torch.equal(*losses)
     system.pipeline().save_pretrained(tmp_path / "hearing")
     assert build_system(recipe(pretrained=str(tmp_path / "hearing")), digits).residual.config.fps
+
+
+@pytest.mark.parametrize("system", ["videofusion", "vdm"])
+def test_a_model_says_what_it_was_trained_on(system, digits, tmp_path):
+    made = recipe(system=system, data="digits-over-photos", **({"temporal": "factorised"} if system == "vdm" else {}))
+    build_system(made, digits).pipeline().save_pretrained(tmp_path)
+    assert domain_of(tmp_path) == "digits-over-photos"

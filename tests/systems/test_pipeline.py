@@ -10,15 +10,18 @@ from functools import partial
 
 import pytest
 import torch
-from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, WORDS, unet, vdm, videofusion, words
+from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, WORDS, batch, keys, unet, vdm, videofusion, words
 from torch import Tensor
 
 from videofusion.conditioning.text import WordEncoder
-from videofusion.diffusion import ClassifierFree, Keys, Known, NetworkDenoiser, make_schedule, times
+from videofusion.diffusion import ClassifierFree, Following, Keys, Known, NetworkDenoiser, make_schedule, times
+from videofusion.diffusion.kernels import KINDS as KERNELS
+from videofusion.diffusion.kernels import MOST_FRAMES, KernelNoise, make_noise
 from videofusion.diffusion.noise import DecomposedNoise
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.errors import InputError
 from videofusion.models import load
+from videofusion.systems import pipeline as home
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.training import text_conditions
 from videofusion.systems.vdm import VDMPipeline
@@ -132,6 +135,8 @@ def test_the_frames_around_the_middle_one_may_have_a_guidance_of_their_own(tmp_p
     assert (made - make(high)).abs().max() > 1e-3
     # with the base generator's image of that scale they are what that scale makes of it
     torch.testing.assert_close(make(both, guidance=1.5), make(low), atol=1e-5, rtol=0)
+    off = videofusion("image-first", guidance=1.0).pipeline()
+    torch.testing.assert_close(make(both, guidance=1.0), make(off), atol=1e-5, rtol=0)  # 1 is off, of both
     both.save_pretrained(tmp_path)
     torch.testing.assert_close(make(type(both).from_pretrained(tmp_path)), made, atol=1e-5, rtol=0)
 
@@ -283,6 +288,26 @@ def test_given_frames_come_out_and_the_others_follow_them(kind, weight):
     torch.testing.assert_close(alone, made[1], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in VARIANTS if kind != "image-first"])
+def test_guidance_by_given_frames_sees_the_whole_gradient_the_base_generator_s_too(kind):
+    """Against a difference quotient: what is stopped in training (eq. 14) would be missing here."""
+    pipe, place = pipeline(kind), OTHERS[0]
+    denoiser, share = pipe.denoiser(), pipe.share(1, FRAMES, None)
+    conditions = text_conditions(pipe.text, CAPTIONS[:1], share=share)
+    if kind == "published":
+        conditions = replace(conditions, image_embedding=torch.zeros(1, pipe.prior.config.size))
+    generator = torch.Generator().manual_seed(0)
+    z, way = torch.randn(2, 1, FRAMES, 3, SIZE, SIZE, generator=generator)
+    way[:, OTHERS] = 0  # of the base frame alone
+
+    def frame(z: Tensor) -> Tensor:
+        return denoiser(z, torch.tensor([0.5]), conditions).x0[:, place].sum()
+
+    (slope,) = torch.autograd.grad(frame(z.requires_grad_()), z)
+    quotient = (frame(z + 1e-2 * way) - frame(z - 1e-2 * way)).detach() / 2e-2
+    torch.testing.assert_close((slope * way).sum(), quotient, rtol=0.02, atol=1e-3)
+
+
 def test_a_given_middle_frame_is_used_as_it_is_and_without_one_there_is_a_sentence(monkeypatch):
     pipe = pipeline("image-first")
     monkeypatch.setattr(pipe.base, "forward", None)  # nothing is left for it to make
@@ -306,8 +331,62 @@ def test_frames_of_equal_numbers_have_equal_noise_in_windows_of_a_longer_video(k
     make(pipe, steps=1, start=3)
     early, late = drawn
     assert torch.equal(early.residual[:, 3:], late.residual[:, :2])
-    assert torch.equal(early.base, late.base)
+    assert (early.base is None and late.base is None) if kind == "vdm" else torch.equal(early.base, late.base)
     assert not torch.equal(early.residual[:, :2], late.residual[:, 3:])
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_plain_diffusion_trains_and_samples_with_correlated_noise(kind, monkeypatch, tmp_path):
+    system, drawn = vdm(noise=kind), []
+    source = make_noise(kind)
+    draw = KernelNoise.draw
+    monkeypatch.setattr(KernelNoise, "draw", lambda self, *a, **k: drawn.append(draw(self, *a, **k)) or drawn[-1])
+    loss = system.loss(batch(), keys(), 8)
+    loss.total.backward()
+    assert loss.total.isfinite()
+    wanted = draw(source, (4, FRAMES, 3, SIZE, SIZE), keys(), 9).eps
+    assert torch.equal(drawn.pop().eps, wanted)
+    assert vdm().loss(batch(), keys(), 8).total != loss.total or kind == "shuffled"
+
+    system.pipeline().save_pretrained(tmp_path)
+    pipe = load(tmp_path)
+    assert pipe.noise_source() == source == system.noise
+    made = make(pipe, sampler="ddpm", start=3)
+    assert made.isfinite().all()
+    assert len(drawn) == 2  # to begin with, and what the sampler adds
+    for step, noise in enumerate(drawn):
+        wanted = draw(source, (2, FRAMES, 3, SIZE, SIZE), Keys.of([3, 4]), step, frames=range(3, 8)).eps
+        assert torch.equal(noise.eps, wanted)
+
+
+@pytest.mark.parametrize("kind", ["corrected", "vdm", "progressive"])
+def test_guidance_by_given_frames_has_the_covariance_of_the_source(kind, monkeypatch):
+    pipe = vdm(noise=kind).pipeline() if kind in KERNELS else pipeline(kind)
+    seen = []
+
+    class Watched(Following):
+        def __init__(self, denoiser, known, covariance):
+            seen.append(covariance)
+            super().__init__(denoiser, known, covariance)
+
+    monkeypatch.setattr(home, "Following", Watched)
+    make(pipe, known=replace(given((0, 1)), weight=1.0), start=20)
+    share = None if kind != "corrected" else pipe.share(2, FRAMES, None)
+    wanted = pipe.noise_source().covariance(share, range(20, 20 + FRAMES)).expand(2, -1, -1)
+    assert len(seen) == 1
+    assert torch.equal(seen[0], wanted)
+    if kind == "progressive":
+        torch.testing.assert_close(wanted[0, 0, 1].item(), 0.9)
+
+
+def test_noise_that_no_model_has_is_refused():
+    with pytest.raises(InputError, match="noise is 'pink'; it must be one of independent, mixed"):
+        VDMPipeline(unet("factorised"), words(), noise="pink")
+    with pytest.raises(InputError, match=r"noise_parameter is 2.0, which leaves 'mixed' noise without"):
+        vdm(noise="mixed", noise_parameter=2.0)
+    pipe = vdm(noise="ou").pipeline()
+    with pytest.raises(InputError, match="frames holds 1024; 'ou' noise has frames 0 to 1023"):
+        make(pipe, start=MOST_FRAMES - FRAMES + 1)
 
 
 def test_motion_needs_a_model_that_was_trained_for_it():

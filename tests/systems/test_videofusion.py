@@ -13,7 +13,7 @@ from videofusion.diffusion import ClassifierFree, Conditions, Keys, NetworkDenoi
 from videofusion.diffusion.noise import DecomposedNoise
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.errors import InputError
-from videofusion.systems.decomposed import VARIANTS, VideoFusion
+from videofusion.systems.decomposed import CORRECTS_BASE, VARIANTS, VideoFusion
 from videofusion.systems.training import text_conditions
 
 SCHEDULE = make_schedule("cosine")
@@ -70,6 +70,26 @@ def test_sharing_nothing_leaves_plain_diffusion_by_the_residual_generator(spoile
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_whether_the_base_noise_is_alive(variant):
+    """Given the middle frame, image-first makes the same others of any base noise, as no decomposed diffusion does."""
+    system = videofusion(variant)
+    share = DecomposedNoise(0.5).shares(2, FRAMES)
+    conditions = told(system, share)
+    stops = times(SCHEDULE, 4)
+    clips = [
+        get_sampler("ddim")(system.denoiser, noise, stops, schedule=SCHEDULE, conditions=conditions)
+        for noise in (
+            DecomposedNoise().draw(SHAPE, Keys.of(content, SEEDS.motion), 0, share).eps for content in ([3, 4], [5, 6])
+        )
+    ]
+    others = [i for i in range(FRAMES) if i != MIDDLE]
+    change = (clips[0] - clips[1])[:, others].abs().mean() / clips[0][:, others].std()
+    assert (change > 0.1) == (variant != "image-first")
+    if variant == "image-first":
+        assert change < 1e-5
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_who_decides_the_middle_frame(variant):
     system = videofusion(variant)
     share = DecomposedNoise(0.5).shares(2, FRAMES)
@@ -102,7 +122,13 @@ def shifted(z: Tensor, frame: int) -> Tensor:
 
 @pytest.mark.parametrize(
     ("variant", "others_reach_the_middle", "others_reach_each_other"),
-    [("image-first", False, True), ("corrected", True, True), ("framewise", False, False), ("published", False, True)],
+    [
+        ("joint", True, True),
+        ("corrected", True, True),
+        ("published", False, True),
+        ("framewise", False, False),
+        ("image-first", False, True),
+    ],
 )
 def test_which_frames_hear_of_which(variant, others_reach_the_middle, others_reach_each_other):
     system = videofusion(variant)
@@ -131,7 +157,7 @@ class Known(nn.Module):
         return getattr(prediction, self.kind)
 
 
-@pytest.mark.parametrize("variant", ["corrected", *UNCORRECTED])
+@pytest.mark.parametrize("variant", [*CORRECTS_BASE, *UNCORRECTED])
 @pytest.mark.parametrize("kind", ["eps", "x0", "flow"])
 def test_the_kind_of_the_base_does_not_matter(kind, variant):
     system = videofusion(variant)
@@ -172,7 +198,8 @@ def test_the_paper_s_equations():
     torch.testing.assert_close(eps, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_corrected_is_exact_where_a_normal_law_is_known():
+@pytest.mark.parametrize("variant", CORRECTS_BASE)
+def test_ours_are_exact_where_a_normal_law_is_known(variant):
     """What the residual generator is shown tells all of z, so the best one makes the composite E[x | z]."""
     generator = torch.Generator().manual_seed(0)
     mixing = torch.randn(FRAMES, FRAMES, generator=generator, dtype=torch.float64)
@@ -193,18 +220,23 @@ def test_corrected_is_exact_where_a_normal_law_is_known():
         def forward(self, seen: Tensor, time: Tensor, **_: object) -> Tensor:
             alpha, sigma = SCHEDULE.alpha_sigma(time[0, MIDDLE] / 1000)
             own, clean = seen[:, :, :3], seen[:, :1, 3:]
-            root, power = share.sqrt(), (alpha**2 + sigma**2 * (1 - share)).sqrt()
-            root, power = (each[:, :, None, None, None] for each in (root, power))
+            weight = share[:, :, None, None, None]
+            root, left = weight.sqrt(), (1 - weight).sqrt()
             middle = own[:, MIDDLE : MIDDLE + 1]
-            z = power * own + root * (middle - alpha * clean)
+            if variant == "joint":
+                z = left * own + root * middle
+            else:
+                z = (alpha**2 + sigma**2 * (1 - weight)).sqrt() * own + root * (middle - alpha * clean)
             z[:, MIDDLE] = own[:, MIDDLE]
             x0 = torch.einsum("ij,bjchw->bichw", gain(alpha, sigma), z)
             answer = x0.clone()
+            if variant == "joint":
+                answer = (x0 - root * x0[:, MIDDLE : MIDDLE + 1]) / left.clamp_min(1e-9)
             answer[:, MIDDLE] = (x0[:, MIDDLE] - clean[:, 0]) / sigma
             return answer
 
     composite = VideoFusion(
-        Base(), Residual(), SCHEDULE, base_prediction="x0", residual_prediction="x0", variant="corrected"
+        Base(), Residual(), SCHEDULE, base_prediction="x0", residual_prediction="x0", variant=variant
     )
     z = torch.randn(1, FRAMES, 3, 2, 2, generator=generator, dtype=torch.float64)
     for time in (0.05, 0.5, 0.95):
@@ -297,19 +329,36 @@ def test_a_window_of_frames_keeps_their_numbers():
     torch.testing.assert_close(part, whole, atol=1e-5, rtol=1e-5)
 
 
+def test_a_window_finds_its_base_frame_wherever_it_is_and_without_one_there_is_a_sentence():
+    """Frame by frame, so that a window's frames are as in the whole clip, whatever else it holds."""
+    system = videofusion("framewise")
+    share = DecomposedNoise(0.5).shares(2, FRAMES)
+    z = DecomposedNoise(0.5).draw(SHAPE, SEEDS, 0, share).eps
+    t, conditions = torch.tensor([0.4, 0.8]), told(system, share)
+    whole = system.denoiser(z, t, conditions).x0
+    for start, stop in ((0, MIDDLE + 1), (MIDDLE, FRAMES), (MIDDLE - 1, FRAMES)):
+        part = system.denoiser(z[:, start:stop], t, conditions.window(start, stop)).x0
+        torch.testing.assert_close(part, whole[:, start:stop], atol=1e-5, rtol=1e-5)
+    with pytest.raises(InputError, match=r"share is at most 0\.5; a window of a clip must hold its base frame"):
+        system.denoiser(z[:, :MIDDLE], t, conditions.window(0, MIDDLE))
+
+
 def test_refusals():
-    with pytest.raises(InputError, match=r"variant is 'best'; it must be one of image-first, corrected, framewise"):
+    with pytest.raises(InputError, match=r"variant is 'best'; it must be one of joint, corrected, published"):
         VideoFusion(nn.Identity(), nn.Identity(), SCHEDULE, variant="best")
+    with pytest.raises(InputError, match=r"that one is called 'image-first' now"):
+        VideoFusion(nn.Identity(), nn.Identity(), SCHEDULE, variant="anchored")
     system = videofusion()
     conditions = replace(told(system, torch.ones(2, FRAMES)), share=None)
     with pytest.raises(InputError, match="share is not given"):
         system.denoiser(torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), conditions)
     image_first = videofusion("image-first").denoiser
+    conditions = replace(told(system, torch.ones(2, FRAMES)), middle_frame=None)
     for call in (image_first, image_first.predict):
         with pytest.raises(
             InputError, match="middle_frame is not given; the variant 'image-first' needs the clean middle frame"
         ):
-            call(torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), replace(conditions, middle_frame=None))
+            call(torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), conditions)
     with pytest.raises(InputError, match="base_loss is 'some'; it must be one of stop, joint, fixed"):
         videofusion(base_loss="some")
     with pytest.raises(InputError, match="prediction is 'noise'"):

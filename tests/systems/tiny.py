@@ -13,7 +13,7 @@ from videofusion.data.batch import Batch
 from videofusion.diffusion import Keys
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
-from videofusion.systems.decomposed import SEES_MIDDLE
+from videofusion.systems.decomposed import SEES_BASE
 from videofusion.systems.training import SamplingDefaults, StepOptions
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
@@ -57,7 +57,7 @@ def videofusion(variant: str = "corrected", *, fps: bool = False, **options: obj
     published = variant == "published"
     size = 16 if published else None
     design = "framewise" if variant == "framewise" else "residual"
-    residual = unet(design, 6 if variant in SEES_MIDDLE else 3, size, fps)
+    residual = unet(design, 6 if variant in SEES_BASE else 3, size, fps)
     prior = Prior(size=16, text_size=16, width=16, depth=1) if published else None
     if prior is not None:
         shake(prior)

@@ -150,7 +150,7 @@ class Faulty(ToySystem):
         super().__init__()
         self.fault = fault if world.rank == 1 else ""
 
-    def loss(self, batch: Batch, keys, step: int) -> ToyLosses:
+    def loss(self, batch: Batch, keys, step: int, progress: float = 1.0) -> ToyLosses:
         losses = super().loss(batch, keys, step)
         if step == 5 and self.modules["net"].training and self.fault:
             if self.fault == "nan":

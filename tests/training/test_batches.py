@@ -8,6 +8,7 @@ import torch
 
 from videofusion.errors import InputError
 from videofusion.training.batches import training_data
+from videofusion.training.recipe import OVER_PHOTOS
 from videofusion.training.recipes import get_recipe
 from videofusion.training.world import World
 
@@ -91,3 +92,14 @@ def test_pictures_come_beside_clips_and_do_not_depend_on_the_processes(kind, arr
 def test_only_plain_diffusion_trains_on_pictures_beside_clips():
     with pytest.raises(InputError, match="image_frames is 4, but only the system 'vdm' trains on pictures"):
         get_recipe("tiny", {"image_frames": 4})
+
+
+@pytest.mark.parametrize("kind", OVER_PHOTOS)
+def test_each_kind_of_digits_comes_over_photographs_too(kind):
+    keys = {"frames": 4 if kind == "moving-digits" else 1, "size": 16, "batch_size": 32, "validation_batches": 1}
+    plain, over = (
+        training_data(get_recipe("tiny", {**keys, "data": data}), None, World())[1][0]
+        for data in (kind, OVER_PHOTOS[kind])
+    )
+    assert plain.clip.shape == over.clip.shape
+    assert over.clip.mean() > plain.clip.mean() + 0.2  # there is something behind the digits

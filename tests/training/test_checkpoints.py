@@ -1,6 +1,10 @@
 import errno
 import json
+import os
+import random
 import shutil
+import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,8 @@ import torch
 
 from videofusion.errors import InputError, RunError
 from videofusion.training import checkpoints
-from videofusion.training.checkpoints import Checkpoint, check_shapes, load, newest, prune, save, write_folder
+from videofusion.training.checkpoints import Checkpoint, check_shapes, load, newest, place, prune, save, write_folder
+from videofusion.training.recipes import get_recipe
 
 
 def example(step: int = 1, validation: float | None = None) -> Checkpoint:
@@ -176,6 +181,8 @@ def test_unfinished_and_damaged_ones_are_passed_over_with_a_line(tmp_path):
     shutil.copytree(tmp_path / "step-00000001", tmp_path / ".step-00000005.new")
     notes: list[str] = []
     assert newest(tmp_path, notes.append).step == 1
+    assert names(tmp_path) == ["step-00000001", *(f"unreadable-step-0000000{number}" for number in (2, 3, 4))]
+    assert newest(tmp_path, pytest.fail).step == 1
     assert len(notes) == 4
     for text, part in zip(notes, ["step-00000005", "step-00000004", "step-00000003", "step-00000002"], strict=True):
         assert part in text
@@ -193,6 +200,119 @@ def test_other_format_is_refused(tmp_path):
 
 def test_nothing_is_found_where_nothing_is(tmp_path):
     assert newest(tmp_path / "nothing", pytest.fail) is None
+
+
+def test_where_all_are_damaged_it_says_so_and_touches_none(tmp_path):
+    for step in (1, 2):
+        (save(tmp_path, example(step)) / "random.safetensors").unlink()
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"none of the 2 checkpoints .*step-00000002 is damaged.*step-00000001 is"):
+            newest(tmp_path, pytest.fail)
+    assert names(tmp_path) == ["step-00000001", "step-00000002"]
+    (tmp_path / "step-00000001").rename(tmp_path / "unreadable-step-00000001")
+    shutil.rmtree(tmp_path / "step-00000002")
+    with pytest.raises(InputError, match=r"damaged checkpoints only \(unreadable-step-00000001\)"):
+        newest(tmp_path, pytest.fail)
+
+
+def test_a_damaged_one_takes_no_whole_ones_place(tmp_path):
+    for step in (1, 3):
+        save(tmp_path, example(step))
+    (tmp_path / "step-00000003" / "weights.safetensors").unlink()
+    assert newest(tmp_path, lambda text: None).step == 1
+    save(tmp_path, example(2))
+    prune(tmp_path, keep=1)
+    assert newest(tmp_path, pytest.fail).step == 2
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def test_any_flipped_bit_of_a_state_is_seen(tmp_path):
+    path = save(tmp_path, example(1, 0.25)) / "state.json"
+    data = path.read_bytes()
+    bits = random.Random(0).sample(range(8 * len(data)), min(2000, 8 * len(data)))
+    for bit in bits:
+        path.write_bytes(flipped(data, bit))
+        with pytest.raises(InputError, match=r"is damaged: state\.json|of another format"):
+            checkpoints.read_state(path.parent)
+    path.write_bytes(data[:-1])
+    with pytest.raises(InputError, match="is not the file that was written"):
+        checkpoints.read_state(path.parent)
+    path.write_bytes(data)
+    assert_same(load(path.parent), example(1, 0.25))
+
+
+@pytest.mark.parametrize("bits", [20, pytest.param(2000, marks=pytest.mark.slow)])
+def test_a_flipped_bit_costs_one_checkpoint(tmp_path, bits):
+    """Of the file of a real recipe, and of the folder as a run finds it."""
+    recipe = get_recipe("moving-digits").to_json()
+    whole = [replace(example(step, 1 / step), recipe=recipe) for step in (1, 2)]
+    folder = tmp_path / "checkpoints"
+    data = (save(folder, whole[1]) / "state.json").read_bytes()
+    save(folder, whole[0])
+    assert len(data) > 2000
+    for bit in random.Random(1).sample(range(8 * len(data)), bits):
+        place(folder, 2).joinpath("state.json").write_bytes(flipped(data, bit))
+        notes: list[str] = []
+        assert_same(newest(folder, notes.append), whole[0])
+        assert len(notes) == 1
+        assert "step-00000002" in notes[0]
+        (folder / "unreadable-step-00000002").rename(place(folder, 2))
+
+
+def of_an_older_version(path: Path) -> dict:
+    """Make a checkpoint one of the first format."""
+    state = checkpoints.read_state(path)
+    old = {key: value for key, value in state.items() if key != "frozen"} | {"format": 1}
+    (path / "state.json").write_text(json.dumps(old, indent=1) + "\n")
+    return old
+
+
+def test_those_of_older_versions_are_read_and_checked_as_far_as_they_can_be(tmp_path):
+    path = save(tmp_path, example())
+    old = of_an_older_version(path)
+    assert_same(load(path), example())
+    for wrong in (
+        {key: value for key, value in old.items() if key != "files"},
+        {**old, "step": 2},
+        {**old, "step": "1"},
+        {**old, "stop": 1},
+        {**old, "files": {"weights.safetensors": 1}},
+        {**old, "crc32": 1},
+        {**old, "format": True},
+    ):
+        (path / "state.json").write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match=r"is damaged|another format"):
+            load(path)
+
+
+def test_a_second_interruption_leaves_what_was_there(tmp_path):
+    def fill(new):
+        (new / "a.txt").write_text("half")
+        raise KeyboardInterrupt
+
+    for target in (tmp_path / "model", tmp_path / "other"):
+        if target.name == "model":
+            write_folder(target, lambda new: (new / "a.txt").write_text("whole"))
+        with pytest.raises(KeyboardInterrupt):
+            write_folder(target, fill)
+    assert names(tmp_path) == ["model"]
+    assert (tmp_path / "model" / "a.txt").read_text() == "whole"
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_have_the_users_mode(tmp_path, mask, mode):
+    former = os.umask(mask)
+    try:
+        path = save(tmp_path, example())
+    finally:
+        os.umask(former)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.iterdir()} == {mode}
+    assert len(names(path)) == 5
 
 
 def test_keeps_the_last_and_the_best(tmp_path):

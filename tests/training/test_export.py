@@ -12,7 +12,7 @@ from small import smallest
 from videofusion.errors import InputError
 from videofusion.models import export
 from videofusion.parts import WEIGHTS
-from videofusion.training.checkpoints import load, place
+from videofusion.training.checkpoints import _sealed, load, place, read_state
 from videofusion.training.trainer import train
 
 
@@ -49,8 +49,8 @@ def test_a_run_folder_is_its_newest_model(run, tmp_path):
 def test_what_cannot_be_made_into_a_model_is_refused(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     path = place(tmp_path / "run" / "checkpoints", 2)
-    state = path / "state.json"
-    state.write_text(state.read_text().replace('"trains": "full"', '"trains": "lora"'))
+    state = read_state(path)
+    (path / "state.json").write_text(_sealed({**state, "recipe": {**state["recipe"], "trains": "lora"}}))
     with pytest.raises(InputError, match="has adapters beside weights"):
         export(path, tmp_path / "out")
     shutil.copytree(place(run / "checkpoints", 2), path, dirs_exist_ok=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from small import smallest, state_of, write_waves
 
 import videofusion
@@ -17,6 +19,7 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.interop.text_encoders import load_text_encoder
+from videofusion.models import export
 from videofusion.systems.build import build_system
 from videofusion.training.batches import training_data
 from videofusion.training.sizes import recipe_parts
@@ -33,6 +36,23 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"file_name": f"{number}.webp", "text": ["a clip", "b" * number]} for number in range(4)]
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_exported_in_half_precision_it_still_works(
+    dtype: str, videos: Path, saved_text: Path, saved_vae: Path, tmp_path: Path
+) -> None:
+    keys = {"text_encoder": str(saved_text), "autoencoder": str(saved_vae), "temporal": "factorised", "size": 16}
+    model = train(smallest("folder64", system="vdm", **keys, **SMALL), tmp_path, videos, device="cpu", bar=False).model
+    small = export(model, tmp_path / "small", dtype=dtype)
+    assert load_file(small / "text_encoder" / "model.safetensors").popitem()[1].dtype is getattr(torch, dtype)
+    whole, half = (videofusion.load(folder, device="cpu")("abc", steps=2) for folder in (model, small))
+    assert (whole - half).abs().max() < (0.05 if dtype == "float16" else 0.3)
+    lean = videofusion.load(small, device="cpu", precision="bfloat16")("abc", steps=2)
+    assert (whole - lean).abs().max() < 0.5
+    assert {stat.S_IMODE(file.stat().st_mode) for file in small.rglob("*") if file.is_file()} == {
+        stat.S_IMODE((videos / "metadata.jsonl").stat().st_mode)
+    }
 
 
 @pytest.fixture(scope="module")

@@ -5,20 +5,29 @@ A few kills in the fast suite, fifty by `pytest -m slow tests/training/test_kill
 
 import json
 import multiprocessing
+import os
 import random
+import signal
 import time
 from pathlib import Path
 
 import pytest
+import torch
 import toy
 from ranks import PRELOADED, command, killed, order_of, small_folder_recipe, together, train_in_order
 from test_trainer import assert_same_state
 from test_world import folder_of_clips
 from toy import toy_trainer
 
+from videofusion.data.batch import Sample
+from videofusion.data.loader import Loader
+from videofusion.errors import RunError
 from videofusion.training import checkpoints
 from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import newest
+from videofusion.training.run_folder import open_run
+from videofusion.training.runs import read_run
+from videofusion.training.trainer import Trainer
 from videofusion.training.world import World
 
 FORKS = multiprocessing.get_context("forkserver")  # pays for the imports once
@@ -59,7 +68,8 @@ def test_killed_at_random_moments_it_comes_to_the_same_bits(tmp_path, kills, ste
 def session(data: Path, run: Path, steps: int) -> multiprocessing.Process:
     """A process of the command; it is forked from one that has paid for the imports."""
     recipe = data.parent / "recipe.json"
-    recipe.write_text(json.dumps(small_folder_recipe(caption_dropout=0.3).to_json()))
+    if not recipe.exists():
+        recipe.write_text(json.dumps(small_folder_recipe(caption_dropout=0.3).to_json()))
     words = ["train", str(recipe), "--data", str(data), "--run", str(run), "--device", "cpu", "--steps", str(steps)]
     process = FORKS.Process(target=command, args=(words,))
     process.start()
@@ -93,6 +103,57 @@ def test_the_command_killed_at_random_moments_comes_to_the_same_bits(tmp_path, k
         assert process.exitcode == 0
     assert_same_state(*(newest(each / "checkpoints", pytest.fail) for each in (run, whole)))
     print(f"killed {kills} times, {torn} of them while something was written; newest checkpoints: {seen}, {last} steps")
+
+
+@pytest.mark.parametrize("pairs", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_pairs_of_commands_that_start_at_the_same_moment_are_one_run(tmp_path, pairs):
+    run, data, refused = tmp_path / "run", folder_of_clips(tmp_path / "data"), 0
+    for number in range(1, pairs + 1):
+        pair = [session(data, run, 4 * number) for _ in range(2)]
+        for process in pair:
+            process.join()
+        codes = sorted(process.exitcode for process in pair)
+        assert codes in ([0, 0], [0, 2])  # the second came when the first had ended, or was refused
+        refused += codes == [0, 2]
+        assert max(checkpoints.load(path).step for path in (run / "checkpoints").glob("step-*")) == 4 * number
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["event"] == "train"] == list(range(1, 4 * pairs + 1))
+    process = session(data, tmp_path / "whole", 4 * pairs)
+    process.join()
+    assert_same_state(*(newest(each / "checkpoints", pytest.fail) for each in (run, tmp_path / "whole")))
+    print(f"{pairs} pairs, of which {refused} met")
+
+
+class Dying:
+    """Its worker is killed in the second epoch, as by a kernel that is out of memory."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def sample(self, index: int, epoch: int, seed: int) -> Sample:
+        if epoch:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Sample(torch.zeros(4, 3, 8, 8), "", str(index))
+
+
+class Slow(toy.ToySystem):
+    """So that the worker ends while a step computes."""
+
+    def loss(self, *arguments, **options):
+        time.sleep(0.3)
+        return super().loss(*arguments, **options)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded.*:DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_a_killed_worker_ends_the_run_in_a_sentence(tmp_path):
+    recipe = toy.toy_recipe(validation_interval=100, log=())
+    open_run(recipe, tmp_path)
+    loader = Loader(Dying(), 4, workers=1)
+    with pytest.raises(RunError, match=r"^a process that reads clips was ended \(out of memory\?\): "):
+        Trainer(recipe, Slow(), loader, toy.toy_validation(), tmp_path, torch.device("cpu")).train()
+    assert read_run(tmp_path).reason.startswith("a process that reads clips was ended")
 
 
 def lines_of(log: Path) -> int:

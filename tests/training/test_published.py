@@ -167,7 +167,6 @@ def test_they_are_counted_without_their_weights(whole: dict[str, object], tmp_pa
         ({"prior": "PRIOR"}, "which makes embeddings of CLIP's; set image_encoder"),
         ({"prior": "nowhere", "image_encoder": "PRIOR"}, 'prior is "nowhere"; it must be "transformer", or'),
         ({"prior": "PRIOR", "image_encoder": "OTHER"}, "makes embeddings of size 16, but those of .* the size 12"),
-        ({"trains": "temporal", "pretrained_base": "BASE"}, "leaves untrained how the variant 'published' is told"),
     ],
 )
 def test_what_does_not_fit_is_said_in_a_sentence(

@@ -101,9 +101,10 @@ def test_what_is_offloaded_is_videofusions_and_in_shards():
 
 @pytest.mark.parametrize("of", [{"variant": "corrected"}, {"system": "vdm"}])
 def test_a_guidance_of_motion_needs_a_middle_frame_that_is_made_first(of):
-    assert get_recipe("tiny", {"motion_guidance": "2"}).motion_guidance == 2
+    first = {"motion_guidance": "2", "variant": "image-first"}
+    assert get_recipe("tiny", first).motion_guidance == 2
     with pytest.raises(InputError, match="recipe key motion_guidance is 2"):
-        get_recipe("tiny", {"motion_guidance": "2", **of})
+        get_recipe("tiny", {**first, **of})
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -129,3 +130,11 @@ def test_recipe_file_of_a_run_is_accepted(tmp_path):
 def test_recipes_are_listed_without_torch():
     code = "import sys, videofusion.training; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_recipe_of_an_older_run_has_its_course_as_a_share():
+    old = {key: value for key, value in get_recipe("moving-digits").to_json().items() if key != "reach_share"}
+    assert Recipe.from_json({**old, "reach_steps": 3000}) == get_recipe("moving-digits")
+    assert Recipe.from_json({**old, "reach_steps": 3000, "steps": 100}).reach_share == 0.9
+    with pytest.raises(InputError, match="steps cannot be 'many'"):
+        Recipe.from_json({**old, "reach_steps": "many"})

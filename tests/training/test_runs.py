@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import toy
 from toy import ToySystem, toy_trainer
 
 from videofusion.errors import InputError, RunError
+from videofusion.locking import locked
 from videofusion.training import session as sessions
 from videofusion.training.recipes import get_recipe
 from videofusion.training.runs import Run, find_runs, read_run, table
@@ -28,7 +28,7 @@ class Calls(ToySystem):
         super().__init__()
         self._back, self._at = back, at
 
-    def loss(self, batch, keys, step):
+    def loss(self, batch, keys, step, progress=1.0):
         if step == self._at and self.modules["net"].training:
             self._back()
         return super().loss(batch, keys, step)
@@ -127,17 +127,11 @@ def test_a_later_process_of_the_same_number_is_not_the_run(tmp_path):
 
 def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
     toy_trainer(tmp_path, steps=2).train()
-    sessions.check_free(tmp_path)
-    with subprocess.Popen(["sleep", "60"]) as other:
-        mine = {"state": "running", "host": sessions.socket.gethostname(), "pid": other.pid}
-        began = {**mine, "process": sessions.process_start(other.pid)}
-        (tmp_path / "session.json").write_text(json.dumps(began))
-        with pytest.raises(InputError, match=f"is in use: process {other.pid} trains in it"):
+    with locked(tmp_path, "run folder"):
+        with pytest.raises(InputError, match=f"run folder .* is in use by process {os.getpid()}; wait until"):
             train(get_recipe("tiny"), tmp_path)
-        other.kill()
-    sessions.check_free(tmp_path)  # killed: its run may go on
-    (tmp_path / "session.json").write_text("[]")
-    sessions.check_free(tmp_path)
+        with pytest.raises(InputError, match="is in use"):
+            train(get_recipe("tiny"), tmp_path / ".." / tmp_path.name)
 
 
 def test_on_another_machine_silence_tells(tmp_path):

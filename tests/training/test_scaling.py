@@ -43,7 +43,9 @@ class OneWord:
     ],
 )
 def test_counted_without_computing_is_what_is_there(changes):
-    recipe = smallest(frames=3, attention=("none", "none"), **changes)  # with attention to text a CPU keeps more
+    recipe = smallest(
+        frames=3, attention=("none", "none"), share=0.5, **changes
+    )  # with attention to text a CPU keeps more
     system = build_system(recipe, OneWord())
     assert recipe_parts(recipe) == count_parts(system.modules)
     batch = Batch(torch.zeros(1, 3, 3, 8, 8), ["clip"], ["clip"], torch.zeros(1, dtype=torch.int64))
@@ -71,30 +73,35 @@ def test_without_attention_work_grows_with_the_pixels():
             "base_loss": "fixed",
             "train_frames": 3,
             "reach": 1,
-            "reach_steps": 5,
+            "reach_share": 0.3,
             "accumulation": 3,
         },
-        {"system": "vdm", "temporal": "factorised", "train_frames": 4, "reach": 2, "reach_steps": 0},
+        {"system": "vdm", "temporal": "factorised", "train_frames": 4, "reach": 2, "reach_share": 0.0},
     ],
 )
 def test_a_budget_of_arithmetic_is_spent_by_the_steps_that_it_is_said_to_be_enough_for(changes, monkeypatch):
     monkeypatch.setattr(sizes, "recipe_work", cache(recipe_work))
-    recipe = smallest(frames=7, attention=("none", "none"), **changes)
+    recipe = smallest(frames=7, attention=("none", "none"), share=0.5, **changes)
     system = build_system(recipe, OneWord())
     clips = recipe.batch_size
     batch = Batch(torch.zeros(clips, 7, 3, 8, 8), ["clip"] * clips, ["clip"] * clips, torch.arange(clips))
-    spent = []
-    for step in range(18):
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            system.loss(batch, Keys.of(range(clips)), step).total.backward()
-        spent.append(recipe.accumulation * counter.get_total_flops())
-    assert len(set(spent)) > 1 or recipe.reach is None
+    by_frames: dict[int, int] = {}
+
+    def spent(step: int, progress: float) -> int:
+        looked = len(system.options.frames(7, step, progress))
+        if looked not in by_frames:
+            with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+                system.loss(batch, Keys.of(range(clips)), step, progress).total.backward()
+            by_frames[looked] = recipe.accumulation * counter.get_total_flops()
+        return by_frames[looked]
+
     for steps in (1, 6, 17):
         # by less than a percent, attention here is other arithmetic than the fused one that is counted
-        enough, too_many = sum(spent[:steps]) * 1.01, sum(spent[: steps + 1]) * 0.99
-        assert steps_within(recipe, enough) == steps_within(recipe, too_many) == steps
+        one, more = (sum(spent(step, step / run) for step in range(run)) for run in (steps, steps + 1))
+        assert steps_within(recipe, one * 1.01) == steps_within(recipe, more * 0.99) == steps
+    assert len(by_frames) > 1
     with pytest.raises(InputError, match="not enough for one step"):
-        steps_within(recipe, spent[0] * 0.9)
+        steps_within(recipe, spent(0, 0.0) * 0.9)
 
 
 def test_half_precision_gathers_half_and_keeps_less():

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as wishes."""
+"""SIGTERM, SIGINT and SIGHUP as wishes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from videofusion.training.signals import stop_signal
+from videofusion.training.signals import exit_code, stop_signal
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def send(number: int) -> None:
@@ -51,12 +51,29 @@ def test_afterwards_all_is_as_before(patient):
 
 def test_the_patient_note_every_sigterm_but_one_sigint():
     with stop_signal(patient=True) as seen:
-        for _ in range(3):
-            send(signal.SIGTERM)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):
+            send(number)
         assert seen.name == "SIGTERM"
         send(signal.SIGINT)
         with pytest.raises(ChildProcessError, match="SIGINT"):
             send(signal.SIGINT)
+
+
+def test_what_is_ignored_stays_so():
+    """As SIGHUP is under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stop_signal() as seen:
+        send(signal.SIGHUP)
+        assert seen.name is None
+        send(signal.SIGTERM)
+    assert seen.name == "SIGTERM"
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_a_command_ends_with_the_signals_number():
+    assert {name: exit_code(name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "steps", None)} == {
+        "SIGTERM": 143, "SIGINT": 130, "SIGHUP": 129, "steps": 0, None: 0
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("patient", [False, True])

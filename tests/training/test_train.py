@@ -1,6 +1,8 @@
 """`train` with the real systems, at sizes that take a second."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,10 +10,10 @@ from safetensors.torch import load_file
 from small import smallest, state_of
 
 from videofusion.errors import InputError
-from videofusion.models import load
+from videofusion.models import export, load
 from videofusion.training import Recipe, get_recipe
 from videofusion.training.batches import training_data
-from videofusion.training.checkpoints import newest
+from videofusion.training.checkpoints import newest, save
 from videofusion.training.trainer import train
 from videofusion.training.world import World
 
@@ -47,6 +49,47 @@ def test_finished_folder_is_a_pipeline_with_the_averaged_weights(tmp_path):
     assert any(not torch.equal(value, found.weights[name]) for name, value in found.ema.items())
     assert pipe("a red three", seed=0, steps=2).shape == (4, 3, 8, 8)
     assert Recipe.from_json(json.loads((result.model / "recipe.json").read_text())) == smallest()
+
+
+def test_a_fixed_base_is_in_no_checkpoint_but_in_the_model(tmp_path):
+    image = train(smallest("base-digits", prompts=["a three"], steps=1), tmp_path / "image", device="cpu", bar=False)
+    recipe = smallest(pretrained_base=str(tmp_path / "image"), base_loss="fixed")
+    result = train(recipe, tmp_path / "run", steps=2, device="cpu", bar=False)
+    found = newest(tmp_path / "run" / "checkpoints", pytest.fail)
+    assert {name.split(".")[0] for name in (*found.weights, *found.ema)} == {"residual", "text_encoder"}
+    assert found.frozen.keys() == {"base"}
+    theirs = load_file(image.model / "unet" / "diffusion_pytorch_model.safetensors")
+    made = export(tmp_path / "run" / "checkpoints" / "step-00000002", tmp_path / "out", dtype="float32")
+    for model in (result.model, made):
+        pipe = load(model, device="cpu")
+        assert all(torch.equal(value, theirs[name]) for name, value in pipe.base.state_dict().items())
+    again = smallest(pretrained=str(tmp_path / "run"), base_loss="fixed", learning_rate=0.0)
+    pipe = load(train(again, tmp_path / "again", steps=1, device="cpu", bar=False).model, device="cpu")
+    assert all(torch.equal(value, theirs[name]) for name, value in pipe.base.state_dict().items())
+    train(smallest("base-digits", prompts=["a three"], steps=2), tmp_path / "image", device="cpu", bar=False)
+    with pytest.raises(InputError, match=r"the base is another than that of step 2 in .*run: what a run never trains"):
+        train(recipe, tmp_path / "run", device="cpu", bar=False)
+
+
+def test_a_checkpoint_of_an_older_version_brings_its_fixed_base(tmp_path):
+    """Which had it among its weights and in its average."""
+    recipe = smallest(base_loss="fixed")
+    for run, steps in (("whole", 4), ("parts", 2)):
+        train(recipe, tmp_path / run, steps=steps, device="cpu", bar=False)
+    found = newest(tmp_path / "parts" / "checkpoints", pytest.fail)
+    base = load(tmp_path / "parts" / "model", device="cpu").base.state_dict()
+    other = {f"base.{name}": value + 1 for name, value in base.items()}
+    for kind, beside in (("the same", {f"base.{name}": value for name, value in base.items()}), ("another", other)):
+        run = tmp_path / kind
+        shutil.copytree(tmp_path / "parts", run)
+        old = replace(found, weights={**found.weights, **beside}, ema={**found.ema, **beside}, frozen={})
+        save(run / "checkpoints", old)
+        train(recipe, run, steps=4, device="cpu", bar=False)
+        now = load(run / "model", device="cpu").base.state_dict()
+        assert all(torch.equal(value, beside[f"base.{name}"]) for name, value in now.items())
+        assert not any(name.startswith("base.") for name in newest(run / "checkpoints", pytest.fail).weights)
+    whole, same = state_of(tmp_path / "whole"), state_of(tmp_path / "the same")
+    assert all(torch.equal(whole[name], same[name]) for name in whole)
 
 
 def test_recipe_file_of_a_run_trains_the_same_again(tmp_path):

@@ -2,7 +2,9 @@ import errno
 import json
 import os
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -144,13 +146,13 @@ class Stops(ToySystem):
         super().__init__()
         self.number, self.at = number, at
 
-    def loss(self, batch, keys, step):
+    def loss(self, batch, keys, step, progress=1.0):
         if step == self.at and self.modules["net"].training:
             os.kill(os.getpid(), self.number)
         return super().loss(batch, keys, step)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_signal_finishes_the_step_and_leaves_a_checkpoint(tmp_path, number, code):
     handler = signal.getsignal(number)
     result = toy_trainer(tmp_path / "a", Stops(number, 4)).train()
@@ -164,10 +166,88 @@ def test_signal_finishes_the_step_and_leaves_a_checkpoint(tmp_path, number, code
     assert_same_state(resumed.state.checkpoint(), whole.state.checkpoint())
 
 
+def test_a_terminal_that_was_closed_costs_nothing(tmp_path, monkeypatch):
+    """As SIGHUP comes: nothing can be written to it any more."""
+
+    class Closed:
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+        def isatty(self):
+            return True
+
+        flush = fileno = write
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    result = toy_trainer(tmp_path, Stops(signal.SIGHUP, 4)).train()
+    assert (result.step, result.exit_code) == (5, 129)
+    assert json.loads((tmp_path / "session.json").read_text())["reason"] == "SIGHUP"
+    assert log_of(tmp_path, "note")
+
+
+def test_checkpoints_come_by_the_clock_too(tmp_path, monkeypatch):
+    clock = iter(range(0, 10**6, 15))  # seconds, at each look
+    clocks = SimpleNamespace(
+        monotonic=lambda: next(clock), perf_counter=time.perf_counter, process_time=time.process_time
+    )
+    monkeypatch.setattr("videofusion.training.trainer.time", clocks)
+    options = {"keep": 100, "checkpoint_interval": 100, "validation_interval": 100}
+    toy_trainer(tmp_path / "a", **options, checkpoint_minutes=1).train()
+    steps = [int(path.name[5:]) for path in (tmp_path / "a" / "checkpoints").iterdir()]
+    assert sorted(steps) == [3, 7, 10]
+    toy_trainer(tmp_path / "b", **options).train()
+    assert [path.name for path in (tmp_path / "b" / "checkpoints").iterdir()] == ["step-00000010"]
+
+
+def test_a_line_of_the_log_that_a_kill_cut_off_goes(tmp_path):
+    toy_trainer(tmp_path, steps=4).train()
+    log = tmp_path / "log.jsonl"
+    whole = log.read_bytes()
+    for rest in (b'{"event": "train", "st', b'{"text": "' + 200_000 * b"x", b"\0\0\0"):
+        log.write_bytes(whole + rest)
+        toy_trainer(tmp_path, steps=4).train()
+        assert log.read_bytes().startswith(whole)
+        assert log_of(tmp_path, "train")
+        whole = log.read_bytes()
+    log.write_bytes(b'{"event')
+    toy_trainer(tmp_path, steps=4).train()
+    assert log_of(tmp_path, "note")
+
+
+class Sees(ToySystem):
+    """Keeps how far the run had come at each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.progress: list[float] = []
+
+    def loss(self, batch, keys, step, progress=1.0):
+        if self.net.training:
+            self.progress.append(progress)
+        else:
+            assert progress == 1
+        return super().loss(batch, keys, step, progress)
+
+
+def test_a_system_is_told_how_far_the_run_has_come(tmp_path, monkeypatch):
+    """By steps or by seconds, whichever end it; a run that goes on goes on from there."""
+    system = Sees()
+    toy_trainer(tmp_path / "steps", system).train()
+    assert system.progress == [step / 10 for step in range(10)]
+    seconds = iter(range(10**6))
+    monkeypatch.setattr("videofusion.training.trainer.time.perf_counter", lambda: float(next(seconds)))
+    system = Sees()
+    toy_trainer(tmp_path / "seconds", system, steps=10**6, seconds=4.0).train()
+    assert system.progress == [0, 1 / 4, 2 / 4, 3 / 4]
+    system = Sees()
+    toy_trainer(tmp_path / "seconds", system, steps=10**6, seconds=8.0).train()
+    assert system.progress == [4 / 8, 5 / 8, 6 / 8, 7 / 8]
+
+
 def test_folder_of_another_recipe_is_refused_by_the_keys_that_differ(tmp_path):
     open_run(toy_recipe(), tmp_path)
     open_run(toy_recipe(steps=99, keep=7, log_interval=1), tmp_path)  # how long and how talkative may change
-    with pytest.raises(InputError, match=r"another recipe; what differs: share \(0\.5 there, 0\.25 here\), seed"):
+    with pytest.raises(InputError, match=r"another recipe; what differs: share \(.* there, 0\.25 here\), seed"):
         open_run(toy_recipe(share=0.25, seed=3), tmp_path)
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
@@ -214,7 +294,7 @@ def test_keeps_the_last_and_the_best_of_a_run(tmp_path):
     trainer = toy_trainer(tmp_path, keep=1, validation_interval=1, checkpoint_interval=1)
     values = iter([5.0, 1.0, *[9.0] * 100])
     judge = trainer._losses
-    trainer._losses = lambda batch, seed, step: (
+    trainer._losses = lambda batch, seed, step, progress=1.0: (
         judge(batch, seed, step) if seed == 0 else toy.ToyLosses(torch.tensor(next(values)), {}, torch.zeros(4))
     )
     trainer.train()

@@ -1,5 +1,8 @@
 """Fine-tuning: what is trained moves, the rest keeps its bits, and a run resumes to the same ones."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -24,7 +27,7 @@ def model(tmp_path_factory):
 
 
 def state(model, **changes) -> State:
-    recipe = smallest(pretrained=str(model), **changes)
+    recipe = smallest(**{"pretrained": str(model), **changes})
     torch.manual_seed(0)
     return State(recipe, build_system(recipe, training_data(recipe, None, World())[0].dataset), torch.device("cpu"))
 
@@ -45,6 +48,61 @@ def test_temporal_trains_what_an_image_network_has_not(model):
     for name, value in found.tensors.items():
         if isinstance(value, nn.Parameter):
             assert value.requires_grad == (name in trained)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """The run of an image model, from which a base generator starts."""
+    folder = tmp_path_factory.mktemp("image")
+    train(smallest("base-digits", prompts=["a"], steps=1), folder, device="cpu", bar=False)
+    return folder
+
+
+def beside(image, **changes) -> State:
+    return state(None, **{"pretrained": None, "pretrained_base": str(image), **changes})
+
+
+@pytest.mark.parametrize("trains", ["temporal", "lora"])
+def test_what_did_not_start_from_weights_is_trained_whole(trains, image):
+    """A residual generator beside a pretrained base is drawn: what is frozen of it would stay noise."""
+    if trains == "lora":
+        pytest.importorskip("peft")
+    found = beside(image, trains=trains)
+    trained = set(rates(found))
+    own = {name for name, value in found.tensors.items() if isinstance(value, nn.Parameter)}
+    assert {name for name in own if name.startswith("residual.")} <= trained
+    base = {name for name in trained if name.startswith("base.")}
+    assert all(".lora_" in name for name in base)
+    assert bool(base) == (trains == "lora")
+
+
+def test_where_the_residual_generator_starts_from_the_base_its_wider_input_does_not(image):
+    """It begins with no weight for the middle frame, and frozen so would never see it."""
+    trained = set(rates(beside(image, trains="temporal", residual_from_base=True, variant="image-first")))
+    spatial = {name for name in trained if not any(kind in name for kind in ("temporals", "_embedding"))}
+    assert spatial == {"residual.conv_in.weight"}
+
+
+def test_of_an_image_model_the_drawn_temporal_layers_are_trained_beside_adapters(image):
+    pytest.importorskip("peft")
+    found = beside(image, trains="lora", system="vdm", temporal="factorised")
+    trained = rates(found)
+    assert {"temporals" in name or "_embedding." in name or ".lora_" in name for name in trained} == {True}
+    assert {
+        name for name, value in found.tensors.items() if "temporals" in name and isinstance(value, nn.Parameter)
+    } <= (set(trained))
+    assert not any("temporals" in name and ".lora_" in name for name in trained)
+
+
+def test_new_words_are_learned_beside_known_ones(image, tmp_path):
+    """Their embeddings are drawn."""
+    model = tmp_path / "model"
+    shutil.copytree(image / "model", model)
+    config = model / "text_encoder" / "config.json"
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps({**values, "words": ["other", *values["words"][1:]]}))
+    found = set(rates(beside(model, trains="temporal")))
+    assert {name for name in found if name.startswith("text_encoder.")} == {"text_encoder.tokens.weight"}
 
 
 def test_patterns_have_their_rates_the_first_that_matches(model):

@@ -46,7 +46,7 @@ class ToySystem:
             {"params": list(self.norm.parameters()), "lr": 0.1 * lr},
         ]
 
-    def loss(self, batch: Batch, keys: Keys, step: int) -> ToyLosses:
+    def loss(self, batch: Batch, keys: Keys, step: int, progress: float = 1.0) -> ToyLosses:
         self.steps.append(step)
         noise = IndependentNoise().draw(batch.clip.shape, keys, step).eps
         z = (batch.clip + noise).flatten(0, 1)

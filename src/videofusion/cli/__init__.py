@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from videofusion.errors import InputError, RunError, unknown
+from videofusion.errors import InputError, RunError, printable, unknown
 
 
 class Command(NamedTuple):
@@ -159,4 +159,4 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 def _say(sentence: str) -> None:
     process = f", process {os.environ.get('RANK')}" if "TORCHELASTIC_RUN_ID" in os.environ else ""  # of torchrun's
-    print(f"videofusion{process}: {sentence}", file=sys.stderr)
+    print(printable(f"videofusion{process}: {sentence}"), file=sys.stderr)

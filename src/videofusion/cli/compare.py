@@ -59,7 +59,8 @@ def compare(
         base_seconds: of training the image models that a plan's runs start from
         minutes: stop after that many, keeping everything; no limit by default
         seeds: of each recipe, and of what a plan repeats
-        data: your folder of clips, for recipes that train on one
+        data: your folder of clips, for recipes and models of any; or built-in ones, moving-digits or
+            digits-over-photos, whatever recipes say
         clips: made and measured per run; by default 256, or as many as --protocol takes
         steps: of the sampler; several measure each run with each
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular
@@ -73,6 +74,7 @@ def compare(
         dry_run: say what would be trained, and try whether all of it can be built; write nothing
         report_only: train nothing
     """
+    from videofusion.data.moving_digits import GROUNDS_OF
     from videofusion.evaluation.comparison import plans
 
     if plan == "list":
@@ -86,8 +88,11 @@ def compare(
         raise InputError("find_budget is given, which trains VDM only; leave out SYSTEM, --plan and --full, or this")
     if full and plan is None:
         raise InputError("full is given without --plan, but recipes are at their own size; --plan list names the plans")
-    if data is not None and (plan is not None or not systems) and not full:
-        raise InputError(f"data is {data}, but plans make moving digits; --full, or recipes without --plan, take data")
+    if data not in (None, *GROUNDS_OF) and (plan is not None or not systems) and not full:
+        raise InputError(
+            f"data is {data}, but plans make their own, {' or '.join(GROUNDS_OF)}; --full, or recipes without --plan, "
+            "take a folder"
+        )
     from videofusion.evaluation.comparison.compare import Budget
     from videofusion.evaluation.comparison.report import any_finished
     from videofusion.evaluation.comparison.systems import (

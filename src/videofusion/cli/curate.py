@@ -101,7 +101,7 @@ def curate(
             progress=show,
         )
     for name, reason in sorted({**found.bad, **found.problems}.items()):
-        print(f"not readable: {name}: {reason}")
+        print(printable(f"not readable: {name}: {reason}"))
     for kind, count in dropped_for(found.clips).most_common():
         print(f"dropped: {count}: {kind}")
     seconds = sum(each["seconds"] for each in found.kept)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from videofusion.errors import printable
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 Place = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+Fetch = Annotated[str | None, tyro.conf.arg(metavar="HOW")]
 
 
 def make(
@@ -59,7 +62,7 @@ def make(
     print(f"{count} clips and {metadata}")
 
 
-def check(folder: Folder, *, layout: str = "auto", frames: int = 2) -> int:
+def check(folder: Folder, *, layout: str = "auto", frames: int = 2, fetch: Fetch = None) -> int:
     """Decode every video of a folder, and name each file that cannot be used, with the reason.
 
     The exit code is 1 if there is any.
@@ -68,31 +71,38 @@ def check(folder: Folder, *, layout: str = "auto", frames: int = 2) -> int:
         folder: your folder of videos
         layout: how it is laid out; docs/data.md shows each
         frames: a video with fewer is too short
+        fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
     """
     from tqdm import tqdm
 
+    from videofusion.data.addresses import fetching
     from videofusion.data.check import check_folder
 
-    with tqdm(unit="file", leave=False) as bar:
+    with fetching(fetch), tqdm(unit="file", leave=False) as bar:
         bad = check_folder(folder, layout=layout, frames=frames, progress=show_on(bar))
     for name, reason in bad:
-        print(f"{name}: {reason}")
+        print(printable(f"{name}: {reason}"))
     return 1 if bad else 0
 
 
-def report(folder: Folder, *, layout: str = "auto") -> None:
+def report(folder: Folder, *, layout: str = "auto", fetch: Fetch = None) -> None:
     """Say what a folder of videos holds: sizes, rates, lengths, codecs, captions, and what cannot be opened.
 
     Args:
         folder: your folder of videos
         layout: how it is laid out; docs/data.md shows each
+        fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
     """
+    from videofusion.data.addresses import fetching
     from videofusion.data.report import folder_report
 
-    print(folder_report(folder, layout))
+    with fetching(fetch):
+        print(printable(folder_report(folder, layout)))
 
 
-def convert(source: Place, target: Folder, *, layout: str = "auto", shard_megabytes: float = 512.0) -> None:
+def convert(
+    source: Place, target: Folder, *, layout: str = "auto", shard_megabytes: float = 512.0, fetch: Fetch = None
+) -> None:
     """Write tar shards from a folder or a table of clips, or a folder with a metadata.jsonl from shards.
 
     Files are copied byte by byte. What cannot be used is named and left out.
@@ -102,17 +112,19 @@ def convert(source: Place, target: Folder, *, layout: str = "auto", shard_megaby
         target: a new folder
         layout: how the source is laid out; docs/data.md shows each
         shard_megabytes: size at which a shard is closed and the next one begun
+        fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
     """
     from tqdm import tqdm
 
+    from videofusion.data.addresses import fetching
     from videofusion.data.convert import convert as convert_data
 
-    with tqdm(unit="clip", leave=False) as bar:
+    with fetching(fetch), tqdm(unit="clip", leave=False) as bar:
         count, problems = convert_data(
             source, target, layout=layout, shard_bytes=int(shard_megabytes * 2**20), progress=show_on(bar)
         )
     for name, reason in sorted(problems.items()):
-        print(f"left out: {name}: {reason}")
+        print(printable(f"left out: {name}: {reason}"))
     print(f"{count} clips in {target}")
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from videofusion.cli.data import Folder, Place, show_on
-from videofusion.errors import InputError
+from videofusion.cli.data import Fetch, Folder, Place, show_on
+from videofusion.errors import InputError, printable
 
 
 def encode(
@@ -23,6 +23,7 @@ def encode(
     fold: int = 1,
     shard_megabytes: float = 512.0,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    fetch: Fetch = None,
 ) -> None:
     """Encode videos by an autoencoder and captions by a text encoder, once; `train --data OUT` then draws from OUT.
 
@@ -40,12 +41,14 @@ def encode(
         fold: which of the source's numbered split files
         shard_megabytes: size at which a shard is closed and the next one begun
         device: cpu, cuda, ...; the fastest there is by default
+        fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
     """
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"--fps is {fps:g}, but must be above 0 and at most 1000")
 
     from tqdm import tqdm
 
+    from videofusion.data.addresses import fetching
     from videofusion.data.encode import encode as encode_source
     from videofusion.data.encoded import Made
     from videofusion.data.layouts import open_source
@@ -65,7 +68,8 @@ def encode(
     told = None if reader is None else reader.fingerprint()
     own = None if space is None or space.vae is None else fingerprint(space.vae)
     made = Made(autoencoder=own, text=told, height=size, width=size, fps=fps)
-    found = open_source(source, layout, fold)
+    with fetching(fetch):
+        found = open_source(source, layout, fold)
     with tqdm(unit="video", leave=False) as bar:
         count, bad = encode_source(
             found,
@@ -78,5 +82,5 @@ def encode(
             progress=show_on(bar),
         )
     for name, reason in sorted(bad.items()):
-        print(f"left out: {name}: {reason}")
+        print(printable(f"left out: {name}: {reason}"))
     print(f"{count} videos in {out}, {len(bad)} left out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline
 
 Model = Annotated[str, tyro.conf.arg(metavar="NAME")]
+Data = Literal["moving-digits", "digits-over-photos"] | None
 Out = Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
 
 
 def digits_report(
     *,
     model: Model = "moving-digits",
+    data: Data = None,
     count: int = 400,
     two_digits: int = 100,
     steps: int = 20,
@@ -32,6 +34,7 @@ def digits_report(
 
     Args:
         model: a name that `videofusion models` lists, or the folder of a model
+        data: what it is judged on, moving-digits or digits-over-photos; as it was trained by default
         count: prompts with one digit, half of them of combinations that training never shows
         two_digits: prompts with two digits, likewise
         steps: sampler steps
@@ -42,9 +45,10 @@ def digits_report(
         out: a folder for the table, the record (json) and a picture
     """
     from videofusion.evaluation.digits_report import Protocol, digits_report
+    from videofusion.evaluation.domain import grounds_of
     from videofusion.evaluation.protocol import Sampling
 
-    plan = Protocol(count=count, two_digits=two_digits, seed=seed)
+    plan = Protocol(count=count, two_digits=two_digits, seed=seed, grounds=grounds_of(model, data))
     pipe = _pipe(model, out)
     sampling = Sampling(**_own(pipe, sampler, guidance), steps=steps, batch=batch)
     report = digits_report(pipe, plan, sampling)
@@ -55,6 +59,7 @@ def digits_report(
 def digits_motion(
     *,
     model: Model = "moving-digits",
+    data: Data = None,
     pairs: int = 200,
     prompts: int = 100,
     steps: int = 20,
@@ -68,6 +73,7 @@ def digits_motion(
 
     Args:
         model: a name that `videofusion models` lists, or the folder of a model
+        data: what it is judged on, moving-digits or digits-over-photos; as it was trained by default
         pairs: pairs of clips with the same content seed and two motion seeds
         prompts: prompts of held-out combinations for which the motion knob is turned; 0 for a model without one
         steps: sampler steps
@@ -78,9 +84,10 @@ def digits_motion(
         out: a folder for the table, the record (json) and pictures
     """
     from videofusion.evaluation.digits_motion import Protocol, digits_motion
+    from videofusion.evaluation.domain import grounds_of
     from videofusion.evaluation.protocol import Sampling
 
-    plan = Protocol(pairs=pairs, prompts=prompts, seed=seed)
+    plan = Protocol(pairs=pairs, prompts=prompts, seed=seed, grounds=grounds_of(model, data))
     pipe = _pipe(model, out)
     sampling = Sampling(**_own(pipe, sampler, guidance), steps=steps, batch=batch)
     report = digits_motion(pipe, plan, sampling)
@@ -128,20 +135,22 @@ def _deliver(
     print(f"\nwritten to {out}")
 
 
-def judge_report(*, count: int = 1000, clips: int = 1000, out: Out = None) -> None:
+def judge_report(*, data: Data = None, count: int = 1000, clips: int = 1000, out: Out = None) -> None:
     """Test the judge of moving digits on real clips: right answers, and the validation measure on spoiled clips.
 
     Args:
+        data: moving-digits (by default) or digits-over-photos
         count: clips with one digit, and as many with two
         clips: spoiled in several ways and measured
         out: a folder for the tables and the record (json)
     """
     from videofusion.clip import write_whole
+    from videofusion.data.moving_digits import GROUNDS_OF
     from videofusion.evaluation.judge_report import judge_report
     from videofusion.evaluation.record import write_record
 
     _check_out(out)
-    table, record = judge_report(count, clips)
+    table, record = judge_report(count, clips, grounds=GROUNDS_OF[data or "moving-digits"])
     print(table)
     if out is not None:
         write_record(out / "judge-report.json", record)

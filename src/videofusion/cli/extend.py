@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from videofusion.errors import InputError
+from videofusion.errors import InputError, printable
 from videofusion.generation.rows import check_file
 
 _REMEMBERED = ("prompt", "model", "lora", "lora_scale", "precision", "seed", "motion_seed", "motion")
+_PATHS = ("model", "lora")  # of which a file is believed only what ships with the package
 
 
 def extend(
@@ -40,7 +41,8 @@ def extend(
     """Have a video go on: window after window, each from the last frames of what there is.
 
     A video that `videofusion generate` made holds its prompt, model, seeds and motion, and goes on with them unless
-    told otherwise. Any other needs --prompt; it is resized and cut to the model's size.
+    told otherwise; a model of your own is to be named again. Any other video needs --prompt; it is resized and cut to
+    the model's size.
 
     Args:
         video: mp4, gif, webp or what else FFmpeg reads
@@ -51,8 +53,7 @@ def extend(
         lora: LoRA weights that are added to the model's: a file, or the folder of the run that trained them
         lora_scale: how much of them; 1 is as trained
         overlap: frames that each window is given; half a clip of the model's and one more by default
-        weight: of reconstruction guidance, above 1, for models that have noise of its own in every frame; two to three
-            times as slow. 0 is without
+        weight: of reconstruction guidance, 1 to 4, two to three times as slow; 0 is without
         steps: sampler steps; more take longer
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
@@ -70,6 +71,7 @@ def extend(
 
     from videofusion.clip import check_output, read_clip, read_provenance, watchable_scale
     from videofusion.data.decode import Unreadable, open_video
+    from videofusion.models import SHIPPED
 
     files = [check_output(file) for file in dict.fromkeys([out, *[out.with_suffix(".png")] * sheet])]
     try:
@@ -80,6 +82,12 @@ def extend(
     said |= {"precision": precision, "seed": seed, "motion_seed": motion_seed, "motion": motion}
     told: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
     own = read_provenance(video.expanduser()) or {}
+    for key in _PATHS:
+        if own.get(key) is not None and key not in told and str(own[key]) not in SHIPPED:
+            raise InputError(
+                f'"{video}" says that it was made with the {key} {str(own[key])[:200]!r}; a file may name any folder, '
+                f"so say with --{key} which one is meant"
+            )
     told = {key: own[key] for key in _REMEMBERED if own.get(key) is not None} | told
     if not str(told.get("prompt", "")).strip():
         raise InputError(f'prompt is not given, and "{video}" says nothing of it; --prompt says what the video shows')
@@ -124,5 +132,5 @@ def extend(
     for file in files:
         write(made, file, rate, watchable_scale(*made.shape[-2:]) if scale is None else scale, told)
     seconds = time.perf_counter() - began
-    print(f"{', '.join(map(str, files))}  ({len(clip)} frames given, {len(made)} in all, {seconds:.1f} s)")
+    print(f"{printable(', '.join(map(str, files)))}  ({len(clip)} frames given, {len(made)} in all, {seconds:.1f} s)")
     return 0

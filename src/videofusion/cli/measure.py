@@ -142,7 +142,7 @@ def results(
     """
     from videofusion.evaluation.results import joined_table, read_record
 
-    print(joined_table({str(path): read_record(path) for path in records}))
+    print(printable(joined_table({str(path): read_record(path) for path in records})))
 
 
 def _extractors(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from videofusion.errors import printable
+
 
 def runs(folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Path()) -> None:
     """List the run folders at and below a folder: state, step, loss, speed, last sample, and when last seen.
@@ -20,4 +22,4 @@ def runs(folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DI
     from videofusion.training.runs import find_runs, table
 
     found = find_runs(folder)
-    print(table(found, folder) if found else f"no run folders in {folder}")
+    print(printable(table(found, folder)) if found else f"no run folders in {folder}")

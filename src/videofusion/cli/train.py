@@ -25,6 +25,7 @@ def train(
     seconds: Annotated[float | None, tyro.conf.arg(metavar="S")] = None,
     set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")] = (),
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    fetch: Annotated[str | None, tyro.conf.arg(metavar="HOW")] = None,
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> int:
     """Train a recipe. The finished model is the folder DIR/model, which `generate --model` takes.
@@ -39,6 +40,7 @@ def train(
         seconds: seconds of training after which the run ends
         set: change a value of the recipe; --dry-run prints them all
         device: cpu, cuda, ...; the fastest there is by default
+        fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
         dry_run: print the recipe, try its data and one step, say what memory and disk it needs, and leave nothing
     """
     overrides = {}
@@ -54,6 +56,7 @@ def train(
     if seconds is not None:
         overrides["seconds"] = str(seconds)
     resolved = get_recipe(recipe, overrides)
+    from videofusion.data.addresses import fetching
     from videofusion.device import pick_device
 
     if dry_run:
@@ -61,7 +64,8 @@ def train(
 
         from videofusion.training import trial
 
-        found = trial.dry_run(resolved, run, folder, device=str(pick_device(device)))
+        with fetching(fetch):
+            found = trial.dry_run(resolved, run, folder, device=str(pick_device(device)))
         print(f"\n{found.report()}")
         found.check()
         print("the run can begin; nothing was written")
@@ -69,7 +73,8 @@ def train(
 
     from videofusion.training.trainer import train as run_recipe
 
-    return run_recipe(resolved, run, folder, device=str(pick_device(device))).exit_code
+    with fetching(fetch):
+        return run_recipe(resolved, run, folder, device=str(pick_device(device))).exit_code
 
 
 def scaling(

@@ -16,11 +16,13 @@ from PIL import Image
 
 import videofusion
 from videofusion.errors import InputError
+from videofusion.files import check_regular, parse_json
 
 _STATEMENT = "This video is AI-generated."
 # IPTC's term for it, which provenance readers look for.
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 EXIF_DESCRIPTION = 0x010E
+_MOST_PIXELS = 8192 * 4608
 
 
 def provenance_text(provenance: Mapping[str, Any]) -> str:
@@ -52,18 +54,21 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     """
     path = Path(path)
     try:
+        check_regular(path)
         text = _pillow_comment(path) if path.suffix.lower() in (".png", ".gif", ".webp") else _av_comment(path)
     except (OSError, ValueError, SyntaxError) as error:  # FFmpeg's errors are one of these, too
         raise InputError(f'"{path}" cannot be read: {getattr(error, "strerror", None) or error}') from error
     try:
-        known = json.loads(text or "")
-    except json.JSONDecodeError:  # somebody else's comment
+        known = parse_json(text or "")
+    except ValueError:  # somebody else's comment
         return None
     return known if isinstance(known, dict) else None
 
 
 def _pillow_comment(path: Path) -> str | None:
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG", "GIF", "WEBP")) as image:
+        if image.width * image.height > _MOST_PIXELS:
+            raise ValueError(f"it is {image.width}x{image.height} pixels large")
         image.load()  # PNG texts may stand behind the picture
         comment = image.info.get("comment") or image.info.get("Description")
         comment = comment or image.getexif().get(EXIF_DESCRIPTION)

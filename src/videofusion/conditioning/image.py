@@ -117,5 +117,4 @@ def embed_frame(encoder: FrameEncoder | FrozenFrames, space: Space, frame: Tenso
     if isinstance(encoder, FrameEncoder):
         return encoder(frame)
     with torch.no_grad():
-        # of one layout in memory, on which the last bits of convolutions depend, whether latents were read or just made
-        return encoder(space.decode(frame.contiguous()))
+        return encoder(space.decode(frame))

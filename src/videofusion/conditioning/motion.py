@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from videofusion.diffusion.noise import base_frame
+from videofusion.diffusion.noise import DecomposedNoise, base_frame
 from videofusion.errors import InputError
 
 MOST_SHARE = 0.95  # correlation at which it is cut off: above it no noise of its own is left to carry motion
@@ -20,13 +20,13 @@ def measured_share(clip: Tensor) -> Tensor:
     """Lambda of every frame: clip(rho, 0, 0.95)², rho its correlation with the base frame over pixels; 1 at that frame.
 
     Args:
-        clip: [b t c h w]; every frame's mean is removed first, else any two frames on a dark ground look alike.
+        clip: [b t c h w]; the mean of every frame's channels is removed first, else any two frames on a dark ground, or
+            of one colour, look alike.
 
     Returns:
         [b t] in [0, 1].
     """
-    flat = clip.flatten(2)
-    flat = flat - flat.mean(dim=2, keepdim=True)
+    flat = (clip - clip.mean(dim=(3, 4), keepdim=True)).flatten(2)
     middle = base_frame(clip.shape[1])
     base = flat[:, middle : middle + 1]
     power = (flat.square().sum(2) * base.square().sum(2)).sqrt().clamp_min(1e-8)
@@ -54,6 +54,27 @@ def share_profiles(share: Tensor, quantiles: int = 11) -> list[list[float]]:
     return torch.stack(columns, dim=1).tolist()
 
 
+def usual_share(fixed: float | None, profiles: Sequence[Sequence[float]] | None, frames: int) -> Tensor:
+    """Lambda of every frame where neither clip nor motion knob says it.
+
+    Args:
+        fixed: of all frames but the base frame, in [0, 1], the paper's choice; None for what the data have.
+        profiles: of `share_profiles`; their median is taken.
+        frames: of the clip.
+
+    Returns:
+        [frames], 1 at the base frame.
+
+    Raises:
+        InputError: neither is given.
+    """
+    if fixed is not None:
+        return DecomposedNoise(fixed).shares(1, frames)[0]
+    if profiles is None:
+        raise InputError("share is None, which takes lambda from profiles of the data, but profiles is None too")
+    return share_at(profiles, 0.5, frames)
+
+
 def share_at(profiles: Sequence[Sequence[float]], motion: float, frames: int) -> Tensor:
     """Lambda of every frame for a motion knob.
 
@@ -72,8 +93,8 @@ def share_at(profiles: Sequence[Sequence[float]], motion: float, frames: int) ->
         raise InputError(f"motion is {motion}; it must lie in [0, 1], 0 for still and 1 for free")
     table = torch.tensor(profiles)
     position = (1 - motion) * (len(table) - 1)
-    low = min(int(position), len(table) - 2)
-    profile = torch.lerp(table[low], table[low + 1], position - low)
+    low = min(int(position), max(len(table) - 2, 0))
+    profile = torch.lerp(table[low], table[min(low + 1, len(table) - 1)], position - low)
     distance = (torch.arange(frames) - base_frame(frames)).abs().clamp_max(len(profile) - 1)
     share = profile[distance]
     share[base_frame(frames)] = 1.0

@@ -11,6 +11,7 @@ from PIL import Image
 
 from videofusion.data.footage import Frame
 from videofusion.errors import InputError, require
+from videofusion.trusted import LOCAL, check_foreign
 
 _ASK = "Describe what happens in {what} in one sentence."
 _JOIN = (
@@ -42,7 +43,7 @@ class Pictures:
         model = _model(folder, "AutoModelForImageTextToText", option).to(device)
         transformers = require("transformers", "clip")
         try:
-            processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+            processor = transformers.AutoProcessor.from_pretrained(folder, **LOCAL, backend="pil")
         except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
             raise InputError(f"{option} is {folder}, whose processor cannot be read: {_first(error)}") from error
         return cls(model, processor, tokens=tokens)
@@ -92,7 +93,7 @@ class Summary:
         model = _model(folder, "AutoModelForCausalLM", option).to(device)
         transformers = require("transformers", "clip")
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **LOCAL)
         except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
             raise InputError(f"{option} is {folder}, whose tokenizer cannot be read: {_first(error)}") from error
         return cls(model, tokenizer, tokens=tokens)
@@ -116,9 +117,10 @@ class Summary:
 
 def _model(folder: Path, kind: str, option: str) -> Any:
     transformers = require("transformers", "clip")
+    check_foreign(folder / "config.json")
     try:
         model, report = getattr(transformers, kind).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder, use_safetensors=True, output_loading_info=True, **LOCAL
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{option} is {folder}, which cannot be read as such a model: {_first(error)}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from videofusion.curation.store import Store
 from videofusion.curation.thresholds import Bound, check_columns, reasons
 from videofusion.data.layouts import open_source
 from videofusion.errors import InputError
+from videofusion.locking import locked
 
 ROWS = "rows"
 CLIPS = "clips"
@@ -202,15 +202,10 @@ def _apart(source: Path, out: Path) -> None:
 @contextmanager
 def _own(place: Path) -> Iterator[Path]:
     """The folder of rows in a place that is made if missing, and that no other process may use at the same time."""
-    rows = place / ROWS
-    try:
-        rows.mkdir(parents=True, exist_ok=True)
-        lock = (rows / ".lock").open("ab")
-    except OSError as error:
-        raise InputError(f"out is {place}, which cannot be used: {error.strerror or error}") from error
-    with lock:
+    with locked(place, "out"):
+        rows = place / ROWS
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the file is closed, by a kill too
-        except BlockingIOError as error:
-            raise InputError(f"out is {place}, which is in use: another process is curating there") from error
+            rows.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"out {place} cannot be used: {error.strerror or error}") from error
         yield rows

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from videofusion.data.footage import MOST_PIXELS, Data, Frame, Unreadable, head, readable
+from videofusion.data.footage import MOST_PIXELS, PICTURES, Data, Frame, Unreadable, byte_count, head, readable
 
 PILLOW_ERRORS = (OSError, EOFError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+# Pillow holds several copies of a canvas and paints all of it for each picture, whatever little the file says of it.
+_MOST_CANVAS = 4096 * 2304
+_MOST_PAINTED, _PAINTED_BY_BYTE = 3 * 10**8, 500  # pixels of all pictures: some, and more in large files
 _MOST_FRAMES = 10**6  # a picture that is shown for long counts as many
 _IMAGE, _EXTENSION, _CONTROL, _END = 0x2C, 0x21, 0xF9, 0x3B  # how a GIF's blocks begin
 
@@ -41,7 +44,7 @@ def frames_of(data: Data) -> tuple[str, int, int, NDArray[np.int64], float]:
 
 def decode_pictures(data: Data, pictures: NDArray[np.int64]) -> Iterator[Frame]:
     """Stored pictures by number, in rising order."""
-    with Image.open(readable(data)) as image:
+    with Image.open(readable(data), formats=PICTURES) as image:
         current, frame = -1, np.empty(0, np.uint8)
         for number in pictures:
             if number != current:
@@ -80,6 +83,7 @@ def _blocks_of_gif(data: Data) -> tuple[int, int, list[float]]:
             raise Unreadable("truncated: the end mark of the GIF is missing")
     if not times:
         raise Unreadable("there is no frame in it")
+    _check_size(width, height, len(times), len(stored))
     return width, height, times
 
 
@@ -92,8 +96,8 @@ def _pictures_of_webp(data: Data) -> tuple[int, int, list[float]]:
     start = head(data, 30)
     if start[12:16] == b"VP8X":  # else it is a single picture, of at most 16383 x 16383
         _check_size(*(int.from_bytes(start[place : place + 3], "little") + 1 for place in (24, 27)))
-    with Image.open(readable(data)) as image:
-        _check_size(image.width, image.height)
+    with Image.open(readable(data), formats=PICTURES) as image:
+        _check_size(image.width, image.height, getattr(image, "n_frames", 1), byte_count(data))
         milliseconds = []
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
@@ -102,6 +106,12 @@ def _pictures_of_webp(data: Data) -> tuple[int, int, list[float]]:
         return image.width, image.height, milliseconds
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
-        raise Unreadable(f"its frames are {width}x{height}; at most {MOST_PIXELS:,} pixels are read")
+def _check_size(width: int, height: int, pictures: int = 1, size: int = 0) -> None:
+    most = MOST_PIXELS if pictures == 1 else _MOST_CANVAS
+    if width * height > most:
+        raise Unreadable(f"its frames are {width}x{height}; at most {most:,} pixels are read")
+    painted = width * height * pictures
+    if pictures > 1 and painted > _MOST_PAINTED + _PAINTED_BY_BYTE * size:
+        raise Unreadable(
+            f"it has {pictures} pictures of {width}x{height} in {size:,} bytes, which take too long to paint"
+        )

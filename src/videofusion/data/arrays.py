@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from videofusion.data.footage import Unreadable
+from videofusion.data.footage import MOST_PIXELS, Unreadable
 from videofusion.data.items import Item, Source
 from videofusion.data.stills import Rows
 from videofusion.errors import InputError
+from videofusion.files import check_whole
+
+# of a file and of its header, which numpy reads as a text of Python
+_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    MemoryError,
+    RecursionError,
+    OverflowError,
+    TokenError,
+)
+_MOST_CLIPS = 10**6  # of an array
 
 
 @dataclass(frozen=True)
@@ -28,9 +46,9 @@ class ArrayClip:
 
     def open(self) -> Rows:
         try:
-            array = np.load(self.file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise Unreadable(f"cannot be read: {error}") from error
+            array = _array(self.file)
+        except _ERRORS as error:
+            raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
         return Rows(_clip(array, self.number))
 
 
@@ -49,23 +67,45 @@ def list_array(path: str | Path, fold: int = 1) -> Source:
         raise InputError(f"fold is {fold}; allowed is 1, as arrays have no split files")
     if not files:
         raise InputError(f'data "{path}" holds no array; they have the ending .npy')
-    items = []
+    items, wrong = [], {}
     for file in files:
         name = file.relative_to(place).as_posix() if file != place else file.name
-        items += [Item(f"{name}[{number}]", ArrayClip(file, number)) for number in range(_count(file))]
-    return Source(root=place if place.is_dir() else place.parent, files=items, told="none")
+        try:
+            items += [Item(f"{name}[{number}]", ArrayClip(file, number)) for number in range(_count(file))]
+        except InputError as error:
+            wrong[name] = error
+    if not items:
+        raise next(iter(wrong.values()))
+    problems = {name: str(error) for name, error in wrong.items()}
+    return Source(root=place if place.is_dir() else place.parent, files=items, problems=problems, told="none")
+
+
+def _array(file: Path) -> NDArray[Any]:
+    """The array of a file, still on disk."""
+    check_whole(file)
+    array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def _count(file: Path) -> int:
     try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f'array "{file}" cannot be read: {error}') from error
+        array = _array(file)
+    except _ERRORS as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f'array "{file}" cannot be read: {reason}') from error
     if array.dtype != np.uint8:
         raise InputError(f'array "{file}" holds {array.dtype}; allowed is uint8, from 0 to 255')
     shape = "x".join(map(str, array.shape))
     if array.ndim not in (4, 5) or 0 in array.shape:
         raise InputError(f'array "{file}" has the shape {shape}; allowed are t n h w, n t h w c and n t c h w')
+    clips, places = array.shape[1 if array.ndim == 4 else 0], math.prod(array.shape[-2:])
+    if array.ndim == 5:
+        places = math.prod(array.shape[2:])
+    if clips > _MOST_CLIPS or places > 3 * MOST_PIXELS:
+        raise InputError(
+            f'array "{file}" has the shape {shape}; at most {_MOST_CLIPS:,} clips are read, and {MOST_PIXELS:,} pixels '
+            "of a frame"
+        )
     if array.ndim == 4:
         return int(array.shape[1])
     if (array.shape[2] in (1, 3)) == (array.shape[4] in (1, 3)):

@@ -17,7 +17,7 @@ from videofusion.data.batch import BadClip, Sample
 from videofusion.data.encoded import EncodedFootage
 from videofusion.data.footage import Footage, Unreadable
 from videofusion.data.frames import crop, resized, stack_resized
-from videofusion.data.items import Item, Source, part
+from videofusion.data.items import Item, Items, Source, part
 from videofusion.data.sampler import ClipSampler, chosen, mirrored
 
 _LONGEST_KEPT = 1024  # frames
@@ -51,6 +51,7 @@ class Clips:
         holdout: float | int = 0.1,
         cache_bytes: int = 512 * 2**20,
     ) -> None:
+        self._source = source
         self.source_root, self.problems = source.root, source.problems
         self.items = part(source.items, split, holdout)
         self.sampler, self.made = sampler, source.made
@@ -58,6 +59,11 @@ class Clips:
             self.made.check(sampler)
         self.cache_bytes = cache_bytes
         self._forget()
+
+    @property
+    def everything(self) -> Items:
+        """The items of all parts; not in worker processes, which hold those of this part."""
+        return self._source.items
 
     @property
     def names(self) -> list[str]:

@@ -17,6 +17,7 @@ from videofusion.data.layouts import detect, open_source
 from videofusion.data.shards import INDEX
 from videofusion.data.stills import Pictures
 from videofusion.errors import InputError, RunError
+from videofusion.locking import FILE, locked
 
 Progress = Callable[[int, int], None]
 
@@ -63,17 +64,22 @@ def convert(
     if not items:
         raise InputError(f'data "{source}" hold no clip that can be used')
     partial = place.with_name(f".{place.name}.part")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        (_to_folder if kind == "shards" else _to_shards)(items, partial, shard_bytes, progress)
-        if place.is_dir():
-            place.rmdir()
-        partial.rename(place)
-    except (OSError, Unreadable) as error:
-        raise RunError(f'"{target}" could not be written: {error}') from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with locked(partial, "folder"):
+        try:
+            for rest in partial.iterdir():  # of one that was killed
+                if rest.is_dir():
+                    shutil.rmtree(rest)
+                elif rest.name != FILE:
+                    rest.unlink()
+            (_to_folder if kind == "shards" else _to_shards)(items, partial, shard_bytes, progress)
+            if place.is_dir():
+                place.rmdir()
+            (partial / FILE).unlink()
+            partial.rename(place)
+        except (OSError, Unreadable) as error:
+            raise RunError(f'"{target}" could not be written: {error}') from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return len(items), dict(found.problems)
 
 

@@ -1,4 +1,6 @@
-"""Random numbers that depend on their labels only, never on what was drawn before.
+"""Random numbers of the data, by numpy: they depend on their labels only, never on what was drawn before.
+
+A label that says what a draw is for is a `Stream` of `videofusion/keys.py`, which has the randomness of all else.
 
 The generator is the finaliser of splitmix64 (Steele, Lea, Flood, "Fast splittable
 pseudorandom number generators", 2014), applied to a counter.

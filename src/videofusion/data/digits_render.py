@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from videofusion.data.counter import keys
+from videofusion.data.digits_grounds import draw_grounds, spline
 from videofusion.data.digits_spec import (
     COLOURS,
     DIGIT_SIZE,
     GREY,
+    GREY_OVER_PHOTO,
     GREY_VALUE,
     ROOM,
     DigitClipSpec,
@@ -31,6 +33,7 @@ SPLITS = ("train", "val", "test")
 INK = (0.25, 0.62)
 
 _VALUES = {**COLOURS, GREY: GREY_VALUE}
+_VALUES_OVER_PHOTO = {**COLOURS, GREY: GREY_OVER_PHOTO}
 
 
 @lru_cache(maxsize=1)
@@ -85,19 +88,12 @@ def coverage(things: Sequence[DigitObject], frames: int, size: int) -> Float[Ten
     pixel = torch.arange(size, dtype=torch.float32) + 0.5
     # Where each row and column of the canvas lies in the small image, in its pixels.
     place = (pixel - corner[..., None]) / scale - 0.5  # b t 2 size
-    weights = _spline(place[..., None] - torch.arange(GRID, dtype=torch.float32))
+    weights = spline(place[..., None] - torch.arange(GRID, dtype=torch.float32))
     across, down = weights.unbind(2)  # b t w 8, b t h 8
     rows = down @ coefficients[:, None]  # b t h 8
     ink = rows @ across.transpose(-1, -2)  # b t h w
     low, high = INK
     return ink.sub_(low).mul_(1 / (high - low)).clamp_(0, 1)
-
-
-def _spline(x: Tensor) -> Tensor:
-    """The cubic B-spline, as a sum of truncated powers."""
-    far = (2 - x.abs_()).clamp_(min=0)
-    near = (far - 1).clamp_(min=0)
-    return far.pow_(3).sub_(near.pow_(3), alpha=4).mul_(1 / 6)
 
 
 def render(specs: Sequence[DigitClipSpec], frames: int, size: int) -> Float[Tensor, "b t 3 h w"]:
@@ -117,18 +113,30 @@ def render(specs: Sequence[DigitClipSpec], frames: int, size: int) -> Float[Tens
     check_shape(frames, size)
     if not specs:
         raise InputError("specs is empty; at least one clip is needed")
-    clip = _backgrounds(specs, size)[:, None].expand(-1, frames, -1, -1, -1)
+    clip = _grounds(specs, frames, size)
     for layer in range(max(len(spec.objects) for spec in specs)):
         which = [i for i, spec in enumerate(specs) if len(spec.objects) > layer]
         things = [specs[i].objects[layer] for i in which]
         alpha = rearrange(coverage(things, frames, size), "b t h w -> b t 1 h w")
-        colour = torch.tensor([_VALUES[thing.colour] for thing in things]) * 2 - 1
+        values = [_VALUES_OVER_PHOTO if specs[i].ground else _VALUES for i in which]
+        colour = torch.tensor([by[thing.colour] for by, thing in zip(values, things, strict=True)]) * 2 - 1
         colour = rearrange(colour, "b c -> b 1 c 1 1")
         if len(which) == len(specs):
             clip = torch.lerp(clip, colour, alpha)
         else:
             clip[which] = torch.lerp(clip[which], colour, alpha)
     return clip.contiguous()
+
+
+def _grounds(specs: Sequence[DigitClipSpec], frames: int, size: int) -> Float[Tensor, "b t 3 h w"]:
+    """What is behind the digits in each frame, in [-1, 1]."""
+    clip = _backgrounds(specs, size)[:, None].expand(-1, frames, -1, -1, -1)
+    which = [i for i, spec in enumerate(specs) if spec.ground is not None]
+    if which:
+        grounds = draw_grounds([spec.ground for spec in specs if spec.ground is not None], frames, size)
+        clip = clip.contiguous()
+        clip[which] = grounds.expand(-1, -1, 3, -1, -1)
+    return clip
 
 
 def _backgrounds(specs: Sequence[DigitClipSpec], size: int) -> Float[Tensor, "b 3 h w"]:

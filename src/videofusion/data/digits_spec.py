@@ -18,6 +18,7 @@ COLOURS: dict[str, Colour] = {
 }
 GREY = "grey"  # the colour of stills without colour; not one of the seven
 GREY_VALUE = (0.7, 0.7, 0.7)
+GREY_OVER_PHOTO = (0.9, 0.9, 0.9)  # brighter than the brightest of a photograph
 
 # Unit vectors (x to the right, y down).
 _D = 0.5**0.5
@@ -35,6 +36,7 @@ DIRECTIONS: dict[str, tuple[float, float]] = {
 # Along the path, in pixels per frame of a canvas of 32 pixels.
 SPEEDS: dict[str, float] = {"slow": 0.5, "fast": 1.0}
 
+CANVAS = 32  # pixels of the canvas that speeds and places are told for
 DIGIT_SIZE = 14 / 32  # side of a digit's square, as a fraction of the canvas
 ROOM = 1 - DIGIT_SIZE  # how far a digit can go from wall to wall, likewise
 
@@ -111,6 +113,23 @@ class DigitObject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ground:
+    """A part of a photograph behind the digits, and how the camera pans over it.
+
+    Args:
+        photo: number of the photograph.
+        split: whose part of the photograph it comes from.
+        start: left and top of the crop in that part in frame 0, in pixels of a canvas of 32.
+        pan: how far it goes in a frame, likewise; it turns round at the ends of the part.
+    """
+
+    photo: int
+    split: str
+    start: tuple[float, float]
+    pan: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DigitClipSpec:
     """A whole clip: what is in it and what is said about it.
 
@@ -120,6 +139,7 @@ class DigitClipSpec:
         name: a made-up name that tells the clip from all others.
         background: RGB in [0, 1] of the gradient's two ends; black where left out.
         angle: the direction of the gradient, in radians.
+        ground: the part of a photograph in place of the gradient.
     """
 
     objects: tuple[DigitObject, ...]
@@ -127,3 +147,4 @@ class DigitClipSpec:
     name: str = ""
     background: tuple[Colour, Colour] | None = None
     angle: float = 0.0
+    ground: Ground | None = None

@@ -22,6 +22,8 @@ from videofusion.data.footage import Footage, Unreadable
 from videofusion.data.frames import ROUNDING, fit, frames_at
 from videofusion.data.items import Item, Source
 from videofusion.errors import InputError, RunError
+from videofusion.locking import FILE, locked
+from videofusion.modes import give_usual_mode
 
 Progress = Callable[[int, int], None]
 _FRAMES = 32  # that are decoded before they are encoded
@@ -84,10 +86,24 @@ def encode(
         raise InputError(f'data "{source.root}" are encoded already')
     if shard_bytes < 1:
         raise InputError(f"shard_bytes is {shard_bytes}; allowed are whole numbers from 1")
+    with locked(root, "out"):
+        return _encode_all(source, items, root, made, clips, texts, device, shard_bytes, progress)
+
+
+def _encode_all(
+    source: Source,
+    items: Sequence[Item],
+    root: Path,
+    made: Made,
+    clips: ClipEncoder | None,
+    texts: TextEncoder | None,
+    device: str | torch.device,
+    shard_bytes: int,
+    progress: Progress | None,
+) -> tuple[int, dict[str, str]]:
     shards, rows = _begun(root, made, items)
     settings = {"format": FORMAT, "made": made.to_json(), "source": str(source.root)}
     try:
-        root.mkdir(parents=True, exist_ok=True)
         _write_settings(root, settings)
         while len(rows) < len(items):
             tensors: dict[str, Tensor] = {}
@@ -103,7 +119,7 @@ def encode(
             shards, rows = shards + 1, rows + told
         _write_settings(root, {**settings, "items": len(items)})
     except OSError as error:
-        raise RunError(f'"{out}" could not be written: {error}; the same command goes on') from error
+        raise RunError(f'"{root}" could not be written: {error}; the same command goes on') from error
     bad = {row["name"]: row["reason"] for row in rows if "reason" in row}
     return len(rows) - len(bad), dict(source.problems) | bad
 
@@ -128,9 +144,9 @@ def kept_frames(footage: Footage, fps: float | int | None) -> tuple[NDArray[np.i
 
 def _begun(root: Path, made: Made, items: Sequence[Item]) -> tuple[int, list[dict[str, Any]]]:
     """How many shards a folder has, and their rows; raises InputError where those were made of something else."""
-    settings = read_settings(root) if root.is_dir() else None
+    settings = read_settings(root)
     if settings is None:
-        if root.exists() and (not root.is_dir() or next(root.iterdir(), None) is not None):
+        if any(path.name != FILE for path in root.iterdir()):
             raise InputError(f'out is "{root}", which is there already; it has to be a new folder')
         return 0, []
     for key, value in made.to_json().items():
@@ -182,6 +198,7 @@ def _encoded(
 def _write_shard(file: Path, tensors: dict[str, Tensor], rows: list[dict[str, Any]]) -> None:
     partial = file.with_name(f".{file.name}.part")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"items": json.dumps(rows)})
+    give_usual_mode(partial)
     with partial.open("rb+") as written:
         os.fsync(written.fileno())  # a full disk may show only here
     partial.replace(file)

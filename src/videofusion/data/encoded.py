@@ -9,7 +9,6 @@ with them all draws of a training, are those of the source.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,8 +23,10 @@ from torch import Tensor
 from videofusion.clip.check import from_uint8
 from videofusion.data.footage import Frame, Unreadable
 from videofusion.data.items import Item, Source
+from videofusion.data.metadata import number_in, text_of
 from videofusion.data.sampler import ClipSampler
 from videofusion.errors import InputError
+from videofusion.files import check_regular, parse_json
 
 SETTINGS = "encoded.json"
 FORMAT = 1  # of the folder; another one is refused
@@ -141,6 +142,8 @@ class EncodedVideo(_Item):
         try:
             with safe_open(self.shard, "np") as file:
                 times = file.get_tensor(f"{self.number}.times")
+            if times.ndim != 1 or len(times) == 0 or not np.isfinite(times).all():
+                raise Unreadable(f"the shard {self.shard.name} has no times of its frames")
         except (OSError, SafetensorError) as error:
             raise Unreadable(f"the shard {self.shard.name} cannot be read: {error}") from error
         return EncodedFootage(**vars(self), times=times)
@@ -186,7 +189,7 @@ def read_settings(root: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = parse_json(file.read_bytes())
         version = settings["format"]
         Made(**settings["made"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -210,9 +213,12 @@ def rows_of(shard: Path) -> list[dict[str, Any]]:
         InputError: a damaged file.
     """
     try:
+        check_regular(shard)
         with safe_open(shard, "np") as file:
-            rows: list[dict[str, Any]] = json.loads(file.metadata()["items"])
-            return rows
+            rows: list[dict[str, Any]] = parse_json(file.metadata()["items"])
+        if not isinstance(rows, list):
+            raise ValueError("its items are no list")
+        return rows
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f'the shard "{shard}" cannot be read ({error}); delete it, and encode the data again'
@@ -220,8 +226,23 @@ def rows_of(shard: Path) -> list[dict[str, Any]]:
 
 
 def _item(number: int, row: Mapping[str, Any], shard: Path, made: Made) -> Item:
-    told = {key: row.get(key, "") for key in ("label", "identity", "action", "split")}
+    """The item of a row; where the row cannot be read one that says so, for the others keep their numbers."""
+    try:
+        return _read_item(number, row, shard, made)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        return Item(f"{shard.name}, item {number}", Broken(f"what the shard says of it cannot be read: {what}"))
+
+
+def _read_item(number: int, row: Mapping[str, Any], shard: Path, made: Made) -> Item:
+    told: Any = {key: text_of(row.get(key)) for key in ("label", "identity", "action", "split")}
+    captions = row["captions"]
+    if not (isinstance(row["name"], str) and isinstance(captions, list)):
+        raise ValueError("its name is no text, or its captions are no list")
     if "reason" in row:
-        return Item(row["name"], Broken(row["reason"]), tuple(row["captions"]), **told)
-    origin = EncodedVideo(shard, number, made.height, made.width, row["fps"], row["seconds"])
-    return Item(row["name"], origin, tuple(row["captions"]), **told)
+        return Item(row["name"], Broken(text_of(row["reason"])), tuple(map(text_of, captions)), **told)
+    fps, seconds = (0 if row[key] == 0 else number_in(row[key] or "none") for key in ("fps", "seconds"))
+    if fps is None or seconds is None:
+        raise ValueError(f"its fps is {str(row['fps'])[:40]}, its seconds are {str(row['seconds'])[:40]}")
+    origin = EncodedVideo(shard, number, made.height, made.width, fps, seconds)
+    return Item(row["name"], origin, tuple(map(text_of, captions)), **told)

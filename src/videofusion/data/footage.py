@@ -15,9 +15,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from videofusion.files import check_regular
+
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp")
 # A frame with more is refused: a broken header must not take gigabytes. 8K is 7680x4320.
 MOST_PIXELS = 8192 * 4608
+# What Pillow opens, whatever a file is called: others of its readers start programs (EPS) or parse what nobody sends.
+PICTURES = ("PNG", "JPEG", "BMP", "PPM", "GIF", "WEBP")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
 
 Frame = NDArray[np.uint8]  # h w 3, upright
@@ -109,13 +113,21 @@ class Part:
 
 
 def readable(data: Data) -> str | BytesIO:
-    """What FFmpeg and Pillow read from: a file by its name, so that they need not hold all of it."""
-    return str(data) if isinstance(data, Path) else BytesIO(data.read_bytes())
+    """What FFmpeg and Pillow read from: a file by its name, so that they need not hold all of it.
+
+    Raises:
+        OSError: there is no such file, or one that is none such as a pipe, which would never end.
+    """
+    if not isinstance(data, Path):
+        return BytesIO(data.read_bytes())
+    check_regular(data)
+    return str(data)
 
 
 def byte_count(data: Data) -> int:
     """How many bytes a file has."""
     if isinstance(data, Path):
+        check_regular(data)
         return data.stat().st_size
     return data.length if isinstance(data, Part) else len(data.read_bytes())
 
@@ -123,6 +135,7 @@ def byte_count(data: Data) -> int:
 def head(data: Data, count: int) -> bytes:
     """The first bytes of a file."""
     if isinstance(data, Path):
+        check_regular(data)
         with data.open("rb") as file:
             return file.read(count)
     return data.read_bytes()[:count]

@@ -11,6 +11,7 @@ from videofusion.data.items import Item, Source, split_called
 from videofusion.data.metadata import text_of, texts_of
 from videofusion.data.tables import CAPTIONS, LABELS
 from videofusion.errors import InputError, require
+from videofusion.files import check_regular
 
 _VIDEOS = ("video", "clip", "mp4")
 
@@ -88,9 +89,11 @@ def _bytes(video: Any) -> bytes:
     if isinstance(video, bytes):
         return video
     if isinstance(video, str):
+        check_regular(video)
         return Path(video).read_bytes()
     if isinstance(video, dict) and video.get("bytes"):
         return bytes(video["bytes"])
     if isinstance(video, dict) and video.get("path"):
+        check_regular(video["path"])
         return Path(video["path"]).read_bytes()
     raise OSError("the row holds no video")

@@ -133,7 +133,9 @@ def part(items: Items, split: str, holdout: float | int) -> Items:
     if any(item.split == "val" for item in items):
         return [item for item in items if (item.split or "train") == split]
     pool = [item for item in items if item.split in ("", "train")]
-    ranked = sorted((item.name for item in pool), key=lambda name: hashlib.sha256(name.encode()).digest())
+    ranked = sorted(
+        (item.name for item in pool), key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    )
     # At least one on either side, where there are two files.
     count = min(max(1, round(holdout * len(pool))), len(pool) - 1) if pool else 0
     held_out = set(ranked[:count])

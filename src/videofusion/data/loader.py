@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from torch.utils.data import Dataset as TorchDataset
 from videofusion.data.batch import BadClip, Batch, Dataset, Sample
 from videofusion.data.counter import keys, uniforms
 from videofusion.errors import InputError, RunError
+from videofusion.keys import Stream
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 _AHEAD = 2
 # Seconds within which the signal that a process ended arrives.
 _SIGNAL = 1.0
-# Seconds that a worker lives on after a SIGTERM, which a scheduler sends to all processes of a
+# Seconds that a worker lives on after a SIGTERM or SIGHUP, which a scheduler sends to all processes of a
 # job: the run needs its batches for the step that it is in, before it writes its checkpoint.
 _GRACE = 30
 
@@ -115,6 +116,7 @@ class Loader:
             prefetch_factor=_AHEAD,
             worker_init_fn=_begin_worker,
             collate_fn=_as_it_is,
+            generator=torch.Generator(),  # else it draws from the global one, whose state belongs to the run
         )
         batches = iter(ahead)
         while True:
@@ -124,12 +126,12 @@ class Loader:
                 if isinstance(error, RunError):  # a worker's own, with its traceback as text
                     raise RunError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
                 # torch notices a dead worker itself, or stumbles over the batch that it was sending.
-                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                if isinstance(error, RuntimeError) and not _is_of_worker(error):
                     raise
                 if not isinstance(error, RuntimeError):
                     with suppress(RuntimeError):  # torch says it too, by a signal that may come at any moment yet
                         time.sleep(_SIGNAL)
-                raise RunError(f"a process that reads clips was ended (out of memory?): {error}") from error
+                raise _ended(error) from error
             yield read
 
     def _taken(self, read: _Read) -> Batch:
@@ -173,7 +175,8 @@ class Loader:
             own = getattr(self.dataset, "order", None)  # of clips that are not all at hand
             order = None if own is None else own(epoch, self.seed)
             if order is None:
-                ranks = uniforms(keys(self.seed, epoch, np.arange(len(self.dataset))), 1)[:, 0]
+                labels = keys(self.seed, epoch, np.arange(len(self.dataset)), Stream.CLIP_ORDER)
+                ranks = uniforms(labels, 1)[:, 0]
                 order = np.argsort(ranks, kind="stable")
             self._order = epoch, order
         return self._order[1]
@@ -183,6 +186,30 @@ class Loader:
             if name not in self.report:
                 self.report[name] = reason
                 _log.warning("%s is left out: %s", name, reason)
+
+
+@contextmanager
+def workers_watched() -> Iterator[None]:
+    """Within the block the end of a worker is a RunError wherever it is noticed: torch tells it by a signal, any time.
+
+    Raises:
+        RunError: a worker process died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, RunError) or not _is_of_worker(error):
+            raise
+        raise _ended(error) from error
+
+
+def _is_of_worker(error: RuntimeError) -> bool:
+    said = str(error)  # an error of the worker's own begins with "Caught", and is none of these
+    return said.startswith("DataLoader worker") or "items of ancdata" in said
+
+
+def _ended(error: Exception) -> RunError:
+    return RunError(f"a process that reads clips was ended (out of memory?): {error}")
 
 
 class _Read(NamedTuple):
@@ -226,6 +253,7 @@ def _begin_worker(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):  # not on Windows
         signal.signal(signal.SIGTERM, late)
+        signal.signal(signal.SIGHUP, late)  # of a terminal that is closed
     torch.set_num_threads(1)
 
 

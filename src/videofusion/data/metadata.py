@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from videofusion.data.items import split_called
+from videofusion.files import check_regular, parse_json
 
 METADATA = ("metadata.jsonl", "metadata.csv")
+_MOST_LETTERS = 131_072  # of a cell
 _CAPTION_COLUMNS = ("text", "caption", "label")
 
 
@@ -54,7 +56,7 @@ def read_metadata(table: Path, root: Path, known: set[str], rows: dict[str, Row]
         elif caption is None:
             problems[name] = f"no caption: none of {', '.join(_CAPTION_COLUMNS)} in {line}"
         elif fps is None:
-            problems[name] = f"its fps is {row['fps']} in {line}; it has to be a number above 0"
+            problems[name] = f"its fps is {str(row['fps'])[:40]} in {line}; it has to be a number above 0"
         else:
             split = split_called(text_of(row.get("split")))
             identity, action, label = (text_of(row.get(key)) for key in ("identity", "action", "label"))
@@ -64,28 +66,47 @@ def read_metadata(table: Path, root: Path, known: set[str], rows: dict[str, Row]
 def rows_of(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Line number and row of a csv, tsv or jsonl file, or what is wrong with the row."""
     try:
+        check_regular(table)
         text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        yield 1, f"it cannot be read: {error}"
+        yield 1, f"it cannot be read: {getattr(error, 'strerror', None) or error}"
         return
     if table.suffix.lower() in (".csv", ".tsv"):
         delimiter = "\t" if table.suffix.lower() == ".tsv" else ","
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-        try:
-            for entry in reader:
+        while True:
+            try:
+                with _long_cells():
+                    entry = next(reader, None)
+            except csv.Error as error:  # of this row; the reader goes on with the next line
+                yield reader.line_num, f"it is no csv: {error}"
+                continue
+            if entry is None:
+                return
+            longest = max((len(value) for value in entry.values() if isinstance(value, str)), default=0)
+            if longest > _MOST_LETTERS:
+                yield reader.line_num, f"a cell of it has {longest:,} letters; at most {_MOST_LETTERS:,} are read"
+            else:
                 yield reader.line_num, {key: value for key, value in entry.items() if key and value}
-        except csv.Error as error:
-            yield reader.line_num, f"it is no csv: {error}"
-        return
     for number, line in enumerate(text.split("\n"), start=1):  # splitlines would cut at rarer ends inside of a text
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            yield number, f"it is no JSON: {error.msg}"
+            row = parse_json(line)
+        except ValueError as error:
+            yield number, f"it is no JSON: {getattr(error, 'msg', error)}"
             continue
         yield number, row if isinstance(row, dict) else "it is no JSON object"
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """Read cells of any length; the csv module loses the rest of a row at one that is too long."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def text_of(value: Any) -> str:
@@ -105,6 +126,6 @@ def number_in(value: Any) -> float | None:
         return 0.0
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if 0 < number < 1e6 else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import dist, tau
+from math import cos, dist, sin, tau
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from videofusion.data.batch import Batch, Sample
 from videofusion.data.counter import keys, uniforms
 from videofusion.data.digits_captions import WORDS, caption, parse
+from videofusion.data.digits_grounds import PHOTOS, room
 from videofusion.data.digits_render import SPLITS, check_shape, images_of, positions, render
 from videofusion.data.digits_spec import (
     COLOURS,
@@ -24,12 +25,14 @@ from videofusion.data.digits_spec import (
     Colour,
     DigitClipSpec,
     DigitObject,
+    Ground,
     directions_of,
     is_held_out,
     velocity,
 )
 from videofusion.diffusion.noise import base_frame
 from videofusion.errors import InputError
+from videofusion.keys import Stream
 
 __all__ = [
     "COLOURS",
@@ -46,12 +49,15 @@ __all__ = [
 ]
 
 COMBINATIONS = ("seen", "held_out", "all")
+GROUNDS = ("plain", "photos")
+GROUNDS_OF = {"moving-digits": "plain", "digits-over-photos": "photos"}  # the two domains by name
+RESTS = 0.5  # part of the clips over photographs whose camera rests
+FASTEST_PAN = 0.15  # pixels of 32 in a frame
 GRADIENTS = 0.3  # part of the clips with a gradient behind the digits
 BRIGHTEST = 0.35  # of any channel of a gradient
 PLACES_TRIED = 4  # for the second digit
 
 _DRAWS = 48  # random numbers that one clip may take
-_CUT = 3  # where others have the number of the split: the key of a crop's place
 
 
 class MovingDigits:
@@ -72,6 +78,8 @@ class MovingDigits:
         crop: side in pixels of a square to cut from the middle frame, the first digit in it; the whole frame when None.
         grey: grey digits on black or grey, without colours.
         full_captions: captions leave out neither digit nor colour nor direction.
+        grounds: what is behind the digits: "plain" (black or a dark gradient), or "photos" (grey crops of two
+            photographs, the camera resting or panning slowly; each split has its own part of them).
 
     Raises:
         InputError: a value outside of what is said above.
@@ -91,12 +99,15 @@ class MovingDigits:
         crop: int | None = None,
         grey: bool = False,
         full_captions: bool = False,
+        grounds: str = "plain",
     ) -> None:
         check_shape(frames, size)
         if split not in SPLITS:
             raise InputError(f'split is "{split}"; it can be {", ".join(SPLITS)}')
         if combinations not in COMBINATIONS:
             raise InputError(f'combinations is "{combinations}"; it can be {", ".join(COMBINATIONS)}')
+        if grounds not in GROUNDS:
+            raise InputError(f'grounds is "{grounds}"; it can be {", ".join(GROUNDS)}')
         if combinations != "seen" and split != "test":
             raise InputError(
                 f'combinations is "{combinations}" in the split "{split}"; '
@@ -114,7 +125,7 @@ class MovingDigits:
         self.frames, self.size, self.split, self.length = frames, size, split, length
         self.two_digits, self.combinations = two_digits, combinations
         self.static, self.grey, self.full_captions = static, grey, full_captions
-        self.only_middle, self.crop = only_middle, crop
+        self.only_middle, self.crop, self.grounds = only_middle, crop, grounds
 
     def __len__(self) -> int:
         return self.length
@@ -137,7 +148,8 @@ class MovingDigits:
             clip = clip[:, middle : middle + 1].contiguous()
             if self.crop is not None:
                 first = positions([spec.objects[0] for spec in specs], self.frames)[:, middle]
-                draws = uniforms(keys(seed, _CUT, epoch, np.asarray(indices, np.int64)), 2)
+                # the stream stands where the clips' own numbers have that of the split
+                draws = uniforms(keys(seed, Stream.DIGIT_CROP, epoch, np.asarray(indices, np.int64)), 2)
                 clip = self._cut(clip, first * (ROOM * self.size), draws, self.crop)
         return Batch(
             clip,
@@ -169,12 +181,25 @@ class MovingDigits:
             digit = (digit + 1 + int(next(draws) * 9)) % 10
             colour = (colour + 1 + int(next(draws) * (len(COLOURS) - 1))) % len(COLOURS)
             objects.append(self._object(digit, colour, draws, beside=objects[0]))
-        background, angle = None, 0.0
-        if next(draws) < GRADIENTS:
+        background, angle, ground = None, 0.0, None
+        if self.grounds == "photos":
+            ground = self._photo(draws)
+        elif next(draws) < GRADIENTS:
             angle = tau * next(draws)
             background = self._dark(draws), self._dark(draws)
         text = caption(objects, draws, self.full_captions)
-        return DigitClipSpec(objects=tuple(objects), caption=text, name=name, background=background, angle=angle)
+        return DigitClipSpec(
+            objects=tuple(objects), caption=text, name=name, background=background, angle=angle, ground=ground
+        )
+
+    def _photo(self, draws: Iterator[float]) -> Ground:
+        photo = int(next(draws) * len(PHOTOS))
+        right, down = room(photo, self.split)
+        start = (right * next(draws), down * next(draws))
+        pace = max(next(draws) - RESTS, 0.0) / (1 - RESTS) * FASTEST_PAN
+        angle = tau * next(draws)
+        pan = (0.0, 0.0) if self.static else (pace * cos(angle), pace * sin(angle))
+        return Ground(photo=photo, split=self.split, start=start, pan=pan)
 
     def _dark(self, draws: Iterator[float]) -> Colour:
         red, green, blue = (BRIGHTEST * next(draws) for _ in range(3))
@@ -211,7 +236,7 @@ def _start(place: float, travel: float) -> float:
 
 
 def evaluation_prompts(
-    count: int, held_out: bool, seed: int = 0, two_digits: bool = False, frames: int = 16
+    count: int, held_out: bool, seed: int = 0, two_digits: bool = False, frames: int = 16, grounds: str = "plain"
 ) -> list[DigitClipSpec]:
     """Descriptions with full captions for judging a model; `render` draws the real clips.
 
@@ -221,6 +246,7 @@ def evaluation_prompts(
         seed: chooses them.
         two_digits: two digits in each instead of one.
         frames: frames of the clips, which the starting places depend on.
+        grounds: what is behind the digits, as of `MovingDigits`.
     """
     if count < 1:
         raise InputError(f"count is {count}; at least 1 prompt is needed")
@@ -230,5 +256,6 @@ def evaluation_prompts(
         two_digits=float(two_digits),
         combinations="held_out" if held_out else "seen",
         full_captions=True,
+        grounds=grounds,
     )
     return digits.specs(range(count), seed=seed)

@@ -10,7 +10,7 @@ import numpy as np
 
 from videofusion.data.check import for_each_file
 from videofusion.data.decode import Video, VideoFile
-from videofusion.data.footage import Footage, Unreadable, byte_count
+from videofusion.data.footage import Data, Footage, Unreadable, byte_count
 from videofusion.data.items import Item, Source
 from videofusion.data.layouts import open_source
 
@@ -31,7 +31,7 @@ def folder_report(path: str | Path, layout: str = "auto") -> str:
     videos = [footage for footage in opened.values() if not isinstance(footage, str)]
     bad = source.problems | {name: reason for name, reason in opened.items() if isinstance(reason, str)}
     files = {item.origin.data for item in items if isinstance(item.origin, VideoFile)}
-    size = sum(byte_count(file) for file in files)
+    size = sum(map(_bytes, files))
     lines = [f"{source.root}: {len(items)} videos" + (f", {size / 1e6:.1f} MB" if files else "")]
     if videos:
         lines += [
@@ -45,6 +45,13 @@ def folder_report(path: str | Path, layout: str = "auto") -> str:
     lines += _captions(source)
     lines += [f"bad       {len(bad)}", *(f"          {name}: {reason}" for name, reason in sorted(bad.items()))]
     return "\n".join(lines)
+
+
+def _bytes(file: Data) -> int:
+    try:
+        return byte_count(file)
+    except OSError:  # it is among those that cannot be opened
+        return 0
 
 
 def _open(item: Item) -> Footage | str:

@@ -8,27 +8,30 @@ where they lie; nothing is unpacked.
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from videofusion.data.addresses import scheme_of
 from videofusion.data.decode import VideoFile
 from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS, Origin, Part, Remote
 from videofusion.data.items import Item, Source, split_called
 from videofusion.data.metadata import number_in, text_of, texts_of
 from videofusion.data.stills import Pictures, natural
-from videofusion.errors import InputError
+from videofusion.errors import InputError, printable
+from videofusion.files import check_regular, parse_json
 
 INDEX = "index.json"
 _TEXTS = (".json", ".txt", ".text", ".cls")
+_MOST_TEXT = 16 * 2**20  # bytes of what is said of a clip
+_MOST_CLIPS = 10**8  # of all shards of an index
 
 
 def list_shards(path: str | Path, fold: int = 1) -> Source:
     """List the clips of a tar, of a folder of them, or of an `index.json` that says where they are.
 
-    Shards of an index that are addresses (https://..., pipe:...) are streamed; see `streaming`.
+    Shards of an index that are addresses (https://...) are streamed where the user allows it; see `addresses`.
 
     Raises:
         InputError: no shard, or one that cannot be opened.
@@ -40,8 +43,8 @@ def list_shards(path: str | Path, fold: int = 1) -> Source:
         raise InputError(f"fold is {fold}; allowed is 1, as shards say the split clip by clip")
     if place.is_file() and place.suffix.lower() == ".json":
         shards, words = read_index(place)
-        if any(is_address(url) for url, *_ in shards):
-            return Source(root=place.parent, files=streamed(shards, place.parent, words), told="the shards' own texts")
+        if any(scheme_of(url) for url, *_ in shards):
+            return Source(root=place.parent, files=streamed(shards, place, words), told="the shards' own texts")
         paths = [place.parent / url for url, *_ in shards]
     else:
         paths = [place] if place.is_file() else sorted(place.rglob("*.tar"))
@@ -71,13 +74,20 @@ def read_shard(path: Path, file: Path | Remote, name: str, problems: dict[str, s
     """
     groups: dict[str, dict[str, Part]] = {}
     texts: dict[str, dict[str, bytes]] = {}
+    wrong: dict[str, str] = {}
     try:
+        check_regular(path)
+        there = path.stat().st_size
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 if not member.isfile() or PurePosixPath(member.name).name.startswith("."):
                     continue
                 key, field = _key(member.name)
-                if field in _TEXTS:
+                if member.issparse() or member.offset_data + member.size > there:
+                    wrong[key] = f"{member.name} is said to have {member.size:,} bytes; the shard has {there:,}"
+                elif field in _TEXTS and member.size > _MOST_TEXT:
+                    wrong[key] = f"{member.name} has {member.size:,} bytes; of a text at most {_MOST_TEXT:,} are read"
+                elif field in _TEXTS:
                     content = tar.extractfile(member)
                     texts.setdefault(key, {})[field] = content.read() if content else b""
                 groups.setdefault(key, {})[field] = Part(file, member.offset_data, member.size, member.name)
@@ -85,10 +95,13 @@ def read_shard(path: Path, file: Path | Remote, name: str, problems: dict[str, s
             whole.seek(-512, 2)
             if whole.read().strip(b"\0"):
                 problems[name] = "truncated: its end mark is missing; the clips that are whole count"
-    except (tarfile.TarError, OSError) as error:
-        problems[name] = f"truncated, or no tar without compression ({error}); the clips that are whole count"
+    except (tarfile.TarError, OSError, ValueError, MemoryError, RecursionError) as error:  # headers may say anything
+        reason = getattr(error, "strerror", None) or error or type(error).__name__
+        problems[name] = f"truncated, or no tar without compression ({reason}); the clips that are whole count"
     for key, parts in groups.items():
         try:
+            if key in wrong:
+                raise ValueError(wrong[key])
             yield _item(f"{name}/{key}", parts, texts.get(key, {}))
         except ValueError as error:
             problems[f"{name}/{key}"] = str(error)
@@ -103,21 +116,22 @@ def read_index(path: Path) -> tuple[list[tuple[str, int, int]], tuple[str, ...]]
         InputError: a file of another kind.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        check_regular(path)
+        content = parse_json(path.read_bytes())
         shards = [
             (str(shard["url"]), int(shard["nsamples"]), int(shard.get("filesize", 0))) for shard in content["shardlist"]
         ]
         words = tuple(map(str, content.get("words", ())))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f'"{path}" is no index of shards: it needs a "shardlist" with url and nsamples') from error
     if not shards:
         raise InputError(f'"{path}" names no shard')
+    for url, count, size in shards:
+        if count < 0 or size < 0 or "\0" in url:
+            raise InputError(f'"{path}" says that {printable(url)[:80]} has {count:,} clips in {size:,} bytes')
+    if (total := sum(count for _, count, _ in shards)) > _MOST_CLIPS:
+        raise InputError(f'"{path}" says that there are {total:,} clips; at most {_MOST_CLIPS:,} are read')
     return shards, words
-
-
-def is_address(url: str) -> bool:
-    """Whether a shard is elsewhere."""
-    return "://" in url or url.startswith("pipe:")
 
 
 def _item(name: str, parts: dict[str, Part], texts: dict[str, bytes]) -> Item:
@@ -132,7 +146,7 @@ def _item(name: str, parts: dict[str, Part], texts: dict[str, bytes]) -> Item:
     elif pictures and not videos:
         fps = number_in(row.get("fps"))
         if fps is None:
-            raise ValueError(f"its fps is {row['fps']}; it has to be a number above 0")
+            raise ValueError(f"its fps is {str(row['fps'])[:40]}; it has to be a number above 0")
         origin = Pictures(tuple(parts[field] for field in pictures), fps)
     else:
         raise ValueError(f"there has to be one video, or pictures, but there are {', '.join(parts)}")
@@ -146,7 +160,7 @@ def _row(texts: dict[str, bytes]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     try:
         if ".json" in texts:
-            row = json.loads(texts[".json"].decode("utf-8-sig"))
+            row = parse_json(texts[".json"])
         for field, key in ((".txt", "text"), (".text", "text"), (".cls", "label")):
             if field in texts:
                 row.setdefault(key, texts[field].decode("utf-8-sig"))

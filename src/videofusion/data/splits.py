@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
 from videofusion.data.items import UNUSED, split_called
 from videofusion.errors import InputError
+from videofusion.files import check_regular
 
 _UCF = re.compile(r"(train|test)list0*(\d+)\.txt")
 _HMDB = re.compile(r"(.+)_test_split(\d+)\.txt")
@@ -77,9 +78,10 @@ def folder_splits(names: Iterable[str]) -> dict[str, str]:
 def _lines(file: Path) -> list[tuple[str, str]]:
     """The key and the split of each clip that a file names."""
     try:
+        check_regular(file)
         lines = [line.split() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f'split file "{file}" cannot be read: {error}') from error
+        raise InputError(f'split file "{file}" cannot be read: {getattr(error, "strerror", None) or error}') from error
     ucf, hmdb = _UCF.fullmatch(file.name), _HMDB.fullmatch(file.name)
     if ucf:
         return [(_key(words[0]), ucf.group(1)) for words in lines]

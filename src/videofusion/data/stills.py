@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from videofusion.data.animation import PILLOW_ERRORS
-from videofusion.data.footage import PICTURE_ENDINGS, Data, Frame, Unreadable, ending, readable
+from videofusion.data.footage import MOST_PIXELS, PICTURE_ENDINGS, PICTURES, Data, Frame, Unreadable, ending, readable
 
 
 class _Even:
@@ -128,16 +129,31 @@ def natural(file: Data | str) -> list[tuple[int, str]]:
 def _size(picture: Data) -> tuple[int, int]:
     """Height and width, upright, without decoding."""
     try:
-        with Image.open(readable(picture)) as image:
+        with _opened(picture) as image:
             turned = image.getexif().get(0x0112, 1) >= 5  # orientations that swap the sides
             return (image.width, image.height) if turned else (image.height, image.width)
     except PILLOW_ERRORS as error:
-        raise Unreadable(f"{picture.name} is no picture that can be read") from error
+        raise Unreadable(f"{picture.name} is no picture that can be read{_why(error)}") from error
 
 
 def _read(picture: Data) -> Frame:
     try:
-        with Image.open(readable(picture)) as image:
+        with _opened(picture) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except PILLOW_ERRORS as error:
-        raise Unreadable(f"damaged: {picture.name} cannot be read") from error
+        raise Unreadable(f"damaged: {picture.name} cannot be read{_why(error)}") from error
+
+
+@contextmanager
+def _opened(picture: Data) -> Iterator[Image.Image]:
+    """A picture whose header was read; its size is looked at before anything is decoded."""
+    with Image.open(readable(picture), formats=PICTURES) as image:
+        if image.width * image.height > MOST_PIXELS:
+            size = f"{image.width}x{image.height}"
+            raise Unreadable(f"{picture.name} is {size} pixels large; at most {MOST_PIXELS:,} are read")
+        yield image
+
+
+def _why(error: Exception) -> str:
+    told = getattr(error, "strerror", None)
+    return f": {told}" if told else ""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from videofusion.data.addresses import Fetch, allowed, scheme_of
 from videofusion.data.counter import keys, uniforms
 from videofusion.data.footage import Footage, Unreadable
 from videofusion.data.items import Item
-from videofusion.data.shards import is_address, read_shard
-from videofusion.errors import InputError, RunError, require
+from videofusion.data.shards import read_shard
+from videofusion.errors import InputError, RunError
+from videofusion.keys import Stream
 
 CACHE_BYTES = 20 * 2**30  # of disk; VIDEOFUSION_SHARDS names the folder
 _TRIES = 3
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,16 @@ class Fetched:
     """A shard by its address, and the folder that it is kept in.
 
     Args:
-        url: what webdataset opens.
+        url: it; the path of a local one, which is read where it is.
         folder: where fetched shards lie.
+        how: it is fetched; None for a local one.
         size: in bytes, 0 where the index does not say it.
         limit: bytes that the folder may hold.
     """
 
     url: str
     folder: Path
+    how: Fetch | None
     size: int = 0
     limit: int = CACHE_BYTES
 
@@ -59,21 +64,29 @@ class Fetched:
         Raises:
             RunError: it does not come.
         """
+        if self.how is None:
+            return Path(self.url)
         path = self.folder / f"{hashlib.sha256(self.url.encode()).hexdigest()[:16]}.tar"
         if path.exists():
             with suppress(FileNotFoundError):
                 os.utime(path)  # so that the one that was not used for longest goes first
                 return path
-        self.folder.mkdir(parents=True, exist_ok=True)
-        gopen = require("webdataset", extra="webdataset").gopen
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if hasattr(os, "getuid") and self.folder.stat().st_uid != os.getuid():
+            raise RunError(
+                f"the folder of fetched shards {self.folder} is another user's; VIDEOFUSION_SHARDS names one"
+            )
         for left in reversed(range(_TRIES)):
             with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", delete=False) as file:
                 try:
-                    with gopen(self.url, "rb") as shard:
-                        shutil.copyfileobj(shard, file)
+                    with self.how.open(self.url) as shard:
+                        while block := shard.read(_BLOCK):
+                            file.write(block)
+                            if file.tell() > (self.size or self.limit):
+                                raise OSError(f"it has more than {self.size or self.limit:,} bytes")
                     if file.tell() != self.size if self.size else file.tell() == 0:
                         raise OSError(f"{file.tell()} bytes came" + (f" of {self.size}" if self.size else ""))
-                except Exception as error:  # of curl, of a socket, of whatever the address names
+                except (OSError, ValueError, HTTPException) as error:  # of a socket, a server, a command
                     Path(file.name).unlink()
                     if not left:
                         raise RunError(f"shard {self.url} cannot be fetched: {error}") from error
@@ -169,8 +182,8 @@ class Streamed:
 
     def order(self, epoch: int, seed: int) -> NDArray[np.int64]:
         """The order of an epoch: shard by shard, so that each is fetched once."""
-        of_shards = uniforms(keys(seed, epoch, np.arange(len(self.shards))), 1)[:, 0]
-        of_clips = uniforms(keys(seed, epoch, np.arange(len(self)), 1), 1)[:, 0]
+        of_shards = uniforms(keys(seed, epoch, np.arange(len(self.shards)), Stream.SHARD_ORDER), 1)[:, 0]
+        of_clips = uniforms(keys(seed, epoch, np.arange(len(self)), Stream.CLIP_ORDER), 1)[:, 0]
         shard_of = np.repeat(np.arange(len(self.shards)), [len(numbers) for _, numbers in self.shards])
         return np.lexsort((of_clips, of_shards[shard_of])).astype(np.int64)
 
@@ -178,9 +191,16 @@ class Streamed:
         return {"shards": self.shards, "words": self.words, "_read": {}, "_ends": self._ends}
 
 
-def streamed(shards: list[tuple[str, int, int]], beside: Path, words: tuple[str, ...] = ()) -> Streamed:
-    """The clips of shards by address and number of clips; those without an address lie in `beside`."""
+def streamed(shards: list[tuple[str, int, int]], index: Path, words: tuple[str, ...] = ()) -> Streamed:
+    """The clips of the shards that an index names; those without an address lie beside it.
+
+    Raises:
+        InputError: an address that may not be fetched.
+    """
     default = Path(tempfile.gettempdir()) / f"videofusion-shards-{os.getuid() if hasattr(os, 'getuid') else 0}"
     folder = Path(os.environ.get("VIDEOFUSION_SHARDS", default)).expanduser()
-    urls = [(url if is_address(url) else str(beside / url), count, size) for url, count, size in shards]
-    return Streamed([(Fetched(url, folder, size), range(count)) for url, count, size in urls], words)
+    found = []
+    for url, count, size in shards:
+        how = allowed(url, str(index)) if scheme_of(url) else None
+        found.append((Fetched(url if how else str(index.parent / url), folder, how, size), range(count)))
+    return Streamed(found, words)

@@ -6,7 +6,6 @@ folder is called by. One row may hold several clips by time (HD-VILA), and one c
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -19,6 +18,7 @@ from videofusion.data.items import Item, Source, split_called
 from videofusion.data.listing import files_below, spoken
 from videofusion.data.metadata import rows_of, text_of, texts_of
 from videofusion.errors import InputError, require
+from videofusion.files import check_regular, parse_json
 
 TABLE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 PATHS = ("file_name", "path", "video_path", "filename", "file", "video", "clip_path")
@@ -122,7 +122,7 @@ def _item(root: Path, row: Mapping[str, Any], files: _Files) -> Item:
             name = word
             break
     else:
-        raise ValueError(f"there is no video file {(words or trimmed or ids)[0]} below {root}")
+        raise ValueError(f"there is no video file {(words or trimmed or ids or ['of such a name'])[0]} below {root}")
     # A clip's own id names a file that was cut already; a video's does not.
     if word in trimmed or text_of(row.get("clip_id")) in (word, PurePosixPath(name).name):
         span = None
@@ -153,18 +153,18 @@ def _span(row: Mapping[str, Any]) -> tuple[float, float] | None:
     if pair is None:
         return None
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-        raise ValueError(f"its span is {pair}; it has to be two times")
+        raise ValueError(f"its span is {str(pair)[:60]}; it has to be two times")
     start, end = (_seconds(each) for each in pair)
     if not 0 <= start < end < 1e7:
-        raise ValueError(f"its span is {pair}; the first time has to be before the second")
+        raise ValueError(f"its span is {str(pair)[:60]}; the first time has to be before the second")
     return start, end
 
 
 def _seconds(value: Any) -> float:
     """Seconds of a number, "12.5" or "00:01:02.500"."""
-    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)", str(value).strip())
+    match = re.fullmatch(r"(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,9}(?:\.\d*)?)", str(value).strip())
     if not match:
-        raise ValueError(f"{value!r} is no time; it has to be seconds, or hours:minutes:seconds")
+        raise ValueError(f"{str(value)[:40]!r} is no time; it has to be seconds, or hours:minutes:seconds")
     hours, minutes, seconds = match.groups()
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
@@ -188,9 +188,11 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         yield from enumerate(parquet.read_table(table).to_pylist(), start=1)
     elif table.suffix.lower() == ".json":
         try:
-            content = json.loads(table.read_text(encoding="utf-8-sig"))
+            check_regular(table)
+            content = parse_json(table.read_bytes())
         except (OSError, ValueError) as error:
-            raise InputError(f'table "{table}" cannot be read: {error}') from error
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f'table "{table}" cannot be read: {reason}') from error
         yield from enumerate(_listed(content), start=1)
     else:
         yield from rows_of(table)
@@ -199,16 +201,16 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
 def _listed(content: Any) -> Iterator[dict[str, Any] | str]:
     """The rows of a json file: a list, or MSR-VTT's `videos` and `sentences`."""
     if isinstance(content, dict) and isinstance(content.get("videos"), list):
-        said: dict[Any, list[str]] = {}
+        said: dict[str, list[str]] = {}
         for sentence in content.get("sentences") or []:
             if isinstance(sentence, dict):
-                said.setdefault(sentence.get("video_id"), []).append(text_of(sentence.get("caption")))
+                said.setdefault(text_of(sentence.get("video_id")), []).append(text_of(sentence.get("caption")))
         for video in content["videos"]:
             if not isinstance(video, dict):
                 yield "it is no JSON object"
                 continue
             # Its start and end say where the clip was cut from; the files are the clips. Its category is a number.
             kept = {key: video[key] for key in ("video_id", "split") if key in video}
-            yield {**kept, "captions": said.get(video.get("video_id"), [])}
+            yield {**kept, "captions": said.get(text_of(video.get("video_id")), [])}
     elif isinstance(content, list):
         yield from (row if isinstance(row, dict) else "it is no JSON object" for row in content)

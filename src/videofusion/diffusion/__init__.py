@@ -3,6 +3,7 @@
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser, NetworkDenoiser
 from videofusion.diffusion.guidance import ClassifierFree
+from videofusion.diffusion.kernels import KernelNoise, make_noise
 from videofusion.diffusion.known import Following, Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
 from videofusion.diffusion.noise import DecomposedNoise, IndependentNoise, Keys, Noise, NoiseSource, base_frame, bind
@@ -19,6 +20,7 @@ __all__ = [
     "Denoiser",
     "Following",
     "IndependentNoise",
+    "KernelNoise",
     "Keys",
     "Known",
     "NetworkDenoiser",
@@ -32,6 +34,7 @@ __all__ = [
     "frame_errors",
     "get_sampler",
     "joint_errors",
+    "make_noise",
     "make_schedule",
     "times",
 ]

@@ -11,8 +11,19 @@ from torch import Tensor
 
 from videofusion.errors import InputError
 
-PER_CLIP = ("text", "text_mask", "pooled_text", "time_ids", "image_embedding", "labels", "fps", "middle_frame", "share")
-_NOT_TOLD = ("null", "temporal", "middle_frame")  # what no network is told
+PER_CLIP = (
+    "text",
+    "text_mask",
+    "pooled_text",
+    "time_ids",
+    "image_embedding",
+    "labels",
+    "fps",
+    "middle_frame",
+    "middle_noise",
+    "share",
+)
+_NOT_TOLD = ("null", "temporal", "middle_frame", "middle_noise")  # what no network is told
 PER_FRAME = {"frames": 0, "share": 1}  # name -> the axis that counts frames
 
 
@@ -29,6 +40,7 @@ class Conditions:
         labels: class numbers, int [b].
         fps: frames per second that the clip shows of the scene (MagicVideo's new FPS) [b]; 0 where nothing says it.
         middle_frame: the clean middle frame [b 1 c h w]; read by VideoFusion's "image-first" variant, not by networks.
+        middle_noise: standard deviation of the noise on `middle_frame` [b]; none when not given. Read likewise.
         frames: global frame numbers [t], the same for the whole batch; 0 ... t-1 when not given.
         share: lambda of VideoFusion per frame [b t], in [0, 1], 1 at the base frame.
         temporal: how much of what temporal layers add counts, in [0, 1]: 1 as they were trained; 0 leaves them out, so
@@ -44,6 +56,7 @@ class Conditions:
     labels: Tensor | None = None
     fps: Tensor | None = None
     middle_frame: Tensor | None = None
+    middle_noise: Tensor | None = None
     frames: Tensor | None = None
     share: Tensor | None = None
     temporal: float = 1.0

@@ -14,6 +14,8 @@ from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.prediction import Prediction
 from videofusion.errors import InputError
 
+_FLAT = 1e-5  # of the largest variance in any direction over frames: one with less counts as having none
+
 
 @dataclass(frozen=True)
 class Known:
@@ -22,8 +24,9 @@ class Known:
     Args:
         frames: [k c h w], or [b k c h w] for each clip its own; in [-1, 1].
         at: their places in the clip, k different ones from 0.
-        weight: of reconstruction guidance, at least 0; VDM finds weights above 1 to be better. 0 is the replacement
-            method, which costs nothing, and leaves it to the network to have the others agree with what it is shown.
+        weight: of reconstruction guidance, at least 0; VDM finds weights above 1 to be better. Where frames share noise
+            it is bounded, see `Following`. 0 is the replacement method, which costs nothing, and leaves it to the
+            network to have the others agree with what it is shown.
         latent: whether the frames are what a model samples, its latents or pixels, rather than pixels in any case.
 
     Raises:
@@ -67,23 +70,42 @@ class Following:
     Given frames are put into every prediction, x0 and the noise that agrees with it. So a sampler keeps them on the
     way that they would take if they were noised: at every step they are alpha x + sigma eps with the noise that they
     began with, or with what the sampler adds, drawn together with the other frames' (decomposed noise stays
-    decomposed). The others are moved by how well the denoiser would have told the given ones:
+    decomposed). The others are moved by how well the denoiser would have told the given ones, e = x_a - x0_a(z):
 
-        x0_b <- x0_b - (weight alpha / 2) (Σ ∇_z |x_a - x0_a(z)|²)_b
+        x0_b <- x0_b + weight s_b        s = -(alpha / 2) Σ ∇_z (eᵀ Σ_aa⁻¹ e)
 
     Σ is the noise's covariance over frames. VDM's noise is independent, and has Σ = 1; Tweedie's formula,
-    x0 = (z + sigma² Σ ∇ log p(z)) / alpha, asks for it.
+    x0 = (z + sigma² Σ ∇ log p(z)) / alpha, asks for it, and p(x_a | z) is about N(x0_a, sigma² / alpha² Σ_aa).
+
+    How far the weight may go. Of an exact denoiser, s = (alpha² / sigma²) V_.a Σ_aa⁻¹ e, where V is the covariance of
+    the clip given z, and x0_b + V_ba V_aa⁻¹ e is what is right. So at the given frames s_a = K e, where K has its
+    eigenvalues in [0, 1], and the step leaves them an error of (1 - weight K) e. As the noise goes, K goes to 1 and s_b
+    to Σ_ba Σ_aa⁻¹ e: a weight above 1 is then so many times too much, above 2 the error grows at every step. With
+    independent noise Σ_ba is 0, and nothing comes of that. With any other the weight is at most the one that makes the
+    error at the given frames as small as a step in this direction can, for each clip and step,
+
+        weight <= <e, s_a> / <s_a, s_a>       <x, y> = xᵀ Σ_aa⁻¹ y, over frames and pixels
+
+    which is at least 1 for an exact denoiser. In a direction in which the noise of the given frames has no variance,
+    V has none either: no other frame follows from it, and Σ_aa⁻¹ (the pseudo-inverse) leaves it out.
 
     Args:
         denoiser: predicts clean clip and noise; with its guidance, if it has any.
         known: frames of the clips that it is called with.
         covariance: of the noise over frames [b t t]; None for noise of its own in every frame.
+
+    Raises:
+        InputError: with a weight, a covariance that is none, or known frames outside of it.
     """
 
     def __init__(self, denoiser: Denoiser, known: Known, covariance: Tensor | None = None) -> None:
         self.denoiser = denoiser
         self.known = known
         self.covariance = covariance
+        self._inverse: Tensor | None = None  # of the covariance at the given frames [b k k]
+        self._capped = False
+        if covariance is not None and known.weight > 0:
+            self._inverse, self._capped = _inverse_at(covariance, list(known.at))
 
     def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
         at, frames = list(self.known.at), self.known.frames.to(z)
@@ -91,18 +113,56 @@ class Following:
             prediction = self.denoiser(z, t, conditions)
             x0 = prediction.x0.clone()
         else:
-            prediction, slope = self._slope(z, t, conditions, frames)
-            x0 = prediction.x0 - self.known.weight * prediction.alpha / 2 * slope
+            prediction, step, most = self._step(z, t, conditions, frames)
+            x0 = prediction.x0 + most.clamp(max=self.known.weight) * step
         x0[:, at] = frames
         return prediction.with_x0(x0)
 
-    def _slope(self, z: Tensor, t: Tensor, conditions: Conditions, frames: Tensor) -> tuple[Prediction, Tensor]:
-        """The prediction, and Σ times the gradient of the squared error at the given frames, a sum."""
+    def _step(self, z: Tensor, t: Tensor, conditions: Conditions, frames: Tensor) -> tuple[Prediction, Tensor, Tensor]:
+        """The prediction, the step for a weight of 1 [b t c h w], and the most that the weight may be [b 1 1 1 1]."""
+        at = list(self.known.at)
         with torch.enable_grad():
             seen = z.detach().requires_grad_()
             found = self.denoiser(seen, t, conditions)
-            error = (found.x0[:, list(self.known.at)] - frames).square().sum()
-            (slope,) = torch.autograd.grad(error, seen)
-        if self.covariance is not None:
-            slope = torch.einsum("bij,bjchw->bichw", self.covariance.to(slope), slope)
-        return Prediction(z, found.x0.detach(), found.eps.detach(), found.alpha.detach(), found.sigma.detach()), slope
+            error = frames - found.x0[:, at]
+            (slope,) = torch.autograd.grad((error * _over_frames(self._inverse, error)).sum(), seen)
+        error, alpha = error.detach(), found.alpha.detach()
+        step = -alpha / 2 * _over_frames(self.covariance, slope)
+        most = torch.full((len(z), 1, 1, 1, 1), math.inf).to(z)
+        if self._capped:
+            there = step[:, at]
+            weighed = _over_frames(self._inverse, there)
+            gain, power = ((weighed * each).sum(dim=(1, 2, 3, 4), keepdim=True) for each in (error, there))
+            most = torch.where(power > 0, gain / power, 0.0).clamp_min(0)
+        return Prediction(z, found.x0.detach(), found.eps.detach(), alpha, found.sigma.detach()), step, most
+
+
+def _inverse_at(covariance: Tensor, at: list[int]) -> tuple[Tensor, bool]:
+    """The pseudo-inverse of a covariance [b t t] at some frames [b k k], and whether others are correlated with them.
+
+    Raises:
+        InputError: the covariance is none, or does not have these frames.
+    """
+    if covariance.ndim != 3 or covariance.shape[1] != covariance.shape[2] or max(at) >= covariance.shape[1]:
+        raise InputError(
+            f"covariance has the shape {tuple(covariance.shape)}; it must be b t t, with the known frames {at} among t"
+        )
+    exact = covariance.detach().cpu().double()
+    among = exact[:, at][:, :, at]
+    values = torch.linalg.eigvalsh(among)
+    if not bool((values[:, 0] > -_FLAT * values[:, -1]).all()):
+        raise InputError(
+            f"covariance of the noise at the known frames has the eigenvalue {float(values.min()):.3g}; "
+            "none may be negative"
+        )
+    others = [frame for frame in range(exact.shape[1]) if frame not in at]
+    inverse = torch.linalg.pinv(among, rtol=_FLAT, hermitian=True)
+    return inverse.to(covariance), bool(exact[:, at][:, :, others].any())
+
+
+def _over_frames(matrix: Tensor | None, clip: Tensor) -> Tensor:
+    """A matrix [b t t] applied along the frames of a clip [b t c h w]; None for 1."""
+    if matrix is None:
+        return clip
+    with torch.autocast(clip.device.type, enabled=False):  # in half precision an inverse is not worth much
+        return torch.einsum("bij,bjchw->bichw", matrix.to(clip), clip)

@@ -1,8 +1,8 @@
 """Where noise comes from: independent per frame, or decomposed into a clip's shared base and a residual per frame.
 
-Every draw is counter based: its value depends on the clip's key, the step and the frame number only. So a clip depends
-on its seeds, not on its batch, its window, the number of devices or the order of calls; and content and motion have
-seeds of their own.
+`kernels.py` has noise with other covariances over frames. Every draw depends on the clip's keys, the step and the frame
+number only (`videofusion/keys.py`). So a clip depends on its seeds, not on its batch, its window, the number of devices
+or the order of calls; and content and motion have seeds of their own.
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from videofusion.diffusion.prediction import expand
 from videofusion.errors import InputError
-
-_BASE, _RESIDUAL, _CHOICE = 0, 1, 2  # streams of a key
-MIDDLE_FRAME = 5  # the stream of noise on a middle frame that is told; systems/prior.py has 3 and 4
+from videofusion.keys import Stream, normal
 
 
 def base_frame(frames: int) -> int:
@@ -53,19 +50,19 @@ class Keys:
 
 @dataclass(frozen=True)
 class Noise:
-    """A draw: eps = sqrt(share) base + sqrt(1 - share) residual (VideoFusion, eq. 7).
+    """A draw. Of decomposed noise, eps = sqrt(share) base + sqrt(1 - share) residual (VideoFusion, eq. 7).
 
     Args:
         eps: what is added to the clip [b t c h w].
-        base: the shared part [b 1 c h w].
-        residual: each frame's own part [b t c h w].
-        share: lambda per frame [b t].
+        base: the shared part [b 1 c h w]; None where nothing of it is in eps.
+        residual: each frame's own part [b t c h w]; likewise.
+        share: lambda per frame [b t]; None for noise without.
     """
 
     eps: Tensor
-    base: Tensor
-    residual: Tensor
-    share: Tensor
+    base: Tensor | None = None
+    residual: Tensor | None = None
+    share: Tensor | None = None
 
 
 @runtime_checkable
@@ -79,26 +76,47 @@ class NoiseSource(Protocol):
         step: int,
         share: Tensor | None = None,
         frames: Sequence[int] | None = None,
-    ) -> Noise: ...
+        device: torch.device | str = "cpu",
+    ) -> Noise:
+        """Noise of one step.
 
-    def covariance(self, share: Tensor) -> Tensor: ...
+        Args:
+            shape: of the clip, (b, t, c, h, w).
+            keys: the clips' seeds, b of them.
+            step: 0 for the noise that a sample starts from, i + 1 for what step i of a sampler adds.
+            share: lambda per clip and frame [b t], for noise that has one; the source's own when not given.
+            frames: global frame numbers, t of them; 0 ... t-1 when not given.
+            device: where it is drawn.
+
+        Raises:
+            InputError: as many keys as clips are needed.
+        """
+
+    def covariance(self, share: Tensor | None = None, frames: Sequence[int] | None = None) -> Tensor:
+        """Covariance of the noise between frames.
+
+        Args:
+            share: as drawn with [b t].
+            frames: as drawn with; 0 ... t-1 when not given. One of both is needed.
+
+        Returns:
+            [b t t], b = 1 without share.
+        """
 
 
-def _generator(key: int, stream: int, step: int, frame: int) -> np.random.Generator:
-    mask = (1 << 64) - 1
-    # as uint64 at once: numpy takes a list with a number above 2^63 through float
-    words = np.array([key & mask, stream, 0, 0, step & mask, frame & mask], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=words[:2], counter=words[2:]))
+def frame_numbers(share: Tensor | None, frames: Sequence[int] | None) -> list[int]:
+    """The frame numbers of a covariance; raises InputError where nothing says how many."""
+    if frames is not None:
+        return [int(frame) for frame in frames]
+    if share is None:
+        raise InputError("share and frames are not given; a covariance needs one of them to know how many frames")
+    return list(range(share.shape[1]))
 
 
-def normal(key: int, stream: int, step: int, frame: int, shape: Sequence[int]) -> Tensor:
-    """Standard normal numbers that depend on nothing but the arguments (Philox; Salmon et al. 2011)."""
-    return torch.from_numpy(_generator(key, stream, step, frame).standard_normal(tuple(shape), dtype=np.float32))
-
-
-def uniform(key: int, step: int, count: int) -> list[float]:
-    """Numbers in [0, 1) for a sample's choices at a training step: its time, whether its caption is dropped, ..."""
-    return _generator(key, _CHOICE, step, 0).random(count).tolist()
+def check_keys(keys: Keys, clips: int) -> None:
+    """Raise InputError unless there is a key for each clip."""
+    if len(keys.content) != clips:
+        raise InputError(f"keys holds {len(keys.content)} seeds; it must hold one per clip, {clips}")
 
 
 @dataclass(frozen=True)
@@ -128,40 +146,34 @@ class DecomposedNoise:
         step: int,
         share: Tensor | None = None,
         frames: Sequence[int] | None = None,
+        device: torch.device | str = "cpu",
     ) -> Noise:
-        """Noise of one step.
-
-        Args:
-            shape: of the clip, (b, t, c, h, w).
-            keys: the clips' seeds, b of them.
-            step: 0 for the noise that a sample starts from, i + 1 for what step i of a sampler adds.
-            share: lambda per clip and frame [b t]; the fixed profile when not given.
-            frames: global frame numbers, t of them; 0 ... t-1 when not given.
-
-        Raises:
-            InputError: as many keys as clips are needed.
-        """
+        """Noise of one step; the fixed profile where no share is given. See `NoiseSource.draw`."""
         b, t, *rest = shape
-        if len(keys.content) != b:
-            raise InputError(f"keys holds {len(keys.content)} seeds; it must hold one per clip, {b}")
+        check_keys(keys, b)
         share = self.shares(b, t) if share is None else share
-        numbers = range(t) if frames is None else [int(f) for f in frames]
-        base = torch.stack([normal(k, _BASE, step, 0, (1, *rest)) for k in keys.content])
-        residual = torch.stack(
-            [torch.stack([normal(k, _RESIDUAL, step, f, rest) for f in numbers]) for k in keys.motion]
-        )
-        weight = expand(share.float().cpu(), residual)
-        return Noise(weight.sqrt() * base + (1 - weight).sqrt() * residual, base, residual, share)
+        # what nothing is made of is not drawn; on other devices a look at the numbers would wait for them
+        at_hand = share.device.type == "cpu"
+        base = residual = None
+        if not (at_hand and bool((share == 0).all())):
+            base = normal(keys.content, Stream.BASE, step, [0], rest, device)
+        if not (at_hand and bool((share == 1).all())):
+            numbers = range(t) if frames is None else frames
+            residual = normal(keys.motion, Stream.RESIDUAL, step, numbers, rest, device)
+        if base is None or residual is None:
+            eps = residual if base is None else base.repeat(1, t, *(1 for _ in rest))
+            assert eps is not None  # no share is both 0 and 1 everywhere
+        else:
+            weight = expand(share.to(residual), residual)
+            eps = (1 - weight).sqrt() * residual
+            for frame, part in zip(eps.split(1, dim=1), weight.sqrt().split(1, dim=1), strict=True):
+                frame += part * base  # one at a time, while the base is in the cache
+        return Noise(eps, base, residual, share)
 
-    def covariance(self, share: Tensor) -> Tensor:
-        """Covariance of the noise between frames: sqrt(share_i share_j) off the diagonal, 1 on it.
-
-        Args:
-            share: [b t].
-
-        Returns:
-            [b t t].
-        """
+    def covariance(self, share: Tensor | None = None, frames: Sequence[int] | None = None) -> Tensor:
+        """sqrt(share_i share_j) off the diagonal, 1 on it. See `NoiseSource.covariance`."""
+        if share is None:
+            share = self.shares(1, len(frame_numbers(share, frames)))
         root = share.sqrt()
         outer = root[:, :, None] * root[:, None, :]
         return outer + torch.diag_embed(1 - share)
@@ -178,13 +190,18 @@ class IndependentNoise:
         step: int,
         share: Tensor | None = None,
         frames: Sequence[int] | None = None,
+        device: torch.device | str = "cpu",
     ) -> Noise:
-        """Noise of one step; `share` is not read. See `DecomposedNoise.draw`."""
-        return DecomposedNoise().draw(shape, keys, step, torch.zeros(shape[0], shape[1]), frames)
+        """Noise of one step, by the motion seeds; `share` is not read. See `NoiseSource.draw`."""
+        b, t, *rest = shape
+        check_keys(keys, b)
+        eps = normal(keys.motion, Stream.RESIDUAL, step, range(t) if frames is None else frames, rest, device)
+        return Noise(eps, residual=eps)
 
-    def covariance(self, share: Tensor) -> Tensor:
-        """The identity for every clip, [b t t]."""
-        return torch.eye(share.shape[1]).to(share).expand(share.shape[0], -1, -1)
+    def covariance(self, share: Tensor | None = None, frames: Sequence[int] | None = None) -> Tensor:
+        """The identity. See `NoiseSource.covariance`."""
+        same = torch.eye(len(frame_numbers(share, frames)))[None]
+        return same if share is None else same.to(share).expand(len(share), -1, -1)
 
 
 def bind(
@@ -195,5 +212,5 @@ def bind(
     frames: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
 ) -> Callable[[int], Tensor]:
-    """The noise of one batch as a function of the step, as samplers take it. See `DecomposedNoise.draw`."""
-    return lambda step: source.draw(shape, keys, step, share, frames).eps.to(device)
+    """The noise of one batch as a function of the step, as samplers take it. See `NoiseSource.draw`."""
+    return lambda step: source.draw(shape, keys, step, share, frames, device).eps

@@ -18,9 +18,10 @@ from torch import Tensor
 from videofusion.data.digits_captions import DIGIT_WORDS
 from videofusion.data.digits_render import images_of
 from videofusion.data.digits_spec import COLOURS
-from videofusion.data.moving_digits import MovingDigits, evaluation_prompts
+from videofusion.data.moving_digits import GROUNDS, MovingDigits, evaluation_prompts
 from videofusion.errors import InputError
 from videofusion.evaluation import protocol
+from videofusion.evaluation.diversity import ratio_of_means
 from videofusion.evaluation.judge import WEIGHTS, Findings, Judge
 from videofusion.evaluation.protocol import Pipe, Sampling
 from videofusion.evaluation.rates import Rate
@@ -41,6 +42,7 @@ class Protocol:
         knob: its values, increasing.
         real: pairs of real clips that tell how alike two clips of one digit's form are, and of two.
         seed: chooses prompts and samples.
+        grounds: what is behind the digits that the model was trained on, "plain" or "photos".
     """
 
     pairs: int = 200
@@ -48,8 +50,11 @@ class Protocol:
     knob: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     real: int = 400
     seed: int = 0
+    grounds: str = "plain"
 
     def __post_init__(self) -> None:
+        if self.grounds not in GROUNDS:
+            raise InputError(f'grounds is "{self.grounds}"; it can be {", ".join(GROUNDS)}')
         if self.pairs < 2 or self.real < 20:
             raise InputError(f"pairs is {self.pairs} and real {self.real}, but must be at least 2 and 20")
         if self.prompts < 0 or len(self.knob) < 3 or list(self.knob) != sorted(set(self.knob)):
@@ -76,7 +81,7 @@ def digits_motion(pipe: Pipe, protocol_: Protocol, sampling: Sampling) -> Report
         protocol_: what to measure.
         sampling: how clips are made.
     """
-    plan, frames, judge = protocol_, protocol.frames_of(pipe), Judge.load()
+    plan, frames, judge = protocol_, protocol.frames_of(pipe), Judge.load(grounds=protocol_.grounds)
     prompts = _prompts(plan.pairs, plan.seed)
     if plan.prompts:  # a model without the knob says so now, not after the pairs
         protocol.make(pipe, prompts[:1], [0], replace(sampling, steps=1), motion=plan.knob[0])
@@ -131,6 +136,11 @@ def digits_motion(pipe: Pipe, protocol_: Protocol, sampling: Sampling) -> Report
             [f"displacement at motion {value:g}, pixels", f"{distance:.2f}", ""]
             for value, distance in zip(plan.knob, found["mean_displacement"], strict=True)
         ]
+        rows.append(["the same of real clips of the prompts", f"{found['mean_displacement_of_real']:.2f}", ""])
+        if found["strength"] is not None:
+            left = f"{100 * found['strength']['left']:.0f} % ± {100 * found['strength']['left_deviation']:.0f}"
+            ends = f"{plan.knob[0]:g}, of that at {plan.knob[-1]:g}"
+            rows.append([f"displacement left at motion {ends}", left, "0 % is still, 100 % no effect"])
         asked = f">= {WANTED['Spearman']}"
         rows.append(
             ["Spearman of knob and displacement, mean of prompts", f"{found['spearman_per_prompt']:.3f}", asked]
@@ -198,7 +208,7 @@ def form_threshold(judge: Judge, frames: int, count: int, seed: int) -> tuple[fl
 
     From real clips of the test split; returns it with the rate at which it is right on those.
     """
-    digits = MovingDigits(frames, SIZE, "test", 0.0, combinations="all", full_captions=True)
+    digits = MovingDigits(frames, SIZE, "test", 0.0, combinations="all", full_captions=True, grounds=judge.grounds)
     one = digits.specs(range(count), seed=seed + 11)
     two = digits.specs(range(count, 2 * count), seed=seed + 11)
     same, different = [], []
@@ -216,13 +226,27 @@ def form_threshold(judge: Judge, frames: int, count: int, seed: int) -> tuple[fl
     return threshold, Rate.of([*(yes > threshold), *(no <= threshold)])
 
 
+def _strength(stillest: np.ndarray, freest: np.ndarray) -> dict[str, float] | None:
+    """What is left of the motion at the knob's lowest value; None for a model that never moves anything.
+
+    Args:
+        stillest: displacement of each prompt's clip at that value [n].
+        freest: at the highest value [n].
+    """
+    if not freest.any():
+        return None
+    left = ratio_of_means(stillest, freest, paired=True)
+    ends = {"lowest": float(stillest.mean()), "highest": float(freest.mean())}
+    return {**ends, "left": left.value, "left_deviation": left.deviation}
+
+
 def _turn_knob(
     pipe: Pipe, plan: Protocol, sampling: Sampling, judge: Judge, frames: int
 ) -> tuple[Tensor, list[str], dict[str, Any]]:
     """Displacement against the knob over held-out prompts, the seeds of a prompt the same at each value."""
     from scipy.stats import spearmanr
 
-    specs = evaluation_prompts(plan.prompts, True, plan.seed + 5, frames=frames)
+    specs = evaluation_prompts(plan.prompts, True, plan.seed + 5, frames=frames, grounds=plan.grounds)
     prompts = [spec.caption for spec in specs]
     seeds = [plan.seed * 1_000_000 + 500_000 + i for i in range(len(prompts))]
     clips = [
@@ -232,8 +256,11 @@ def _turn_knob(
     knob = np.broadcast_to(plan.knob, distance.shape)
     # A digit that moves as far at every value has no rank correlation: that counts as none.
     each = [0.0 if np.ptp(row) == 0 else float(spearmanr(plan.knob, row).statistic) for row in distance]
+    real = protocol.look_at_real(judge, specs, frames).tracks.displacement[:, 0]
     found = {
         "mean_displacement": distance.mean(0).tolist(),
+        "strength": _strength(distance[:, 0], distance[:, -1]),
+        "mean_displacement_of_real": float(real.mean()),
         "spearman_per_prompt": float(np.mean(each)),
         "spearman_all": float(spearmanr(knob.ravel(), distance.ravel()).statistic),
     }

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from videofusion.data.digits_spec import DigitClipSpec
-from videofusion.data.moving_digits import evaluation_prompts, render
+from videofusion.data.moving_digits import GROUNDS, evaluation_prompts, render
 from videofusion.errors import InputError
-from videofusion.evaluation import protocol
+from videofusion.evaluation import base_frame, protocol
+from videofusion.evaluation.base_frame import BaseFrameChange, base_frame_change
 from videofusion.evaluation.diversity import diversity, ratio_of_means
 from videofusion.evaluation.judge import WEIGHTS, Findings, Judge
 from videofusion.evaluation.protocol import QUESTIONS, Pipe, Sampling
@@ -37,6 +39,7 @@ class Protocol:
         samples: clips of each of those.
         training_clips: that the nearest is looked for among.
         seed: chooses the prompts; the samples' seeds follow it.
+        grounds: what is behind the digits that the model was trained on, "plain" or "photos".
     """
 
     count: int = 400
@@ -46,8 +49,11 @@ class Protocol:
     samples: int = 8
     training_clips: int = 4000
     seed: int = 0
+    grounds: str = "plain"
 
     def __post_init__(self) -> None:
+        if self.grounds not in GROUNDS:
+            raise InputError(f'grounds is "{self.grounds}"; it can be {", ".join(GROUNDS)}')
         for name in ("count", "two_digits", "real", "prompts"):
             if getattr(self, name) < 2 or getattr(self, name) % 2:
                 raise InputError(f"{name} is {getattr(self, name)}, but must be even and at least 2")
@@ -76,26 +82,29 @@ def digits_report(pipe: Pipe, protocol_: Protocol, sampling: Sampling) -> Report
     Raises:
         InputError: the model makes clips that the judge cannot look at.
     """
-    plan, frames, judge = protocol_, protocol.frames_of(pipe), Judge.load()
+    plan, frames, judge = protocol_, protocol.frames_of(pipe), Judge.load(grounds=protocol_.grounds)
     rows: dict[str, dict[str, protocol.Rate]] = {}
     looked: dict[bool, tuple[list[DigitClipSpec], Tensor, Findings]] = {}
+    at_base: dict[str, BaseFrameChange | None] = {}
     for two in (False, True):
         what = "two digits" if two else "one digit"
         for held_out in (False, True):
             which = "held-out" if held_out else "seen"
             count = (plan.two_digits if two else plan.count) // 2
-            specs = evaluation_prompts(count, held_out, plan.seed, two, frames)
+            specs = evaluation_prompts(count, held_out, plan.seed, two, frames, plan.grounds)
             seeds = [_seed(plan.seed, held_out + 2 * two, i) for i in range(count)]
             clips = protocol.make(pipe, [s.caption for s in specs], seeds, sampling, label=f"{what}, {which}")
             found = judge.look(clips, 1 + two)
             rows[f"model, {what}, {which} combinations"] = protocol.rates(protocol.answers(found, specs))
             if not two:
                 looked[held_out] = specs, clips, found
-        real = _real_specs(plan.real, plan.seed + 1, two, frames)
+        real = _real_specs(plan, plan.seed + 1, two, frames)
         found = protocol.look_at_real(judge, real, frames, 1 + two, label=f"real clips, {what}")
         rows[f"judge on real test clips, {what}"] = protocol.rates(protocol.answers(found, real))
         if not two:
             space = Space.of(found)
+            at_base["model"] = base_frame_change(torch.cat([clips for _, clips, _ in looked.values()]))
+            at_base["real"] = base_frame_change(render(real[: plan.count], frames, SIZE))
 
     variety = _diversity(pipe, plan, sampling, judge, space, frames)
     nearest = _nearest(plan, judge, space, frames, looked)
@@ -106,12 +115,18 @@ def digits_report(pipe: Pipe, protocol_: Protocol, sampling: Sampling) -> Report
         "rates": {name: {q: rate.record() for q, rate in row.items()} for name, row in rows.items()},
         "diversity": asdict(variety),
         "nearest_training_clip": nearest,
-        "wanted": {**WANTED, "diversity": DIVERSITY_WANTED, "judge": JUDGE_WANTED},
+        "change_at_base_frame": {name: found and found.record() for name, found in at_base.items()},
+        "wanted": {
+            **WANTED,
+            "diversity": DIVERSITY_WANTED,
+            "judge": JUDGE_WANTED,
+            "change_at_base_frame": base_frame.WANTED,
+        },
     }
     specs, clips, _ = looked[True]
     return Report(
         record=record,
-        table=_table(rows, variety, nearest),
+        table=_table(rows, variety, nearest, at_base),
         clips=clips,
         captions=[spec.caption for spec in specs],
     )
@@ -122,9 +137,13 @@ def _seed(seed: int, group: int, number: int) -> int:
     return (seed * 100 + group) * 100_000 + number
 
 
-def _real_specs(count: int, seed: int, two: bool, frames: int) -> list[DigitClipSpec]:
+def _real_specs(plan: Protocol, seed: int, two: bool, frames: int) -> list[DigitClipSpec]:
     """Real clips, other ones than the prompts describe, half of them of held-out combinations."""
-    return [s for held_out in (False, True) for s in evaluation_prompts(count // 2, held_out, seed, two, frames)]
+    return [
+        spec
+        for held_out in (False, True)
+        for spec in evaluation_prompts(plan.real // 2, held_out, seed, two, frames, plan.grounds)
+    ]
 
 
 def _diversity(pipe: Pipe, plan: Protocol, sampling: Sampling, judge: Judge, space: Space, frames: int) -> Any:
@@ -143,7 +162,7 @@ def _diversity(pipe: Pipe, plan: Protocol, sampling: Sampling, judge: Judge, spa
     made = space.place(judge.look(clips)).split(plan.samples)
     # More real ones than made ones, since all that they cost is to draw them.
     each = 4 * plan.samples
-    specs = protocol.real_clips_of(combinations, each, frames, plan.seed + 3)
+    specs = protocol.real_clips_of(combinations, each, frames, plan.seed + 3, plan.grounds)
     real = space.place(protocol.look_at_real(judge, [s for group in specs for s in group], frames)).split(each)
     return diversity(made, real)
 
@@ -175,7 +194,12 @@ def _nearest(
     return result
 
 
-def _table(rows: dict[str, dict[str, Any]], variety: Any, nearest: dict[str, dict[str, Any]]) -> str:
+def _table(
+    rows: dict[str, dict[str, Any]],
+    variety: Any,
+    nearest: dict[str, dict[str, Any]],
+    at_base: dict[str, BaseFrameChange | None],
+) -> str:
     header = ["clips", "n", *QUESTIONS]
     body = [[name, row["digit"].count, *(str(row[q]) for q in QUESTIONS)] for name, row in rows.items()]
     asked = [
@@ -201,10 +225,15 @@ def _table(rows: dict[str, dict[str, Any]], variety: Any, nearest: dict[str, dic
                     ">= 1",
                 ]
             )
+    if at_base["model"] is not None:
+        model, real = at_base["model"], at_base["real"]
+        beside = f"; real clips {real}" if real is not None else ""
+        most = f"<= {base_frame.WANTED}"
+        more.append(["change at the base frame over that of the other steps, median clip", f"{model}{beside}", most])
     return "\n\n".join(
         [
             markdown_table(header, body),
             'In brackets: 95 % intervals. "Same ends": the same digit in the first and in the last frame.',
-            markdown_table(["measure", "found (± bootstrap deviation)", "asked"], more),
+            markdown_table(["measure", "found (± bootstrap deviation, or 95 % interval)", "asked"], more),
         ]
     )

@@ -72,6 +72,9 @@ def _of_frames(features: Array) -> Array:
     return rearrange(features, "b t f -> (b t) f")
 
 
-def reference_specs(count: int, frames: int, two_digits: float, seed: int = REFERENCE_SEED) -> list[DigitClipSpec]:
+def reference_specs(
+    count: int, frames: int, two_digits: float, seed: int = REFERENCE_SEED, grounds: str = "plain"
+) -> list[DigitClipSpec]:
     """Real clips of the test split with the combinations that training shows: what a model is to come near."""
-    return MovingDigits(frames, split="test", two_digits=two_digits).specs(np.arange(count).tolist(), seed=seed)
+    digits = MovingDigits(frames, split="test", two_digits=two_digits, grounds=grounds)
+    return digits.specs(np.arange(count).tolist(), seed=seed)

@@ -163,7 +163,8 @@ class Spread:
     def interval(self) -> tuple[float, float]:
         """The 95 % interval, as of a normal distribution around the value.
 
-        Not the percentiles of the replicates: those of a Fréchet distance lie above the value (see `bootstrap`).
+        Not the percentiles of the replicates: those of a Fréchet distance lie above the value (see `bootstrap`). It
+        covers the mean over samples of the same number, not what infinitely many have (`extrapolation.py`).
         """
         return self.value - Z * self.deviation, self.value + Z * self.deviation
 

@@ -63,14 +63,15 @@ class Judge:
     Args:
         digits: the network that reads a digit's ink.
         clips: the network whose features are the validation measure's.
+        grounds: what is behind the digits that it looks at, "plain" or "photos".
     """
 
-    def __init__(self, digits: DigitNetwork, clips: ClipNetwork) -> None:
-        self.digits, self.clips = digits.eval(), clips.eval()
+    def __init__(self, digits: DigitNetwork, clips: ClipNetwork, grounds: str = "plain") -> None:
+        self.digits, self.clips, self.grounds = digits.eval(), clips.eval(), grounds
 
     @staticmethod
-    @lru_cache(maxsize=2)
-    def load(path: Path = WEIGHTS) -> Judge:
+    @lru_cache(maxsize=4)
+    def load(path: Path = WEIGHTS, grounds: str = "plain") -> Judge:
         """The judge that ships with the package, or another that `train_judge` wrote.
 
         Raises:
@@ -83,7 +84,7 @@ class Judge:
             stored = load_file(path)
         except (OSError, SafetensorError) as error:
             raise InputError(f"the judge's weights {path} cannot be read: {error}") from error
-        judge = Judge(DigitNetwork(), ClipNetwork())
+        judge = Judge(DigitNetwork(), ClipNetwork(), grounds)
         for name, network in judge.networks.items():
             mine = {key.removeprefix(f"{name}."): w.float() for key, w in stored.items() if key.startswith(f"{name}.")}
             try:
@@ -108,7 +109,7 @@ class Judge:
         return join(self._look(part, count) for part in clips.split(_CHUNK))
 
     def _look(self, clips: Tensor, count: int) -> Findings:
-        tracks = track(clips, count)
+        tracks = track(clips, count, self.grounds)
         outline = crops(tracks, CROP)
         logits, features = self.digits(rearrange(outline, "b t k h w -> (b t k) h w"))
         shape = {"t": outline.shape[1], "k": count}

@@ -59,9 +59,11 @@ def kernel_distance(real: ArrayLike, made: ArrayLike, *, subsets: int = 100, siz
 
 
 class ClipKernels:
-    """The kernel summed over the frames of every two clips, of which the distance of any draw of clips is made at once.
+    """The kernel's mean over the frames of every two clips, of which the distance of any draw of clips is made at once.
 
-    Each frame is a sample, as of KID: the distance of all clips is `polynomial_mmd` of all frames.
+    Each frame is a sample, as of KID, but frames of one clip are no independent draws: an unbiased estimate is made of
+    pairs of two clips only, n (n - 1) t² pairs of frames within n clips. `polynomial_mmd` of all frames counts pairs
+    within a clip too, whose kernel is larger, and is too large by about 1/n of that.
 
     Args:
         real: features of the clips' frames [n t d], n at least 2.
@@ -76,17 +78,17 @@ class ClipKernels:
             raise InputError(f"real and made must be [n t d] of one t and d, not of shapes {real.shape}, {made.shape}")
         if min(len(real), len(made)) < 2 or not (np.isfinite(real).all() and np.isfinite(made).all()):
             raise InputError(f"real has {len(real)} clips and made {len(made)}; they must be finite, and 2 or more")
-        self._frames = real.shape[1]
-        self._across = _sums_of_clips(real, made)
-        self._within = [(_sums_of_clips(each, each), _alone(each).sum(axis=1)) for each in (real, made)]
+        pairs = real.shape[1] ** 2
+        self._across = _sums_of_clips(real, made) / pairs
+        self._within = [_sums_of_clips(each, each) / pairs for each in (real, made)]
         self.clips = np.arange(len(real)), np.arange(len(made))
 
     def distance(self, real: NDArray[np.int64], made: NDArray[np.int64]) -> float:
         """The distance of clips that are told by number, as often as each is named; `clips` are all of them."""
         found, times = 0.0, []
-        for numbers, (sums, alone) in zip((real, made), self._within, strict=True):
-            count, often = len(numbers) * self._frames, np.bincount(numbers, minlength=len(alone)).astype(np.float64)
-            found += (often @ sums @ often - often @ alone) / (count * (count - 1))
+        for numbers, means in zip((real, made), self._within, strict=True):
+            count, often = len(numbers), np.bincount(numbers, minlength=len(means)).astype(np.float64)
+            found += (often @ means @ often - often @ means.diagonal()) / (count * (count - 1))
             times.append(often / count)
         return float(found - 2 * times[0] @ self._across @ times[1])
 

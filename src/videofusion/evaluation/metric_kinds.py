@@ -22,7 +22,7 @@ from videofusion.evaluation.means import MEANS
 from videofusion.evaluation.presets import Metric
 from videofusion.evaluation.tally import Tally
 
-_KERNEL_REPLICATES = 20  # each costs as much as the value
+_COSTLY_REPLICATES = 20  # at most, where each costs as much as a kernel distance, or as a line of 15 distances
 _LINE_CLIPS = 12  # fewer give no three sizes of parts
 
 
@@ -32,9 +32,11 @@ class Measured:
 
     Args:
         value: over all clips.
-        interval: 95 %, by drawing whole clips of either set anew; None where there is none.
+        interval: 95 %, by drawing whole clips of either set anew; None where there is none. It covers what other clips
+            of the same number come to on average, which for a Fréchet distance is more than infinitely many would.
         deviation: what the literature reports beside the value: of an Inception Score over its splits.
-        at_infinity: the value extrapolated to infinitely many clips.
+        at_infinity: the value extrapolated to infinitely many clips. It may be below zero: see its interval.
+        at_infinity_interval: 95 %, around `at_infinity`; where it holds 0, the two sets are not told apart.
         misfit: of that line; see `Extrapolated`.
         held: clips of the two sets (real, made) that everything but the value is made of.
         of_real: the same of the real clips, for what is measured of either set by itself.
@@ -45,6 +47,7 @@ class Measured:
     interval: tuple[float, float] | None = None
     deviation: float | None = None
     at_infinity: float | None = None
+    at_infinity_interval: tuple[float, float] | None = None
     misfit: float | None = None
     held: tuple[int, int] | None = None
     of_real: float | None = None
@@ -79,12 +82,14 @@ def _frechet(metric: Metric, given: Given) -> dict[str, Measured]:
     line = None
     # Frames of one clip resemble each other, so parts made of single frames would not show what N clips do.
     if metric.frames != "all" and min(map(len, held)) >= _LINE_CLIPS:
-        line = frechet_at_infinity(*held, seed=given.seed, allow_few=True)
+        lines = _few_replicates(given).replicates
+        line = frechet_at_infinity(*held, replicates=lines, seed=given.seed, allow_few=True)
     return {
         metric.name: Measured(
             value=value,
             interval=_interval(value, _distance, held, (given.real.count, given.made.count), given),
             at_infinity=None if line is None else line.at_infinity,
+            at_infinity_interval=None if line is None else line.interval,
             misfit=None if line is None else line.misfit,
             held=_counts(held),
         )
@@ -100,8 +105,7 @@ def _kernel(metric: Metric, given: Given) -> dict[str, Measured]:
         interval = _interval(value, of_clips.distance, of_clips.clips, counts, given)
     else:
         value = polynomial_mmd(*held)
-        few = given._replace(replicates=min(given.replicates, _KERNEL_REPLICATES))
-        interval = _interval(value, polynomial_mmd, held, counts, few)
+        interval = _interval(value, polynomial_mmd, held, counts, _few_replicates(given))
     return {metric.name: Measured(value=value, interval=interval, held=counts)}
 
 
@@ -199,6 +203,10 @@ def _interval(
         for spread, part, count in zip((over_real, over_made), held, counts, strict=True)
     ]
     return Spread(value=value, deviation=math.hypot(*parts)).interval
+
+
+def _few_replicates(given: Given) -> Given:
+    return given._replace(replicates=min(given.replicates, _COSTLY_REPLICATES))
 
 
 def _own_interval(

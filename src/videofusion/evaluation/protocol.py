@@ -180,12 +180,12 @@ def rates(outcomes: dict[str, list[bool]]) -> dict[str, Rate]:
 
 
 def real_clips_of(
-    combinations: Iterable[tuple[int, str, str]], each: int, frames: int, seed: int
+    combinations: Iterable[tuple[int, str, str]], each: int, frames: int, seed: int, grounds: str = "plain"
 ) -> list[list[DigitClipSpec]]:
-    """Descriptions of test clips, `each` of them, for (digit, colour, direction)s; both speeds, any background."""
+    """Descriptions of test clips, `each` of them, for (digit, colour, direction)s; both speeds, any such ground."""
     wanted = list(combinations)
     found: dict[tuple[int, str, str | None], list[DigitClipSpec]] = {combination: [] for combination in wanted}
-    digits = MovingDigits(frames, SIZE, "test", 0.0, combinations="all", full_captions=True)
+    digits = MovingDigits(frames, SIZE, "test", 0.0, combinations="all", full_captions=True, grounds=grounds)
     start, step = 0, 4096
     while any(len(specs) < each for specs in found.values()):
         for spec in digits.specs(range(start, start + step), seed=seed):

@@ -17,6 +17,7 @@ from videofusion.evaluation.metric_kinds import Measured
 from videofusion.evaluation.metric_table import ADDED
 from videofusion.evaluation.presets import NOT_COMPARABLE, Preset
 from videofusion.evaluation.record import markdown_table
+from videofusion.files import parse_json
 
 _KIND = "videofusion evaluation"
 _UNRELIABLE = f"unreliable: under {LEAST} clips, for no comparison"
@@ -72,7 +73,7 @@ def read_record(path: Path) -> dict[str, Any]:
         InputError: no such file, or another one.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f'record "{path}" cannot be read: {error}') from error
     if not isinstance(record, dict) or record.get("kind") != _KIND:
@@ -88,7 +89,8 @@ def result_table(record: Mapping[str, Any]) -> str:
         [name, _value(each), _interval(each), _limit(each), _of_real(each), _better(name)]
         for name, each in record["metrics"].items()
     ]
-    table = markdown_table(["metric", "value", "95 %", "at infinite N", "of real clips", "better"], rows)
+    header = ["metric", "value", "95 % at this N", "at infinite N (95 %)", "of real clips", "better"]
+    table = markdown_table(header, rows)
     count = record["real"].get("left_out", 0)
     left_out = [f"{count} real videos are left out, as too short or broken"] if count else []
     return "\n".join([first, *record["notes"], *left_out, "", table])
@@ -119,7 +121,9 @@ def joined_table(records: Mapping[str, Mapping[str, Any]]) -> str:
     if any(of_real):
         rows.append(["real clips", *of_real])
     notes = dict.fromkeys(note for record in records.values() for note in record["notes"])
-    above = [f"protocol {reference['protocol']['name']}", *notes, ""]
+    ranges = any(each["interval"] for record in records.values() for each in record["metrics"].values())
+    what = ["in brackets: 95 %, of other clips of the same number"] if ranges else []
+    above = [f"protocol {reference['protocol']['name']}", *notes, *what, ""]
     return "\n".join([*above, markdown_table(["", *(f"{metric} ({_better(metric)})" for metric in names)], rows)])
 
 
@@ -156,10 +160,16 @@ def _value(measured: Mapping[str, Any]) -> str:
 
 
 def _limit(measured: Mapping[str, Any]) -> str:
-    """The value at infinite N, with how far the points lie from the line that it comes from."""
+    """The value at infinite N, with its interval and how far the points lie from the line that it comes from."""
     if measured["at_infinity"] is None:
         return ""
-    return f"{measured['at_infinity']:.4g} (misfit {measured['misfit']:.2g})"
+    said = [f"misfit {measured['misfit']:.2g}"]
+    bounds = measured.get("at_infinity_interval")  # records of older versions do not have it
+    if bounds is not None:
+        said.insert(0, f"{bounds[0]:.4g} to {bounds[1]:.4g}")
+    if measured["at_infinity"] <= 0 or (bounds is not None and bounds[0] <= 0):
+        said.append("not told from 0")
+    return f"{measured['at_infinity']:.4g} ({'; '.join(said)})"
 
 
 def _of_real(measured: Mapping[str, Any]) -> str:

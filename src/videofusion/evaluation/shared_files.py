@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from videofusion.data.arrays import ArrayClip
@@ -20,13 +21,12 @@ def shared_file(some: Iterable[Item], others: Iterable[Item]) -> tuple[str, str]
     """
     by_length: dict[int, dict[Data, str]] = {}
     for item in others:
-        for file in _files(item):
-            by_length.setdefault(byte_count(file), {})[file] = item.name
+        for file, length in _files(item):
+            by_length.setdefault(length, {})[file] = item.name
     digests: dict[int, dict[str, str]] = {}
     seen: set[Data] = set()  # the clips of an array are in one file
     for item in some:
-        for file in _files(item):
-            length = byte_count(file)
+        for file, length in _files(item):
             if length not in by_length or file in seen:
                 continue
             seen.add(file)
@@ -38,7 +38,14 @@ def shared_file(some: Iterable[Item], others: Iterable[Item]) -> tuple[str, str]
     return None
 
 
-def _files(item: Item) -> Iterable[Data]:
+def _files(item: Item) -> Iterator[tuple[Data, int]]:
+    """The files of an item with their lengths; what cannot be read is told where the item is opened."""
+    for file in _named(item):
+        with suppress(OSError):
+            yield file, byte_count(file)
+
+
+def _named(item: Item) -> Iterable[Data]:
     origin = item.origin
     if isinstance(origin, VideoFile):
         return (origin.data,)

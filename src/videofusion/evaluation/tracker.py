@@ -4,6 +4,9 @@ The background of a moving-digits clip is still and a linear gradient (or black)
 of seven colours. So: fit the gradient so that digits do not count, take every pixel as
 a mixture of background and the colour that explains it best, and the digit is where the
 mixture's share is high. No part of this is trained.
+
+Over photographs the ground is grey and no brighter than a known grey. So: what of a pixel is grey, up to there, is
+taken out of it, and out of the seven colours alike, and the digit is found in what is left as on black.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from videofusion.data.digits_grounds import TOP
 from videofusion.data.digits_spec import COLOURS, DIRECTIONS, SPEEDS
 from videofusion.errors import InputError
 
@@ -74,12 +78,13 @@ class Tracks:
         return away.sum(1) / max(t - 1, 1)
 
 
-def track(clips: Float[Tensor, "b t 3 h w"], count: int = 1) -> Tracks:
+def track(clips: Float[Tensor, "b t 3 h w"], count: int = 1, grounds: str = "plain") -> Tracks:
     """Find the digits of clips.
 
     Args:
         clips: `b t c h w`, RGB in [-1, 1], square, at least 32 pixels wide, two frames or more.
         count: digits per clip, 1 or 2; those of one clip must differ in colour.
+        grounds: what is behind the digits, "plain" or "photos".
 
     Raises:
         InputError: clips of another shape, or another count.
@@ -87,8 +92,12 @@ def track(clips: Float[Tensor, "b t 3 h w"], count: int = 1) -> Tracks:
     clips = canonical(clips)
     if count not in (1, 2):
         raise InputError(f"count is {count}, but the tracker follows 1 or 2 digits")
-    ground = _background(clips)
     palette = torch.tensor(list(COLOURS.values()), dtype=clips.dtype) * 2 - 1
+    if grounds == "photos":
+        clips, palette = _without_grey(clips, 2), _without_grey(palette, 1)
+        ground = torch.zeros_like(clips[:, 0])
+    else:
+        ground = _background(clips)
     away = clips - ground[:, None]  # b t c h w
     towards = rearrange(palette, "n c -> n c 1 1") - ground[:, None]  # b n c h w
     # Every fourth frame does to tell the colours: they do not change.
@@ -102,6 +111,12 @@ def track(clips: Float[Tensor, "b t 3 h w"], count: int = 1) -> Tracks:
     ink = share * rearrange(owner, "b t h w k -> b t k h w")
     place, mass = _locate(ink)
     return Tracks(colour=colour, ink=ink, place=place, mass=mass, velocity=_velocity(place, mass))
+
+
+def _without_grey(colours: Tensor, channels: int) -> Tensor:
+    """Colours in [-1, 1] less what of them may be a photograph's grey; `channels` is their axis."""
+    grey = colours.mean(channels, keepdim=True)
+    return colours - grey.clamp(max=TOP)
 
 
 def _explain(away: Tensor, towards: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -60,7 +60,8 @@ class Nearest:
 
     def __init__(self, judge: Judge, space: Space, count: int, frames: int) -> None:
         self.judge, self.space, self.frames = judge, space, frames
-        self.specs: list[DigitClipSpec] = MovingDigits(frames, SIZE, "train", 0.0).specs(range(count), seed=TRAIN_SEED)
+        digits = MovingDigits(frames, SIZE, "train", 0.0, grounds=judge.grounds)
+        self.specs: list[DigitClipSpec] = digits.specs(range(count), seed=TRAIN_SEED)
 
     def __call__(self, groups: Sequence[tuple[Tensor, Findings]]) -> list[dict[str, np.ndarray]]:
         """For each group of clips with their findings: distances in "features" and in "pixels" [b].

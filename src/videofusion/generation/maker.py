@@ -80,7 +80,7 @@ class Maker:
         began = time.perf_counter()
         try:
             made = self._sampled(rows)
-        except (InputError, RuntimeError) as error:  # torch calls a lack of memory a RuntimeError
+        except (InputError, RuntimeError, MemoryError) as error:  # torch calls a lack of memory a RuntimeError
             if len(rows) > 1:  # it may be one row's fault, or their number's
                 return [line for row in rows for line in self.make([row])]
             return [failed(rows[0], str(error))]
@@ -92,7 +92,7 @@ class Maker:
         began = time.perf_counter()
         try:
             clip = self._pipe.decode(latents)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             file = self._folder / f"{row.name}.latents.safetensors"
             told = {key: str(value) for key, value in {"model": self._model, **row.settings}.items()}
             write_whole(file, save({"latents": latents.cpu().contiguous()}, told))

@@ -12,13 +12,13 @@ from typing import Any
 from tqdm import tqdm
 
 from videofusion.clip import CLIP_ENDINGS
-from videofusion.errors import InputError
+from videofusion.errors import InputError, printable
 from videofusion.generation.maker import Form, Maker, failed
 from videofusion.generation.results import Results, open_results
 from videofusion.generation.rows import Row, read_rows
 from videofusion.models import check_precision, digest, find
 from videofusion.on_ray import check_ray
-from videofusion.training.signals import stop_signal
+from videofusion.training.signals import exit_code, stop_signal
 
 ENGINES = ("here", "ray")
 Work = Generator[list[dict[str, Any]], None, None]  # the lines of a batch, batch after batch
@@ -33,7 +33,7 @@ class Summary:
         before: rows that an earlier call had made.
         failed: reasons by id.
         left: rows that a signal left to be made.
-        stopped_by: "SIGTERM" or "SIGINT", or None.
+        stopped_by: the name of a signal, or None.
     """
 
     made: int
@@ -44,8 +44,8 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """143 or 130 when a signal stopped it, 1 when a row failed, else 0."""
-        return {"SIGTERM": 143, "SIGINT": 130}.get(self.stopped_by or "", 1 if self.failed else 0)
+        """143, 130 or 129 when SIGTERM, SIGINT or SIGHUP stopped it, 1 when a row failed, else 0."""
+        return exit_code(self.stopped_by) or int(bool(self.failed))
 
 
 def generate_many(
@@ -109,7 +109,7 @@ def generate_many(
         before = len(rows) - len(todo) - len(wrong)
         for row in wrong:
             results.add(failed(row, str(row.reason)))
-            tqdm.write(f"{row.label}: {row.reason}", file=sys.stderr)
+            tqdm.write(printable(f"{row.label}: {row.reason}"), file=sys.stderr)
         reasons = {row.name: str(row.reason) for row in wrong}
         made, stopped_by = 0, None
         if todo:
@@ -135,7 +135,7 @@ def _record(
                     made += 1
                 else:
                     reasons[line["id"]] = line["reason"]
-                    tqdm.write(f"{labels[line['id']]}: {line['reason']}", file=sys.stderr)
+                    tqdm.write(printable(f"{labels[line['id']]}: {line['reason']}"), file=sys.stderr)
             if signal.name is not None:
                 break
         return made, signal.name

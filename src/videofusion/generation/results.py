@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from videofusion.errors import InputError, RunError
+from videofusion.locking import locked
 
 NAME = "results.jsonl"
 _BEGINNING = b'{"row": '  # of every line, whole or cut short
@@ -84,29 +84,30 @@ def open_results(folder: Path) -> Iterator[Results]:
         InputError: the folder cannot be used, another process is at work in it, or the record is of something else.
     """
     path = folder / NAME
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
-    except OSError as error:
-        raise InputError(f"folder {folder} cannot be used: {error.strerror or error}") from error
-    with file:
+    with locked(folder, "folder"):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the file is closed, by a kill too
-        except BlockingIOError as error:
-            raise InputError(f"folder {folder} is in use: another process is making clips there") from error
-        file.seek(0)
-        data = file.read()
-        *whole, rest = data.split(b"\n")
-        lines = {}
-        for number, text in enumerate(whole, 1):
-            line = _line(text)
-            if line is None:
-                raise InputError(f"{path} has a line {number} that is none of a row; name another folder, or mend it")
-            lines[line["id"]] = line
-        if not (rest.startswith(_BEGINNING) or _BEGINNING.startswith(rest)):
-            raise InputError(f"{path} has a last line that is none of a row; name another folder, or mend it")
-        file.truncate(len(data) - len(rest))
-        yield Results(path, file, lines)
+            file = path.open("a+b")
+        except OSError as error:
+            raise InputError(f"folder {folder} cannot be used: {error.strerror or error}") from error
+        with file:
+            yield Results(path, file, _whole(path, file))
+
+
+def _whole(path: Path, file: IO[bytes]) -> dict[str, dict[str, Any]]:
+    """The last line of each row, by id; a last line that is not whole is cut off the file."""
+    file.seek(0)
+    data = file.read()
+    *whole, rest = data.split(b"\n")
+    lines = {}
+    for number, text in enumerate(whole, 1):
+        line = _line(text)
+        if line is None:
+            raise InputError(f"{path} has a line {number} that is none of a row; name another folder, or mend it")
+        lines[line["id"]] = line
+    if not (rest.startswith(_BEGINNING) or _BEGINNING.startswith(rest)):
+        raise InputError(f"{path} has a last line that is none of a row; name another folder, or mend it")
+    file.truncate(len(data) - len(rest))
+    return lines
 
 
 def read_prompts(folder: Path) -> dict[str, str]:
@@ -131,7 +132,7 @@ def read_prompts(folder: Path) -> dict[str, str]:
 def _line(text: bytes) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(line, dict) or not isinstance(line.get("id"), str) or line.get("state") not in ("done", "failed"):
         return None

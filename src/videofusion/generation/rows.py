@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videofusion.errors import InputError, unknown
+from videofusion.files import parse_json
 
 # what a row may set beside its prompt and id, with the kind of the value
 KINDS: dict[str, type] = {
@@ -121,7 +122,7 @@ def parse_size(text: str | None, name: str) -> tuple[int | None, int | None]:
 def _row(number: int, line: bytes, defaults: Mapping[str, Any]) -> Row:
     name = f"{number:06d}"
     try:
-        values = json.loads(line.decode("utf-8"))
+        values = parse_json(line.decode("utf-8"))
         if not isinstance(values, dict):
             raise InputError(f"the line holds {json.dumps(values)[:40]}, but must be an object with the key prompt")
         name = _name(values.pop("id", None), name)

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.errors import InputError
-from videofusion.interop.diffusers_unet import WEIGHTS, read_json
+from videofusion.interop.diffusers_unet import WEIGHTS
 from videofusion.networks.tiny_autoencoder import TinyAutoencoder
+from videofusion.parts import check_count
+from videofusion.trusted import check_foreign
 
 KINDS = ("AutoencoderKL", "AutoencoderTiny", "TinyAutoencoder")
 
@@ -34,7 +36,7 @@ def load_autoencoder(path: str | Path, *, empty: bool = False) -> nn.Module:
         folder = folder / "vae"
     if not (folder / "config.json").is_file():
         return _load_pair(folder, empty)
-    config = read_json(folder / "config.json")
+    config = check_foreign(folder / "config.json")
     name = config.get("_class_name")
     if name not in KINDS:
         raise InputError(f"autoencoder {folder} is a {name}; allowed are {', '.join(KINDS)}")
@@ -43,6 +45,8 @@ def load_autoencoder(path: str | Path, *, empty: bool = False) -> nn.Module:
         return kind.from_config(config)
     variant = _variant(folder)
     try:
+        with torch.device("meta"):
+            check_count(folder, kind.from_config(config))
         found, told = kind.from_pretrained(
             folder,
             use_safetensors=True,
@@ -52,7 +56,9 @@ def load_autoencoder(path: str | Path, *, empty: bool = False) -> nn.Module:
             output_loading_info=True,
             torch_dtype=torch.float32,
         )
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
+    except InputError as error:
+        raise InputError(f"autoencoder {error}") from error
+    except (OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"autoencoder {folder} cannot be loaded: {first}") from error
     for key, what in (

@@ -6,7 +6,6 @@ refused by the name of the option.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from videofusion.errors import InputError
 from videofusion.networks.unet import TIME_ID_SIZE, UNet
+from videofusion.trusted import check_values, read_config
 
 WEIGHTS = "diffusion_pytorch_model"
 ATTENTION_OF_BLOCK = {"DownBlock2D": "none", "AttnDownBlock2D": "plain", "CrossAttnDownBlock2D": "transformer"}
@@ -100,8 +100,10 @@ def unet_from_diffusers(source: str | Path | nn.Module) -> UNet:
             folder = folder / "unet"
         config, state = read_json(folder / "config.json"), read_weights(folder)
     # on no device: checkpoints may be large, and random weights would only be thrown away
+    ours = unet_config(config)
+    check_values(Path(str(source if isinstance(source, str | Path) else "the model")), UNet.__name__, ours)
     with torch.device("meta"):
-        unet = UNet(**unet_config(config))
+        unet = UNet(**ours)
     state = dict(_renamed(state))
     check_fit(unet.state_dict(), state)
     unet.load_state_dict(
@@ -170,13 +172,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError(f"{path.parent} has no {path.name}; it must be a folder that diffusers' save_pretrained wrote")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds a {type(value).__name__}; it must hold an object")
-    return value
+    return read_config(path)
 
 
 def _check_options(config: Mapping[str, Any], fixed: Mapping[str, tuple[Any, ...]], read: frozenset[str]) -> None:

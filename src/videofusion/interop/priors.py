@@ -9,6 +9,7 @@ from videofusion.errors import InputError
 from videofusion.interop.diffusers_unet import check_fit, read_json, read_weights
 from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.prior import TransformerPrior
+from videofusion.trusted import check_foreign
 
 TEXT_KINDS = ("CLIPTextModelWithProjection",)
 # What our diffusion over embeddings is; a scheduler may leave out any of them.
@@ -41,7 +42,7 @@ def load_prior(path: str | Path, *, empty: bool = False) -> tuple[TransformerPri
             "text_encoder and tokenizer"
         )
     prefix = "prior_" if (folder / "prior_text_encoder").is_dir() else ""
-    config = read_json(folder / "prior" / "config.json")
+    config = check_foreign(folder / "prior" / "config.json")
     if config.get("_class_name") != "PriorTransformer":
         raise InputError(f"prior {folder} has a {config.get('_class_name')}; it must be a PriorTransformer")
     for key, value in _FIXED.items():
@@ -54,6 +55,7 @@ def load_prior(path: str | Path, *, empty: bool = False) -> tuple[TransformerPri
     _check_text(folder, prior, text)
     if not empty:
         weights = {name: value.float() for name, value in read_weights(folder / "prior").items()}
+        weights["causal_attention_mask"] = prior.transformer.causal_attention_mask  # which is no weight of theirs
         check_fit(prior.transformer.state_dict(), weights)
         prior.transformer.load_state_dict(weights, assign=True)
         if not bool((prior.transformer.clip_std > 0).all()):

@@ -8,6 +8,7 @@ from pathlib import Path
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.errors import InputError, require
 from videofusion.interop.transformers_models import cannot_load, read_model
+from videofusion.trusted import LOCAL
 
 KINDS = ("CLIPTextModel", "T5EncoderModel")
 
@@ -38,6 +39,6 @@ def load_text_encoder(
         weights, words = folder / f"{prefix}text_encoder", folder / f"{prefix}tokenizer"
     model = read_model(weights, kinds, "text encoder", empty=empty)
     try:
-        return FrozenText(model, transformers.AutoTokenizer.from_pretrained(words, local_files_only=True))
+        return FrozenText(model, transformers.AutoTokenizer.from_pretrained(words, **LOCAL))
     except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         raise cannot_load("text encoder", folder, error) from error

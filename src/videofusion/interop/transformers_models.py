@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from videofusion.errors import InputError, require
-from videofusion.interop.diffusers_unet import read_json
+from videofusion.parts import check_count
+from videofusion.trusted import LOCAL, check_foreign
 
 
 def read_model(
@@ -28,7 +29,7 @@ def read_model(
         InputError: another kind of model, weights that are a pickle or do not fit; transformers is not installed.
     """
     transformers = require("transformers", extra="clip")
-    config = read_json(folder / "config.json")
+    config = check_foreign(folder / "config.json")
     name = next(iter(config.get("architectures") or []), None)
     if name not in kinds:
         raise InputError(f"{what} {folder} is a {name}; allowed are {', '.join(kinds)}")
@@ -38,19 +39,18 @@ def read_model(
         raise InputError(f"{what} {folder} must have its weights as safetensors; it has {there}")
     kind = getattr(transformers, as_kind or str(name))
     try:
-        sizes = kind.config_class.from_pretrained(folder, local_files_only=True)
+        sizes = kind.config_class.from_pretrained(folder, **LOCAL)
         if as_kind not in (None, name) and "projection_dim" in config:  # a tower's projection is the whole model's
             sizes.projection_dim = config["projection_dim"]
         if empty:
             return kind(sizes)
+        with torch.device("meta"):
+            check_count(folder, kind(sizes))
         model, told = kind.from_pretrained(
-            folder,
-            config=sizes,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            dtype=torch.float32,
+            folder, config=sizes, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **LOCAL
         )
+    except InputError as error:
+        raise InputError(f"{what} {error}") from error
     except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         raise cannot_load(what, folder, error) from error
     for key, lack in (("missing_keys", "lack"), ("mismatched_keys", "have another size of")):

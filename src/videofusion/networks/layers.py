@@ -33,12 +33,21 @@ def normalised(embedding: Tensor) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """Two linear layers with SiLU between: of time, of added conditions."""
+    """Two linear layers with SiLU between: of time, of added conditions.
 
-    def __init__(self, size_in: int, size: int) -> None:
+    Args:
+        size_in: of what is embedded.
+        size: of the embedding.
+        zero: begin at nothing, for a condition that an image model does not have.
+    """
+
+    def __init__(self, size_in: int, size: int, *, zero: bool = False) -> None:
         super().__init__()
         self.linear_1 = nn.Linear(size_in, size)
         self.linear_2 = nn.Linear(size, size)
+        if zero:
+            nn.init.zeros_(self.linear_2.weight)
+            nn.init.zeros_(self.linear_2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear_2(F.silu(self.linear_1(x)))

@@ -13,7 +13,7 @@ import copy
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +35,19 @@ def attention_layers(unet: UNet) -> list[str]:
     return [name for name, module in unet.named_modules() if ".to_" in name and isinstance(module, nn.Linear)]
 
 
-def add_lora(unet: UNet, rank: int) -> None:
+def add_lora(unet: UNet, rank: int, layers: Sequence[str] | None = None) -> None:
     """Put an adapter beside each attention layer; it adds nothing until it is trained.
 
     Args:
         unet: changed in place; all but its adapters is frozen.
         rank: of the adapters.
+        layers: some of `attention_layers`; all when None.
 
     Raises:
         InputError: PEFT is not installed; the U-Net has no attention.
     """
     peft = require("peft", extra="lora")
-    layers = attention_layers(unet)
+    layers = attention_layers(unet) if layers is None else list(layers)
     if not layers:
         raise InputError("trains is 'lora', but the U-Net has no attention; allowed there are 'full' and 'temporal'")
     # alpha = rank: the adapters' product counts as it is, so that a file needs no further number

@@ -128,6 +128,8 @@ class TransformerPrior(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for name, value in (("clip_mean", 0.0), ("clip_std", 1.0)):  # measured, never trained
             delattr(self.transformer, name)
             self.transformer.register_buffer(name, torch.full((1, self.size), value))
+        # kept with the weights: a part of ours is made without numbers, and filled with those of its file
+        self.transformer.register_buffer("causal_attention_mask", self.transformer.causal_attention_mask)
 
     def standard(self, embedding: Tensor) -> Tensor:
         """What the diffusion is over, of an embedding [b d]: about mean 0 and variance 1."""

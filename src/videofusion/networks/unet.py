@@ -143,6 +143,12 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if kind not in ATTENTION:
                 raise InputError(f"attention is {kind!r}; it must be one of {', '.join(ATTENTION)}")
         design = temporal_design(temporal)
+        for level, c in enumerate(channels):
+            in_middle = level == levels - 1 and (middle_attention or "none") != "none"
+            attends = attention[level] != "none" or bool(design.kinds(level, levels)) or in_middle
+            for what, count in (("groups", groups), ("heads", heads[level] if attends else 1)):
+                if c % count:
+                    raise InputError(f"{what} is {count}; it must divide the {c} channels of level {level}")
         time_size = 4 * channels[0]
         self.patch = patch
         self.downscale = patch * 2 ** (levels - 1)
@@ -151,14 +157,11 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.text_embedding = Embedding(text_size, time_size) if pool_text and text_size else None
         self.image_embedding = Embedding(image_size, time_size) if image_size else None
         self.class_embedding = nn.Embedding(labels, time_size) if labels else None
-        self.fps_embedding = Embedding(channels[0], time_size) if fps else None
-        if self.fps_embedding is not None:
-            nn.init.zeros_(self.fps_embedding.linear_2.weight)
-            nn.init.zeros_(self.fps_embedding.linear_2.bias)
+        self.fps_embedding = Embedding(channels[0], time_size, zero=True) if fps else None
         # where a thing is depends on its direction times the frames that have passed: one network hears both
         heard = channels[0] + (text_size if self.text_embedding is not None and text_size else 0)
-        self.frame_embedding = Embedding(heard, time_size) if design.frame_number else None
-        self.share_embedding = Embedding(channels[0], time_size) if design.share else None
+        self.frame_embedding = Embedding(heard, time_size, zero=True) if design.frame_number else None
+        self.share_embedding = Embedding(channels[0], time_size, zero=True) if design.share else None
 
         def spatial(kind: str, level: int) -> nn.Module | None:
             c = channels[level]
@@ -243,14 +246,17 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             fps: frames per second [b], 0 where it is not known; so when not given.
             frames: global frame numbers [t]; 0 ... t-1 when not given.
             share: lambda per frame [b t].
-            temporal: how much of what temporal layers add counts, in [0, 1]; 0 leaves out every one of them.
+            temporal: how much of what temporal layers, frame number, share and rate add counts, in [0, 1]; 0 leaves
+                the image model.
 
         Returns:
             [b t c h w].
         """
         b, t = z.shape[:2]
         frames = torch.arange(t, device=z.device) if frames is None else frames
-        embedding = self._embed(b, t, time, text, pooled_text, time_ids, image_embedding, labels, fps, frames, share)
+        embedding = self._embed(
+            b, t, time, text, pooled_text, time_ids, image_embedding, labels, fps, frames, share, temporal
+        )
         told = Told(F.silu(embedding), text, text_mask, (b, t), frames if temporal else None, temporal)
 
         x = z.flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -296,6 +302,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         fps: Tensor | None,
         frames: Tensor,
         share: Tensor | None,
+        temporal: float,
     ) -> Tensor:
         """Sum of what time and the conditions without tokens say, [(b t) d]."""
         size, dtype = self.config.channels[0], self.conv_in.weight.dtype
@@ -322,16 +329,16 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             total = total + self.add_embedding(torch.cat([pooled_text, ids], dim=-1))[:, None]
         if self.fps_embedding is not None:
             rate = torch.zeros(b, device=time.device) if fps is None else fps
-            total = total + numbers(self.fps_embedding, rate)[:, None]
+            total = total + temporal * numbers(self.fps_embedding, rate)[:, None]
         if self.frame_embedding is not None:
             number = sinusoidal(frames, size).to(dtype).expand(b, -1, -1)
             if self.text_embedding is not None and text is not None:
                 number = torch.cat([number, text[:, :1].expand(-1, t, -1)], dim=-1)
-            total = total + self.frame_embedding(number)
+            total = total + temporal * self.frame_embedding(number)
         if self.share_embedding is not None:
             if share is None:
                 raise InputError("share is not given; this network was made to be told it")
-            total = total + numbers(self.share_embedding, 1000 * share)
+            total = total + temporal * numbers(self.share_embedding, 1000 * share)
         return total.flatten(0, 1)
 
     def parts(self) -> Iterator[nn.Module]:

@@ -21,7 +21,7 @@ from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.unet import UNet
-from videofusion.systems.decomposed import SEES_MIDDLE
+from videofusion.systems.decomposed import SEES_BASE
 from videofusion.systems.embedding import EmbeddingParts, embedding_parts, frame_encoder, measure_embeddings
 from videofusion.systems.pretrained import (
     diffusers_base,
@@ -50,26 +50,29 @@ def sampling_defaults(recipe: Recipe) -> SamplingDefaults:
     return SamplingDefaults(**{each.name: getattr(recipe, each.name) for each in fields(SamplingDefaults)})
 
 
-def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = None) -> VideoFusionSystem | VDMSystem:
+def build_system(
+    recipe: Recipe, data: Dataset, device: torch.device | None = None, words: Sequence[str] | None = None
+) -> VideoFusionSystem | VDMSystem:
     """The system of a recipe, with initial weights drawn from torch's global seed.
 
     Args:
         recipe: what to build.
         data: the training clips; their captions give the words, their frames the motion knob's range.
         device: where an autoencoder encodes those; it stays there, all else is on the default device.
+        words: of the text encoder, where a run has begun with them; those of the captions when None.
 
     Raises:
         InputError: a pretrained base that is none, or of other sizes; data without what the recipe groups clips by;
             what `tune` refuses.
     """
-    text_encoder = _text_encoder(recipe, data)
+    text_encoder = _text_encoder(recipe, data, words)
     shape = (recipe.frames, recipe.size, recipe.size)
     options, sampling = step_options(recipe), sampling_defaults(recipe)
     space = _space(recipe)
     if device is not None and space.vae is not None:
         space.vae.to(device)
     _check_made(data, recipe, space, text_encoder)
-    colours = space.channels
+    colours, told = space.channels, EmbeddingParts()
     if recipe.system == "vdm":
         unet = _unet(recipe, colours, colours, recipe.channels, recipe.temporal, fps=hears_fps(recipe))
         theirs = None
@@ -84,16 +87,18 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             sampling=sampling,
             vae=space.vae,
             image_encoder=frame_encoder(recipe, colours) if recipe.text_from == "frames" else None,
+            noise=recipe.noise,
+            noise_parameter=recipe.noise_parameter,
         )
         image = unet
     else:
         if recipe.grouped and not any((*getattr(data, "identities", ()), *getattr(data, "actions", ()))):
             raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
-        published = recipe.variant == "published"
-        told = embedding_parts(recipe, colours, text_encoder) if published else EmbeddingParts()
+        if recipe.variant == "published":
+            told = embedding_parts(recipe, colours, text_encoder)
         theirs = diffusers_base(recipe, colours, told.size)
         image = theirs or _unet(recipe, colours, colours, recipe.channels, "image", image_size=told.size)
-        seen = 2 * colours if recipe.variant in SEES_MIDDLE else colours
+        seen = 2 * colours if recipe.variant in SEES_BASE else colours
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
         system = VideoFusionSystem(
             image,
@@ -113,7 +118,7 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             variant=recipe.variant,
             share=recipe.share,
             adaptive=recipe.adaptive,
-            profiles=_profiles(data, space) if recipe.adaptive else None,
+            profiles=_profiles(recipe, data, space),
             base_loss=recipe.base_loss,
             base_frames=recipe.base_frames,
             base_rate_ratio=recipe.base_rate_ratio,
@@ -128,17 +133,26 @@ def build_system(recipe: Recipe, data: Dataset, device: torch.device | None = No
             vae=space.vae,
         )
         measure_embeddings(told, recipe, space, _some_clips(data, space), device)
-    image.check_size(recipe.size, recipe.size, space.factor)
-    unheard = theirs is not None
+    for network in (*system.modules.values(), *system.frozen.values()):
+        if isinstance(network, UNet):
+            network.check_size(recipe.size, recipe.size, space.factor)
+    started: set[str] = set()  # parameters, "part.name", whose weights are not drawn
+    if theirs is not None:
+        started |= {f"base.{name}" for name in theirs.state_dict() if not name.startswith("image_embedding.")}
+    if told.prior is not None and told.prior_text is not None:
+        started |= {f"prior.{name}" for name in told.prior.state_dict()}
     if recipe.pretrained is not None:
-        load_parts(system, Path(recipe.pretrained))
+        started |= load_parts(system, Path(recipe.pretrained))
     if recipe.pretrained_base is not None and theirs is None:
-        unheard = load_image(image, text_encoder, Path(recipe.pretrained_base))
-    if unheard and recipe.pretrained is None and image.image_embedding is not None:
-        image.image_embedding.requires_grad_()  # else a fixed base would never hear what this variant lives by
+        part = "base" if isinstance(system, VideoFusionSystem) else "unet"
+        started |= load_image(image, text_encoder, Path(recipe.pretrained_base), part)
     if recipe.residual_from_base and recipe.pretrained is None and isinstance(system, VideoFusionSystem):
-        start_from(system.residual, image)
-    tune(system, recipe)
+        own = start_from(system.residual, image)
+        started |= {name for name in own if name.replace("residual.", "base.", 1) in started}
+    heard = "base.image_embedding.linear_1.weight" in started
+    if recipe.pretrained_base is not None and image.image_embedding is not None and not heard:
+        image.image_embedding.requires_grad_()  # of a fixed base too, which would never hear what the variant lives by
+    tune(system, recipe, started)
     return system
 
 
@@ -151,9 +165,11 @@ def _space(recipe: Recipe) -> Pixels | Latents:
     return space
 
 
-def _text_encoder(recipe: Recipe, data: Dataset) -> WordEncoder | FrozenText:
+def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) -> WordEncoder | FrozenText:
     """What the recipe's texts are read by."""
     if recipe.text_encoder is None:
+        if words is not None:
+            return WordEncoder(words=words, size=recipe.text_dim)
         own = WORDS if isinstance(data, MovingDigits) else _words(data)
         known = trained_words(recipe)  # kept, that nothing is forgotten; adapters are made for a model and its words
         new = [] if recipe.trains == "lora" and known else [word for word in own if word not in known]
@@ -230,12 +246,15 @@ def _words(data: Dataset) -> list[str]:
     return sorted({word for caption in captions for word in split_words(caption)}) or ["clip"]
 
 
-def _profiles(data: Dataset, space: Pixels | Latents) -> list[list[float]]:
-    """Quantiles of the measured lambda over training clips."""
+def _profiles(recipe: Recipe, data: Dataset, space: Pixels | Latents) -> list[list[float]] | None:
+    """Quantiles of the lambda measured on training clips; the median alone where training takes no other."""
+    if not recipe.adaptive and recipe.share is not None:
+        return None
     shares = [measured_share(clip) for clip in _some_clips(data, space)]
     if not shares:
         raise InputError("data has no readable clip among the first 256; `videofusion data check` names the reasons")
-    return share_profiles(torch.cat(shares))
+    profiles = share_profiles(torch.cat(shares))
+    return profiles if recipe.adaptive else profiles[len(profiles) // 2 :][:1]
 
 
 def _some_clips(data: Dataset, space: Pixels | Latents) -> Iterator[Tensor]:

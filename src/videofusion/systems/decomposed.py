@@ -1,22 +1,25 @@
 """VideoFusion's denoiser: base generator and residual generator as one (Luo et al. 2023).
 
 Each frame's noise is a base noise shared by the clip plus a residual noise of its own (eq. 7). A base generator, any
-image diffusion model, predicts the base noise from the middle frame, once per clip (eq. 11); it is taken out of every
-frame (eq. 12), and a smaller residual generator predicts what is left (eq. 13).
+image diffusion model, predicts the base noise from the base frame, once per clip (eq. 11); a smaller residual generator
+predicts what is left in the other frames (eq. 12 and 13).
 
-Four variants (docs/videofusion.md has the reasons):
+Variants (docs/videofusion.md has the reasons, and which noise each of them reads):
 
 - ``framewise``: the residual generator sees one frame and its number, as the text of the paper reads.
-- ``published``: it has temporal attention; both generators are told an embedding of the middle frame, which a prior
-  makes at sampling.
-- ``corrected``, ours: it has temporal attention, sees the base generator's clean middle frame beside every noisy frame,
-  and corrects that middle frame too, so that the whole is a joint predictor and needs neither embedding nor prior.
-- ``image-first``, ours, what recipes take unless told otherwise: the base generator finishes the middle frame first,
-  from the base noise alone; the residual generator, with temporal attention, sees it clean beside every frame. The base
-  noise is then known, not estimated, and the chain rule, p(middle frame) p(others | middle frame), makes it all exact.
+- ``published``: it has temporal attention; both generators are told an embedding of the base frame, which a prior makes
+  at sampling.
+- ``corrected``, ours: it has temporal attention, sees the base generator's estimate of the base frame beside every
+  noisy frame, and corrects that estimate too, so that the whole is a joint predictor and needs no embedding.
+- ``joint``, ours: as ``corrected``, but the noisy frames are shown as what they have beyond the base frame, which is
+  plain diffusion of (x^m, Δx^1, ..., Δx^N) with independent noise. That is computed from the noisy clip alone.
+- ``image-first``, ours, and no decomposed noise: an image model makes the base frame, and image-to-video diffusion with
+  independent noise makes the others around it. What the base noise was, they cannot tell.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +31,25 @@ from videofusion.diffusion.prediction import Prediction, expand
 from videofusion.diffusion.schedules import Schedule
 from videofusion.errors import InputError
 
-VARIANTS = ("image-first", "corrected", "framewise", "published")
-SEES_MIDDLE = ("image-first", "corrected")  # whose residual generator sees the middle frame beside every frame
+VARIANTS = ("joint", "corrected", "published", "framewise", "image-first")
+SEES_BASE = ("joint", "corrected", "image-first")  # whose residual generator sees the base frame beside every frame
+CORRECTS_BASE = ("joint", "corrected")  # whose residual generator has a say in the base frame too
+
+
+class ResidualProcess(NamedTuple):
+    """What the residual generator denoises: plain diffusion, variance preserving, at a time of its own in every frame.
+
+    Args:
+        z: noisy frames [b t c h w].
+        alpha: scale of what is clean in them, broadcast to z.
+        sigma: scale of the noise in them, broadcast to z.
+        time: at which the schedule has these scales [b t].
+    """
+
+    z: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    time: Tensor
 
 
 class VideoFusion:
@@ -37,7 +57,7 @@ class VideoFusion:
 
     Args:
         base: an image network, called with one-frame clips.
-        residual: a video network (frame by frame for "framewise"); with twice the channels in for `SEES_MIDDLE`.
+        residual: a video network (frame by frame for "framewise"); with twice the channels in for `SEES_BASE`.
         schedule: that the base was trained for.
         base_prediction: what the base predicts: "eps", "x0", "v" or "flow".
         residual_prediction: the same for the residual generator, of the residual process.
@@ -56,7 +76,7 @@ class VideoFusion:
         *,
         base_prediction: str = "v",
         residual_prediction: str = "v",
-        variant: str = "image-first",
+        variant: str = "joint",
         stop_gradient: bool = True,
     ) -> None:
         if variant not in VARIANTS:
@@ -78,7 +98,7 @@ class VideoFusion:
             conditions: of the clips, with `share`, 1 at the base frame, and for "image-first" with `middle_frame`.
 
         Raises:
-            InputError: one of these is not given.
+            InputError: one of these is not given, or no frame is the base frame.
         """
         if self.variant != "image-first":
             return self.predict(z, t, conditions)[1]
@@ -100,20 +120,18 @@ class VideoFusion:
                 what the composite is made of all the same.
 
         Raises:
-            InputError: one of these is not given.
+            InputError: one of these is not given, or no frame is the base frame.
         """
-        middle = base_frame(z.shape[1])
-        alone = slice(middle, middle + 1)
-        base = (
-            self.base(z, t, conditions) if every else self.base(z[:, alone], t, conditions.window(middle, middle + 1))
-        )
+        at = find_base_frame(conditions.share)
+        alone = slice(at, at + 1)
+        base = self.base(z, t, conditions) if every else self.base(z[:, alone], t, conditions.window(at, at + 1))
         if self.variant == "image-first":
             return base, self(z, t, conditions) if clean is None else self.around(z, t, conditions, clean)
         found = base.x0[:, alone] if every else base.x0
         return base, self.around(z, t, conditions, found.detach() if self.stop_gradient else found)
 
     def around(self, z: Tensor, t: Tensor, conditions: Conditions, clean: Tensor) -> Prediction:
-        """The composite's prediction, given what is taken for the clean middle frame.
+        """The composite's prediction, given what is taken for the clean base frame.
 
         Args:
             z: noisy clip [b t c h w].
@@ -123,38 +141,82 @@ class VideoFusion:
                 generator the middle frame of the conditions instead, if they have one.
 
         Raises:
-            InputError: no share is given.
+            InputError: no share is given, or no frame is the base frame.
         """
-        if conditions.share is None:
-            raise InputError("share is not given; VideoFusion needs it for every frame")
-        middle = base_frame(z.shape[1])
-        z_base = z[:, middle : middle + 1]
+        at = find_base_frame(conditions.share)
+        assert conditions.share is not None  # as `find_base_frame` asks
         alpha, sigma = (expand(scale, z) for scale in self.schedule.alpha_sigma(t))
         share = expand(conditions.share, z)
+        # a frame that shares everything is the base frame: in it nothing is residual noise
+        shared = share >= 1
+        z_base = z[:, at : at + 1]
+        if self.variant == "joint":
+            process = self._beyond_the_base_frame(z, t, share, z_base, alpha, sigma)
+        else:
+            process = self._without_base_noise(z, share, z_base - alpha * clean, alpha, sigma)
 
-        # eq. 12 with the base noise written as (z^m - alpha x^m) / sigma, so that nothing is divided by sigma
-        rest = z - share.sqrt() * (z_base - alpha * clean)
-        # the residual process: rest = alpha x + sigma sqrt(1 - share) r, scaled to unit power
+        shown, known_to = clean, torch.zeros_like(t)
+        if self.variant == "image-first" and conditions.middle_frame is not None:
+            shown = conditions.middle_frame
+            if conditions.middle_noise is not None:  # alpha x + sigma eps with sigma / alpha that noise
+                known_to = self.schedule.time_at(-2 * conditions.middle_noise.log())
+        seen, time = process.z, process.time
+        if self.variant in CORRECTS_BASE:  # the base frame is shown as it is: its estimate stands beside it
+            seen, time = torch.where(shared, z, seen), torch.where(conditions.share >= 1, t[:, None], time)
+        else:
+            seen, time = torch.where(shared, shown, seen), torch.where(conditions.share >= 1, known_to[:, None], time)
+        if self.variant in SEES_BASE:
+            seen = torch.cat([seen, shown.expand_as(z)], dim=2)
+        told = conditions.given()
+        output = self.residual(seen, self.schedule.network_time(time), temporal=conditions.temporal, **told)
+
+        x0 = Prediction.of(self.residual_prediction, output, process.z, process.alpha, process.sigma).x0
+        x0_base = clean + sigma * output[:, at : at + 1] if self.variant in CORRECTS_BASE else clean
+        if self.variant == "joint":  # eq. 6
+            x0 = share.sqrt() * x0_base + (1 - share).sqrt() * x0
+        return Prediction(z, z, z, alpha, sigma).with_x0(torch.where(shared, x0_base, x0))
+
+    def _beyond_the_base_frame(
+        self, z: Tensor, t: Tensor, share: Tensor, z_base: Tensor, alpha: Tensor, sigma: Tensor
+    ) -> ResidualProcess:
+        """w^i = (z^i - sqrt(λ^i) z^m) / sqrt(1 - λ^i) = alpha Δx^i + sigma r^i (eq. 6, 7): as noisy as the clip."""
+        left = torch.where(share < 1, 1 - share, 1.0).sqrt()
+        w = (z - share.sqrt() * z_base) / left
+        return ResidualProcess(w, alpha, sigma, t[:, None].expand(z.shape[:2]))
+
+    def _without_base_noise(
+        self, z: Tensor, share: Tensor, base_noise: Tensor, alpha: Tensor, sigma: Tensor
+    ) -> ResidualProcess:
+        """z'^i = z^i - sqrt(λ^i) sigma b (eq. 12) = alpha x^i + sigma sqrt(1 - λ^i) r^i, divided by its power.
+
+        `base_noise` is sigma b, which is z^m - alpha x^m, so that nothing is divided by sigma.
+        """
         own_sigma = sigma * (1 - share).sqrt()
         power = (alpha.square() + own_sigma.square()).sqrt().clamp_min(1e-6)
-        # frames that share everything are the base frame: their rest is alpha x^m, and nothing of it is noise
-        shared = share >= 1
-        # at no signal either, where 0 / 0 would make the gradients of frames that do not read it no numbers
-        alpha_r, sigma_r = torch.where(shared, 1.0, alpha / power), own_sigma / power
-        shown = (
-            conditions.middle_frame if self.variant == "image-first" and conditions.middle_frame is not None else clean
-        )
-        seen = torch.where(shared, shown, rest / power)
-        if self.variant == "corrected":
-            seen = torch.where(shared, z, seen)  # the base frame is shown as it is: its estimate stands beside it
-        if self.variant in SEES_MIDDLE:
-            seen = torch.cat([seen, shown.expand_as(z)], dim=2)
-        # that process is plain diffusion, only less noisy: frames are told the time at which it stands
+        # frames that share everything hold no noise, also at no signal: 0 / 0 would make gradients that are no numbers
+        alpha_r = torch.where(share < 1, alpha / power, 1.0)
+        # less noisy than the clip: frames are told the time at which their process stands
         time = self.schedule.time_at(2 * (alpha / own_sigma).log())[:, :, 0, 0, 0]
-        time = torch.where(conditions.share >= 1, t[:, None] if self.variant == "corrected" else 0.0, time)
-        told = conditions.given()
-        temporal = 0.0 if self.variant == "framewise" else conditions.temporal
-        output = self.residual(seen, self.schedule.network_time(time), temporal=temporal, **told)
-        x0 = Prediction.of(self.residual_prediction, output, rest / power, alpha_r, sigma_r).x0
-        x0_shared = clean + sigma * output if self.variant == "corrected" else clean
-        return Prediction(z, z, z, alpha, sigma).with_x0(torch.where(shared, x0_shared, x0))
+        return ResidualProcess((z - share.sqrt() * base_noise) / power, alpha_r, own_sigma / power, time)
+
+
+def find_base_frame(share: Tensor | None) -> int:
+    """The place of the base frame, which shares everything: the middle one of a clip, wherever it is in a window of it.
+
+    Args:
+        share: lambda per frame [b t].
+
+    Raises:
+        InputError: none is given, or no frame has a share of 1 in all clips.
+    """
+    if share is None:
+        raise InputError("share is not given; VideoFusion needs it for every frame")
+    everything = (share >= 1).all(dim=0)
+    middle = base_frame(share.shape[1])
+    if bool(everything[middle]):
+        return middle
+    if not bool(everything.any()):
+        raise InputError(
+            f"share is at most {float(share.max()):g}; a window of a clip must hold its base frame, whose share is 1"
+        )
+    return int(everything.nonzero()[0])

@@ -54,7 +54,7 @@ def embedding_parts(recipe: Recipe, colours: int, text_encoder: WordEncoder | Fr
         text_encoder: that the generators read.
 
     Raises:
-        InputError: a folder that holds no such model; parts that do not fit each other, or are never trained.
+        InputError: a folder that holds no such model; parts that do not fit each other.
     """
     empty = torch.get_default_device().type == "meta"
     encoder: FrameEncoder | FrozenFrames = (
@@ -63,11 +63,6 @@ def embedding_parts(recipe: Recipe, colours: int, text_encoder: WordEncoder | Fr
         else load_image_encoder(recipe.image_encoder, empty=empty)
     )
     theirs = recipe.prior not in (None, "transformer")
-    if recipe.trains != "full" and recipe.pretrained is None:
-        raise InputError(
-            f"recipe key trains is {recipe.trains!r}, which leaves untrained how the variant 'published' is told the "
-            "middle frame; set pretrained to a model of it, or trains=full with rates for what is to stay"
-        )
     if not theirs:
         return EmbeddingParts(encoder, _own_prior(recipe, encoder.size, text_encoder))
     if recipe.image_encoder is None:

@@ -28,6 +28,8 @@ from videofusion.networks.unet import UNet
 from videofusion.systems.training import text_conditions
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
+LARGEST = 4096  # frames, or pixels of a side, of a clip
+MOST_STEPS = 10_000
 _TOLD_WORDS = 200  # of those a model knows, in a warning; a large set's captions have a hundred thousand
 Draw = Callable[[Denoiser, int, Conditions], Tensor]
 
@@ -154,7 +156,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             steps: of the sampler, at least 1.
             sampler: a key of `SAMPLERS`; the model's own by default.
             guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
-                for how things move keeps that.
+                for how things move keeps that, unless this is 1.
             motion: from 0 (still) to 1 (free); the model's fixed share by default.
             fps: frames per second of what happens in the clip, for models trained at several rates; any of them by
                 default.
@@ -192,6 +194,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError(f"start is {start}; it must be a frame's number, at least 0")
         if known is not None:
             known = self._known(known, shape)
+        if steps > MOST_STEPS:
+            raise InputError(f"steps is {steps}; at most {MOST_STEPS} can be asked for")
         sample = get_sampler(self.config.sampler if sampler is None else sampler)
         schedule = make_schedule(self.config.schedule)
         stops = times(schedule, steps)
@@ -221,7 +225,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
                 denoiser, guidance, interval=self.config.guidance_interval, skip=self.config.guidance_skip
             )
             if known is not None:
-                guided = Following(guided, known, None if told.share is None else source.covariance(told.share))
+                covariance = source.covariance(told.share, numbers).expand(shape[0], -1, -1)
+                guided = Following(guided, known, covariance)
             half = self.networks[0].dtype  # networks held in it compute in it; others as the caller has them compute
             with nullcontext() if half == torch.float32 else torch.autocast(device.type, half):
                 return sample(
@@ -280,6 +285,9 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError(f"frames is {frames}; a clip must have at least 2")
         if frames != 1 and config.frames == 1:
             raise InputError(f"frames is {frames}; this is an image model, it must be 1")
+        for name, value in (("frames", frames), ("height", height), ("width", width)):
+            if value > LARGEST:
+                raise InputError(f"{name} is {value}; at most {LARGEST} can be asked for")
         for network in self.networks:
             network.check_size(height, width, factor)
         return clips, frames, self.networks[0].config.out_channels, height // factor, width // factor
@@ -293,4 +301,7 @@ def _seeds(name: str, seed: int | Sequence[int], count: int) -> list[int]:
     seeds = [seed + i for i in range(count)] if isinstance(seed, int) else list(seed)
     if len(seeds) != count:
         raise InputError(f"{name} has {len(seeds)} entries; it must have one for each of {count} prompts")
+    for each in seeds:
+        if not (hasattr(each, "__index__") and -(2**63) <= each < 2**64):
+            raise InputError(f"{name} is {each!r:.60}; it must be a whole number of at most 64 bits")
     return seeds

@@ -90,8 +90,11 @@ def _check_base(recipe: Recipe, network: Mapping[str, object], colours: int) -> 
         )
 
 
-def start_from(residual: UNet, base: UNet) -> None:
+def start_from(residual: UNet, base: UNet) -> set[str]:
     """Start the residual generator's spatial layers from the base's; what it sees beside its frame weighs nothing.
+
+    Returns:
+        names "residual.NAME" of the weights that all come from there; what sees more than a frame is not among them.
 
     Raises:
         InputError: the two have other sizes.
@@ -105,17 +108,23 @@ def start_from(residual: UNet, base: UNet) -> None:
     if wrong:
         raise InputError(f"residual_from_base needs generators of the same channels; {wrong[0]} differs")
     residual.load_state_dict(weights, strict=False)
+    wider = {"conv_in.weight"} if seen.shape[1] != noisy.shape[1] else set()
+    return {f"residual.{name}" for name in own.keys() - wider}
 
 
-def load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> None:
-    """Load every part of a trained system: a run folder or its model folder."""
+def load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> set[str]:
+    """Load every part of a trained system: a run folder or its model folder; returns what was, as "part.name"."""
     model = _model_folder(folder)
-    for name, module in system.modules.items():
+    loaded: set[str] = set()
+    # a base that is not trained
+    fixed: dict[str, nn.Module] = {name: part for name, part in system.frozen.items() if isinstance(part, UNet)}
+    for name, module in (fixed | system.modules).items():
         if not (model / name).is_dir():
             raise InputError(f"pretrained is {folder}; it must be a run or model folder with a {name} in it")
         lacking = _new_layers(module, model / name)
         wanted = {key: value for key, value in module.state_dict().items() if key not in lacking}
-        _load(module, model / name, wanted, f"pretrained {folder}")
+        loaded |= {f"{name}.{key}" for key in _load(module, model / name, wanted, f"pretrained {folder}")}
+    return loaded
 
 
 def _new_layers(module: nn.Module, part: Path) -> set[str]:
@@ -140,25 +149,31 @@ def _new_layers(module: nn.Module, part: Path) -> set[str]:
     return (own - found) | rates
 
 
-def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path) -> bool:
+def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path, name: str) -> set[str]:
     """Load spatial weights and text encoder of an image model, or of a base generator.
 
+    Args:
+        image: the network.
+        text_encoder: of its system.
+        folder: a run or model folder.
+        name: of the network in its system.
+
     Returns:
-        whether the network is to be told an embedding that this model was not.
+        names "part.name" of the weights that all come from there.
     """
     model = _model_folder(folder)
     part = next((model / name for name in ("unet", "base") if (model / name).is_dir()), None)
     if part is None:
         raise InputError(f"pretrained_base is {folder}; it must be a run or model folder with a unet or a base in it")
     wanted = image.spatial_state()
-    new = image.image_embedding is not None and "image_embedding.linear_1.weight" not in _weights(part)
-    if image.image_embedding is not None and new:
+    if image.image_embedding is not None and "image_embedding.linear_1.weight" not in _weights(part):
         _listen_not_yet(image.image_embedding)
         wanted = {name: value for name, value in wanted.items() if not name.startswith("image_embedding.")}
-    _load(image, part, wanted, f"pretrained_base {folder}")
+    loaded = {f"{name}.{key}" for key in _load(image, part, wanted, f"pretrained_base {folder}")}
     if isinstance(text_encoder, WordEncoder):
-        _load(text_encoder, model / "text_encoder", text_encoder.state_dict(), f"pretrained_base {folder}")
-    return new
+        own = _load(text_encoder, model / "text_encoder", text_encoder.state_dict(), f"pretrained_base {folder}")
+        loaded |= {f"text_encoder.{key}" for key in own}
+    return loaded
 
 
 def trained_words(recipe: Recipe) -> list[str]:
@@ -193,11 +208,18 @@ def _weights(part: Path) -> dict[str, Tensor]:
     return load_file(part / "diffusion_pytorch_model.safetensors")
 
 
-def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str) -> None:
-    """Load the wanted tensors; raises InputError, which begins with `what`, where a file lacks one of that shape."""
-    weights = _weights(part)
+def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str) -> set[str]:
+    """Load the wanted tensors; returns the names of those that all come from the file.
+
+    Raises:
+        InputError: the file lacks one of that shape; the sentence begins with `what`.
+    """
+    weights, whole = _weights(part), set(wanted)
     if isinstance(module, WordEncoder) and "tokens.weight" in weights:
-        weights["tokens.weight"] = _by_word(module, weights["tokens.weight"], read_json(part / "config.json")["words"])
+        words = read_json(part / "config.json")["words"]
+        weights["tokens.weight"] = _by_word(module, weights["tokens.weight"], words)
+        if not set(module.words) <= set(words):
+            whole.discard("tokens.weight")
     wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
     if wrong:
         raise InputError(
@@ -205,6 +227,7 @@ def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str
             f"{tuple(wanted[wrong[0]].shape)} (and {len(wrong) - 1} more)"
         )
     module.load_state_dict({name: weights[name] for name in wanted}, strict=False)
+    return whole
 
 
 def _by_word(encoder: WordEncoder, rows: Tensor, words: Sequence[str]) -> Tensor:

@@ -13,18 +13,17 @@ from videofusion.conditioning.image import FrameEncoder, FrozenFrames
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser, NetworkDenoiser
 from videofusion.diffusion.guidance import ClassifierFree
-from videofusion.diffusion.noise import Keys, normal
+from videofusion.diffusion.noise import Keys
 from videofusion.diffusion.prediction import Prediction, expand
 from videofusion.diffusion.samplers import ddim, ddpm
 from videofusion.diffusion.schedules import make_schedule, times
 from videofusion.errors import InputError
+from videofusion.keys import Stream, normal
 from videofusion.networks.prior import Prior, TransformerPrior
 
 PRIOR_STEPS = 20  # of the sampler: its network costs next to nothing beside the generators
 TRANSFORMER_STEPS = 25  # of the transformer's, as in DALL-E 2's public remakes
 EMBEDDING_NOISE = 0.1  # on the embedding that the generators are trained with: it may hold nothing finer
-# streams of a key, beside those of diffusion/noise.py
-_PRIOR, _AUGMENTATION = 3, 4
 
 
 def check_prior(
@@ -145,7 +144,7 @@ def prior_errors(
         [b].
     """
     x0 = prior.standard(embedding.detach())
-    eps = _normal(keys.content, _PRIOR, step + 1, x0)
+    eps = _normal(keys.content, Stream.PRIOR, step + 1, x0)
     denoiser = prior_denoiser(prior)
     alpha, sigma = (expand(scale, x0) for scale in denoiser.schedule.alpha_sigma(t))
     found = denoiser(alpha * x0 + sigma * eps, t, conditions)
@@ -155,7 +154,7 @@ def prior_errors(
 
 def augmented(embedding: Tensor, keys: Keys, step: int) -> Tensor:
     """The embedding [b d] with a little noise, as generators are trained, for what a prior makes is never exact."""
-    return embedding + EMBEDDING_NOISE * _normal(keys.content, _AUGMENTATION, step + 1, embedding)
+    return embedding + EMBEDDING_NOISE * _normal(keys.content, Stream.EMBEDDING, step + 1, embedding)
 
 
 def sample_prior(prior: Prior | TransformerPrior, conditions: Conditions, keys: Keys, guidance: float) -> Tensor:
@@ -175,7 +174,7 @@ def sample_prior(prior: Prior | TransformerPrior, conditions: Conditions, keys: 
     like = torch.empty(len(keys.content), prior.size, device=prior.device, dtype=prior.dtype)
 
     def noise(step: int) -> Tensor:
-        return _normal(keys.content, _PRIOR, step, like)
+        return _normal(keys.content, Stream.PRIOR, step, like)
 
     schedule = denoiser.schedule
     if isinstance(prior, TransformerPrior):
@@ -203,5 +202,5 @@ class _Bounded:
         return found if self.bound is None else found.with_x0(found.x0.clamp(-self.bound, self.bound))
 
 
-def _normal(keys: Sequence[int], stream: int, step: int, like: Tensor) -> Tensor:
-    return torch.stack([normal(key, stream, step, 0, like.shape[1:]) for key in keys]).to(like)
+def _normal(keys: Sequence[int], stream: Stream, step: int, like: Tensor) -> Tensor:
+    return normal(keys, stream, step, [0], like.shape[1:], like.device)[:, 0].to(like)

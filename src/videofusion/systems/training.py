@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
-from videofusion.diffusion.noise import Keys, base_frame, uniform
+from videofusion.diffusion.noise import Keys, base_frame
+from videofusion.keys import Stream, uniform
 from videofusion.networks.autoencoder import Space
 
 
@@ -55,7 +56,7 @@ class StepOptions:
         caption_dropout: probability that a clip is trained without its caption.
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None.
         reach: how far from the middle frame they may be; as far as the clip goes when None.
-        reach_steps: steps in which that grows evenly to the whole clip; 0 when it stays.
+        reach_share: share of the run in which that grows evenly to the whole clip; 0 when it stays.
         time_logit: mean and standard deviation of log(t / (1 - t)), which is normal then (Esser et al. 2024, sec. 3.1);
             times are uniform when empty.
     """
@@ -64,7 +65,7 @@ class StepOptions:
     caption_dropout: float = 0.1
     train_frames: int | None = None
     reach: int | None = None
-    reach_steps: int = 0
+    reach_share: float = 0.0
     time_logit: Sequence[float] = ()
 
     def choose(self, keys: Keys, step: int, adaptive: float = 0.0) -> Choices:
@@ -75,14 +76,13 @@ class StepOptions:
             step: of the training.
             adaptive: probability that the share is measured.
         """
-        rows = [uniform(key, step, 3) for key in keys.content]
-        numbers = torch.tensor(rows, dtype=torch.float64)
         # no clip at exactly no noise or no signal: both ends teach nothing
-        t = 0.001 + 0.998 * numbers[:, 0]
+        t = 0.001 + 0.998 * uniform(keys.content, Stream.TIME, step)
         if self.time_logit:
             mean, deviation = self.time_logit
             t = (mean + deviation * torch.special.ndtri(t)).sigmoid().clamp(0.001, 0.999)
-        return Choices(t.float(), [row[1] < self.caption_dropout for row in rows], numbers[:, 2] < adaptive)
+        drop = uniform(keys.content, Stream.CAPTION, step) < self.caption_dropout
+        return Choices(t.float(), drop.tolist(), uniform(keys.content, Stream.SHARE, step) < adaptive)
 
     def rates(self, fps: Tensor | None, keys: Keys, step: int, device: torch.device) -> Tensor | None:
         """Frames per second as the clips are told: of some, as of captions, nothing, so that none need be asked for.
@@ -95,10 +95,10 @@ class StepOptions:
         """
         if fps is None:
             return None
-        kept = [uniform(key, step, 5)[4] >= self.caption_dropout for key in keys.content]
-        return (fps * torch.tensor(kept, device=fps.device)).to(device)
+        kept = uniform(keys.content, Stream.RATE, step) >= self.caption_dropout
+        return (fps * kept.to(fps.device)).to(device)
 
-    def frames(self, count: int, step: int) -> list[int]:
+    def frames(self, count: int, step: int, progress: float = 1.0) -> list[int]:
         """The frames that a step looks at: the middle one stays the middle one, others are drawn on both sides.
 
         Frames of one clip teach much the same, so looking at some of them in more clips learns more in the same time.
@@ -108,14 +108,15 @@ class StepOptions:
         Args:
             count: frames of the clips.
             step: of the training.
+            progress: of the run, in [0, 1].
         """
         middle, reach, few = base_frame(count), self.reach, self.train_frames
-        if reach is not None and self.reach_steps:
-            reach += max(0, middle - reach) * step // self.reach_steps
+        if reach is not None and self.reach_share:
+            reach += int(max(0, middle - reach) * progress / self.reach_share + 1e-9)
         near = [i for i in range(count) if reach is None or abs(i - middle) <= reach]
         if few is None or few >= len(near) or step % 8 == 0:
             return near
-        numbers = uniform(0, step, count)
+        numbers = uniform(range(count), Stream.FRAMES, step).tolist()  # the same frames of every clip
         before = sorted((i for i in near if i < middle), key=numbers.__getitem__)[: base_frame(few)]
         after = sorted((i for i in near if i > middle), key=numbers.__getitem__)[: few - 1 - base_frame(few)]
         return sorted([*before, middle, *after])
@@ -130,12 +131,14 @@ class SamplingDefaults:
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: a key of `SAMPLERS`.
+        data: what it was trained on, as a recipe names it, so that a measure finds its real clips; "" if not known.
     """
 
     guidance: float = 2.0
     guidance_interval: Sequence[float] = (0.0, 1.0)
     guidance_skip: float = 0.0
     sampler: str = "dpm++"
+    data: str = ""
 
 
 def grouped_keys(

@@ -1,4 +1,6 @@
-"""Video Diffusion Models (Ho et al. 2022): plain diffusion, independent noise, a U-Net factorised over space and time.
+"""Video Diffusion Models (Ho et al. 2022): plain diffusion, a U-Net factorised over space and time.
+
+Noise is independent, as there, or correlated over frames, as in PYoCo (Ge et al. 2023).
 
 The same system on an image U-Net and one-frame clips trains image models, such as base generators.
 """
@@ -19,9 +21,10 @@ from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import NetworkDenoiser
 from videofusion.diffusion.guidance import check_times_and_skip
+from videofusion.diffusion.kernels import make_noise
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors
-from videofusion.diffusion.noise import IndependentNoise, Keys, base_frame
+from videofusion.diffusion.noise import IndependentNoise, Keys, NoiseSource, base_frame
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
@@ -56,6 +59,8 @@ class VDMSystem:
         vae: the autoencoder whose latents it works in; None for pixels.
         image_encoder: of the middle frame, trained with it: its embedding stands for the text, and captions are not
             heard (MagicVideo's unsupervised training).
+        noise: "independent", or a key of `KINDS` in `diffusion/kernels.py`.
+        noise_parameter: of that kind; its own by default.
     """
 
     def __init__(
@@ -71,7 +76,11 @@ class VDMSystem:
         sampling: SamplingDefaults = SamplingDefaults(),
         vae: nn.Module | None = None,
         image_encoder: FrameEncoder | None = None,
+        noise: str = "independent",
+        noise_parameter: float | None = None,
     ) -> None:
+        self.noise = make_noise(noise, noise_parameter)
+        self.noise_kind, self.noise_parameter = noise, noise_parameter
         self.unet, self.text_encoder, self.space = unet, text_encoder, space_of(vae)
         self.image_encoder = image_encoder
         self.schedule, self.prediction, self.shape = schedule, prediction, shape
@@ -97,12 +106,12 @@ class VDMSystem:
         parameters = (p for part in self.modules.values() for p in part.parameters())
         return [{"params": [p for p in parameters if p.requires_grad], "lr": lr}]
 
-    def loss(self, batch: Batch, keys: Keys, step: int) -> Losses:
+    def loss(self, batch: Batch, keys: Keys, step: int, progress: float = 1.0) -> Losses:
         """The plain loss of a batch; see `VideoFusionSystem.loss`."""
         choices = self.options.choose(keys, step)
-        frames = self.options.frames(batch.clip.shape[1], step)
+        frames = self.options.frames(batch.clip.shape[1], step, progress)
         clip = batch.clip[:, frames]
-        eps = IndependentNoise().draw(clip.shape, keys, step + 1, frames=frames).eps.to(clip)
+        eps = self.noise.draw(clip.shape, keys, step + 1, frames=frames, device=clip.device).eps.to(clip)
         t = choices.t.to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         conditions = replace(self._conditions(batch, choices), frames=torch.tensor(frames, device=clip.device))
@@ -126,7 +135,8 @@ class VDMSystem:
         count = len(pictures) // clips
         clip = pictures.clip
         shape = (clips, count, *clip.shape[2:])
-        noise = IndependentNoise().draw(shape, keys, step + 1, frames=range(frames, frames + count)).eps
+        numbers = range(frames, frames + count)
+        noise = IndependentNoise().draw(shape, keys, step + 1, frames=numbers, device=clip.device).eps
         eps = noise.reshape(clip.shape).to(clip)
         t = choices.t.to(clip).repeat_interleave(count)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
@@ -156,6 +166,8 @@ class VDMSystem:
             **vars(self.sampling),
             prediction=self.prediction,
             image_encoder=self.image_encoder,
+            noise=self.noise_kind,
+            noise_parameter=self.noise_parameter,
         )
 
 
@@ -173,10 +185,16 @@ class VDMPipeline(VideoPipeline):
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
+        data: what it was trained on, as a recipe names it; "" if not known.
         prediction: what the network predicts.
         vae: the autoencoder whose latents it works in; None for pixels.
         tokenizer: of a text encoder of transformers; None for a `WordEncoder`.
         image_encoder: of middle frames, of a model that was told their embeddings in place of texts.
+        noise: "independent", or a key of `KINDS` in `diffusion/kernels.py`.
+        noise_parameter: of that kind; its own by default.
+
+    Raises:
+        InputError: what `make_noise` refuses.
     """
 
     _optional_components: ClassVar[list[str]] = ["vae", "tokenizer", "image_encoder"]  # diffusers reads a list
@@ -196,10 +214,14 @@ class VDMPipeline(VideoPipeline):
         prediction: str = "v",
         vae: nn.Module | None = None,
         tokenizer: Any = None,
+        data: str = "",
         image_encoder: FrameEncoder | None = None,
+        noise: str = "independent",
+        noise_parameter: float | None = None,
     ) -> None:
         super().__init__()
         check_times_and_skip(guidance_interval, guidance_skip)
+        make_noise(noise, noise_parameter)
         self.register_modules(
             unet=unet, text_encoder=text_encoder, vae=vae, tokenizer=tokenizer, image_encoder=image_encoder
         )
@@ -212,7 +234,10 @@ class VDMPipeline(VideoPipeline):
             guidance_interval=list(guidance_interval),
             guidance_skip=guidance_skip,
             sampler=sampler,
+            data=data,
             prediction=prediction,
+            noise=noise,
+            noise_parameter=noise_parameter,
         )
 
     @property
@@ -223,8 +248,8 @@ class VDMPipeline(VideoPipeline):
         """The network as a denoiser."""
         return NetworkDenoiser(self.unet, make_schedule(self.config.schedule), self.config.prediction)
 
-    def noise_source(self) -> IndependentNoise:
-        return IndependentNoise()
+    def noise_source(self) -> NoiseSource:
+        return make_noise(self.config.noise, self.config.noise_parameter)
 
     def share(self, clips: int, frames: int, motion: float | None) -> Tensor | None:
         if motion is not None:

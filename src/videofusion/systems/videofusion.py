@@ -11,22 +11,23 @@ from torch import Tensor, nn
 
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder, FrozenFrames, embed_frame, frames_encoder
-from videofusion.conditioning.motion import measured_share, share_at
+from videofusion.conditioning.motion import measured_share, share_at, usual_share
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.guidance import check_times_and_skip
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
-from videofusion.diffusion.noise import MIDDLE_FRAME, DecomposedNoise, Keys, base_frame, normal, uniform
+from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
+from videofusion.keys import Stream, normal, uniform
 from videofusion.networks.autoencoder import space_of
 from videofusion.networks.layers import normalised
 from videofusion.networks.prior import Prior, TransformerPrior
 from videofusion.networks.unet import UNet
-from videofusion.systems.decomposed import VideoFusion
+from videofusion.systems.decomposed import CORRECTS_BASE, VideoFusion
 from videofusion.systems.pipeline import Draw, VideoPipeline
 from videofusion.systems.prior import (
     augmented,
@@ -64,9 +65,9 @@ class VideoFusionSystem:
         schedule: by name.
         prediction: what both generators predict.
         variant: one of `decomposed.VARIANTS`.
-        share: lambda where it is fixed.
+        share: lambda of every frame but the middle one (the paper's 0.5); None for the median of `profiles`.
         adaptive: probability that a clip's lambda is measured from its frames instead.
-        profiles: quantiles of measured lambda, for the motion knob; see `share_profiles`.
+        profiles: quantiles of the data's lambda, which the motion knob moves along; see `share_profiles`.
         base_loss: "stop" (eq. 14), "joint" (no stop-gradient) or "fixed" (the base is not trained).
         base_frames: what the base learns from: the "middle" frame (eq. 14), or "all" that a step looks at, as pictures.
         base_rate_ratio: the base's learning rate over the others'.
@@ -95,8 +96,8 @@ class VideoFusionSystem:
         shape: tuple[int, int, int],
         schedule: str = "cosine",
         prediction: str = "v",
-        variant: str = "image-first",
-        share: float = 0.5,
+        variant: str = "joint",
+        share: float | None = 0.5,
         adaptive: float = 0.0,
         profiles: list[list[float]] | None = None,
         base_loss: str = "stop",
@@ -129,8 +130,9 @@ class VideoFusionSystem:
         self.base, self.residual, self.text_encoder, self.space = base, residual, text_encoder, space_of(vae)
         self.image_encoder, self.prior, self.prior_text = image_encoder, prior, prior_text
         self.schedule, self.prediction, self.variant, self.shape = schedule, prediction, variant, shape
-        self.noise = DecomposedNoise(share)
-        self.adaptive, self.profiles = adaptive, profiles
+        self.noise = DecomposedNoise()
+        self.share, self.adaptive, self.profiles = share, adaptive, profiles
+        usual_share(share, profiles, shape[0])  # so that what is missing is told before training
         self.base_loss, self.base_frames, self.base_rate_ratio = base_loss, base_frames, base_rate_ratio
         self.options, self.grouped = options, grouped
         self.sampling, self.motion_guidance = sampling, motion_guidance
@@ -150,7 +152,8 @@ class VideoFusionSystem:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The trained parts by name."""
-        parts: dict[str, nn.Module] = {"base": self.base, "residual": self.residual}
+        base: dict[str, nn.Module] = {} if self._base_is_fixed else {"base": self.base}
+        parts = base | {"residual": self.residual}
         if isinstance(self.text_encoder, WordEncoder):
             parts["text_encoder"] = self.text_encoder
         return parts | prior_parts(self.image_encoder, self.prior, self.prior_text, frozen=False)
@@ -158,8 +161,14 @@ class VideoFusionSystem:
     @property
     def frozen(self) -> dict[str, nn.Module]:
         """The parts that are never trained."""
+        base: dict[str, nn.Module] = {"base": self.base} if self._base_is_fixed else {}
         frozen = prior_parts(self.image_encoder, self.prior, self.prior_text, frozen=True)
-        return frozen_parts(self.space, self.text_encoder) | frozen
+        return base | frozen_parts(self.space, self.text_encoder) | frozen
+
+    @property
+    def _base_is_fixed(self) -> bool:
+        """Whether nothing of the base is trained; one that never heard an embedding learns to hear it."""
+        return self.base_loss == "fixed" and not is_trained(self.base)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Parameters with their learning rates; the base's is smaller when it is pretrained (sec. 3.4)."""
@@ -171,23 +180,24 @@ class VideoFusionSystem:
             groups.append({"params": base, "lr": lr * self.base_rate_ratio})
         return groups
 
-    def loss(self, batch: Batch, keys: Keys, step: int) -> Losses:
+    def loss(self, batch: Batch, keys: Keys, step: int, progress: float = 1.0) -> Losses:
         """The joint loss (eq. 14) of a batch.
 
         Args:
             batch: clips with captions.
             keys: of all randomness, one for each clip.
             step: of the training.
+            progress: of the run, in [0, 1].
         """
         clip = batch.clip
         choices = self.options.choose(keys, step, self.adaptive)
-        share = self.noise.shares(*clip.shape[:2]).to(clip)
+        share = usual_share(self.share, self.profiles, clip.shape[1]).to(clip).expand(len(clip), -1)
         if self.adaptive:
             share = torch.where(choices.adapt.to(clip.device)[:, None], measured_share(clip), share)
-        frames = self.options.frames(clip.shape[1], step)
+        frames = self.options.frames(clip.shape[1], step, progress)
         clip, share = clip[:, frames], share[:, frames]
         noise_keys = grouped_keys(keys, batch.identities, batch.actions, batch.mates) if self.grouped else keys
-        noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames)
+        noise = self.noise.draw(clip.shape, noise_keys, step + 1, share, frames, clip.device)
         eps, t = noise.eps.to(clip), choices.t.to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         captions = ["" if drop else text for text, drop in zip(batch.captions, choices.drop, strict=True)]
@@ -207,7 +217,8 @@ class VideoFusionSystem:
         middle = base_frame(clip.shape[1])
         clean = clip[:, middle : middle + 1] if self.variant == "image-first" else None
         if clean is not None:
-            conditions = replace(conditions, middle_frame=self._shown_middle(clean, keys, step))
+            shown, noise_on_it = self._shown_middle(clean, keys, step)
+            conditions = replace(conditions, middle_frame=shown, middle_noise=noise_on_it)
         z = alpha * clip + sigma * eps
         if clean is not None and self.base_loss == "fixed":  # the residual generator learns without the base
             own = torch.zeros_like(t)
@@ -215,17 +226,17 @@ class VideoFusionSystem:
         else:
             base, joint = self.denoiser.predict(z, t, conditions, clean, self.base_frames == "all")
             own, errors = joint_errors(base, joint, clip, eps, share, self.options.weighting)
-        if self.variant != "corrected":  # there the composite's base frame is the base generator's
+        if self.variant not in CORRECTS_BASE:  # there the composite's base frame is the base generator's
             errors = torch.where(share >= 1, torch.zeros_like(errors), errors)
         per_clip = (own + errors.sum(dim=1)) / clip.shape[1] + extra
         parts |= {"base": own.mean().detach(), "residual": errors.mean().detach()}
         return Losses(per_clip.mean(), parts, per_clip)
 
-    def _shown_middle(self, frame: Tensor, keys: Keys, step: int) -> Tensor:
-        """What the residual generator is shown of the middle frame: a little noise on it, as much as a key says."""
-        amounts = torch.tensor([uniform(key, step, 4)[3] for key in keys.content]).to(frame)
-        noise = torch.stack([normal(key, MIDDLE_FRAME, step, 0, frame.shape[1:]) for key in keys.content]).to(frame)
-        return frame + MIDDLE_NOISE * expand(amounts, frame) * noise
+    def _shown_middle(self, frame: Tensor, keys: Keys, step: int) -> tuple[Tensor, Tensor]:
+        """What the residual generator is shown of the middle frame, and the deviation of the noise on it [b]."""
+        deviation = MIDDLE_NOISE * uniform(keys.content, Stream.MIDDLE_AMOUNT, step).to(frame)
+        noise = normal(keys.content, Stream.MIDDLE_FRAME, step, [0], frame.shape[2:], frame.device).to(frame)
+        return frame + expand(deviation, frame) * noise, deviation
 
     def pipeline(self) -> VideoFusionPipeline:
         """The pipeline with the present weights."""
@@ -241,7 +252,7 @@ class VideoFusionSystem:
             **vars(self.sampling),
             motion_guidance=self.motion_guidance,
             variant=self.variant,
-            share=self.noise.share,
+            share=self.share,
             profiles=self.profiles,
             base_prediction=self.prediction,
             residual_prediction=self.prediction,
@@ -267,9 +278,11 @@ class VideoFusionPipeline(VideoPipeline):
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
         guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
         sampler: by default, a key of `SAMPLERS`.
+        data: what it was trained on, as a recipe names it; "" if not known.
         variant: one of `decomposed.VARIANTS`.
-        share: lambda when no motion is asked for.
-        profiles: quantiles of lambda for the motion knob; None when the model was not trained for it.
+        share: lambda of every frame but the middle one when no motion is asked for; None for the median of `profiles`.
+        profiles: quantiles of the data's lambda for the motion knob; the median alone, or None,
+            when the model was trained for no other.
         base_prediction: what the base predicts.
         residual_prediction: what the residual generator predicts.
         image_encoder: of middle frames, a `FrameEncoder` or a `CLIPVisionModelWithProjection` of transformers; for
@@ -302,8 +315,8 @@ class VideoFusionPipeline(VideoPipeline):
         guidance_interval: list[float] | tuple[float, ...] = (0.0, 1.0),  # diffusers reads a union
         guidance_skip: float = 0.0,
         sampler: str = "dpm++",
-        variant: str = "image-first",
-        share: float = 0.5,
+        variant: str = "joint",
+        share: float | None = 0.5,
         profiles: list[list[float]] | None = None,
         base_prediction: str = "v",
         residual_prediction: str = "v",
@@ -311,6 +324,7 @@ class VideoFusionPipeline(VideoPipeline):
         prior: nn.Module | None = None,
         vae: nn.Module | None = None,
         tokenizer: Any = None,
+        data: str = "",
         prior_text_encoder: nn.Module | None = None,
         prior_tokenizer: Any = None,
     ) -> None:
@@ -343,6 +357,7 @@ class VideoFusionPipeline(VideoPipeline):
             guidance_interval=list(guidance_interval),
             guidance_skip=guidance_skip,
             sampler=sampler,
+            data=data,
             variant=variant,
             share=share,
             profiles=profiles,
@@ -364,21 +379,22 @@ class VideoFusionPipeline(VideoPipeline):
             variant=config.variant,
             base_prediction=config.base_prediction,
             residual_prediction=config.residual_prediction,
+            stop_gradient=False,  # a stop for training: a gradient to z, of reconstruction guidance, is the whole one
         )
 
     def noise_source(self) -> DecomposedNoise:
-        return DecomposedNoise(self.config.share)
+        return DecomposedNoise()
 
     def share(self, clips: int, frames: int, motion: float | None) -> Tensor:
         if motion is None:
-            return self.noise_source().shares(clips, frames)
-        if self.config.profiles is None:
+            return usual_share(self.config.share, self.config.profiles, frames).expand(clips, -1)
+        if len(self.config.profiles or ()) < 2:
             raise InputError(f"motion is {motion}; this model was not trained for it, leave it out")
         return share_at(self.config.profiles, motion, frames).expand(clips, -1)
 
     def frames_guidance(self, guidance: float) -> float:
         own = self.config.motion_guidance
-        return guidance if own is None else own
+        return guidance if own is None or guidance == 1 else own  # 1 is off, of both
 
     def check_known(self, places: Sequence[int], frames: int) -> None:
         middle = base_frame(frames)

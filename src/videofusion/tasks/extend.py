@@ -77,6 +77,8 @@ def extend(
     height, width = clips.shape[-2:]
     made = pipe.space.encode(clips.to(pipe.text.device).float())
     windows = -(-(frames - had) // (length - overlap))
+    last = had + windows * (length - overlap) - 1
+    pipe.noise_source().covariance(frames=[last])  # refuses what its noise does not reach
     for number in range(windows):
         if on_window is not None:
             on_window(number, windows)

@@ -6,7 +6,7 @@ A checkpoint is a folder `step-00000100` of safetensors and json, never a pickle
     ema.safetensors         their moving average
     optimizer.safetensors   "state/parameter", e.g. "exp_avg/base.conv.weight"
     random.safetensors      the states of torch's generators
-    state.json              step, seconds, scores, recipe; size and checksum of the files above
+    state.json              step, seconds, scores, recipe; size and checksum of the files above, and its own checksum
 
 Where the networks are cut (`sharding.py`), the first three are a folder `shards`, to which each process writes a file
 of its own (`shards.py`), with names such as "ema/base.conv.weight".
@@ -20,7 +20,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,17 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from videofusion.errors import InputError, RunError
+from videofusion.files import parse_json
+from videofusion.modes import give_usual_mode
 from videofusion.training import shards
 from videofusion.training.sharding import cut_like
 from videofusion.training.world import World
 
 _CUT = ("weights", "ema", "optimizer")  # what may lie in shards
-_WHOLE, _SHARDED = _FORMATS = (1, 2)
+_WHOLE, _SHARDED = 3, 4
+_OLDER = {1: _WHOLE, 2: _SHARDED}  # formats whose state.json has no checksum, nor what is frozen
+_KEYS = ("step", "seconds", "ema_updates", "validation", "best", "best_step", "recipe")
+_UNREADABLE = "unreadable-"  # before the name of a damaged one that the run has gone on without
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,7 @@ class Checkpoint:
         validation: the last validation loss, None before the first.
         best: the lowest validation loss so far.
         best_step: the step of that loss.
+        frozen: a digest of each part that is never trained, and so is in no checkpoint; none where it is not known.
         shards: of one that was read and lies in shards, its folder: weights, average and optimiser are then on the
             device "meta", and `read_into` has their numbers.
     """
@@ -68,6 +74,7 @@ class Checkpoint:
     validation: float | None = None
     best: float | None = None
     best_step: int | None = None
+    frozen: Mapping[str, str] = field(default_factory=dict)
     shards: Path | None = None
 
     @property
@@ -107,6 +114,7 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir()
             fill(new)
+            give_usual_mode(new)
             for path in sorted(new.rglob("*")):
                 sync(path)
             sync(new)
@@ -116,8 +124,7 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
             new.rename(target)
             sync(target.parent)
             shutil.rmtree(old, ignore_errors=True)
-        except Exception:
-            shutil.rmtree(new, ignore_errors=True)
+        except (Exception, KeyboardInterrupt):  # a second Ctrl-C
             recover_folder(target)
             raise
 
@@ -139,10 +146,12 @@ def _aside(target: Path) -> Path:
 
 
 def recover_folder(target: Path) -> None:
-    """Put back the former `target` if a kill came between the two renames of `write_folder`."""
+    """Clear away what `write_folder` left where it was stopped; the former `target` comes back if there is none."""
     old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(_aside(target), ignore_errors=True)
     if old.exists() and not target.exists():
         old.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def save(folder: Path, checkpoint: Checkpoint, world: World | None = None) -> Path:
@@ -168,12 +177,9 @@ def save(folder: Path, checkpoint: Checkpoint, world: World | None = None) -> Pa
             path = new / f"{name}.safetensors"
             save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
             files |= _facts(new, path)
-        plain = {
-            key: getattr(checkpoint, key)
-            for key in ("step", "seconds", "ema_updates", "validation", "best", "best_step", "recipe")
-        }
+        plain = {key: getattr(checkpoint, key) for key in (*_KEYS, "frozen")}
         state = {"format": _SHARDED if cut else _WHOLE, **plain, "files": files}
-        (new / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        (new / "state.json").write_text(_sealed(state), encoding="utf-8")
 
     if world.writes:
         write_folder(target, fill)
@@ -191,6 +197,12 @@ def _write_shards(new: Path, checkpoint: Checkpoint, world: World) -> dict[str, 
 
 def _flat(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+
+def _sealed(state: Mapping[str, Any]) -> str:
+    """The text of a state.json, which ends with a checksum of all that stands before it."""
+    own = zlib.crc32(json.dumps(state, indent=1).encode())
+    return json.dumps({**state, "crc32": own}, indent=1) + "\n"
 
 
 def _facts(folder: Path, path: Path) -> dict[str, dict[str, int]]:
@@ -254,16 +266,36 @@ def read_state(path: Path) -> dict[str, Any]:
     """Read the `state.json` of a checkpoint folder; raises `InputError` as `load` does."""
     refuse_pickles(path)
     try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        text = (path / "state.json").read_bytes().decode()
+        state = parse_json(text)
     except FileNotFoundError as error:
         raise InputError(f"checkpoint {path} is not one: it has no state.json") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"checkpoint {path} is damaged: state.json cannot be read") from error
-    if not isinstance(state, dict) or state.get("format") not in _FORMATS:
+    found = state.get("format") if isinstance(state, dict) else None
+    if found in _OLDER and type(found) is int:
+        whole = _is_older(path, state)
+        state["format"] = _OLDER[found]
+    elif found in (_WHOLE, _SHARDED):
+        state.pop("crc32", None)
+        whole = _sealed(state) == text
+    else:
         raise InputError(
-            f"checkpoint {path} is of another format than {' and '.join(map(str, _FORMATS))}, which this version writes"
+            f"checkpoint {path} is of another format than {_WHOLE} and {_SHARDED}, which this version writes"
         )
+    if not whole:
+        raise InputError(f"checkpoint {path} is damaged: state.json is not the file that was written")
     return state
+
+
+def _is_older(path: Path, state: dict[str, Any]) -> bool:
+    """Whether a state.json without a checksum is whole, as far as can be seen."""
+    if state.keys() != {"format", *_KEYS, "files"} or not isinstance(state["files"], dict):
+        return False
+    step = state["step"]
+    named = type(step) is int and (not path.name.startswith("step-") or path == place(path.parent, step))
+    facts = state["files"].values()
+    return named and all(isinstance(each, dict) and each.keys() == {"bytes", "crc32"} for each in facts)
 
 
 def refuse_pickles(path: Path) -> None:
@@ -279,11 +311,16 @@ def refuse_pickles(path: Path) -> None:
 
 
 def newest(folder: Path, note: Callable[[str], None]) -> Checkpoint | None:
-    """The newest whole checkpoint of a run, or None.
+    """The newest whole checkpoint of a run, or None where none was ever written.
+
+    Damaged ones after it get another name: they are no part of the run any more, and are kept for whoever can use them.
 
     Args:
         folder: the run's `checkpoints` folder.
         note: is told one line about every damaged or unfinished one that is passed over.
+
+    Raises:
+        InputError: there are checkpoints, and all of them are damaged.
     """
     if not folder.is_dir():
         return None
@@ -294,11 +331,30 @@ def newest(folder: Path, note: Callable[[str], None]) -> Checkpoint | None:
         shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(".step-*.old"):
         recover_folder(folder / path.name[1 : -len(".old")])
+    damaged: dict[Path, InputError] = {}
     for path in reversed(_steps(folder)):
         try:
-            return load(path)
+            found = load(path)
         except InputError as error:
-            note(f"ignored: {error}")
+            damaged[path] = error
+            continue
+        for each, reason in damaged.items():
+            aside = each.with_name(_UNREADABLE + each.name)
+            note(f"ignored: {reason}; it is {aside.name} from now on")
+            shutil.rmtree(aside, ignore_errors=True)
+            each.rename(aside)
+        return found
+    if damaged:
+        raise InputError(
+            f"none of the {len(damaged)} checkpoints in {folder} can be used, and the run does not begin anew over "
+            f"them: {'; '.join(map(str, damaged.values()))}; put back a copy of one, or take another run folder"
+        )
+    lost = sorted(path.name for path in folder.glob(f"{_UNREADABLE}step-*"))
+    if lost:
+        raise InputError(
+            f"{folder} has damaged checkpoints only ({', '.join(lost)}), and the run does not begin anew over them; "
+            "put back a copy of a whole one, or take another run folder"
+        )
     return None
 
 
@@ -347,7 +403,7 @@ def prune(folder: Path, keep: int) -> None:
     scores: list[tuple[float, Path]] = []
     for path in paths:
         try:
-            validation = read_state(path).get("validation")
+            validation = read_state(path)["validation"]
         except InputError:
             continue  # a damaged one has no score; `newest` says so when it meets it
         if validation is not None:

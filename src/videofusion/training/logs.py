@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -12,10 +13,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from videofusion.errors import InputError
+from videofusion.errors import InputError, printable
 from videofusion.training.boards import Board, TensorBoard, WeightsAndBiases
 from videofusion.training.recipe import Recipe
 
+_BLOCK = 1 << 16  # bytes that are looked through at a time, from the end of a log
 _BEAT = 10.0  # seconds between signs of life (the log's time of change) where there is nothing to log
 
 
@@ -37,6 +39,7 @@ class Log:
         if "wandb" in recipe.log:
             self._boards.append(WeightsAndBiases(run, recipe.to_json()))
         self._path = run / "log.jsonl"
+        _cut_off(self._path)
         self._file = self._path.open("a", encoding="utf-8")
         self._beat = time.monotonic()
         pause = 0.1 if sys.stderr.isatty() else 30  # seconds between redrawings, which are lines in a file
@@ -52,7 +55,8 @@ class Log:
 
     def note(self, text: str) -> None:
         """Print a line on stderr, above the progress bar, and keep it in the log."""
-        tqdm.write(text, file=sys.stderr)
+        with contextlib.suppress(OSError):  # a terminal that was closed
+            tqdm.write(printable(text), file=sys.stderr)
         self._write({"event": "note", "text": text})
 
     def numbers(self, event: str, step: int, values: dict[str, float]) -> None:
@@ -118,6 +122,23 @@ class NoLog(Log):
 
     def close(self) -> None:
         pass
+
+
+def _cut_off(path: Path) -> None:
+    """Cut off what stands after the last whole line, which a kill left there."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            begin = max(0, end - _BLOCK)
+            file.seek(begin)
+            newline = file.read(end - begin).rfind(b"\n")
+            if newline >= 0:
+                end = begin + newline + 1
+                break
+            end = begin
+        file.truncate(end)
 
 
 def _clock(seconds: float) -> str:

@@ -43,6 +43,7 @@ _RUN: dict[str, Any] = {
 _SYSTEMS: dict[str, dict[str, Any]] = {
     "videofusion": {
         "variant": "published",
+        "share": 0.5,
         "temporal": "residual",
         "schedule": "linear",  # the betas of Ho et al. 2020, T = 1000
         "prediction": "eps",

@@ -11,6 +11,26 @@ from typing import Any, Literal
 from videofusion.errors import InputError, unknown
 from videofusion.training.recipe_values import kind_name, read_value
 
+# From the kinds of data on plain grounds to the same over photographs.
+OVER_PHOTOS = {
+    "moving-digits": "digits-over-photos",
+    "static-digits": "static-over-photos",
+    "middle-digits": "middle-over-photos",
+    "digit-crops": "crops-over-photos",
+}
+
+
+def on_grounds_of(kind: str, domain: str) -> str:
+    """The kind of data that shows what `kind` shows on the grounds of a domain: stills of it for stills.
+
+    Args:
+        kind: of a recipe's data.
+        domain: "moving-digits" or "digits-over-photos".
+    """
+    plain = {over: kind for kind, over in OVER_PHOTOS.items()}
+    kind = domain if kind == "folder" else plain.get(kind, kind)
+    return OVER_PHOTOS.get(kind, kind) if domain == OVER_PHOTOS["moving-digits"] else kind
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -18,14 +38,22 @@ class Recipe:
 
     Args:
         name: the recipe's name; a run folder belongs to one.
-        system: "videofusion" (decomposed noise) or "vdm" (independent noise; with temporal "image", an image model).
-        variant: of VideoFusion: "image-first", "corrected", "framewise" or "published".
-        share: the share ratio λ of the frames other than the middle one, in [0, 1).
-        adaptive: probability that a clip's λ is measured from its frames (what the user's motion knob needs).
+        system: "videofusion" (decomposed noise) or "vdm" (plain diffusion; with temporal "image", an image model).
+        noise: of the system "vdm", over a clip's frames: "independent", or correlated: "mixed" or "progressive"
+            (PYoCo), "ou", "rbf", or "shuffled" (FreeNoise: the first window's again, in another order).
+        noise_parameter: of correlated noise: the share of all frames ("mixed"), the correlation of neighbours
+            ("progressive"), a length in frames ("ou", "rbf"), the frames of a window ("shuffled"); see `KINDS` in
+            `diffusion/kernels.py`, which has what it is when None.
+        variant: of VideoFusion: "joint", "corrected", "published", "framewise" or "image-first" (docs/videofusion.md).
+        share: the share ratio λ of the frames other than the middle one, in [0, 1); None takes it from the data, by how
+            far a frame is from the middle one.
+        adaptive: probability that a clip's λ is measured from its own frames instead; the motion knob is for models
+            that were trained so.
         train_frames: frames of a clip that a step looks at, the middle one among them; all when None, and in every
             eighth step.
         reach: how far from the middle frame those may be that a step looks at; as far as the clip goes when None.
-        reach_steps: steps in which that grows evenly to the whole clip; 0 when it stays.
+        reach_share: share of the run, of its steps or its seconds, whichever end it, in which that grows evenly to the
+            whole clip, in [0, 0.9]; 0 when it stays.
         image_frames: pictures, single frames of other clips, that a step looks at beside each clip (VDM's joint
             training); temporal layers do not see them. For the system "vdm".
         text_from: what stands for the text in training: the "captions", or an embedding of each clip's middle frame
@@ -74,7 +102,9 @@ class Recipe:
             2's, of its own sizes; or the folder of a diffusers pipeline with one, and with the text encoder that it
             reads, to train it on, or with `rates=prior.*=0` to keep it as it is.
         data: "moving-digits", "static-digits" (grey stills), "middle-digits" (the middle frames of moving
-            digits), "digit-crops" (squares of `size` cut from those at 32x32, with the digit in them) or "folder".
+            digits), "digit-crops" (squares of `size` cut from those at 32x32, with the digit in them) or "folder"; the
+            first four also over photographs: "digits-over-photos", "static-over-photos", "middle-over-photos" and
+            "crops-over-photos".
         frames: frames of a clip.
         size: height and width in pixels.
         two_digits: share of the moving-digits clips with two digits, in [0, 1].
@@ -117,6 +147,7 @@ class Recipe:
         validation_interval: steps between validations.
         validation_batches: batches of a validation.
         checkpoint_interval: steps between checkpoints.
+        checkpoint_minutes: a checkpoint after so many minutes without one, too; None for steps alone.
         keep: checkpoints to keep beside the best.
         sample_interval: steps between sample grids; 0 for none.
         prompts: what the sample grids show; captions of the validation clips when there are none.
@@ -132,12 +163,14 @@ class Recipe:
 
     name: str
     system: Literal["videofusion", "vdm"] = "videofusion"
-    variant: Literal["image-first", "corrected", "framewise", "published"] = "image-first"
-    share: float = 0.5
+    noise: str = "independent"
+    noise_parameter: float | None = None
+    variant: Literal["joint", "corrected", "published", "framewise", "image-first"] = "joint"
+    share: float | None = None
     adaptive: float = 0.0
     train_frames: int | None = None
     reach: int | None = None
-    reach_steps: int = 0
+    reach_share: float = 0.0
     image_frames: int = 0
     text_from: Literal["captions", "frames"] = "captions"
     grouped: bool = False
@@ -168,7 +201,17 @@ class Recipe:
     text_encoder: str | None = None
     image_encoder: str | None = None
     prior: str | None = None
-    data: Literal["moving-digits", "static-digits", "middle-digits", "digit-crops", "folder"] = "moving-digits"
+    data: Literal[
+        "moving-digits",
+        "static-digits",
+        "middle-digits",
+        "digit-crops",
+        "digits-over-photos",
+        "static-over-photos",
+        "middle-over-photos",
+        "crops-over-photos",
+        "folder",
+    ] = "moving-digits"
     frames: int = 16
     size: int = 32
     two_digits: float = 0.3
@@ -208,6 +251,7 @@ class Recipe:
     validation_interval: int = 500
     validation_batches: int = 4
     checkpoint_interval: int = 500
+    checkpoint_minutes: float | None = None
     keep: int = 2
     sample_interval: int = 1000
     prompts: tuple[str, ...] = ()
@@ -231,6 +275,10 @@ class Recipe:
         if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
             raise InputError(
                 f"recipe key guidance_interval is {interval}, but must be a lowest and a highest time in [0, 1]"
+            )
+        if self.noise != "independent" and self.system != "vdm":
+            raise InputError(
+                f"recipe key noise is {self.noise!r}, but only the system 'vdm' takes one, and this is {self.system!r}"
             )
         if self.image_frames and self.system != "vdm":
             raise InputError(
@@ -278,6 +326,10 @@ class Recipe:
         """The recipe of `to_json`'s values; raises `InputError` for unknown keys and wrong kinds."""
         if "name" not in values:
             raise InputError("a recipe needs the key name")
+        values = dict(values)
+        if "reach_steps" in values:  # of a run that began before the course followed its progress
+            grown, steps = values.pop("reach_steps"), _parse("steps", values.get("steps", cls.steps))
+            values["reach_share"] = min(0.9, _parse("steps", grown) / max(1, steps))
         return cls(**{key: _parse(key, value) for key, value in values.items()})
 
     def replace(self, overrides: Mapping[str, Any]) -> Recipe:
@@ -291,7 +343,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("adaptive", 0, 1),
     ("train_frames", 1, 4096),
     ("reach", 1, 4096),
-    ("reach_steps", 0, _MANY),
+    ("reach_share", 0, 0.9),
     ("image_frames", 0, 64),
     ("blocks", 1, 8),
     ("heads", 1, 64),
@@ -313,6 +365,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("workers", 0, 256),
     ("steps", 1, _MANY),
     ("seconds", 1e-3, _MANY),
+    ("seed", -(2**63), 2**64 - 1),
     ("learning_rate", 0, 1),
     ("base_rate_ratio", 0, 10),
     ("warmup", 0, _MANY),
@@ -324,6 +377,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("validation_interval", 1, _MANY),
     ("validation_batches", 1, _MANY),
     ("checkpoint_interval", 1, _MANY),
+    ("checkpoint_minutes", 0.01, _MANY),
     ("keep", 1, _MANY),
     ("sample_interval", 0, _MANY),
     ("sample_steps", 1, 1000),
@@ -340,5 +394,5 @@ def _parse(key: str, value: Any) -> Any:
         raise unknown("recipe key", key, kinds)
     try:
         return read_value(kinds[key], value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"recipe key {key} cannot be {value!r}: it is of kind {kind_name(kinds[key])}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"recipe key {key} cannot be {value!r:.200}: it is of kind {kind_name(kinds[key])}") from error

@@ -6,12 +6,12 @@ overrides. The resolved recipe is saved beside the weights and accepted back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from videofusion.errors import InputError, unknown
+from videofusion.files import parse_json
 from videofusion.training.paper_recipes import PAPER_RECIPES
 from videofusion.training.recipe import Recipe
 
@@ -89,7 +89,7 @@ def moving_digits() -> Recipe:
         adaptive=0.25,
         # to bring a shape over from the middle frame is learned where it has hardly moved
         reach=1,
-        reach_steps=3000,
+        reach_share=0.15,
         **_DIGIT_CLIPS,
     )
 
@@ -176,7 +176,7 @@ def folder64_small() -> Recipe:
         adaptive=0.3,
         time_logit=(1.0, 1.2),
         reach=1,
-        reach_steps=1500,
+        reach_share=0.075,
         train_frames=5,
         batch_size=4,
         learning_rate=1e-3,
@@ -210,7 +210,7 @@ def get_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
         recipe = RECIPES[name]()
     elif name.endswith(".json"):
         try:
-            values = json.loads(Path(name).read_text(encoding="utf-8"))
+            values = parse_json(Path(name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"recipe file {name} cannot be read: {error}") from error
         if not isinstance(values, dict):

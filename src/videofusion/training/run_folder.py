@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videofusion.errors import InputError
+from videofusion.files import parse_json
 from videofusion.training.recipe import Recipe
+from videofusion.training.signals import exit_code
 
 # What may differ between the sessions of one run: how long it goes, what it prints, how fast it computes.
 _MAY_CHANGE = {
@@ -24,6 +26,7 @@ _MAY_CHANGE = {
         "log_interval",
         "validation_interval",
         "checkpoint_interval",
+        "checkpoint_minutes",
         "keep",
     ),
     *("sample_interval", "prompts", "sample_steps", "guidance", "motion_guidance"),
@@ -38,7 +41,7 @@ class Result:
     Args:
         step: optimiser steps taken, all sessions together.
         seconds: seconds of training, all sessions together.
-        stopped_by: "steps", "seconds", "SIGTERM" or "SIGINT".
+        stopped_by: "steps", "seconds", or the name of a signal.
         model: the folder of the finished pipeline.
     """
 
@@ -49,8 +52,8 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """0 when the run is finished, 143 or 130 when a signal stopped it."""
-        return {"SIGTERM": 143, "SIGINT": 130}.get(self.stopped_by, 0)
+        """0 when the run is finished, 143, 130 or 129 when SIGTERM, SIGINT or SIGHUP stopped it."""
+        return exit_code(self.stopped_by)
 
 
 def open_run(recipe: Recipe, run: Path) -> None:
@@ -79,7 +82,7 @@ def check_run(recipe: Recipe, run: Path) -> None:
     path = run / "recipe.json"
     try:
         if path.exists():
-            saved = Recipe.from_json(json.loads(path.read_text(encoding="utf-8"))).to_json()
+            saved = Recipe.from_json(parse_json(path.read_text(encoding="utf-8"))).to_json()
             differing = [
                 f"{key} ({saved[key]!r} there, {value!r} here)"
                 for key, value in recipe.to_json().items()

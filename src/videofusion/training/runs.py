@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import socket
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videofusion.errors import InputError
+from videofusion.files import parse_json
 from videofusion.training import session
 
 _SILENT = 600.0  # seconds without a sign of life, after which a run on another machine is taken for dead
@@ -142,7 +142,7 @@ def _last_step(log: Path) -> dict[str, Any]:
         return {}
     for text in reversed(lines):
         try:
-            line = json.loads(text)
+            line = parse_json(text)
         except ValueError:  # cut short, by a kill or by where the reading began
             continue
         if isinstance(line, dict) and line.get("event") == "train":
@@ -152,7 +152,7 @@ def _last_step(log: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or not a file of ours: the table shows what can be known
         return {}
     return values if isinstance(values, dict) else {}

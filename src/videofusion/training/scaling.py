@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from videofusion.errors import InputError
-from videofusion.training.memory import Held, human
+from videofusion.training.memory import Held, Part, human
 from videofusion.training.recipe import Recipe
 from videofusion.training.sizes import Work, recipe_work
 
@@ -118,13 +118,13 @@ def plan_step(
             "product must divide it"
         )
     sharded = way == "FSDP2"
-    weights, trained, gathered = work.trained + work.frozen, work.trained, 2 if half else 4
+    cut = [part for part in work.parts if not part.apart or (sharded and part.name == "base")]  # a fixed base too
+    trained, gathered = work.trained, 2 if half else 4
+    weights = trained + sum(part.frozen for part in cut)
     micro_batches = batch // (gpus * clips)
     away = [part for part in work.parts if sharded and part.name == offload]
-    off_trained, off_frozen = sum(part.trained for part in away), sum(part.frozen for part in away)
     ranks = gpus if sharded else 1
-    held = Held.by_numbers(trained - off_trained, work.frozen - off_frozen, ranks=ranks)
-    host = Held.by_numbers(off_trained, off_frozen, ranks=ranks)
+    held, host = (_held([part for part in cut if (part in away) is is_away], ranks) for is_away in (False, True))
     activations = clips * work.activations
     beside = (2 * gathered + 4) * work.block if sharded else 2 * weights * half
     sent = micro_batches * (2 * gathered * weights + 4 * trained) if sharded else 8 * trained
@@ -135,13 +135,24 @@ def plan_step(
         gpus=gpus,
         clips=clips,
         micro_batches=micro_batches,
-        memory=held.resident + 4 * work.apart + held.gradients + activations + beside,
+        memory=held.resident
+        + 4 * (work.trained + work.frozen + work.apart - weights)
+        + held.gradients
+        + activations
+        + beside,
         host=host.resident + host.gradients,
         activations=activations,
         moved=moved,
         computing=micro_batches * clips * work.flops / (cluster.peak * cluster.utilisation),
         moving=moved / link,
     )
+
+
+def _held(parts: Sequence[Part], ranks: int) -> Held:
+    """What a GPU holds of parts that so many share."""
+    trained, frozen = sum(part.trained for part in parts), sum(part.frozen for part in parts)
+    averaged = trained + sum(part.frozen for part in parts if not part.apart)
+    return Held.by_numbers(trained, frozen, averaged=averaged, ranks=ranks)
 
 
 def scaling_report(recipe: Recipe, gpus: Sequence[int] = (8, 64), clips: int = 1, cluster: Cluster = Cluster()) -> str:

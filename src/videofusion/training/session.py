@@ -19,25 +19,6 @@ from videofusion.training.run_folder import Result
 FILE, CRASH = "session.json", "crash.txt"
 
 
-def check_free(run: Path) -> None:
-    """Refuse a run folder in which another process of this machine trains: both would write the same checkpoints.
-
-    Raises:
-        InputError: there is one.
-    """
-    try:
-        found = json.loads((run / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # never begun, or not a file of ours, which says nothing of a process
-        return
-    if not isinstance(found, dict) or found.get("state") != "running" or not isinstance(found.get("pid"), int):
-        return
-    if found.get("host") == socket.gethostname() and found["pid"] != os.getpid() and is_alive(found):
-        raise InputError(
-            f"run folder {run} is in use: process {found['pid']} trains in it; stop it (SIGTERM has it write a "
-            "checkpoint) or take another folder"
-        )
-
-
 @contextmanager
 def session(run: Path) -> Iterator[Callable[[Result], None]]:
     """Within the block the run folder says that this process trains in it; after it, how that ended.

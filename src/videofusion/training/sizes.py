@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from videofusion.data.batch import Batch, Sample
-from videofusion.diffusion.noise import DecomposedNoise, Keys, Noise
+from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
 from videofusion.systems.build import build_system, step_options
@@ -88,7 +88,7 @@ def recipe_work(recipe: Recipe, clips: int = 1) -> Work:
     system = _outline(recipe)
     parts = tuple(count_parts(system.modules, system.frozen))
     half = recipe.precision == "bfloat16"
-    unets = [module for module in system.modules.values() if isinstance(module, UNet)]
+    unets = [part for part in (*system.modules.values(), *system.frozen.values()) if isinstance(part, UNet)]
     for unet in unets:
         for parameter in unet.parameters() if half else ():
             parameter.data = parameter.data.to(torch.bfloat16)
@@ -128,27 +128,41 @@ def steps_within(recipe: Recipe, flops: float | int) -> int:
     options = step_options(recipe)
     by_frames: dict[int, int] = {}
 
-    def needed(step: int) -> int:
-        looked = len(options.frames(recipe.frames, step))
+    def needed(step: int, progress: float) -> int:
+        looked = len(options.frames(recipe.frames, step, progress))
         if looked not in by_frames:
             whole = recipe.replace({"frames": looked, "train_frames": None, "reach": None})
             by_frames[looked] = recipe.accumulation * recipe_work(whole, recipe.batch_size).flops
         return by_frames[looked]
 
-    step, left = 0, flops
-    grown = 0 if recipe.reach is None else recipe.reach_steps
-    while step % 8 or step < grown:  # from then on, eight steps are as the eight before
-        if (next_one := needed(step)) > left:
-            break
-        step, left = step + 1, left - next_one
-    else:
-        eight = sum(needed(step + i) for i in range(8))
-        step, left = step + 8 * int(left // eight), left % eight
-        while needed(step) <= left:
-            step, left = step + 1, left - needed(step)
-    if step == 0:
-        raise InputError(f"a budget of {flops:.3g} FLOP is not enough for one step, which takes {needed(0):.3g}")
-    return step
+    def spent(steps: int) -> int:
+        """What a run of so many steps works: stretches of it look at as many frames every eighth step, and else."""
+        total, begin = 0, 0
+        while begin < steps:
+            end = _first_unlike(lambda step: len(options.frames(recipe.frames, 0, step / steps)), begin, steps)
+            eighths = -(-end // 8) - -(-begin // 8)
+            total += eighths * needed(0, begin / steps) + (end - begin - eighths) * needed(1, begin / steps)
+            begin = end
+        return total
+
+    if spent(1) > flops:
+        raise InputError(f"a budget of {flops:.3g} FLOP is not enough for one step, which takes {spent(1):.3g}")
+    steps = 2
+    while spent(steps) <= flops:
+        steps *= 2
+    return _first_unlike(lambda number: spent(number) <= flops, steps // 2, steps) - 1
+
+
+def _first_unlike(of: Callable[[int], Any], begin: int, end: int) -> int:
+    """The first number from `begin` to `end` of which `of` says something else than of `begin`, which it keeps to."""
+    first, low, high = of(begin), begin, end
+    while high - low > 1:
+        middle = (low + high) // 2
+        if of(middle) == first:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 class _NoClips:
@@ -163,28 +177,19 @@ class _NoClips:
         raise IndexError(index)
 
 
-class _NoNoise(DecomposedNoise):
-    """Noise of the right shape: to draw it takes numbers."""
-
-    def draw(self, shape: Any, keys: Any, step: int, share: Any = None, frames: Any = None) -> Noise:
-        nothing = torch.empty(tuple(shape), device="meta")
-        return Noise(nothing, nothing, nothing, share)
-
-
 def _outline(recipe: Recipe) -> VideoFusionSystem | VDMSystem:
     """The recipe's system on the meta device, as a step in which all frames are looked at sees it."""
     if recipe.trains != "full":
         raise InputError(f'recipe key trains is "{recipe.trains}", but only "full" can be counted without its weights')
     # what needs numbers and changes no size: weights to start from, measured shares, betas, whether eps says something
     same = {"pretrained": None, "residual_from_base": False, "adaptive": 0.0, "grouped": False}
+    if recipe.share is None:
+        same["share"] = 0.5
     if not is_diffusers(recipe.pretrained_base):  # which has sizes of its own
         same["pretrained_base"] = None
     step = {"train_frames": None, "reach": None, "prediction": "v", "schedule": "cosine"}
     with torch.device("meta"):
-        system = build_system(recipe.replace({**same, **step}), _NoClips())
-    if isinstance(system, VideoFusionSystem):
-        system.noise = _NoNoise(recipe.share)
-    return system
+        return build_system(recipe.replace({**same, **step}), _NoClips())
 
 
 class _OnGpu(TorchFunctionMode):

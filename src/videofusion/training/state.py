@@ -14,11 +14,12 @@ from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.networks.autoencoder import Space
+from videofusion.networks.unet import UNet
 from videofusion.training.checkpoints import Checkpoint, check_shapes, read_into
 from videofusion.training.ema import Ema
 from videofusion.training.optimizers import make_optimizer, moment, moments
 from videofusion.training.recipe import Recipe
-from videofusion.training.sharding import shard
+from videofusion.training.sharding import shard, whole
 from videofusion.training.tuning import is_tuned, trained_groups
 from videofusion.training.world import World
 
@@ -31,7 +32,7 @@ class System(Protocol):
 
     @property
     def frozen(self) -> dict[str, nn.Module]:
-        """Parts that are never trained, and in no checkpoint."""
+        """Parts that are never trained, and in no checkpoint: what the recipe names, or its seed, has their weights."""
 
     @property
     def space(self) -> Space:
@@ -39,7 +40,7 @@ class System(Protocol):
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]: ...
 
-    def loss(self, batch: Batch, keys: Keys, step: int) -> Any: ...
+    def loss(self, batch: Batch, keys: Keys, step: int, progress: float = 1.0) -> Any: ...
 
     def pipeline(self) -> Any: ...
 
@@ -81,17 +82,23 @@ class State:
 
     def __init__(self, recipe: Recipe, system: System, device: torch.device, world: World | None = None) -> None:
         self.recipe, self.device = recipe, device
-        self._modules = list(system.modules.values())
-        for name, module in system.modules.items():
+        self._modules, self._frozen = list(system.modules.values()), system.frozen
+        self.prints = {name: weights_digest(part) for name, part in self._frozen.items()}
+        # a fixed base
+        networks: dict[str, nn.Module] = {name: part for name, part in self._frozen.items() if isinstance(part, UNet)}
+        for name, module in (networks | system.modules).items():
             if name != recipe.offload:  # else it comes there block by block
                 module.to(device)
-            module.train()
             if recipe.compile and name != "text_encoder":  # a table of words: nothing to compile
                 module.compile(dynamic=False)
-        for part in system.frozen.values():
-            part.to(device)
+        for module in self._modules:
+            module.train()
+        for name, part in self._frozen.items():
+            part.eval()
+            if name not in networks:
+                part.to(device)
         if recipe.shard:
-            shard(system.modules, recipe, world or World(), device)
+            shard(networks | system.modules, recipe, world or World(), device)
         self.tensors: dict[str, Tensor] = {
             f"{name}.{key}": value
             for name, module in system.modules.items()
@@ -164,6 +171,7 @@ class State:
             validation=self.validation,
             best=self.best,
             best_step=self.best_step,
+            frozen=self.prints,
         )
 
     @torch.no_grad()
@@ -175,9 +183,11 @@ class State:
             where: the run folder, for messages.
 
         Raises:
-            InputError: its tensors are not those of this system.
+            InputError: its tensors are not those of this system, or what is never trained is another than it was.
         """
-        pairs = {"weights": (self.tensors, found.weights), "average": (self.ema.shadow, found.ema)}
+        older = self._kept_by_older(found)
+        average = {name: value for name, value in found.ema.items() if name not in older}
+        pairs = {"weights": ({**self.tensors, **older}, found.weights), "average": (self.ema.shadow, average)}
         for what, (mine, theirs) in pairs.items():
             check_shapes(f"the {what} of step {found.step} in {where}", mine, theirs)
         index = {name: i for i, name in enumerate(self._names.values())}
@@ -192,7 +202,14 @@ class State:
                 kept[key] = torch.empty_like(self.tensors[name], dtype=value.dtype)
             else:
                 kept[key] = torch.empty(value.shape, dtype=value.dtype)
-        read_into(found, {"weights": self.tensors, "ema": self.ema.shadow, "optimizer": kept})
+        for name, own in self.prints.items():
+            if found.frozen.get(name, own) != own:
+                raise InputError(
+                    f"the {name} is another than that of step {found.step} in {where}: what a run never trains "
+                    "(pretrained_base, autoencoder, text_encoder) has to stay as it was when the run began"
+                )
+        read_into(found, {"weights": {**self.tensors, **older}, "ema": self.ema.shadow, "optimizer": kept})
+        self.prints |= {name: weights_digest(self._frozen[name]) for name in {key.split(".")[0] for key in older}}
         states: dict[int, dict[str, Tensor | int]] = {}
         for key, value in kept.items():
             kind, name = key.split("/", 1)
@@ -203,3 +220,22 @@ class State:
             torch.cuda.set_rng_state(found.random["cuda"], self.device)
         self.step, self.seconds, self.ema.updates = found.step, found.seconds, found.ema_updates
         self.validation, self.best, self.best_step = found.validation, found.best, found.best_step
+
+    def _kept_by_older(self, found: Checkpoint) -> dict[str, Tensor]:
+        """The tensors of a fixed base that the checkpoint of an older version has among its weights."""
+        return {
+            f"{name}.{key}": value
+            for name, part in self._frozen.items()
+            for key, value in part.state_dict(keep_vars=True).items()
+            if f"{name}.{key}" in found.weights
+        }
+
+
+def weights_digest(part: nn.Module) -> str:
+    """A digest of a part's weights; where they are cut, all processes must call."""
+    total = hashlib.sha256()
+    for name, value in sorted(part.state_dict().items()):
+        tensor = whole(value.detach()).cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()[:16]

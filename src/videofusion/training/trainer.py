@@ -2,11 +2,13 @@
 
 A run folder has `recipe.json`, `log.jsonl`, `checkpoints/`, `samples/` and `model/`, the finished pipeline with the
 averaged weights, renewed at every checkpoint; `session.json` tells who trains in it or how that ended, `crash.txt` why
-it crashed. Data order and noise are functions of (seed, step, sample), so a run that
-was stopped or killed goes on to the same bits on the CPU.
+it crashed, `data.json` what it began with (`beginning.py`). Data order and noise are functions of (seed, step, sample),
+so a run that was stopped or killed goes on to the same bits on the CPU; with a budget of seconds, rates and courses
+follow the clock, whose reading is in the checkpoint.
 
-SIGTERM and SIGINT finish the step, write a checkpoint and return a `Result` whose exit code is 128 + the signal's
-number (143, 130), so that a script does not take the run for finished; a second signal ends the process at once.
+SIGTERM, SIGINT and SIGHUP finish the step, write a checkpoint and return a `Result` whose exit code is 128 + the
+signal's number (143, 130, 129), so that a script does not take the run for finished; a second signal ends the process
+at once.
 
 Several processes (`world.py`) take the same steps on their shares of the same batches: what decides is agreed upon.
 """
@@ -26,9 +28,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videofusion.data.batch import Batch
+from videofusion.conditioning.text import WordEncoder
+from videofusion.data.batch import Batch, Dataset
+from videofusion.data.loader import workers_watched
 from videofusion.errors import RunError
+from videofusion.locking import locked
 from videofusion.training import checkpoints
+from videofusion.training.beginning import (
+    Beginning,
+    beginning,
+    changes,
+    read_beginning,
+    unknown_words,
+    write_beginning,
+)
 from videofusion.training.boards import check_boards
 from videofusion.training.export import grid_clips, grid_prompts, write_model
 from videofusion.training.gradients import average_gradients, clip_gradients
@@ -37,7 +50,7 @@ from videofusion.training.optimizers import check_optimizer
 from videofusion.training.rates import Pace, progress, rate_factor
 from videofusion.training.recipe import Recipe
 from videofusion.training.run_folder import Result, check_run, open_run
-from videofusion.training.session import check_free, session
+from videofusion.training.session import session
 from videofusion.training.sharding import by_device, check_sharding
 from videofusion.training.signals import StopSignal, stop_signal
 from videofusion.training.state import Batches, State, System, training_keys
@@ -70,25 +83,48 @@ def train(
             checkpoint of another shape.
         RunError: the loss is not a number, the disk is full, ...; the last good checkpoint stays.
     """
-    from videofusion.systems.build import build_system
-    from videofusion.training.batches import training_data
-
     changes = {"steps": steps, "seconds": seconds}
     recipe = recipe.replace({key: value for key, value in changes.items() if value is not None})
     world = World.of_environment()
-    if world.writes:
-        check_free(run)
+    with locked(run, "run folder") if world.writes else nullcontext():
+        return _train(recipe, run, data, world, device, bar)
+
+
+def _train(recipe: Recipe, run: Path, data: Path | None, world: World, device: str | None, bar: bool) -> Result:
+    from videofusion.systems.build import build_system
+    from videofusion.training.batches import training_data
+
     where = world.device(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     check_boards(recipe.log)
     check_sharding(recipe, world)
     check_optimizer(recipe)
     batches, validation = training_data(recipe, data, world)
+    began = read_beginning(run)
     torch.manual_seed(recipe.seed)  # the initial weights
-    system = build_system(recipe, batches.dataset, where)
+    system = build_system(recipe, batches.dataset, where, None if began is None else began.words)
     # after all that can be refused, so that a slip of the pen claims no folder
     (open_run if world.writes else check_run)(recipe, run)
+    notes = _beginning(run, system, batches.dataset, began) if world.writes else []
     with world.joined(where):
-        return Trainer(recipe, system, batches, validation, run, where, world=world, bar=bar).train()
+        return Trainer(recipe, system, batches, validation, run, where, world=world, bar=bar, notes=notes).train()
+
+
+def _beginning(run: Path, system: Any, dataset: Dataset, began: Beginning | None) -> list[str]:
+    """Keep what a run begins with; of one that goes on, say what is not as it was then."""
+    encoder = system.text_encoder
+    words = encoder.words if isinstance(encoder, WordEncoder) else None
+    now = beginning(dataset, words)
+    if began is None:
+        try:
+            write_beginning(run, now)
+        except OSError as error:
+            raise RunError(f"could not write to {run}: {error}") from error
+        return []
+    changed = changes(began, now)
+    if changed is None:
+        return []
+    unknown = None if words is None else unknown_words(getattr(dataset, "captions", ()), words)
+    return [changed] + ([] if unknown is None else [unknown])
 
 
 class Trainer:
@@ -103,6 +139,7 @@ class Trainer:
         device: where to compute.
         world: the processes that share the run.
         bar: show a progress bar.
+        notes: what the log is to say first.
     """
 
     def __init__(
@@ -116,11 +153,14 @@ class Trainer:
         *,
         world: World | None = None,
         bar: bool = False,
+        notes: Sequence[str] = (),
     ) -> None:
         self.recipe, self.system, self.batches, self.validation = recipe, system, batches, validation
-        self.run, self.device, self._show_bar = run, device, bar
+        self.run, self.device, self._show_bar, self._notes = run, device, bar, notes
         self.world = world or World()
         self.state = State(recipe, system, device, self.world)
+        self._saved = time.monotonic()
+        self._due = False  # a checkpoint, by the clock
 
     @cached_property
     def prompts(self) -> list[str]:
@@ -142,7 +182,7 @@ class Trainer:
         return result
 
     def _train(self) -> Result:
-        notes: list[str] = []
+        notes = list(self._notes)
         found = checkpoints.newest_of_all(self.run / "checkpoints", notes.append, self.world)
         if self.world.writes:
             checkpoints.recover_folder(self.run / "model")
@@ -155,7 +195,7 @@ class Trainer:
         try:
             for text in notes:
                 log.note(text)
-            with stop_signal(patient=self.world.size > 1) as signal:
+            with stop_signal(patient=self.world.size > 1) as signal, workers_watched():
                 return self._loop(log, signal)
         except OSError as error:
             raise RunError(f"could not write to {self.run}: {error}; the last checkpoint stays") from error
@@ -205,23 +245,27 @@ class Trainer:
 
     def _stopped_by(self, signal: StopSignal, spent: float) -> str | None:
         """Count the seconds of the slowest process; say why to stop, with a signal that any process got."""
-        spent, number = self.world.most(spent, signal.number)
+        minutes = self.recipe.checkpoint_minutes
+        due = minutes is not None and time.monotonic() - self._saved >= 60 * minutes
+        spent, number, late = self.world.most(spent, signal.number, due)
         self.state.seconds += spent
+        self._due = bool(late)
         if number:
             return Signals(int(number)).name
         if self.state.step >= self.recipe.steps:
             return "steps"
         return "seconds" if self._progress() >= 1 else None
 
-    def _step(self, batches: Sequence[Batch]) -> dict[str, float]:
+    def _step(self, batches: Sequence[Batch], progress: float | None = None) -> dict[str, float]:
         """Take one optimiser step over the micro-batches; returns loss, its parts, gradient norm and rate."""
         recipe, state = self.recipe, self.state
-        rate = state.set_rate(rate_factor(recipe.schedule_rate, state.step, recipe.warmup, self._progress()))
+        progress = self._progress() if progress is None else progress
+        rate = state.set_rate(rate_factor(recipe.schedule_rate, state.step, recipe.warmup, progress))
         state.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         per_clip = []
         for batch in batches:
-            losses = self._losses(batch, recipe.seed, state.step)
+            losses = self._losses(batch, recipe.seed, state.step, progress)
             (losses.total / len(batches)).backward()
             for name, value in {"loss": losses.total, **losses.parts}.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / len(batches)
@@ -236,14 +280,14 @@ class Trainer:
         state.advance()
         return {**numbers, "learning_rate": rate}
 
-    def _losses(self, batch: Batch, seed: int, step: int) -> Any:
+    def _losses(self, batch: Batch, seed: int, step: int, progress: float = 1.0) -> Any:
         batch = self._there(batch)
         keys = training_keys(seed, batch.ids.tolist())
         if self.recipe.grouped and self.world.size > 1:
             own = list(zip(keys.content, batch.identities, batch.actions, strict=True))
             batch = dataclasses.replace(batch, mates=self.world.together(own))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            return self.system.loss(batch, keys, step)
+            return self.system.loss(batch, keys, step, progress)
 
     def _there(self, batch: Batch) -> Batch:
         """A batch on the device and in the system's space, its pictures too."""
@@ -268,7 +312,7 @@ class Trainer:
             improved = self._validate(log)
         if recipe.sample_interval and self.prompts and (last or step % recipe.sample_interval == 0):
             self._sample(log)
-        if not last and (improved or step % recipe.checkpoint_interval == 0):
+        if not last and (improved or self._due or step % recipe.checkpoint_interval == 0):
             self._save()
 
     def _validate(self, log: Log) -> bool:
@@ -307,3 +351,4 @@ class Trainer:
             with self.state.averaged():
                 write_model(self.system, self.recipe, self.run / "model", self.world)
         self.world.wait()
+        self._saved, self._due = time.monotonic(), False

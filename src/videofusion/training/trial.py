@@ -15,6 +15,7 @@ import torch
 
 from videofusion.data.batch import Batch
 from videofusion.errors import InputError
+from videofusion.training.beginning import read_beginning
 from videofusion.training.boards import check_boards
 from videofusion.training.memory import (
     Held,
@@ -148,7 +149,8 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
         needed = Held.by_numbers(trained, frozen, eight_bit=recipe.optimizer == "adamw8bit")
         _check_room(needed, apart, free, where)
     torch.manual_seed(recipe.seed)
-    system = build_system(recipe, loader.dataset, where)
+    began = read_beginning(run)
+    system = build_system(recipe, loader.dataset, where, None if began is None else began.words)
     trainer = Trainer(recipe, system, loader, validation, run, where)
     held = _held(trainer.state)
     apart = sum(tensor.nbytes for part in system.frozen.values() for tensor in part.state_dict().values())
@@ -206,7 +208,7 @@ def _watched(trainer: Trainer, first: Sequence[Batch], held: Held) -> tuple[Memo
             saved.append(watch.saved)
 
         hook = state.optimizer.register_step_pre_hook(before_update)
-        numbers = trainer._step(first)
+        numbers = trainer._step(first, progress=1.0)  # which looks at all frames that any step does
         hook.remove()
         # from here on the optimiser's state is among what is watched, and is counted elsewhere
         phases["update"] = watch.take_peak() - held.moments
@@ -236,7 +238,7 @@ def _again(trainer: Trainer, first: Sequence[Batch]) -> tuple[float, int | None]
     if cuda:
         torch.cuda.reset_peak_memory_stats(trainer.device)
     began = time.perf_counter()
-    trainer._step(first)
+    trainer._step(first, progress=1.0)
     return time.perf_counter() - began, torch.cuda.max_memory_allocated(trainer.device) if cuda else None
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from videofusion.errors import InputError
-from videofusion.networks.lora import add_lora, is_adapter
+from videofusion.networks.lora import add_lora, attention_layers, is_adapter
 from videofusion.networks.unet import UNet
 from videofusion.training.recipe import Recipe
 
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from videofusion.training.state import System
 
 
-def tune(system: System, recipe: Recipe) -> None:
+def tune(system: System, recipe: Recipe, started: Collection[str]) -> None:
     """Freeze what the recipe does not train, and add adapters where it trains those.
+
+    `trains` restricts what starts from weights only: what is drawn, such as a residual generator beside a pretrained
+    base, would stay noise.
 
     Args:
         system: changed in place; what it has frozen itself stays so.
         recipe: its keys `trains`, `lora_rank` and `rates` say what is trained.
+        started: parameters, "part.name", that start from weights.
 
     Raises:
         InputError: nothing to start from, nothing left to train, a pattern that names nothing, PEFT is missing.
@@ -31,18 +35,22 @@ def tune(system: System, recipe: Recipe) -> None:
         raise InputError(
             f"recipe key trains is {recipe.trains!r}, but neither pretrained nor pretrained_base names a model to tune"
         )
-    for module in system.modules.values():
+    for part, module in system.modules.items():
         unet = module if isinstance(module, UNet) else None
-        trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+        parameters = dict(module.named_parameters())
+        trained = {parameter for parameter in parameters.values() if parameter.requires_grad}
+        loaded = {parameters[name] for name in parameters if f"{part}.{name}" in started}
         if recipe.trains == "lora":
-            if unet is not None and trained:  # a base that is fixed stays as it is
-                add_lora(unet, recipe.lora_rank)
-            trained = {name for name, _ in module.named_parameters() if is_adapter(name)}
+            layers = [] if unet is None else [n for n in attention_layers(unet) if parameters[f"{n}.weight"] in loaded]
+            if unet is not None and trained & loaded and (layers or not attention_layers(unet)):
+                add_lora(unet, recipe.lora_rank, layers)
+            trained -= loaded
+            trained |= {parameter for name, parameter in module.named_parameters() if is_adapter(name)}
         elif recipe.trains == "temporal":
             spatial = set(module.state_dict()) if unet is None else set(unet.spatial_state())
-            trained -= spatial
-        for name, parameter in module.named_parameters():
-            parameter.requires_grad_(name in trained)
+            trained -= loaded & {parameters[name] for name in spatial & parameters.keys()}
+        for parameter in module.parameters():
+            parameter.requires_grad_(parameter in trained)
     names = _trained(system)
     if not names:
         raise InputError(f"recipe key trains is {recipe.trains!r}, but the system has no such layers to train")

@@ -1,8 +1,11 @@
 """A comparison goes on after a stop, shares the cores, and measures what it trained."""
 
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from itertools import pairwise
@@ -20,6 +23,7 @@ from videofusion.evaluation.comparison.digits import Finding
 from videofusion.evaluation.comparison.plans import DECOMPOSED
 from videofusion.evaluation.comparison.runs import append, results, train_command, train_run
 from videofusion.evaluation.comparison.systems import system_runs
+from videofusion.locking import locked
 
 
 class Numbers:
@@ -130,6 +134,86 @@ def test_a_run_that_is_to_stop_leaves_a_checkpoint(tmp_path):
     assert not train_run(tmp_path, run, 1, is_over=lambda: log.exists() and '"train"' in log.read_text())
     assert [*(tmp_path / "a" / "checkpoints").iterdir()]
     assert json.loads((tmp_path / "a" / "session.json").read_text())["reason"] == "SIGTERM"
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_process_of_a_run_ends_with_the_one_that_began_it(ends):
+    """Which holds the other end of its input."""
+    code = (
+        "import threading, time; from videofusion.evaluation.comparison import trained as module; "
+        "threading.Thread(target=module._end_with_parent, daemon=True).start(); print('there', flush=True); "
+        f"time.sleep({60 if ends else 0.3})"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "there\n"
+        if ends:
+            process.stdin.close()
+        assert process.wait(30) == (-signal.SIGTERM if ends else 0)
+
+
+COMPARES = """
+import sys
+from pathlib import Path
+from videofusion.evaluation.comparison.runs import Run, train_run
+run = Run(name="a", recipe="tiny", overrides={"workers": 0, "sample_interval": 0, "log_interval": 1})
+train_run(Path(sys.argv[1]), run, 1)
+"""
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_killed_ends_its_trainings_and_the_next_goes_on(tmp_path):
+    log, session = tmp_path / "a" / "log.jsonl", tmp_path / "a" / "session.json"
+    for kills in range(3):
+        size = log.stat().st_size if log.exists() else 0
+        with subprocess.Popen([sys.executable, "-c", COMPARES, str(tmp_path)]) as process:
+            while not (log.exists() and log.stat().st_size > size + 1000):
+                assert process.poll() is None
+                time.sleep(0.1)
+            training = json.loads(session.read_text())["pid"]
+            process.kill()  # the next one begins at once, while the training still writes its checkpoint
+        if kills == 2:
+            until = time.monotonic() + 60
+            while Path(f"/proc/{training}").exists():
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            assert json.loads(session.read_text())["reason"] == "SIGTERM"
+
+
+def test_a_comparison_in_a_folder_that_is_in_use_is_refused(tmp_path, world):
+    with locked(tmp_path, "folder"), pytest.raises(InputError, match=f"in use by process {os.getpid()}"):
+        compare.compare(tmp_path, "p", [base("a")], ONE, Numbers(), say=silent)
+    assert names(tmp_path) == []
+
+
+def test_pairs_of_comparisons_lose_no_line(tmp_path):
+    """Each has the folder for itself, so that no line is written over."""
+    forks = multiprocessing.get_context("fork")
+    pair = [forks.Process(target=add_lines, args=(tmp_path, name)) for name in ("a", "b")]
+    for process in pair:
+        process.start()
+    for process in pair:
+        process.join()
+        assert process.exitcode == 0
+    assert sorted(names(tmp_path)) == sorted(f"{name}-{number}" for name in ("a", "b") for number in range(20))
+
+
+def add_lines(folder: Path, name: str) -> None:
+    """Compare again and again, a run more each time."""
+    compare.train_run = lambda *_: True  # this process is there for nothing else
+    compare.run_facts = lambda run, threads: {"steps": 1}
+    compare.cost_apart = lambda *_: {"parameters": 7, "gflops": 1.0}
+    models.load = lambda path, device=None: Path(path).parent.name
+    for number in range(20):
+        while True:
+            try:
+                compare.compare(folder, "p", [base(f"{name}-{number}")], ONE, Numbers(), say=silent)
+                break
+            except InputError as error:
+                if "in use" not in str(error):
+                    raise
+                time.sleep(0.002)
 
 
 def test_a_folder_of_the_first_version_goes_on(tmp_path, world, monkeypatch):

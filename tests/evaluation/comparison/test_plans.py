@@ -5,7 +5,15 @@ import pytest
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import REAL, Budget
-from videofusion.evaluation.comparison.plans import DECOMPOSED, SYSTEMS, find_plan, plan_list, plans, some_systems
+from videofusion.evaluation.comparison.plans import (
+    DECOMPOSED,
+    NOISES,
+    SYSTEMS,
+    find_plan,
+    plan_list,
+    plans,
+    some_systems,
+)
 from videofusion.evaluation.comparison.runs import run_recipe
 from videofusion.evaluation.preset_table import PRESETS
 from videofusion.systems.build import build_system
@@ -19,7 +27,7 @@ SHARED = (
     "batch_size",
     "train_frames",
     "reach",
-    "reach_steps",
+    "reach_share",
     "learning_rate",
     "patch",
     "time_logit",
@@ -33,21 +41,22 @@ def parameters(parts):
 def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path):
     runs = {run.name: run for run in DECOMPOSED.runs(Budget(seconds=60, base_seconds=10))}
     first = "base-narrow base-wide vdm-0 videofusion-0 vdm-1 videofusion-1 vdm-2 videofusion-2"
-    first += " vdm-narrow-0 vdm-narrow-1 vdm-narrow-2 corrected framewise published"
-    rest = "share-0 share-0.1 share-0.25 share-0.75 share-0.9 no-stop-gradient fixed-base"
+    for seed in range(3):
+        first += f" share-0-{seed} share-0.5-{seed} vdm-narrow-{seed} published-{seed} image-first-{seed}"
+    rest = "share-0.1 share-0.25 share-0.75 share-0.9 corrected framewise no-stop-gradient fixed-base"
     last = ["vdm-numbered"]
-    systems = ["vdm", "videofusion", "vdm-narrow"]
+    systems = ["vdm", "videofusion", "share-0", "vdm-narrow"]
     for scale in (1, 2):
         last += [f"{system}-guidance-{scale}-{seed}" for system in systems for seed in range(3)]
     assert list(runs) == [*f"{first} {rest}".split(), *last]
-    near = {"sample_interval": 0, "reach": 1, "reach_steps": 200, "patch": 4, "attention": "none,transformer"}
+    near = {"sample_interval": 0, "reach": 1, "reach_share": 0.03, "patch": 4, "attention": "none,transformer"}
     assert runs["vdm-1"].overrides == {**near, "channels": "56,88", "seed": 1}
     narrow = {"channels": "32,64", "residual_channels": "32,64"}
     own = {**near, **narrow, "adaptive": 0.0, "temporal": "residual", "time_logit": "1.5,1.5", "base_rate_ratio": 1.0}
     assert runs["share-0.1"].overrides == {**own, "base_frames": "all", "share": 0.1}
     assert runs["vdm-numbered"].overrides == {**near, "channels": "56,88", "temporal": "factorised_numbered"}
     assert runs["fixed-base"].overrides == {
-        **own, "variant": "corrected", "base_loss": "fixed", "base_frames": "middle"
+        **own, "base_loss": "fixed", "base_frames": "middle"
     }  # fmt: skip
     assert runs["vdm-narrow-1"].settings(tmp_path)["pretrained_base"] == str(tmp_path / "base-narrow")
     assert {run.base for run in runs.values() if run.measured and not run.of} == {"base-narrow", "base-wide"}
@@ -109,7 +118,7 @@ def test_what_a_paper_says_is_of_systems_that_are_there(name):
     assert {system for claim in plan.claims for system in (claim.better, claim.than)} <= systems
     assert set(plan.sweep) <= systems
     assert all(claim.theirs for claim in plan.claims)
-    assert (plan.source and plan.lost) or plan in (DECOMPOSED, SYSTEMS)  # no paper has these
+    assert (plan.source and plan.lost) or plan in (DECOMPOSED, SYSTEMS, NOISES)  # no paper has these
     assert not plan.protocol or plan.protocol in PRESETS
 
 
@@ -152,5 +161,5 @@ def test_some_systems_of_a_plan_come_with_what_they_start_from():
 
 
 def test_a_system_that_the_plan_lacks_is_named():
-    with pytest.raises(InputError, match='no system "nothing"; it has vdm, image-first'):
+    with pytest.raises(InputError, match='no system "nothing"; it has vdm, joint'):
         some_systems(SYSTEMS.runs(Budget()), ["nothing"])

@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 
+from videofusion.data.moving_digits import evaluation_prompts, render
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import Budget, Run
-from videofusion.evaluation.comparison.digits import DigitsMeasure
+from videofusion.evaluation.comparison.runs import run_recipe, train_command
 from videofusion.evaluation.comparison.systems import (
     Alike,
     Shape,
@@ -18,6 +21,7 @@ from videofusion.evaluation.comparison.systems import (
     system_runs,
 )
 from videofusion.evaluation.comparison.trial import dry_run
+from videofusion.evaluation.domain import domain_of
 from videofusion.training.recipes import get_recipe
 
 ONE = Budget(seconds=5, seeds=1, clips=128)
@@ -100,19 +104,88 @@ def test_unlike_clips_and_unlike_data_do_not_stand_in_one_table(tmp_path, saved_
         check_alike(tmp_path, system_runs([str(saved_model)], ONE), None)
 
 
-def test_what_measures_what(tmp_path):
+def test_what_measures_what():
     def measure(name, data=None, **more):
         return choose_measure(Alike(get_recipe(name), Shape(16, 32, 32)), ONE, data, **more)
 
-    assert isinstance(measure("moving-digits"), DigitsMeasure)
-    with pytest.raises(InputError, match="trains on static-digits"):
+    assert measure("moving-digits").grounds == "plain"
+    with pytest.raises(InputError, match="data is static-digits"):
         measure("base-digits")
     with pytest.raises(InputError, match="data is not given"):
         measure("folder64")
     with pytest.raises(InputError, match='protocol is "tats", but clips of moving digits'):
         measure("moving-digits", protocol="tats")
-    with pytest.raises(InputError, match="no recipe says how clips are cut"):
-        choose_measure(Alike(None, Shape(16, 32, 32)), ONE, str(tmp_path))
+
+
+def kept(folder, **index):
+    """A model's folder, as far as a comparison looks into it."""
+    folder.mkdir(parents=True)
+    shape = {"frames": 16, "height": 32, "width": 32}
+    (folder / "model_index.json").write_text(json.dumps({**shape, **index}))
+    return str(folder)
+
+
+def test_models_are_measured_on_what_they_make_or_on_what_is_named(tmp_path):
+    """A model of people was once judged as if it made digits."""
+    shipped, over = "moving-digits", kept(tmp_path / "over", data="digits-over-photos")
+    people, unknown = kept(tmp_path / "people", data="folder"), kept(tmp_path / "unknown")
+
+    def measure(*models, data=None, recipe=None):
+        names = {f"model-{number}": model for number, model in enumerate(models)}
+        recipe = None if recipe is None else get_recipe(recipe)
+        return choose_measure(Alike(recipe, Shape(16, 32, 32), names), ONE, data)
+
+    assert [domain_of(model) for model in (shipped, over, people, unknown)] == [
+        "moving-digits",
+        "digits-over-photos",
+        None,
+        None,
+    ]
+    assert measure(shipped, shipped).grounds == "plain"
+    assert measure(over, over).grounds == "photos"
+    assert measure(over, shipped, data="moving-digits").grounds == "plain"
+    assert measure(shipped, recipe="moving-digits").grounds == "plain"
+    for models, recipe in (
+        ((people, people), None),
+        ((unknown, shipped), None),
+        ((over, shipped), None),
+        ((over,), "moving-digits"),
+        ((people,), "moving-digits"),
+    ):
+        with pytest.raises(InputError, match=r"data is not given, and model-\d makes .*--data"):
+            measure(*models, recipe=recipe)
+
+
+def test_models_alone_are_measured_on_any_folder(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    clips = render(evaluation_prompts(30, held_out=False, seed=3, frames=8), 8, 32)
+    np.save(folder / "clips.npy", ((clips + 1) * 127.5).round().to(torch.uint8).permute(0, 1, 3, 4, 2).numpy())
+    shape = {"frames": 8, "height": 32, "width": 32}
+    models = {name: kept(tmp_path / name / "model", **shape) for name in ("one", "other")}
+
+    def measure():
+        alike = Alike(None, Shape(8, 32, 32), models)
+        return choose_measure(alike, Budget(clips=32, seconds=1), str(folder), allow_few=True)
+
+    assert "whether other models did is not known" in measure().note
+    assert (measure().preset.frames, measure().preset.size) == (8, 32)
+    few = len(measure().against.describe()) and measure().against.describe()["videos"]
+    # where a model's run is there, what it held out is what is measured on
+    recipe = get_recipe("folder64-small", {"size": 32, "frames": 8, "validation_share": 0.5})
+    (tmp_path / "other" / "recipe.json").write_text(json.dumps(recipe.to_json()))
+    assert measure().against.describe()["videos"] > few
+
+
+def test_a_plan_keeps_its_stills_over_photographs(tmp_path):
+    base = Run(name="base", recipe="base-digits", measured="")
+    clips = Run(name="clips", recipe="moving-digits")
+    for data, kinds in (("digits-over-photos", ("static-over-photos", "digits-over-photos")), (None, None)):
+        found = tuple(run_recipe(tmp_path, run, data).data for run in (base, clips))
+        assert found == (kinds or ("static-digits", "moving-digits"))
+    command = train_command(tmp_path, base, "digits-over-photos")
+    assert command[command.index("--data") + 1] == "static-over-photos"
+    assert run_recipe(tmp_path, Run(name="own", recipe="folder64"), "digits-over-photos").data == "digits-over-photos"
 
 
 def test_a_dry_run_counts_every_run_and_writes_nothing(tmp_path):

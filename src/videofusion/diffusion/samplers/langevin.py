@@ -26,10 +26,15 @@ def langevin(
 ) -> Tensor:
     """Predictor-corrector sampler of Video Diffusion Models (Ho et al. 2022; Song et al. 2021).
 
-    After every step of `ddpm` some of the noise is exchanged for fresh noise from the clip's source:
-    z = alpha x0 + sigma (sqrt(1 - delta) eps + sqrt(delta) eps'), which is the paper's
-    z - delta/2 sigma eps + sqrt(delta) sigma eps' to first order in delta, and keeps the variance of noise around a
-    known clip. It calls the denoiser twice a step, the last one aside.
+    After every step of `ddpm` some of the noise is exchanged for fresh noise from the clip's source,
+    z <- z - delta/2 sigma eps + sqrt(delta) sigma eps' = alpha x0 + sigma ((1 - delta/2) eps + sqrt(delta) eps').
+    It calls the denoiser twice a step, the last one aside.
+
+    The factor is 1 - delta/2. For normal clips, in a direction in which z has the variance p and noise makes the part
+    rho of it, a factor of 1 - c has corrections end at the variance q = (1 - c rho)² q + delta rho p. With c = delta/2
+    that is q = p / (1 - rho delta/4): right where there is little noise (rho = 0), and too much by at most 1/3 of the
+    noise's own, which later steps take away. sqrt(1 - delta) keeps the variance of noise around a known clip
+    (rho = 1), but for rho = 0 its q is 2.6 % too little at delta = 0.1, in the clip itself and for good.
 
     Args:
         denoiser: predicts clean clip and noise.
@@ -57,6 +62,6 @@ def langevin(
             return z
         seen = step.predict(z)
         fresh = delta**0.5 * source(2 * step.index + 2).to(z)
-        return step.alpha_s * seen.x0 + step.sigma_s * ((1 - delta) ** 0.5 * seen.eps + fresh)
+        return step.alpha_s * seen.x0 + step.sigma_s * ((1 - delta / 2) * seen.eps + fresh)
 
     return walk(update, denoiser, z, times, schedule=schedule, **rest)

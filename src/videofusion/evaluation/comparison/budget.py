@@ -10,7 +10,8 @@ from videofusion.errors import RunError
 from videofusion.evaluation.comparison.compare import Budget, job_threads
 from videofusion.evaluation.comparison.digits import places_kept
 from videofusion.evaluation.comparison.plans import DECOMPOSED
-from videofusion.evaluation.comparison.runs import train_run
+from videofusion.evaluation.comparison.runs import Run, train_run
+from videofusion.locking import locked
 
 PLACE_KEPT = 0.8  # part of VDM's samples that must keep the digit's place at the budget of the comparison
 
@@ -34,13 +35,20 @@ def find_budget(
     Raises:
         RunError: not reached within the limit.
     """
-    from videofusion.models import load
-
     threads = job_threads(jobs)
     runs = {run.name: run for run in DECOMPOSED.runs(budget)}
     vdm = runs["vdm-0"]
     assert vdm.base is not None
-    train_run(folder, runs[vdm.base], threads)
+    with locked(folder, "comparison folder"):
+        train_run(folder, runs[vdm.base], threads)
+        return _first_that_keeps(folder, vdm, budget, limit, threads, clips, say)
+
+
+def _first_that_keeps(
+    folder: Path, vdm: Run, budget: Budget, limit: float, threads: int, clips: int, say: Callable[[str], None]
+) -> float:
+    from videofusion.models import load
+
     seconds = budget.seconds
     while seconds <= limit:
         overrides = {**vdm.overrides, "schedule_rate": "constant"}

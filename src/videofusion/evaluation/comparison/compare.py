@@ -36,6 +36,8 @@ from videofusion.evaluation.comparison.runs import (
 from videofusion.evaluation.comparison.runs import Run as Run
 from videofusion.evaluation.protocol import Sampling
 from videofusion.evaluation.record import versions
+from videofusion.locking import locked
+from videofusion.modes import give_usual_mode
 from videofusion.training.signals import stop_signal
 
 REAL = "real clips"  # the line that no model has
@@ -118,14 +120,31 @@ def compare(
         say: what tells the user how it goes.
 
     Returns:
-        What a command ends with: 0, or 143 or 130 where SIGTERM or SIGINT stopped it.
+        What a command ends with: 0, or 143, 130 or 129 where SIGTERM, SIGINT or SIGHUP stopped it.
 
     Raises:
-        InputError: the folder belongs to another plan or budget, or to another run of a name; jobs that the cores do
-            not reach for.
+        InputError: the folder belongs to another plan or budget, or to another run of a name, or another process
+            compares in it; jobs that the cores do not reach for.
         RunError: a training run failed.
     """
     threads = job_threads(jobs)
+    with locked(folder, "comparison folder"):
+        return _compare(folder, plan, runs, budget, measure, data, protocol, minutes, jobs, threads, say)
+
+
+def _compare(
+    folder: Path,
+    plan: str,
+    runs: Sequence[Run],
+    budget: Budget,
+    measure: Measure,
+    data: str | None,
+    protocol: str,
+    minutes: float | None,
+    jobs: int,
+    threads: int,
+    say: Callable[[str], None],
+) -> int:
     if budget.looks > 1:  # a rate that falls towards the end of a part would rise again in the next one
         runs = [replace(run, overrides={**run.overrides, **(_CONSTANT if run.measured else {})}) for run in runs]
     _check_names(folder, runs, data)
@@ -265,6 +284,7 @@ def _keep_clips(path: Path, clips: torch.Tensor, captions: Sequence[str]) -> Non
     path.parent.mkdir(parents=True, exist_ok=True)
     frames = to_uint8(clips).contiguous()
     save_file({"clips": frames}, path, metadata={"captions": json.dumps(list(captions))})
+    give_usual_mode(path)
 
 
 def _check_names(folder: Path, runs: Sequence[Run], data: str | None) -> None:

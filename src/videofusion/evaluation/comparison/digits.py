@@ -14,6 +14,7 @@ from videofusion.data.digits_spec import DigitClipSpec
 from videofusion.data.moving_digits import evaluation_prompts, render
 from videofusion.errors import InputError
 from videofusion.evaluation import protocol
+from videofusion.evaluation.base_frame import base_frame_change
 from videofusion.evaluation.fidelity import FidelityMeasure, reference_specs
 from videofusion.evaluation.frechet import Spread, bootstrap
 from videofusion.evaluation.judge import Findings, Judge
@@ -64,27 +65,31 @@ class DigitsMeasure:
         clips: that each model makes.
         frames: of a clip.
         reference: real clips that the distances are from.
+        grounds: what is behind the digits, "plain" or "photos".
 
     Raises:
         InputError: too few clips.
     """
 
-    def __init__(self, clips: int, frames: int = 16, reference: int = 2000) -> None:
+    def __init__(self, clips: int, frames: int = 16, reference: int = 2000, grounds: str = "plain") -> None:
         if clips < LEAST_CLIPS:
             raise InputError(f"clips is {clips}, but the measure of moving digits needs at least {LEAST_CLIPS}")
-        self.clips, self.frames, self.reference = clips, frames, reference
-        self.note = f"Measured over {clips} clips of each run, against {reference} real test clips of moving digits."
+        self.clips, self.frames, self.reference, self.grounds = clips, frames, reference, grounds
+        over = " over photographs" if grounds == "photos" else ""
+        self.note = (
+            f"Measured over {clips} clips of each run, against {reference} real test clips of moving digits{over}."
+        )
 
     def prompt(self) -> str:
         return evaluation_prompts(1, held_out=False, seed=1)[0].caption
 
     def real(self) -> dict[str, Any]:
-        specs = evaluation_prompts(self.clips, held_out=False, seed=1, frames=self.frames)
-        return _measured(render(specs, self.frames, SIZE), specs, self.reference)
+        specs = evaluation_prompts(self.clips, held_out=False, seed=1, frames=self.frames, grounds=self.grounds)
+        return _measured(render(specs, self.frames, SIZE), specs, self.reference, self.grounds)
 
     def __call__(self, pipe: Pipe, sampling: Sampling) -> Finding:
-        specs, made = _make(pipe, self.clips, 0, sampling)
-        row = _measured(made, specs, self.reference) | {"sampling": asdict(sampling)}
+        specs, made = _make(pipe, self.clips, 0, sampling, self.grounds)
+        row = _measured(made, specs, self.reference, self.grounds) | {"sampling": asdict(sampling)}
         return Finding(row=row, clips=made[:SHOWN], captions=[spec.caption for spec in specs[:SHOWN]])
 
 
@@ -143,16 +148,24 @@ class _Real:
     fidelity: FidelityMeasure
     colour: Tensor
     drift: float
+    at_base: float | None
 
 
 @lru_cache(maxsize=2)
-def _reference(count: int, frames: int) -> _Real:
-    clips = render(reference_specs(count, frames, 0.0), frames, SIZE)
-    return _Real(FidelityMeasure(Judge.load(), clips), clips.mean(dim=(0, 1, 3, 4)), colour_drift(clips).value)
+def _reference(count: int, frames: int, grounds: str) -> _Real:
+    clips = render(reference_specs(count, frames, 0.0, grounds=grounds), frames, SIZE)
+    at_base = base_frame_change(clips)
+    return _Real(
+        FidelityMeasure(Judge.load(), clips),
+        clips.mean(dim=(0, 1, 3, 4)),
+        colour_drift(clips).value,
+        None if at_base is None else at_base.median,
+    )
 
 
-def _measured(made: Tensor, specs: Sequence[DigitClipSpec], reference: int) -> dict[str, Any]:
-    real, found = _reference(reference, made.shape[1]), Judge.load().look(made)
+def _measured(made: Tensor, specs: Sequence[DigitClipSpec], reference: int, grounds: str = "plain") -> dict[str, Any]:
+    real, found = _reference(reference, made.shape[1], grounds), Judge.load(grounds=grounds).look(made)
+    at_base = base_frame_change(made)
     spreads = {
         **vars(real.fidelity(made)),
         "colour_shift": colour_shift(made, real.colour),
@@ -164,11 +177,14 @@ def _measured(made: Tensor, specs: Sequence[DigitClipSpec], reference: int) -> d
         "rates": {name: rate.record() for name, rate in protocol.rates(protocol.answers(found, specs)).items()},
         "place_kept": float(place_kept(found).float().mean()),
         "colour_drift_of_real": real.drift,
+        "change_at_base_frame": None if at_base is None else {**at_base.record(), "of_real": real.at_base},
     }
 
 
-def _make(pipe: Pipe, clips: int, seed: int, sampling: Sampling) -> tuple[list[DigitClipSpec], Tensor]:
-    specs = evaluation_prompts(clips, held_out=False, seed=1, frames=protocol.frames_of(pipe))
+def _make(
+    pipe: Pipe, clips: int, seed: int, sampling: Sampling, grounds: str = "plain"
+) -> tuple[list[DigitClipSpec], Tensor]:
+    specs = evaluation_prompts(clips, held_out=False, seed=1, frames=protocol.frames_of(pipe), grounds=grounds)
     seeds = [seed * 1_000_000 + i for i in range(clips)]
     real = render(specs, protocol.frames_of(pipe), SIZE) if sampling.given else None
     captions = [spec.caption for spec in specs]

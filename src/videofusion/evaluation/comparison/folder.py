@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from videofusion.data.batch import BadClip
 from videofusion.data.layouts import open_source
 from videofusion.errors import InputError
+from videofusion.evaluation.base_frame import LEAST_FRAMES, change_at_base_frame, over_clips
 from videofusion.evaluation.choose_clips import real_clips
 from videofusion.evaluation.clip_sets import ClipSet, LiveClips
 from videofusion.evaluation.comparison.digits import SHOWN, Finding
@@ -98,11 +100,25 @@ class ProtocolMeasure:
             row[name] = {"value": each.value, "deviation": deviation, "of_real": each.of_real}
         row |= {
             "measures": list(found),
+            "change_at_base_frame": self._at_base(made),
             "protocol": {key: getattr(self.preset, key) for key in ("name", "count", "frames", "size", "note")},
             "real_clips": self.against.describe(),
             "sampling": asdict(sampling),
         }
         return Finding(row=row, clips=made.first, captions=self.prompts[: len(made.first)])
+
+    def _at_base(self, made: _Made) -> dict[str, Any] | None:
+        """The change at the base frame of the clips that were made, and of the real ones beside it."""
+        found = over_clips(torch.cat(list(made.at_base.values()))) if made.at_base else None
+        if found is None:
+            return None
+        return {**found.record(), "of_real": self._real_at_base}
+
+    @cached_property
+    def _real_at_base(self) -> float | None:
+        real = torch.cat([change_at_base_frame(self.against.clip(n)[None]) for n in range(len(self.against))])
+        found = over_clips(real)
+        return None if found is None else found.median
 
 
 class _Made:
@@ -111,6 +127,7 @@ class _Made:
     def __init__(self, pipe: Pipe, prompts: Sequence[str], sampling: Sampling, real: ClipSet) -> None:
         self.pipe, self.prompts, self.sampling, self.real = pipe, prompts, sampling, real
         self._start, self._clips, self.first = 0, torch.empty(0), torch.empty(0)
+        self.at_base: dict[int, Tensor] = {}  # the change at the base frame of each batch
 
     def __call__(self, number: int) -> Tensor:
         if not self._start <= number < self._start + len(self._clips):
@@ -122,10 +139,14 @@ class _Made:
             self._clips = make(self.pipe, prompts, list(numbers), self.sampling, real=real)
             if self._start == 0:
                 self.first = self._clips[:SHOWN]
+            if self._clips.shape[1] >= LEAST_FRAMES:
+                self.at_base[self._start] = change_at_base_frame(self._clips)
         return self._clips[number - self._start]
 
 
-def held_out_measure(recipe: Recipe, data: Path, clips: int, *, allow_few: bool = False) -> ProtocolMeasure:
+def held_out_measure(
+    recipe: Recipe, data: Path, clips: int, *, allow_few: bool = False, seen: bool = False
+) -> ProtocolMeasure:
     """The default: the network that ships, over clips of files that no run trained on.
 
     Args:
@@ -133,6 +154,7 @@ def held_out_measure(recipe: Recipe, data: Path, clips: int, *, allow_few: bool 
         data: the folder.
         clips: that each model makes.
         allow_few: see `ProtocolMeasure`.
+        seen: whether there are models among the systems, of which it is not known what they trained on.
 
     Raises:
         InputError: no file is held out, or too few clips can be read.
@@ -161,9 +183,11 @@ def held_out_measure(recipe: Recipe, data: Path, clips: int, *, allow_few: bool 
         captions,
     )
     preset = replace(PRESETS["embedded"].changed(count=clips, size=recipe.size, frames=recipe.frames), real_count=None)
+    of = f"{len(videos)} videos" if len(videos) > 1 else "one video"
+    unseen = "that no run trained on" + "; whether other models did is not known" * seen
     note = (
-        f"Measured over {clips} clips of each run, against {len(kept)} of {len(videos)} videos that no run trained on "
-        f"({split}). Features are those of the network that ships: {preset.note}."
+        f"Measured over {clips} clips of each run, against {len(kept)} of {of} {unseen} ({split}). Features are "
+        f"those of the network that ships: {preset.note}."
     )
     loaded = {name: load_extractor(name) for name in preset.extractors}
     metrics = [*(metric.name for metric in preset.metrics if metric.kind in _KINDS), "flicker"]

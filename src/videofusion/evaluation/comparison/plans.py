@@ -9,21 +9,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from videofusion.diffusion.kernels import KINDS
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import Budget, Run
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.training.recipes import get_recipe
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
+PAPERS_SHARE = 0.5
 GUIDANCES = (1.0, 2.0)
 # Networks so small that independent noise keeps a digit's place within half an hour of a core (docs/comparison.md).
 SMALL: dict[str, Any] = {"patch": 4, "attention": "none,transformer"}
 NARROW, WIDE = "32,64", "56,88"  # channels: a wide VDM has as many parameters as two narrow generators
-REACH_STEPS = 200  # of training, in which the frames widen from the middle one's neighbours to the whole clip
+REACH_SHARE = 0.03  # of training, in which the frames widen from the middle one's neighbours to the whole clip
 NARROW_BASE, WIDE_BASE = "base-narrow", "base-wide"
 VDM, FUSION = "vdm-moving-digits", "moving-digits"
 QUIET: dict[str, Any] = {"sample_interval": 0}
-NEAR: dict[str, Any] = {"reach": 1, "reach_steps": REACH_STEPS}  # the same course of near frames for both systems
+NEAR: dict[str, Any] = {"reach": 1, "reach_share": REACH_SHARE}  # the same course of near frames for both systems
 # As VDM has them: attention at each place over time, the times that are trained at, and a rate for the image network,
 # which learns from as many frames of a step too (docs/comparison.md says what happened without).
 ALIKE: dict[str, Any] = {"temporal": "residual", "time_logit": "1.5,1.5", "base_frames": "all", "base_rate_ratio": 1.0}
@@ -133,27 +135,34 @@ def full_size(*runs: tuple[str, str, dict[str, Any]]) -> Callable[[], list[Run]]
 
 
 def _decomposed(budget: Budget) -> list[Run]:
-    """From one image model of grey digits each; the pair from scratch is in the plan "systems"."""
+    """From one image model each; the pair from scratch is in the plan "systems"."""
     runs = bases(budget)
     for seed in range(budget.seeds):
         runs.append(vdm_run(budget, f"vdm-{seed}", system="vdm", seed=seed))
         runs.append(fusion_run(budget, f"videofusion-{seed}", system="videofusion", seed=seed))
     for seed in range(budget.seeds):
+        # the control: the same without decomposed noise, and with the paper's share
+        runs += [
+            fusion_run(budget, f"share-{share:g}-{seed}", system=f"share-{share:g}", share=share, seed=seed)
+            for share in (0.0, PAPERS_SHARE)
+        ]
         # as much arithmetic a call, and the very checkpoint, but half the parameters
         runs.append(vdm_run(budget, f"vdm-narrow-{seed}", NARROW_BASE, system="vdm-narrow", seed=seed))
-    runs += [fusion_run(budget, each, variant=each) for each in ("corrected", "framewise")]
-    runs.append(fusion_run(budget, "published", variant="published", **ONE_FRAME))
-    # The default share is the headline run itself.
-    runs += [fusion_run(budget, f"share-{share:g}", share=share) for share in SHARES if share != _default_share()]
+        for variant in ("published", "image-first"):
+            keys = {"variant": variant, "seed": seed, **(ONE_FRAME if variant == "published" else {})}
+            runs.append(fusion_run(budget, f"{variant}-{seed}", system=variant, **keys))
+    shares = [share for share in SHARES if share not in (0.0, PAPERS_SHARE)]
+    runs += [fusion_run(budget, f"share-{share:g}", share=share) for share in shares]
+    default = get_recipe(FUSION).variant
+    runs += [fusion_run(budget, each, variant=each) for each in ("joint", "corrected", "framewise") if each != default]
     runs += [
-        # beside "corrected": where the base frame is told clean, no gradient of other frames could reach the base
-        fusion_run(budget, "no-stop-gradient", variant="corrected", base_loss="joint"),
-        fusion_run(budget, "fixed-base", variant="corrected", base_loss="fixed", **ONE_FRAME),
+        fusion_run(budget, "no-stop-gradient", base_loss="joint"),
+        fusion_run(budget, "fixed-base", base_loss="fixed", **ONE_FRAME),
         # is it the noise, or that VideoFusion's frames are told their numbers?
         vdm_run(budget, "vdm-numbered", temporal="factorised_numbered"),
     ]
     for scale in GUIDANCES:  # the models of every seed again, guided less than the recipes have it
-        for system in ("vdm", "videofusion", "vdm-narrow"):
+        for system in ("vdm", "videofusion", "share-0", "vdm-narrow"):
             name = f"{system}-guidance-{scale:g}"
             runs += [
                 Run(name=f"{name}-{seed}", system=name, of=f"{system}-{seed}", sampling={"guidance": scale})
@@ -162,29 +171,31 @@ def _decomposed(budget: Budget) -> list[Run]:
     return runs
 
 
-def _default_share() -> float:
-    return get_recipe(FUSION).share
-
-
 DECOMPOSED = Plan(
     name="decomposed",
     shows="decomposed against independent noise, with VideoFusion's variants and ablations",
     runs=_decomposed,
     pairs=(
         ("videofusion", "vdm"),
-        ("videofusion-guidance-2", "vdm-guidance-1"),  # where frames were best in docs/comparison.md
-        ("videofusion-guidance-1", "vdm-guidance-1"),
         ("videofusion", "vdm-narrow"),
-        ("videofusion-guidance-2", "vdm-narrow-guidance-2"),
+        ("videofusion", "share-0"),  # is it the noise?
+        ("videofusion", f"share-{PAPERS_SHARE:g}"),
+        ("videofusion", "published"),
+        ("videofusion", "image-first"),
+        ("videofusion-guidance-1", "vdm-guidance-1"),
+        ("videofusion-guidance-1", "share-0-guidance-1"),
         ("videofusion-guidance-1", "vdm-narrow-guidance-1"),
+        ("videofusion-guidance-2", "vdm-guidance-2"),
+        ("videofusion-guidance-2", "share-0-guidance-2"),
+        ("videofusion-guidance-2", "vdm-narrow-guidance-2"),
     ),
-    sweep={("videofusion" if share == _default_share() else f"share-{share:g}"): share for share in SHARES},
+    sweep={f"share-{share:g}": share for share in SHARES},
     sweep_label="share λ of frames other than the middle one",
 )
 
 
 def _systems(budget: Budget) -> list[Run]:
-    """VDM and VideoFusion's four variants at each seed, from scratch."""
+    """VDM and VideoFusion's variants at each seed, from scratch."""
     make: dict[str, Make] = vdm_system("vdm", base=None)
 
     def variant(name: str) -> Make:
@@ -196,9 +207,25 @@ def _systems(budget: Budget) -> list[Run]:
 
 SYSTEMS = Plan(
     name="systems",
-    shows="VDM and VideoFusion's four variants at every seed, from scratch",
+    shows="VDM and VideoFusion's variants at every seed, from scratch",
     runs=_systems,
-    pairs=(("image-first", "vdm"),),
+    pairs=(("joint", "vdm"), ("corrected", "vdm"), ("image-first", "vdm")),
+)
+
+
+def _noises(budget: Budget) -> list[Run]:
+    """VDM with noise of each kind; shuffled noise is independent within a clip of a model's own length."""
+    make: dict[str, Make] = vdm_system("independent")
+    for kind in KINDS:
+        make |= vdm_system(kind, noise=kind) if kind != "shuffled" else {}
+    return each_seed(budget, make)
+
+
+NOISES = Plan(
+    name="noises",
+    shows="plain diffusion with noise that is independent or correlated over frames (PYoCo and kernels)",
+    runs=_noises,
+    pairs=(("mixed", "independent"), ("progressive", "independent")),
 )
 
 
@@ -208,7 +235,7 @@ def plans() -> dict[str, Plan]:
     from videofusion.evaluation.comparison.paper_plans import PAPER_PLANS
     from videofusion.evaluation.comparison.vdm_plans import VDM_PLANS
 
-    return {plan.name: plan for plan in (DECOMPOSED, SYSTEMS, *PAPER_PLANS, *VDM_PLANS, *GIVEN_PLANS)}
+    return {plan.name: plan for plan in (DECOMPOSED, SYSTEMS, *PAPER_PLANS, *VDM_PLANS, *GIVEN_PLANS, NOISES)}
 
 
 def find_plan(name: str) -> Plan:

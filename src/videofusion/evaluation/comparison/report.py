@@ -10,6 +10,7 @@ from statistics import mean
 from typing import Any
 
 from videofusion.errors import InputError
+from videofusion.evaluation.base_frame import WANTED
 from videofusion.evaluation.comparison.claims import (
     MEASURES,
     Row,
@@ -88,13 +89,15 @@ def report(folder: Path) -> str:
     rates = _RATES if any("rates" in row for row in rows) else ()
     costs = [(head, text) for head, text in _COSTS if any(text(row) != "–" for row in rows)]
     header = ["run", "parameters", "clips seen", *(name.replace("_", " ") for name in measures), *rates]
-    header += [*(["place kept"] if rates else []), *(head for head, _ in costs)]
+    at_base = ["base frame"] if any(row.get("change_at_base_frame") for row in rows) else []
+    header += [*(["place kept"] if rates else []), *at_base, *(head for head, _ in costs)]
     body = []
     for row in rows:
         cells: list[object] = [row["name"], _millions(row.get("parameters")), row.get("clips", "–")]
         cells += [_value(row.get(name)) for name in measures]
         cells += [_percent(row["rates"][each]["value"]) if "rates" in row else "–" for each in rates]
         cells += [_percent(row["place_kept"]) if "place_kept" in row else "–"] if rates else []
+        cells += [_at_base(row) for _ in at_base]
         body.append([*cells, *(text(row) for _, text in costs)])
     said = [markdown_table(header, body), *_notes(folder, rows), *_means(rows, measures)]
     if plan is None:
@@ -115,6 +118,10 @@ def table_csv(folder: Path) -> str:
         for name in row["measures"] + [name for name in ("colour_shift", "colour_drift") if name in row]:
             cells |= {name: row[name]["value"], f"{name}_deviation": row[name]["deviation"]}
         cells |= {f"right_{name}": rate["value"] for name, rate in row.get("rates", {}).items()}
+        if row.get("change_at_base_frame"):
+            found = row["change_at_base_frame"]
+            low, high = found["median_interval"]
+            cells |= {"base_frame": found["median"], "base_frame_low": low, "base_frame_high": high}
         cells |= {key: row[key] for key in ("place_kept", "training_clips_per_second") if key in row}
         flat.append(cells | {name: cost_of(row, name) for name in ("gflops", "sampling_seconds", "peak_bytes")})
     file = io.StringIO()
@@ -162,6 +169,13 @@ def _notes(folder: Path, rows: Sequence[Row]) -> list[str]:
     flops = sorted({row["flops"] for row in rows if row.get("flops")})
     if flops:
         said.append(f"Each run was trained for {flops[0]:.3g} FLOP, forward and backward passes of its networks.")
+    real = [row["change_at_base_frame"]["of_real"] for row in rows if row.get("change_at_base_frame")]
+    if real:
+        beside = "" if real[0] is None else f", of real clips {real[0]:.2f}"
+        said.append(
+            "Base frame: change into and out of the middle frame over the median change of the other steps, median of "
+            f"the clips and its 95 % interval{beside}; wanted <= {WANTED}."
+        )
     if any("cost" in row for row in rows):
         said.append(
             "A call is of the denoiser, for one clip, without guidance; sampling is as the distances were measured, "
@@ -178,6 +192,14 @@ def _value(spread: dict[str, Any] | None) -> str:
         return "–"
     more = "" if spread["deviation"] is None else f" ± {one_digit(spread['deviation'])}"
     return f"{spread['value']:.3g}{more}"
+
+
+def _at_base(row: Row) -> str:
+    found = row.get("change_at_base_frame")
+    if not found:
+        return "–"
+    low, high = found["median_interval"]
+    return f"{found['median']:.2f} ({low:.2f}-{high:.2f})"
 
 
 def _number(value: float | None) -> str:

@@ -13,8 +13,10 @@ from typing import Any, get_args, get_type_hints
 
 import torch
 
+from videofusion.data.moving_digits import GROUNDS_OF
 from videofusion.errors import InputError, RunError
-from videofusion.training.recipe import Recipe
+from videofusion.locking import locked
+from videofusion.training.recipe import Recipe, on_grounds_of
 from videofusion.training.recipes import get_recipe
 
 CLAIM, RESULTS = "budget.json", "results.jsonl"  # files of a comparison's folder
@@ -71,9 +73,15 @@ def run_recipe(folder: Path, run: Run, data: str | None = None) -> Recipe:
     Raises:
         InputError: there is no such recipe, or a key that is none.
     """
-    kinds = get_args(get_type_hints(Recipe)["data"])
-    kind = {} if data is None else {"data": data if data in kinds else "folder"}
+    kind = {} if data is None else {"data": _kind(run, data)}
     return get_recipe(run.recipe, {**kind, **run.settings(folder)})
+
+
+def _kind(run: Run, data: str) -> str:
+    """What a run's recipe is to train on, where the comparison's data are these."""
+    if data in GROUNDS_OF:  # an image model that others start from keeps to stills
+        return on_grounds_of(get_recipe(run.recipe).data, data)
+    return data if data in get_args(get_type_hints(Recipe)["data"]) else "folder"
 
 
 def train_run(
@@ -91,10 +99,14 @@ def train_run(
     Raises:
         RunError: training failed.
     """
-    command = [sys.executable, "-m", "videofusion", *train_command(folder, run, data)[1:]]
+    command = [sys.executable, "-m", "videofusion.evaluation.comparison.trained", *train_command(folder, run, data)[1:]]
     if run.seconds is not None:
         command += ["--steps", "1000000", *_budget(run.seconds, threads)]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    with locked(folder / run.name, "run folder", patience=_GRACE):
+        pass  # the training of a comparison that was killed writes its checkpoint yet
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    # it ends when the other end of its input is closed, as it is when this process is gone
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     try:
         while (code := _code(process)) is None:
             if is_over():
@@ -103,17 +115,20 @@ def train_run(
     except BaseException:
         _end(process, run)
         raise
+    finally:
+        process.communicate()  # closes its input
     if code != 0:
         if is_over():  # Ctrl-C in a terminal goes to both
             return False
-        raise RunError(f"the run {run.name} ended with code {code}; {' '.join(command)} says why")
+        said = " ".join(["videofusion", *command[3:]])
+        raise RunError(f"the run {run.name} ended with code {code}; {said} says why")
     return True
 
 
 def train_command(folder: Path, run: Run, data: str | None = None) -> list[str]:
     """The words of the command that trains a run, its budget left out."""
     words = ["videofusion", "train", run.recipe, "--run", str(folder / run.name)]
-    words += [] if data is None else ["--data", data]
+    words += [] if data is None else ["--data", _kind(run, data) if data in GROUNDS_OF else data]
     return words + [word for key, value in run.settings(folder).items() for word in ("--set", f"{key}={_text(value)}")]
 
 

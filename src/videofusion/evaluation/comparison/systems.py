@@ -7,16 +7,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from videofusion.data.moving_digits import GROUNDS_OF
 from videofusion.errors import InputError
 from videofusion.evaluation.comparison.compare import Budget, Run
 from videofusion.evaluation.comparison.digits import DigitsMeasure, Measure
 from videofusion.evaluation.comparison.runs import results, run_recipe
+from videofusion.evaluation.domain import domain_of
 from videofusion.evaluation.tracker import SIZE
 from videofusion.models import find
 from videofusion.training.recipe import Recipe
-from videofusion.training.recipes import RECIPES
+from videofusion.training.recipes import RECIPES, get_recipe
 from videofusion.training.sizes import steps_within
 
 SYSTEMS = "systems"  # what a folder is said to belong to where no plan is
@@ -142,6 +145,7 @@ class Alike(NamedTuple):
 
     recipe: Recipe | None
     shape: Shape
+    models: Mapping[str, str] = MappingProxyType({})  # those that are not trained here, and where they lie
 
 
 def check_alike(folder: Path, runs: Sequence[Run], data: str | None, *, same_data: bool = True) -> Alike:
@@ -157,6 +161,7 @@ def check_alike(folder: Path, runs: Sequence[Run], data: str | None, *, same_dat
         InputError: clips of unlike sizes or numbers of frames, ones that nothing measures, or unlike data.
     """
     first: Recipe | None = None
+    models: dict[str, str] = {}
     shapes: dict[tuple[Any, ...], str] = {}
     kinds: dict[tuple[Any, ...], str] = {}
     for run in runs:
@@ -168,6 +173,7 @@ def check_alike(folder: Path, runs: Sequence[Run], data: str | None, *, same_dat
             shapes.setdefault(Shape(recipe.frames, recipe.size, recipe.size), run.name)
             kinds.setdefault(_data_of(recipe), run.name)
         else:
+            models[run.name] = str(run.model)
             index = json.loads((find(str(run.model)) / "model_index.json").read_text(encoding="utf-8"))
             shapes.setdefault(Shape(index["frames"], index["height"], index["width"]), run.name)
     for row in results(folder) if same_data else ():
@@ -187,7 +193,7 @@ def check_alike(folder: Path, runs: Sequence[Run], data: str | None, *, same_dat
             f"{shapes[shape]} makes clips of {_words(shape)}, but compared are square clips of 2 frames or more, of "
             f"{SIZE} pixels or more"
         )
-    return Alike(first, shape)
+    return Alike(first, shape, models)
 
 
 def _data_of(recipe: Recipe) -> tuple[Any, ...]:
@@ -217,7 +223,7 @@ def choose_measure(
     """How the clips of a comparison are measured.
 
     Args:
-        alike: what the systems have in common; models without a recipe beside them are taken to be of moving digits.
+        alike: what the systems have in common.
         budget: says how many clips.
         data: what runs train on instead of what their recipes make.
         protocol: of `videofusion evaluate`, for a folder; what ships when "".
@@ -228,22 +234,54 @@ def choose_measure(
     Raises:
         InputError: data that nothing measures, or that are not given.
     """
-    recipe = alike.recipe
-    if recipe is None and data is not None and Path(data).exists():
-        raise InputError(f"data is {data}, but no recipe says how clips are cut from it; name one beside the models")
-    if recipe is None or recipe.data == "moving-digits":
+    kind = _kind(alike, data)
+    if kind in GROUNDS_OF:
         if protocol:
             raise InputError(f'protocol is "{protocol}", but clips of moving digits have a measure of their own')
-        return DigitsMeasure(budget.clips, alike.shape.frames)
-    if recipe.data != "folder":
-        raise InputError(
-            f"{recipe.name} trains on {recipe.data}; compared are clips of moving-digits or of a folder (--data)"
-        )
+        return DigitsMeasure(budget.clips, alike.shape.frames, grounds=GROUNDS_OF[kind])
+    if kind != "folder":
+        raise InputError(f"data is {kind}; compared are clips of {', '.join(GROUNDS_OF)} or of a folder (--data)")
+    recipe = alike.recipe or _cut(alike)
     if data is None:
         raise InputError(f"data is not given, but {recipe.name} trains on a folder of clips")
     from videofusion.evaluation.comparison.folder import held_out_measure, protocol_measure
 
     place = Path(data)
     if not protocol or extractors is None:
-        return held_out_measure(recipe, place, budget.clips, allow_few=allow_few)
+        return held_out_measure(recipe, place, budget.clips, allow_few=allow_few, seen=bool(alike.models))
     return protocol_measure(protocol, recipe, place, extractors(protocol), clips=clips, allow_few=allow_few)
+
+
+def _kind(alike: Alike, data: str | None) -> str:
+    """The kind of data that clips are compared on.
+
+    Raises:
+        InputError: it is not told, and a model is not known to make such clips.
+    """
+    domains = {name: domain_of(model) for name, model in alike.models.items()}
+    if alike.recipe is not None:
+        kind: str = alike.recipe.data
+    elif data is not None:
+        kind = data if data in GROUNDS_OF else "folder"
+    else:
+        kind = next((domain for domain in domains.values() if domain), "")
+    others = [name for name, domain in domains.items() if domain != kind]
+    if data is None and others:
+        known = domains[others[0]] or "no built-in clips as far as is known"
+        raise InputError(
+            f"data is not given, and {others[0]} makes {known}{f', not {kind}' if kind else ''}; name what all are "
+            f"compared on: a folder of clips, or {' or '.join(GROUNDS_OF)} (--data)"
+        )
+    return kind
+
+
+def _cut(alike: Alike) -> Recipe:
+    """How clips are cut from a folder for models alone: as the first was trained on one, if its run is there."""
+    shape: dict[str, Any] = {"frames": alike.shape.frames, "size": alike.shape.height}
+    for name, model in alike.models.items():
+        file = find(model).resolve().parent / "recipe.json"
+        if file.is_file():
+            recipe = get_recipe(str(file))
+            if recipe.data == "folder":
+                return recipe.replace({**shape, "name": name})
+    return Recipe(name=next(iter(alike.models)), data="folder", **shape)

@@ -16,6 +16,7 @@ from videofusion.errors import InputError, require
 from videofusion.evaluation.extractors.interface import NetworkExtractor
 from videofusion.evaluation.extractors.preprocess import resize_clips
 from videofusion.evaluation.extractors.weights import verify
+from videofusion.trusted import LOCAL, check_foreign
 
 # Mean and deviation of the pictures that the networks were trained on: red green blue, of 0 to 1.
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -40,9 +41,10 @@ def open_folder(folder: Path, kind: str, sha256: str | None) -> tuple[Any, str]:
     """
     found = verify(folder / "model.safetensors", sha256)
     transformers = require("transformers", extra="clip")
+    check_foreign(folder / "config.json")
     try:
         model, report = getattr(transformers, kind).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+            folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **LOCAL
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -80,7 +82,7 @@ class CLIPExtractor(NetworkExtractor):
         model, found = open_folder(folder, "CLIPModel", sha256)
         transformers = require("transformers", extra="clip")
         try:
-            tokenizer = transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = transformers.CLIPTokenizer.from_pretrained(folder, **LOCAL)
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{folder} holds no tokenizer of CLIP (vocab.json and merges.txt)") from error
         return cls(model, name=name, checksum=found, tokenizer=tokenizer)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from videofusion.errors import InputError, RunError
 from videofusion.evaluation.extractors import c3d, i3d, inception, lpips
 from videofusion.evaluation.record import checksum
+from videofusion.modes import give_usual_mode
 
 
 class Architecture(NamedTuple):
@@ -195,6 +196,7 @@ def convert(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_file(weights, draft, {"architecture": architecture, **source})
+        give_usual_mode(draft)
         os.replace(draft, out)
     except (OSError, SafetensorError) as error:
         draft.unlink(missing_ok=True)
