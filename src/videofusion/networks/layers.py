@@ -27,6 +27,11 @@ def sinusoidal(numbers: Tensor, size: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+def normalised(embedding: Tensor) -> Tensor:
+    """An embedding [b d] brought to mean 0 and variance 1 over its entries."""
+    return F.layer_norm(embedding, embedding.shape[-1:])
+
+
 class Embedding(nn.Module):
     """Two linear layers with SiLU between: of time, of added conditions.
 
