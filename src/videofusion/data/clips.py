@@ -162,7 +162,7 @@ class Clips:
         return self._decode(footage, numbers.tolist())
 
     def _decode(self, footage: Footage, numbers: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
-        return stack_resized(footage.decode(numbers), self.sampler.pixels)
+        return stack_resized(footage.decode(numbers, self.sampler.pixels), self.sampler.pixels)
 
     def _worth_keeping(self, number: int, footage: Footage) -> bool:
         info = get_worker_info()

@@ -15,7 +15,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp")
+VIDEO_ENDINGS = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".gif", ".webp", ".flv", ".f4v"),
+    *(".wmv", ".asf", ".mpg", ".mpeg", ".m2v", ".m1v", ".vob", ".ts", ".mts", ".m2ts", ".mxf", ".ogv", ".ogg", ".y4m"),
+)
 # A frame with more is refused: a broken header must not take gigabytes. 8K is 7680x4320.
 MOST_PIXELS = 8192 * 4608
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
@@ -50,8 +53,12 @@ class Footage(Protocol):
 
     def __len__(self) -> int: ...
 
-    def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        """Frames by number, in rising order; raises `Unreadable`."""
+    def decode(self, numbers: Sequence[int], cover: tuple[int, int] | None = None) -> Iterator[Frame]:
+        """Frames by number, in rising order; raises `Unreadable`.
+
+        What can resize while it decodes brings them to the size of `frames.resized` that covers `cover` (height, width);
+        from others they come as they are stored.
+        """
         ...
 
 
@@ -110,7 +117,14 @@ class Part:
 
 def readable(data: Data) -> str | BytesIO:
     """What FFmpeg and Pillow read from: a file by its name, so that they need not hold all of it."""
-    return str(data) if isinstance(data, Path) else BytesIO(data.read_bytes())
+    # Absolute: FFmpeg takes what stands before a colon ("12:30.mp4", "http:/x.mp4") for a protocol.
+    return str(data.absolute()) if isinstance(data, Path) else BytesIO(data.read_bytes())
+
+
+def on_ground(picture: NDArray[np.uint8]) -> Frame:
+    """Lay a picture with transparency (h w 4) on white: what is stored where nothing is to be seen is anything."""
+    colour, seen = picture[..., :3].astype(np.uint16), picture[..., 3:].astype(np.uint16)
+    return ((colour * seen + 255 * (255 - seen) + 127) // 255).astype(np.uint8)
 
 
 def byte_count(data: Data) -> int:
@@ -185,5 +199,5 @@ class Excerpt:
     def __len__(self) -> int:
         return self.count
 
-    def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        return self.whole.decode([self.first + int(number) for number in numbers])
+    def decode(self, numbers: Sequence[int], cover: tuple[int, int] | None = None) -> Iterator[Frame]:
+        return self.whole.decode([self.first + int(number) for number in numbers], cover)
