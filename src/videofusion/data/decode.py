@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
@@ -206,7 +207,7 @@ def _goes_back(packets: list[Packet]) -> bool:
 def _looks(
     container: av.container.InputContainer, stream: av.VideoStream, aspect: Fraction
 ) -> tuple[int, int, tuple[str, ...]] | None:
-    """What only a decoded frame tells: height and width as shown, and what is unusual; None where the first is damaged."""
+    """What only a frame tells: height and width as shown, and what is unusual; None where the first is damaged."""
     stream.codec_context.thread_count = 1
     stream.codec_context.options = _STRICT
     try:
@@ -215,9 +216,8 @@ def _looks(
     except (av.FFmpegError, StopIteration):
         return None  # who asks for the frame is told
     interlaced = frame.interlaced_frame or stream.codec_context.field_order > 1
-    traits = ("interlaced",) if interlaced else ()
-    traits += (_HDR[frame.color_trc],) if frame.color_trc in _HDR else ()
-    return (*shown_size(frame, aspect), traits)
+    traits = ("interlaced" if interlaced else "", _HDR.get(frame.color_trc, ""))
+    return (*shown_size(frame, aspect), tuple(trait for trait in traits if trait))
 
 
 def _frames(
@@ -255,7 +255,7 @@ def _decoder(stream: av.VideoStream) -> av.VideoCodecContext:
         return stream.codec_context
     if _SEES_THROUGH[codec] not in av.codecs_available:
         raise Unreadable(f"its transparency needs the decoder {_SEES_THROUGH[codec]}, which this FFmpeg has not")
-    return av.VideoCodecContext.create(_SEES_THROUGH[codec], "r")
+    return cast(av.VideoCodecContext, av.CodecContext.create(_SEES_THROUGH[codec], "r"))
 
 
 def _decode_stamps(video: Video, stamps: NDArray[np.int64], cover: tuple[int, int] | None) -> Iterator[Frame]:

@@ -56,8 +56,8 @@ class Footage(Protocol):
     def decode(self, numbers: Sequence[int], cover: tuple[int, int] | None = None) -> Iterator[Frame]:
         """Frames by number, in rising order; raises `Unreadable`.
 
-        What can resize while it decodes brings them to the size of `frames.resized` that covers `cover` (height, width);
-        from others they come as they are stored.
+        What can resize while it decodes brings them to the size that covers `cover` (height, width), see
+        `frames.resized`; from others they come as they are stored.
         """
         ...
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideData
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from videofusion.data.footage import Frame, on_ground
@@ -72,7 +73,7 @@ def _filter(frame: av.VideoFrame, height: int, width: int) -> Interpolation:
 def _display(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     """Whether rows and columns are to change places, then whether to mirror left to right, then top to bottom."""
     try:
-        data = frame.side_data.get(Type.DISPLAYMATRIX)
+        data = cast("SideData | None", frame.side_data.get("DISPLAYMATRIX"))
     except ValueError:  # side data of a kind that PyAV does not know stand beside it
         quarters = round(frame.rotation / 90) % 4  # counterclockwise
         return quarters % 2 == 1, quarters in (2, 3), quarters in (1, 2)
