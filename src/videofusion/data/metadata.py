@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +20,14 @@ from videofusion.data.items import split_called
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 _CAPTION_COLUMNS = ("text", "caption", "label")
+# A caption with more is a mistake: a text encoder would learn all of its words, into every checkpoint.
+MOST_WORDS, MOST_CHARACTERS = 2000, 20_000
 
 
 class Row(NamedTuple):
     """What a table says of a file."""
 
-    captions: tuple[str, ...]
+    captions: tuple[str, ...] = ()
     identity: str = ""
     action: str = ""
     label: str = ""
@@ -57,8 +60,11 @@ def read_metadata(table: Path, root: Path, known: set[str], rows: dict[str, Row]
             problems[name] = f"its fps is {row['fps']} in {line}; it has to be a number above 0"
         else:
             split = split_called(text_of(row.get("split")))
-            identity, action, label = (text_of(row.get(key)) for key in ("identity", "action", "label"))
-            rows[name] = Row(texts_of(caption), identity, action, label, split, fps)
+            try:
+                identity, action, label = (bounded(text_of(row.get(key))) for key in ("identity", "action", "label"))
+                rows[name] = Row(texts_of(caption), identity, action, label, split, fps)
+            except ValueError as error:
+                problems[name] = f"{error} in {line}"
 
 
 def rows_of(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -69,34 +75,70 @@ def rows_of(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         yield 1, f"it cannot be read: {error}"
         return
     if table.suffix.lower() in (".csv", ".tsv"):
-        delimiter = "\t" if table.suffix.lower() == ".tsv" else ","
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-        try:
-            for entry in reader:
-                yield reader.line_num, {key: value for key, value in entry.items() if key and value}
-        except csv.Error as error:
-            yield reader.line_num, f"it is no csv: {error}"
+        yield from _rows_of_csv(text, "\t" if table.suffix.lower() == ".tsv" else ",")
         return
     for number, line in enumerate(text.split("\n"), start=1):  # splitlines would cut at rarer ends inside of a text
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, parse_constant=no_number)
         except json.JSONDecodeError as error:
             yield number, f"it is no JSON: {error.msg}"
             continue
         yield number, row if isinstance(row, dict) else "it is no JSON object"
 
 
+def _rows_of_csv(text: str, delimiter: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The number of each row's first line, and the row; after one that cannot be read, from the next line on."""
+    lines = io.StringIO(text, newline="").readlines()
+    header: list[str] | None = None
+    begin = 0
+    while begin < len(lines):
+        reader = csv.reader((lines[number] for number in range(begin, len(lines))), delimiter=delimiter, strict=True)
+        first = begin
+        try:
+            for cells in reader:
+                number, first = first + 1, begin + reader.line_num
+                if header is None:
+                    header = cells
+                elif any(cells[len(header) :]):
+                    yield (
+                        number,
+                        f"it has {len(cells)} cells, the header {len(header)}; a text with commas needs quotes",
+                    )
+                elif cells:
+                    yield number, {key: value for key, value in zip(header, cells, strict=False) if key and value}
+            return
+        except csv.Error as error:
+            yield first + 1, f"it is no csv, perhaps a quote is not closed: {error}"
+            begin = first + 1
+
+
+def no_number(name: str) -> None:
+    """What stands for JSON's NaN and Infinity, which pandas writes where there is nothing."""
+
+
 def text_of(value: Any) -> str:
     """A value of a table as one line of text."""
-    return "" if value is None else " ".join(str(value).split())
+    nothing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if nothing else " ".join(str(value).split())
 
 
 def texts_of(value: Any) -> tuple[str, ...]:
-    """One text or a list of them, without repetitions and empty ones."""
+    """One text or a list of them, without repetitions and empty ones; raises `ValueError` for one that is too long."""
     values = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(text for text in map(text_of, values) if text))
+    return tuple(dict.fromkeys(bounded(text) for text in map(text_of, values) if text))
+
+
+def bounded(text: str) -> str:
+    """The text; raises `ValueError` for one that is too long."""
+    words = text.count(" ") + 1
+    if words > MOST_WORDS or len(text) > MOST_CHARACTERS:
+        raise ValueError(
+            f"its caption has {words:,} words and {len(text):,} characters; "
+            f"at most {MOST_WORDS:,} and {MOST_CHARACTERS:,} are taken"
+        )
+    return text
 
 
 def number_in(value: Any) -> float | None:

@@ -41,8 +41,12 @@ def folder_report(path: str | Path, layout: str = "auto") -> str:
             *_histogram("size", (f"{video.width}x{video.height}" for video in videos)),
             *_histogram("rate", (f"{video.fps:.3g} per second" if video.fps else "not said" for video in videos)),
             *_histogram("codec", (video.codec if isinstance(video, Video) else "pictures" for video in videos)),
+            *_histogram("unusual", (each for video in videos if isinstance(video, Video) for each in video.traits)),
         ]
     lines += _captions(source)
+    if source.passed:
+        by_ending = ", ".join(f"{count} {ending}" for ending, count in source.passed.items())
+        lines.append(f"not read  {sum(source.passed.values())} files of other kinds: {by_ending}")
     lines += [f"bad       {len(bad)}", *(f"          {name}: {reason}" for name, reason in sorted(bad.items()))]
     return "\n".join(lines)
 

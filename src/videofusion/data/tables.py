@@ -17,7 +17,7 @@ from videofusion.data.decode import VideoFile
 from videofusion.data.footage import VIDEO_ENDINGS
 from videofusion.data.items import Item, Source, split_called
 from videofusion.data.listing import files_below, spoken
-from videofusion.data.metadata import rows_of, text_of, texts_of
+from videofusion.data.metadata import bounded, no_number, rows_of, text_of, texts_of
 from videofusion.errors import InputError, require
 
 TABLE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
@@ -126,7 +126,7 @@ def _item(root: Path, row: Mapping[str, Any], files: _Files) -> Item:
     # A clip's own id names a file that was cut already; a video's does not.
     if word in trimmed or text_of(row.get("clip_id")) in (word, PurePosixPath(name).name):
         span = None
-    label = next((text_of(row[column]) for column in LABELS if row.get(column) is not None), "")
+    label = bounded(next((text_of(row[column]) for column in LABELS if row.get(column) is not None), ""))
     captions = _captions(row) or ((spoken(label),) if label else ())
     return Item(
         name if span is None else f"{name} ({span[0]:g}-{span[1]:g} s)",
@@ -141,7 +141,7 @@ def _item(root: Path, row: Mapping[str, Any], files: _Files) -> Item:
 
 
 def _captions(row: Mapping[str, Any]) -> tuple[str, ...]:
-    value = next((row[column] for column in CAPTIONS if row.get(column) not in (None, "", [])), None)
+    value = next((row[column] for column in CAPTIONS if row.get(column) != [] and text_of(row.get(column))), None)
     return texts_of(value)
 
 
@@ -188,7 +188,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         yield from enumerate(parquet.read_table(table).to_pylist(), start=1)
     elif table.suffix.lower() == ".json":
         try:
-            content = json.loads(table.read_text(encoding="utf-8-sig"))
+            content = json.loads(table.read_text(encoding="utf-8-sig"), parse_constant=no_number)
         except (OSError, ValueError) as error:
             raise InputError(f'table "{table}" cannot be read: {error}') from error
         yield from enumerate(_listed(content), start=1)
