@@ -67,8 +67,7 @@ def write_clip(
     """
     check_clip(clip)
     path = check_output(path, name="path")
-    if not 0 < fps <= 240:
-        raise InputError(f"fps is {fps}; allowed are values above 0 and up to 240")
+    _check_fps(fps)
     if scale < 1:
         raise InputError(f"scale is {scale}; allowed are whole numbers from 1")
     if path.suffix.lower() == ".png":
@@ -89,6 +88,7 @@ def write_frames(
     *,
     count: int,
     scale: int = 1,
+    given: int = 0,
 ) -> None:
     """Write frames as they come, as `write_clip` does; none is held, so that a video may be of any length.
 
@@ -102,11 +102,14 @@ def write_frames(
         provenance: as for `write_clip`.
         count: of the frames, as far as it is known.
         scale: as for `write_clip`.
+        given: of the frames, those at the begin that are nothing to be kept on their own.
 
     Raises:
-        RunError: the disk is full, or the encoder fails.
+        InputError: another ending, a folder that cannot be written to, or another rate.
+        RunError: the disk is full, the encoder fails, or the frames do once more than `given` came.
     """
     path = check_output(path, endings=STREAMED, name="path")
+    _check_fps(fps)
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     failed: list[BaseException] = []
 
@@ -119,7 +122,7 @@ def write_frames(
     came = _Counted(until_it_fails())
     with whole_file(path) as file:
         _encode(file, path.suffix.lower(), _enlarged(came, scale), count, fps, provenance)
-        if failed and came.count:
+        if failed and came.count > given:
             file.flush()
             shutil.copyfile(file.name, partial)
             if isinstance(failed[0], Exception):
@@ -127,6 +130,11 @@ def write_frames(
                 raise RunError(f"{first}; the {came.count} frames before it are kept in {partial}") from failed[0]
         if failed:
             raise failed[0]
+
+
+def _check_fps(fps: float | int) -> None:
+    if not 0 < fps <= 240:
+        raise InputError(f"fps is {fps}; allowed are values above 0 and up to 240")
 
 
 class _Counted:
