@@ -85,13 +85,23 @@ def continued(
     pictures: Iterable[_Frame] = (
         picture.numpy() for picture in itertools.chain(_given(footage, range(had), size), _decoded(pipe, coming))
     )
+    for_sheets: list[_Frame] = []
+
+    def also_for_sheets() -> Iterator[_Frame]:
+        for picture in pictures:
+            for_sheets.append(picture)
+            yield picture
+
     if sheets:
-        pictures = list(pictures)
+        shown: Iterable[_Frame] = also_for_sheets()
+    else:
+        shown = pictures
     for file in files:
-        if file in sheets:
-            write(from_uint8(torch.from_numpy(np.stack(list(pictures)))), file, fps, scale, told)
-        else:
-            write_frames(pictures, file, fps, told, count=frames, scale=scale, given=had)
+        if file not in sheets:
+            write_frames(shown, file, fps, told, count=frames, scale=scale, given=had)
+    for file in sheets:
+        for_sheets += pictures  # where there is no video
+        write(from_uint8(torch.from_numpy(np.stack(for_sheets))), file, fps, scale, told)
 
 
 def _given(footage: Footage, numbers: Sequence[int], size: tuple[int, int]) -> Iterator[Tensor]:
