@@ -25,12 +25,12 @@ def is_animation(data: Data) -> bool:
     return start[:4] == b"GIF8" or (start[:4], start[8:]) == (b"RIFF", b"WEBP")
 
 
-def frames_of(data: Data) -> tuple[str, int, int, NDArray[np.int64], NDArray[np.float64], float]:
+def frames_of(data: Data) -> tuple[str, int, int, NDArray[np.int64], NDArray[np.float64]]:
     """Look at an animated image.
 
     Returns:
-        Its format, width and height, then for each frame which stored picture it shows and when (seconds from the
-        first), and frames per second on average.
+        Its format, width and height, then for each frame which stored picture it shows, and when it ends (seconds from
+        the begin of the first).
     """
     kind = "gif" if head(data, 4) == b"GIF8" else "webp"
     width, height, milliseconds = (_blocks_of_gif if kind == "gif" else _pictures_of_webp)(data)
@@ -45,7 +45,7 @@ def frames_of(data: Data) -> tuple[str, int, int, NDArray[np.int64], NDArray[np.
         raise Unreadable(f"its shortest picture is shown for {tick:g} ms, all of them for {lengths.sum() / 1000:g} s")
     ends = np.cumsum(np.repeat(lengths / counts, counts)) / 1000
     repeats = np.repeat(np.arange(len(lengths)), counts)
-    return kind, width, height, repeats, np.concatenate([[0.0], ends[:-1]]), len(repeats) / float(ends[-1])
+    return kind, width, height, repeats, ends
 
 
 def decode_pictures(data: Data, pictures: NDArray[np.int64]) -> Iterator[Frame]:

@@ -46,6 +46,7 @@ class Video:
             they do not tell frames apart (AVI has none, some are equal) and frames can only be counted from the start.
         keys: the stamps at which decoding may start, increasing.
         repeats: for animated images, the number of the stored picture that each frame shows [n].
+        end: seconds from the first frame to the end of the last, where the file says it.
         stream: which of the file's streams it is.
         aspect: width of a stored pixel by its height.
         traits: what is not as usual about its pictures: "interlaced", "HDR (PQ)", ...
@@ -60,6 +61,7 @@ class Video:
     stamps: NDArray[np.int64] | None = None
     keys: NDArray[np.int64] | None = None
     repeats: NDArray[np.int64] | None = None
+    end: float | None = None
     stream: int = 0
     aspect: Fraction = Fraction(1)
     traits: tuple[str, ...] = ()
@@ -70,7 +72,7 @@ class Video:
     @property
     def seconds(self) -> float:
         """Length, the last frame's own share included."""
-        return float(self.times[-1]) + 1 / self.fps
+        return float(self.times[-1]) + 1 / self.fps if self.end is None else self.end
 
     def decode(self, numbers: Sequence[int], cover: tuple[int, int] | None = None) -> Iterator[Frame]:
         return decode(self, numbers, cover)
@@ -288,8 +290,12 @@ def _decode_stamps(video: Video, stamps: NDArray[np.int64], cover: tuple[int, in
 
 
 def _decode_counting(video: Video, numbers: list[int], cover: tuple[int, int] | None) -> Iterator[Frame]:
-    position, converter = 0, VideoReformatter()
+    position, converter, size = 0, VideoReformatter(), None
     for count, frame in enumerate(_frames(video, None)):
+        if size not in (None, (frame.height, frame.width)):
+            # Some decoders drop what they hold where the size changes: from here on the count may be wrong.
+            raise Unreadable(f"their size changes at frame {count}, and nothing but their order tells frames apart")
+        size = (frame.height, frame.width)
         while position < len(numbers) and count == numbers[position]:
             yield upright(frame, converter, video.aspect, cover)
             position += 1
@@ -300,8 +306,18 @@ def _decode_counting(video: Video, numbers: list[int], cover: tuple[int, int] | 
 
 
 def _open_animation(path: Data) -> Video:
-    codec, width, height, repeats, times, fps = frames_of(path)
-    return Video(path=path, codec=codec, width=width, height=height, times=times, fps=fps, repeats=repeats)
+    codec, width, height, repeats, ends = frames_of(path)
+    times, end = np.concatenate([[0.0], ends[:-1]]), float(ends[-1])
+    return Video(
+        path=path,
+        codec=codec,
+        width=width,
+        height=height,
+        times=times,
+        fps=len(times) / end,
+        repeats=repeats,
+        end=end,
+    )
 
 
 def _cannot_open(path: Data, error: Exception) -> str:

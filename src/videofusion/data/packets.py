@@ -80,11 +80,12 @@ def shown_packets(
     if any(packet.corrupt for packet in packets):
         raise Unreadable("damaged: the container marks a packet as corrupt")
     promised = _seconds(stream.metadata.get("DURATION", ""))  # of the track, as FFmpeg writes it into Matroska
-    there = max((packet.end for packet in packets), default=0) * float(stream.time_base or 1)
+    tick = float(stream.time_base or 1)
+    there = max((packet.end for packet in packets), default=0) * tick
     if promised is None:
         if missing:
             raise Unreadable(missing)
-    elif promised - there > 1 / float(stream.average_rate or 25):
+    elif promised - there > max(1 / float(stream.average_rate or 25), _last_length(packets) * tick + 1e-3):
         raise Unreadable(f"truncated: {there:.2f} of its {promised:.2f} s are there")
     shown = [packet for packet in packets if not packet.discarded]
     if not shown:
@@ -121,6 +122,14 @@ def timeline(packets: list[Packet], rate: float, tick: float) -> NDArray[np.floa
     return np.repeat(values, counts) + (np.arange(len(times)) - np.repeat(firsts, counts)) * np.repeat(
         lengths / counts, counts
     )
+
+
+def _last_length(packets: list[Packet]) -> int:
+    """How long a last frame may be shown that does not say so: as long as any other; 0 where it says so."""
+    stamps = sorted(packet.pts for packet in packets if packet.pts is not None)
+    if not stamps or any(packet.end > stamps[-1] for packet in packets):
+        return 0
+    return max((after - before for before, after in itertools.pairwise(stamps)), default=0)
 
 
 def _seconds(text: str) -> float | None:
