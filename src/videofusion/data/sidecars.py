@@ -59,11 +59,10 @@ def read_lists(
             problems[videos] = f"no captions were taken: there is none of {', '.join(_LISTS)} beside it"
             continue
         try:
-            clips, texts = ((root / file).read_text(encoding="utf-8-sig").split("\n") for file in (videos, captions))
+            clips, texts = (_lines(root / file) for file in (videos, captions))
         except (OSError, UnicodeDecodeError) as error:
             problems[videos] = f"no captions were taken: {error}"
             continue
-        clips, texts = ([line.strip() for line in lines] for lines in (clips, texts))
         while clips and not clips[-1]:
             clips.pop()
         while len(texts) > len(clips) and not texts[-1]:
@@ -84,6 +83,11 @@ def read_lists(
                 except ValueError as error:
                     problems[name] = f"{error} in {captions}, line {number}"
     return tuple(read)
+
+
+def _lines(file: Path) -> list[str]:
+    text = file.read_text(encoding="utf-8-sig").removesuffix("\n")
+    return [line.strip() for line in text.split("\n")]
 
 
 def _candidates(name: str) -> Iterable[str]:
