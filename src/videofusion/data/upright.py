@@ -63,9 +63,10 @@ def _filter(frame: av.VideoFrame, height: int, width: int) -> Interpolation:
     """How to resize."""
     if (height, width) == (frame.height, frame.width):
         return Interpolation.BILINEAR
-    # The mean of what a pixel covers: it aliases little, costs little, and undoes an enlargement of `write_clip`.
-    smaller = height <= frame.height and width <= frame.width
-    return Interpolation.AREA if smaller else Interpolation.BICUBIC
+    # To a whole part of the size, the mean of each block undoes an enlargement as `write_clip` makes one.
+    times = frame.height // height
+    whole = times > 1 and (times * height, times * width) == (frame.height, frame.width)
+    return Interpolation.AREA if whole else Interpolation.BICUBIC
 
 
 def _display(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
