@@ -12,6 +12,7 @@ from videofusion.cli.sampling import OWN, Turned
 from videofusion.errors import InputError, printable
 from videofusion.generation.rows import check_file
 
+_FASTEST = 240  # frames per second that are written
 _REMEMBERED = ("prompt", "model", "lora", "lora_scale", "precision", "seed", "motion_seed", "motion")
 _PATHS = ("model", "lora")  # of which a file is believed only what ships with the package
 
@@ -72,15 +73,20 @@ def extend(
     """
     check_file(fps, scale)
 
-    from videofusion.clip import check_output, read_clip, read_provenance, watchable_scale
+    from videofusion.clip import check_output, read_provenance, watchable_scale
     from videofusion.data.decode import Unreadable, open_video
     from videofusion.models import SHIPPED
 
     files = [check_output(file) for file in dict.fromkeys([out, *[out.with_suffix(".png")] * sheet])]
     try:
-        rate = fps or open_video(video.expanduser()).fps
+        footage = open_video(video.expanduser())
     except Unreadable as error:
         raise InputError(f'the video "{video}" cannot be read: {error}') from error
+    rate = fps or footage.fps
+    if rate > _FASTEST:
+        raise InputError(
+            f'the video "{video}" has {rate:.5g} frames per second; --fps gives it a rate up to {_FASTEST}'
+        )
     said = {"prompt": prompt, "model": model, "lora": lora and str(lora), "lora_scale": lora_scale}
     said |= {"precision": precision, "seed": seed, "motion_seed": motion_seed, "motion": motion}
     told: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
@@ -99,49 +105,54 @@ def extend(
     from tqdm import tqdm
 
     from videofusion import tasks
-    from videofusion.generation.keeping import decoded, write
+    from videofusion.generation.continuing import continued
     from videofusion.models import load
 
     logging.disable_progress_bar()  # of loading, which takes a moment
     began = time.perf_counter()
     tuned = {key: told[key] for key in ("lora", "lora_scale", "precision") if key in told}
     pipe = load(told.setdefault("model", "moving-digits"), **tuned, device=device)
-    clip = read_clip(video, size=(pipe.config.height, pipe.config.width))
+    had = len(footage)
+    given = tasks.check_windows(pipe, had, frames, overlap)
     settings: dict[str, Any] = {"steps": steps, "sampler": sampler or pipe.config.sampler}
     settings |= {"guidance": guidance, "motion": told.get("motion")}
     if pipe.hears_fps:
         settings["fps"] = rate or None
     settings |= {"seed": told.setdefault("seed", 0), "motion_seed": told.get("motion_seed")}
+    told |= settings | sampling.given()
+    told |= {"frames": frames, "extended_from": had, "overlap": overlap, "weight": weight}
+        **settings,
+        **sampling.given(),
+        "frames": frames,
+        "extended_from": had,
+        "overlap": overlap,
+        "weight": weight,
+    }
+    size = (int(pipe.config.height), int(pipe.config.width))
     with tqdm(unit="window", leave=False) as bar:
 
         def count(number: int, windows: int) -> None:
             bar.reset(windows)
             bar.update(number)
 
-        latents = tasks.extend(
-            pipe,
-            clip,
-            told["prompt"],
-            frames=frames,
-            overlap=overlap,
-            weight=weight,
-            output="latent",
-            on_window=count,
-            sampler_options=sampling.given(),
-            **settings,
-        )
-    told |= {
-        **settings,
-        **sampling.given(),
-        "frames": frames,
-        "extended_from": len(clip),
-        "overlap": overlap,
-        "weight": weight,
-    }
-    made = decoded(pipe, latents, out, told)
-    made[: len(clip)] = clip
-    for file in files:
-        write(made, file, rate, watchable_scale(*made.shape[-2:]) if scale is None else scale, told)
+        try:
+            continued(
+                pipe,
+                footage,
+                told,
+                files,
+                frames=frames,
+                overlap=given,
+                size=size,
+                fps=rate,
+                scale=watchable_scale(*size) if scale is None else scale,
+                weight=weight,
+                on_window=count,
+                sampler_options=sampling.given(),
+                **settings,
+            )
+        except Unreadable as error:
+            raise InputError(f'the video "{video}" cannot be read: {error}') from error
     seconds = time.perf_counter() - began
-    print(f"{printable(', '.join(map(str, files)))}  ({len(clip)} frames given, {len(made)} in all, {seconds:.1f} s)")
+    print(f"{printable(', '.join(map(str, files)))}  ({had} frames given, {frames} in all, {seconds:.1f} s)")
     return 0

@@ -4,7 +4,7 @@ A clip is a float32 tensor `t c h w` with values in [-1, 1]; several are `b t c 
 """
 
 from videofusion.clip.check import check_clip, from_uint8, to_uint8
-from videofusion.clip.encode import watchable_scale, write_clip
+from videofusion.clip.encode import watchable_scale, write_clip, write_frames
 from videofusion.clip.output import CLIP_ENDINGS, check_output, write_whole
 from videofusion.clip.provenance import read_provenance
 from videofusion.clip.reading import read_clip
@@ -22,5 +22,6 @@ __all__ = [
     "to_uint8",
     "watchable_scale",
     "write_clip",
+    "write_frames",
     "write_whole",
 ]
