@@ -52,7 +52,7 @@ def test_quoted_texts_may_have_lines_and_long_cells_are_named(tmp_path):
     fill(tmp_path, **{f"{name}.mp4": "x" for name in "abc"}, **{"metadata.csv": rows})
     source = list_videos(tmp_path)
     assert source.captions == {"a.mp4": 'two lines, "quoted"', "c.mp4": "fine"}
-    assert "field larger" in source.problems["metadata.csv, line 4"]
+    assert "a cell of it has 200,000 letters" in source.problems["metadata.csv, line 4"]
 
 
 def test_json_without_a_number_is_no_caption(tmp_path):

@@ -121,13 +121,6 @@ def extend(
     settings |= {"seed": told.setdefault("seed", 0), "motion_seed": told.get("motion_seed")}
     told |= settings | sampling.given()
     told |= {"frames": frames, "extended_from": had, "overlap": overlap, "weight": weight}
-        **settings,
-        **sampling.given(),
-        "frames": frames,
-        "extended_from": had,
-        "overlap": overlap,
-        "weight": weight,
-    }
     size = (int(pipe.config.height), int(pipe.config.width))
     with tqdm(unit="window", leave=False) as bar:
 
