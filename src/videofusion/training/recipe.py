@@ -280,10 +280,14 @@ class Recipe:
             raise InputError(
                 f"recipe key guidance_interval is {interval}, but must be a lowest and a highest time in [0, 1]"
             )
-        if self.noise != "independent" and self.system != "vdm":
-            raise InputError(
-                f"recipe key noise is {self.noise!r}, but only the system 'vdm' takes one, and this is {self.system!r}"
-            )
+        for key, value, usual in (
+            ("noise", self.noise, "independent"),
+            ("noise_parameter", self.noise_parameter, None),
+        ):
+            if value != usual and self.system != "vdm":
+                raise InputError(
+                    f"recipe key {key} is {value!r}, but only the system 'vdm' takes one, and this is {self.system!r}"
+                )
         if self.image_frames and self.system != "vdm":
             raise InputError(
                 f"recipe key image_frames is {self.image_frames}, but only the system 'vdm' trains on pictures beside "
