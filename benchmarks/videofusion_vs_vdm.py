@@ -29,7 +29,7 @@ from videofusion.diffusion.noise import DecomposedNoise, Keys
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
-from videofusion.systems.prior import sample_prior
+from videofusion.systems.prior import prior_conditions, sample_prior
 from videofusion.systems.videofusion import VideoFusion
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -97,7 +97,8 @@ def make_call(system: str, args: argparse.Namespace) -> Callable[[], object]:
     def prior_call() -> object:
         assert prior is not None
         with autocast:
-            return sample_prior(prior, conditions, Keys.of(list(range(args.clips))), 2.0)
+            told = prior_conditions(conditions, None, ())
+            return sample_prior(prior, told, Keys.of(list(range(args.clips))), 2.0)
 
     call.prior = None if prior is None else prior_call  # type: ignore[attr-defined]
     return call

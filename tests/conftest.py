@@ -59,6 +59,41 @@ def saved_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def saved_prior(saved_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline's folder as Kandinsky's prior has it, random weights: CLIP's two encoders, embeddings of size 16."""
+    import shutil
+
+    import torch
+    import transformers
+    from diffusers import PriorTransformer, UnCLIPScheduler
+
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("saved") / "prior"
+    shutil.copytree(saved_text / "tokenizer", folder / "tokenizer")
+    words = transformers.CLIPTextConfig.from_pretrained(saved_text / "text_encoder", projection_dim=16)
+    text = transformers.CLIPTextModelWithProjection(words)
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = transformers.CLIPVisionConfig(**tower, image_size=16, patch_size=8, projection_dim=16)
+    prior = PriorTransformer(
+        num_attention_heads=2, attention_head_dim=8, num_layers=1, embedding_dim=16, num_embeddings=30
+    )
+    with torch.no_grad():  # as trained ones have them: nothing at nothing, and statistics
+        for tensor in (prior.positional_embedding, prior.prd_embedding, prior.clip_mean):
+            tensor.normal_()
+        prior.clip_std.uniform_(0.5, 1.5)
+    text.save_pretrained(folder / "text_encoder")
+    transformers.CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder")
+    prior.save_pretrained(folder / "prior")
+    UnCLIPScheduler(prediction_type="sample", clip_sample_range=0.5).save_pretrained(folder / "scheduler")
+    (folder / "image_processor").mkdir()
+    processor = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}, "resample": 3}
+    (folder / "image_processor" / "preprocessor_config.json").write_text(
+        json.dumps(processor | {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]})
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small text-to-video pipeline with random weights: 3 frames of 8x8, "red" and "three"."""
     import torch

@@ -36,16 +36,18 @@ def check_whole(path: str | Path) -> None:
         raise OSError(0, f"it is sparse: {stored:,} of its {found.st_size:,} bytes are on the disk", str(path))
 
 
-def parse_json(text: str | bytes, *, unique: bool = False) -> Any:
+def parse_json(text: str | bytes, *, unique: bool = False, nan_is_null: bool = False) -> Any:
     """What a json text says; all that can be wrong with it is a `ValueError`.
 
     Args:
         text: in UTF-8, with or without its mark.
         unique: refuse an object that has a key twice, which readers understand in two ways.
+        nan_is_null: read NaN and Infinity, which pandas writes where there is nothing, as nothing.
     """
     text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
     try:
-        value = json.loads(text, object_pairs_hook=_once if unique else None)
+        constant = (lambda _: None) if nan_is_null else None
+        value = json.loads(text, object_pairs_hook=_once if unique else None, parse_constant=constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if "\\u" in text or not text.isascii():

@@ -2,9 +2,9 @@
 
 The generator is Philox4x32-7 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a function from a
 counter of 128 bits and a key of 64 bits to 128 random bits, so that no batch, window or order changes a draw. Seven
-rounds are the fewest that pass all of BigCrush (there, table 2). It is written in torch's 64-bit integers, and its
-integers are the same on any machine and device. Normal numbers are made of them by torch's logarithm, sine and cosine,
-whose last bit may differ between kinds of machines.
+rounds are the fewest with which its authors found it to pass all of BigCrush. It is written in torch's 64-bit integers,
+and its integers are the same on any machine and device. Normal numbers are made of them by torch's logarithm, sine and
+cosine, whose last bit may differ between kinds of machines.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from videofusion.errors import InputError
 
-ROUNDS = 7
+ROUNDS = 7  # at least 2
 _MULTIPLY = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)  # what a round adds to the key
 _MASK = 0xFFFFFFFF  # the lower half of a 64-bit integer

@@ -34,8 +34,10 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("videofusion.conditioning.image", "FrameEncoder"),
         ("transformers", "CLIPVisionModelWithProjection"),
     ),
-    "prior": (("videofusion.networks.prior", "Prior"), ("diffusers", "PriorTransformer")),
+    "prior": tuple(("videofusion.networks.prior", name) for name in ("Prior", "TransformerPrior")),
+    "prior_text_encoder": (("transformers", "CLIPTextModelWithProjection"),),
 }
+PARTS["prior_tokenizer"] = PARTS["tokenizer"]
 
 # What transformers is told wherever it reads a folder: fetch nothing, run nothing, ask nobody.
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
@@ -64,6 +66,7 @@ BOUNDS: dict[str, Mapping[str, tuple[float, float]]] = {
     "WordEncoder": {"size": _WIDE, "layers": _DEEP, "heads": (1, 1024), "max_words": (1, 4096)},
     "FrameEncoder": {"size": _WIDE, "in_channels": (1, 8192), "channels": (1, 8192), "grid": (1, 64)},
     "Prior": {"size": _WIDE, "text_size": _WIDE, "width": _WIDE, "depth": _DEEP},
+    "TransformerPrior": {"text_size": _WIDE, "bound": (0, 1000)},
     "TinyAutoencoder": {"latent_channels": (1, 8192), "width": (1, 8192), "factor": (1, 64)},
 }
 _MOST_LEVELS = 16  # of a network
@@ -146,6 +149,8 @@ def check_own(path: Path, kind: type) -> dict[str, Any]:
     check_values(path, kind.__name__, values)
     for key, value in values.items():
         default = None if key.startswith("_") else known[key].default
+        if isinstance(value, dict):  # the configuration of a part of diffusers within
+            _check_foreign(path, value)
         if isinstance(default, bool | str) and not isinstance(value, type(default)):
             raise InputError(f"{path}: {key} is {_short(value)}, but must be such as {default!r}")
     return values

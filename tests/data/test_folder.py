@@ -160,3 +160,42 @@ def test_real_clips(shared_data):
     actions = VideoFolder(shared_data / "weizmann64", frames=16, size=64, stride=2)
     assert len(actions) == 36
     assert len(set(actions.captions)) == 4
+
+
+def test_what_is_known_of_long_videos_stays_within_the_bound(monkeypatch):
+    """A hundred videos of an hour each, of which the listings alone take 260 MB."""
+    from dataclasses import dataclass
+    from pathlib import Path
+
+    import numpy as np
+
+    from videofusion.data import clips
+    from videofusion.data.clips import Clips
+    from videofusion.data.items import Item, Source
+    from videofusion.data.sampler import ClipSampler
+    from videofusion.data.stills import Rows
+
+    opened = []
+
+    @dataclass(frozen=True)
+    class Hour:
+        number: int
+
+        def open(self) -> Rows:
+            opened.append(self.number)
+            return Rows(np.broadcast_to(np.uint8(self.number), (108_000, 8, 8)), fps=30)
+
+    source = Source(root=Path(), files=[Item(str(number), Hour(number)) for number in range(100)], told="none")
+    for cache in (0, 32 * 2**20):
+        data = Clips(source, ClipSampler(frames=2, size=8), cache_bytes=cache)
+        first = [data.sample(number).clip for number in range(100)]
+        held = sum(len(each) for each in data._videos.values()) * 24
+        assert held <= max(cache / 4, clips._FEW_LISTINGS)
+        assert len(data._videos) > 2
+        again = [data.sample(number).clip for number in range(100)]
+        assert all(bool((one == other).all()) for one, other in zip(first, again, strict=True))
+    data = Clips(source, ClipSampler(frames=2, size=8), cache_bytes=2**30)
+    opened.clear()
+    for number in (3, 3, 4, 3):
+        data.sample(number)
+    assert opened == [3, 4]

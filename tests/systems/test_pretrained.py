@@ -96,7 +96,6 @@ def test_is_trained_beside_and_kept_in_the_pipeline(pictures: Path, tmp_path: Pa
     [
         ({"schedule": "cosine"}, "set schedule=scaled_linear prediction=eps"),
         ({"prediction": "v"}, "set schedule=scaled_linear prediction=eps"),
-        ({"variant": "published", "residual_from_base": False}, "told no embedding of the middle frame"),
     ],
 )
 def test_what_does_not_suit_it_is_said_with_what_to_set(pictures: Path, changes: dict, said: str) -> None:
@@ -105,7 +104,9 @@ def test_what_does_not_suit_it_is_said_with_what_to_set(pictures: Path, changes:
 
 
 @pytest.mark.parametrize("scale_shift", [False, True])
-def test_the_residual_generator_takes_its_sizes_and_weights(tmp_path: Path, saved_text: Path, scale_shift: bool) -> None:
+def test_the_residual_generator_takes_its_sizes_and_weights(
+    tmp_path: Path, saved_text: Path, scale_shift: bool
+) -> None:
     how = {"resnet_time_scale_shift": "scale_shift" if scale_shift else "default"}
     folder = conditional(tmp_path / "sd", 3, **how)
     keys = {"residual_from_base": True, "text_encoder": str(saved_text), "text_dim": 16, "temporal": "residual_joint"}
@@ -143,7 +144,8 @@ def test_vdm_is_trained_and_sampled_from_it(pictures: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("row", "instead"), [("residual", "factorised"), ("residual_coarse", "factorised_coarse"), ("framewise", "factorised")]
+    ("row", "instead"),
+    [("residual", "factorised"), ("residual_coarse", "factorised_coarse"), ("framewise", "factorised")],
 )
 def test_vdm_with_a_row_that_is_told_a_share_says_what_to_set(row: str, instead: str) -> None:
     with pytest.raises(InputError, match=f"the system 'vdm' has none; set temporal={instead}$"):

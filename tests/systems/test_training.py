@@ -277,9 +277,9 @@ def test_one_identity_shares_base_noise_and_one_action_residual_noise(monkeypatc
 def test_parts_belong_to_the_published_variant():
     published = videofusion("published")
     with pytest.raises(InputError, match="image_encoder is given; the variant 'corrected' takes none"):
-        home.check_parts("corrected", published.image_encoder, published.prior)
+        home.check_prior("corrected", published.image_encoder, published.prior)
     with pytest.raises(InputError, match="prior is not given; the variant 'published' needs one"):
-        home.check_parts("published", published.image_encoder, None)
+        home.check_prior("published", published.image_encoder, None)
 
 
 def with_pictures(clips=2, each=3, sign=1.0):

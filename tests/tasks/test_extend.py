@@ -93,3 +93,21 @@ def test_refusals_are_one_sentence(frames: int, options: dict, says: str, monkey
 def test_a_clip_has_to_be_one() -> None:
     with pytest.raises(InputError, match="clip has the shape 5x3x8x8; it has to have the axes b t c h w"):
         extend(pipeline("vdm"), clips()[0], CAPTIONS[:1], frames=9)
+
+
+@pytest.mark.parametrize("noise", ["progressive", "shuffled"])
+def test_videos_go_on_with_noise_that_is_correlated_over_frames(noise: str) -> None:
+    """By the frames' numbers in the whole; of shuffled noise windows may hold the same frame's noise twice."""
+    pipe = vdm(noise=noise, noise_parameter=0.9 if noise == "progressive" else 4.0).pipeline()
+    options = {"seed": 3, "steps": 2, "weight": 1.0}
+    whole = extend(pipe, clips()[0], CAPTIONS[0], frames=11, **options)
+    half = extend(pipe, clips()[0], CAPTIONS[0], frames=9, **options)
+    torch.testing.assert_close(extend(pipe, half, CAPTIONS[0], frames=11, **options), whole)
+    assert whole.isfinite().all()
+
+
+def test_a_video_longer_than_its_noise_is_refused_before_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = vdm(noise="ou").pipeline()
+    monkeypatch.setattr(pipe.unet, "forward", None)
+    with pytest.raises(InputError, match=r"frames holds 1024; 'ou' noise has frames 0 to 1023"):
+        extend(pipe, clips()[0], CAPTIONS[0], frames=1024)

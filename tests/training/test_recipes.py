@@ -160,3 +160,10 @@ def test_a_recipe_of_an_older_run_has_its_course_as_a_share():
     assert Recipe.from_json({**old, "reach_steps": 3000, "steps": 100}).reach_share == 0.9
     with pytest.raises(InputError, match="steps cannot be 'many'"):
         Recipe.from_json({**old, "reach_steps": "many"})
+
+
+@pytest.mark.parametrize(("key", "value"), [("noise", "mixed"), ("noise_parameter", 0.5)])
+def test_kinds_of_noise_are_of_plain_diffusion(key, value):
+    assert getattr(get_recipe("vdm-moving-digits", {key: value}), key) == value
+    with pytest.raises(InputError, match=f"recipe key {key} is {value!r}, but only the system 'vdm' takes one"):
+        get_recipe("tiny", {key: value})

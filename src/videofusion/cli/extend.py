@@ -8,10 +8,13 @@ from typing import Annotated, Any
 
 import tyro
 
+from videofusion.cli.options import Force, check_sampling, refuse_existing
 from videofusion.cli.sampling import OWN, Turned
 from videofusion.errors import InputError, printable
 from videofusion.generation.rows import check_file
+from videofusion.models import SHIPPED, check_precision, find
 
+_FASTEST = 240  # frames per second that are written
 _REMEMBERED = ("prompt", "model", "lora", "lora_scale", "precision", "seed", "motion_seed", "motion")
 _PATHS = ("model", "lora")  # of which a file is believed only what ships with the package
 
@@ -39,6 +42,7 @@ def extend(
     sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     precision: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    force: Force = False,
 ) -> int:
     """Have a video go on: window after window, each from the last frames of what there is.
 
@@ -60,7 +64,7 @@ def extend(
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
         sampling: options of sampling
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
-        motion: from 0 (still) to 1 (free), for models trained with this knob
+        motion: from 0 (as little as the training clips had) to 1 (as much), for models trained with this knob
         seed: the same seed goes on in the same way (0)
         motion_seed: another one goes on otherwise
         fps: frames per second of the file, and of what happens in it, for models trained at several rates; the video's
@@ -69,18 +73,34 @@ def extend(
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
         precision: of the networks: float32, or bfloat16, which takes half of the memory and often less time (float32)
+        force: replace OUT if it exists
     """
     check_file(fps, scale)
+    check_sampling(sampler, steps, guidance, motion)
+    if precision is not None:
+        check_precision(precision)
+    if model is not None:
+        find(model)
+    if not video.expanduser().exists():
+        raise InputError(f'the video "{video}" cannot be read: there is no such file')
 
-    from videofusion.clip import check_output, read_clip, read_provenance, watchable_scale
-    from videofusion.data.decode import Unreadable, open_video
-    from videofusion.models import SHIPPED
+    from videofusion.clip.output import check_output
 
     files = [check_output(file) for file in dict.fromkeys([out, *[out.with_suffix(".png")] * sheet])]
+    refuse_existing(files, force)
+
+    from videofusion.clip import read_provenance, watchable_scale
+    from videofusion.data.decode import Unreadable, open_video
+
     try:
-        rate = fps or open_video(video.expanduser()).fps
+        footage = open_video(video.expanduser())
     except Unreadable as error:
         raise InputError(f'the video "{video}" cannot be read: {error}') from error
+    rate = fps or footage.fps
+    if rate > _FASTEST:
+        raise InputError(
+            f'the video "{video}" has {rate:.5g} frames per second; --fps gives it a rate up to {_FASTEST}'
+        )
     said = {"prompt": prompt, "model": model, "lora": lora and str(lora), "lora_scale": lora_scale}
     said |= {"precision": precision, "seed": seed, "motion_seed": motion_seed, "motion": motion}
     told: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
@@ -99,49 +119,47 @@ def extend(
     from tqdm import tqdm
 
     from videofusion import tasks
-    from videofusion.generation.keeping import decoded, write
+    from videofusion.generation.continuing import continued
     from videofusion.models import load
 
     logging.disable_progress_bar()  # of loading, which takes a moment
     began = time.perf_counter()
     tuned = {key: told[key] for key in ("lora", "lora_scale", "precision") if key in told}
     pipe = load(told.setdefault("model", "moving-digits"), **tuned, device=device)
-    clip = read_clip(video, size=(pipe.config.height, pipe.config.width))
+    had = len(footage)
+    given = tasks.check_windows(pipe, had, frames, overlap)
     settings: dict[str, Any] = {"steps": steps, "sampler": sampler or pipe.config.sampler}
     settings |= {"guidance": guidance, "motion": told.get("motion")}
     if pipe.hears_fps:
         settings["fps"] = rate or None
     settings |= {"seed": told.setdefault("seed", 0), "motion_seed": told.get("motion_seed")}
+    told |= settings | sampling.given()
+    told |= {"frames": frames, "extended_from": had, "overlap": overlap, "weight": weight}
+    size = (int(pipe.config.height), int(pipe.config.width))
     with tqdm(unit="window", leave=False) as bar:
 
         def count(number: int, windows: int) -> None:
             bar.reset(windows)
             bar.update(number)
 
-        latents = tasks.extend(
-            pipe,
-            clip,
-            told["prompt"],
-            frames=frames,
-            overlap=overlap,
-            weight=weight,
-            output="latent",
-            on_window=count,
-            sampler_options=sampling.given(),
-            **settings,
-        )
-    told |= {
-        **settings,
-        **sampling.given(),
-        "frames": frames,
-        "extended_from": len(clip),
-        "overlap": overlap,
-        "weight": weight,
-    }
-    made = decoded(pipe, latents, out, told)
-    made[: len(clip)] = clip
-    for file in files:
-        write(made, file, rate, watchable_scale(*made.shape[-2:]) if scale is None else scale, told)
+        try:
+            continued(
+                pipe,
+                footage,
+                told,
+                files,
+                frames=frames,
+                overlap=given,
+                size=size,
+                fps=rate,
+                scale=watchable_scale(*size) if scale is None else scale,
+                weight=weight,
+                on_window=count,
+                sampler_options=sampling.given(),
+                **settings,
+            )
+        except Unreadable as error:
+            raise InputError(f'the video "{video}" cannot be read: {error}') from error
     seconds = time.perf_counter() - began
-    print(f"{printable(', '.join(map(str, files)))}  ({len(clip)} frames given, {len(made)} in all, {seconds:.1f} s)")
+    print(f"{printable(', '.join(map(str, files)))}  ({had} frames given, {frames} in all, {seconds:.1f} s)")
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from io import BufferedRandom
 from pathlib import Path
 
 from videofusion.errors import InputError, RunError
@@ -54,11 +55,22 @@ def write_whole(path: str | Path, data: bytes) -> None:
     Raises:
         RunError: the disk is full, the folder went away, ...
     """
+    with whole_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[BufferedRandom]:
+    """Open a file to be written piece by piece, that is there with all of its bytes, or not at all; see `write_whole`.
+
+    Raises:
+        RunError: the disk is full, the folder went away, ...
+    """
     target = Path(path).expanduser().resolve()  # through a link, to what it points at
     temporary = _beside(target)
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
+        with temporary.open("x+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())  # a full disk may show only here
         temporary.replace(target)

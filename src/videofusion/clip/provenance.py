@@ -15,6 +15,7 @@ import av
 from PIL import Image
 
 import videofusion
+from videofusion.data.footage import readable
 from videofusion.errors import InputError
 from videofusion.files import check_regular, parse_json
 
@@ -76,6 +77,6 @@ def _pillow_comment(path: Path) -> str | None:
 
 
 def _av_comment(path: Path) -> str | None:
-    with av.open(str(path)) as container:
+    with av.open(readable(path), metadata_errors="replace") as container:
         tags = {key.lower(): value for key, value in container.metadata.items()}
     return tags.get("comment")

@@ -29,7 +29,8 @@ def read_clip(
         start: where to begin, in seconds.
         frames: how many frames to read; all that follow if None.
         fps: frames per second to read; each of the file's frames if None.
-        size: (height, width) to resize and crop to around the centre; the file's own if None.
+        size: (height, width) to resize and crop to around the centre; the file's own if None. An enlargement by a whole
+            number, as `write_clip` makes one, is undone exactly.
 
     Returns:
         `t c h w`, float32 in [-1, 1].
@@ -53,8 +54,12 @@ def read_clip(
             wanted = frames_at(video, np.arange(start, video.seconds - ROUNDING, 1 / fps))
         if len(wanted) < (frames or 1):
             raise Unreadable(f"too short: {len(wanted)} frames from {start} s on, {frames or 1} asked for")
-        pictures = [torch.from_numpy(frame) for frame in decode(video, wanted[:frames].tolist())]
+        pictures = [
+            torch.from_numpy(frame) if size is None else fit(torch.from_numpy(frame), size)
+            for frame in decode(video, wanted[:frames].tolist(), size)
+        ]
+        if any(picture.shape != pictures[0].shape for picture in pictures):
+            raise Unreadable("its frames differ in size, so it needs a size to be brought to")
     except Unreadable as error:
         raise InputError(f'the video "{path}" cannot be read: {error}') from error
-    clip = torch.stack(pictures if size is None else [fit(picture, size) for picture in pictures])
-    return from_uint8(clip)
+    return from_uint8(torch.stack(pictures))

@@ -27,8 +27,8 @@ class FrozenText:
     """Text encoder and tokenizer.
 
     Args:
-        model: a `CLIPTextModel` or `T5EncoderModel` of transformers; its parameters are frozen, and it is put into
-            evaluation mode.
+        model: a `CLIPTextModel`, `CLIPTextModelWithProjection` or `T5EncoderModel` of transformers; its parameters are
+            frozen, and it is put into evaluation mode.
         tokenizer: that belongs to it.
     """
 
@@ -70,19 +70,37 @@ class FrozenText:
             prompts: b texts.
 
         Returns:
-            embeddings [b l d] and the mask of the tokens that count [b l]: all of CLIP's, as Stable Diffusion takes
-            them, and T5's up to the text's end.
+            embeddings [b l d], float32, and the mask of the tokens that count [b l]: all of CLIP's, as Stable Diffusion
+            takes them, and T5's up to the text's end.
         """
         rows = [self._one(prompt) for prompt in prompts]
-        return torch.cat([text for text, _ in rows]), torch.cat([mask for _, mask in rows])
+        text, mask = torch.cat([found["last_hidden_state"] for found, _ in rows]), torch.cat([mask for _, mask in rows])
+        return text.float(), torch.ones_like(mask) if self._clip else mask
 
-    def _one(self, prompt: str) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def encode_pooled(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Embed prompts as DALL-E 2's prior reads them, by a `CLIPTextModelWithProjection`.
+
+        Args:
+            prompts: b texts.
+
+        Returns:
+            embeddings [b l d], the mask of the text's own tokens [b l], and embeddings of whole texts [b d], float32.
+        """
+        rows = [self._one(prompt) for prompt in prompts]
+        text, pooled = (torch.cat([found[name] for found, _ in rows]) for name in ("last_hidden_state", "text_embeds"))
+        return text.float(), torch.cat([mask for _, mask in rows]), pooled.float()
+
+    @property
+    def _clip(self) -> bool:
+        return type(self.model).__name__.startswith("CLIPText")
+
+    def _one(self, prompt: str) -> tuple[Any, Tensor]:
         told = self._numbers(prompt)
         numbers, mask = told["input_ids"].to(self.device), told["attention_mask"].to(self.device)
-        clip = type(self.model).__name__ == "CLIPTextModel"
         with without_autocast(numbers.device):
-            text = self.model(input_ids=numbers, attention_mask=None if clip else mask).last_hidden_state
-        return text, torch.ones_like(mask, dtype=torch.bool) if clip else mask.bool()
+            found = self.model(input_ids=numbers, attention_mask=None if self._clip else mask)
+        return found, mask.bool()
 
     def fingerprint(self) -> str:
         """What it makes of texts, as 16 letters; see `networks.fingerprints`."""

@@ -80,7 +80,7 @@ def share_at(profiles: Sequence[Sequence[float]], motion: float, frames: int) ->
 
     Args:
         profiles: of `share_profiles`.
-        motion: from 0 (still) to 1 (free).
+        motion: from 0 (as little as training clips had) to 1 (as much).
         frames: of the clip; frames farther than the profiles reach share what the farthest does.
 
     Returns:

@@ -50,6 +50,11 @@ class WordEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         nn.init.normal_(self.tokens.weight, std=0.5)
         nn.init.normal_(self.positions.weight, std=0.1)
 
+    @property
+    def length(self) -> int:
+        """Most tokens of a text, as it is filled up."""
+        return -(-(self.config.max_words + 1) // _ROUND) * _ROUND
+
     def unknown(self, prompt: str) -> list[str]:
         """The words of a prompt that the encoder does not know, in order."""
         return [word for word in dict.fromkeys(split_words(prompt)) if word not in self._number]

@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from videofusion.data.footage import MOST_PIXELS, PICTURES, Data, Frame, Unreadable, byte_count, head, readable
+from videofusion.data.footage import (
+    MOST_PIXELS,
+    PICTURES,
+    Data,
+    Frame,
+    Unreadable,
+    byte_count,
+    head,
+    on_ground,
+    readable,
+)
 
 PILLOW_ERRORS = (OSError, EOFError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 # Pillow holds several copies of a canvas and paints all of it for each picture, whatever little the file says of it.
@@ -28,18 +38,27 @@ def is_animation(data: Data) -> bool:
     return start[:4] == b"GIF8" or (start[:4], start[8:]) == (b"RIFF", b"WEBP")
 
 
-def frames_of(data: Data) -> tuple[str, int, int, NDArray[np.int64], float]:
-    """The format, width and height of an animated image, which stored picture each frame shows, and its rate."""
+def frames_of(data: Data) -> tuple[str, int, int, NDArray[np.int64], NDArray[np.float64]]:
+    """Look at an animated image.
+
+    Returns:
+        Its format, width and height, then for each frame which stored picture it shows, and when it ends (seconds from
+        the begin of the first).
+    """
     kind = "gif" if head(data, 4) == b"GIF8" else "webp"
     width, height, milliseconds = (_blocks_of_gif if kind == "gif" else _pictures_of_webp)(data)
-    # Writers merge equal neighbours into one long frame: undo that, on the grid of the shortest.
-    lengths = [each or 100.0 for each in milliseconds]  # 0: as browsers do
-    tick = min(lengths)
-    counts = [max(1, round(each / tick)) for each in lengths]
-    if sum(counts) > _MOST_FRAMES:
-        raise Unreadable(f"its shortest picture is shown for {tick:g} ms, all of them for {sum(lengths) / 1000:g} s")
+    lengths = np.array([each or 100.0 for each in milliseconds])  # 0: as browsers do
+    # Writers merge equal neighbours into one long frame: undo that where the shortest goes into all of them, and few
+    # are long. Else the times are the file's own.
+    tick = float(lengths.min())
+    counts = (lengths / tick).astype(np.int64)
+    if (lengths % tick).any() or (counts > 1).sum() > 1 + len(lengths) / 4:
+        counts = np.ones(len(lengths), np.int64)
+    if counts.sum() > _MOST_FRAMES:
+        raise Unreadable(f"its shortest picture is shown for {tick:g} ms, all of them for {lengths.sum() / 1000:g} s")
+    ends = np.cumsum(np.repeat(lengths / counts, counts)) / 1000
     repeats = np.repeat(np.arange(len(lengths)), counts)
-    return kind, width, height, repeats, 1000 * len(repeats) / sum(lengths)
+    return kind, width, height, repeats, ends
 
 
 def decode_pictures(data: Data, pictures: NDArray[np.int64]) -> Iterator[Frame]:
@@ -49,8 +68,15 @@ def decode_pictures(data: Data, pictures: NDArray[np.int64]) -> Iterator[Frame]:
         for number in pictures:
             if number != current:
                 image.seek(int(number))
-                current, frame = int(number), np.array(image.convert("RGB"))
+                current, frame = int(number), rgb(image)
             yield frame
+
+
+def rgb(image: Image.Image) -> Frame:
+    """A picture's bytes, on white where it is transparent."""
+    if image.has_transparency_data:
+        return on_ground(np.asarray(image.convert("RGBA"), np.uint8))
+    return np.array(image.convert("RGB"))
 
 
 def _blocks_of_gif(data: Data) -> tuple[int, int, list[float]]:

@@ -21,6 +21,10 @@ from videofusion.data.items import Item, Items, Source, part
 from videofusion.data.sampler import ClipSampler, chosen, mirrored
 
 _LONGEST_KEPT = 1024  # frames
+# What is known of the frames of files (times, stamps) is kept too: of an hour two megabytes. It takes up to this part
+# of the bound on the cache; without a cache, up to so many bytes.
+_LISTINGS, _FEW_LISTINGS = 1 / 4, 16 * 2**20
+_BYTES_PER_FRAME, _BYTES_PER_VIDEO = 24, 2048  # of a listing
 
 
 class Clips:
@@ -35,8 +39,8 @@ class Clips:
         sampler: how clips are cut from them.
         split: "all", or "train", "val" and "test", which share no item.
         holdout: part of the items that are in "val", where the source names no such part itself.
-        cache_bytes: videos are kept in memory, decoded and resized, up to this many bytes in
-            all; 0 for none.
+        cache_bytes: videos are kept in memory, decoded and resized, and what is known of their frames, up to this many
+            bytes in all; 0 for no videos.
 
     Raises:
         InputError: a value outside of what is said above, or other clips than latents can be cut to.
@@ -143,6 +147,10 @@ class Clips:
                 known = self.items[number].open()
             except Unreadable as error:
                 known = str(error)
+            self._listed_bytes += _listing_bytes(known)
+            while self._videos and self._listed_bytes > self._listing_budget:
+                first = next(iter(self._videos))
+                self._listed_bytes -= _listing_bytes(self._videos.pop(first))
             self._videos[number] = known
         if isinstance(known, str):
             raise Unreadable(known)
@@ -168,11 +176,10 @@ class Clips:
         return self._decode(footage, numbers.tolist())
 
     def _decode(self, footage: Footage, numbers: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
-        return stack_resized(footage.decode(numbers), self.sampler.pixels)
+        return stack_resized(footage.decode(numbers, self.sampler.pixels), self.sampler.pixels)
 
     def _worth_keeping(self, number: int, footage: Footage) -> bool:
-        info = get_worker_info()
-        budget = self.cache_bytes // (info.num_workers if info else 1)  # each worker has a cache of its own
+        budget = self._budget - self._listed_bytes
         size = self.sampler.pixels
         height, width = resized(footage.height, footage.width, size) if self._random_crop else size
         needed = len(footage) * height * width * 3
@@ -180,7 +187,17 @@ class Clips:
         short = len(footage) <= _LONGEST_KEPT and needed <= budget // 8
         return number not in self._uncached and short and needed <= budget - self._cached_bytes
 
+    @property
+    def _budget(self) -> int:
+        info = get_worker_info()
+        return self.cache_bytes // (info.num_workers if info else 1)  # each worker has a cache of its own
+
+    @property
+    def _listing_budget(self) -> int:
+        return int(self._budget * _LISTINGS) if self._budget else _FEW_LISTINGS
+
     def _forget(self) -> None:
+        self._listed_bytes = 0
         self._videos: dict[int, Footage | str] = {}
         self._cache: dict[int, Tensor] = {}
         self._uncached: set[int] = set()
@@ -193,3 +210,7 @@ class Clips:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
+
+
+def _listing_bytes(known: Footage | str) -> int:
+    return _BYTES_PER_VIDEO + (0 if isinstance(known, str) else _BYTES_PER_FRAME * len(known))

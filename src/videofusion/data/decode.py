@@ -6,8 +6,11 @@ FFmpeg would rather paint over a hole, and a network would learn the paint.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
@@ -17,10 +20,15 @@ from numpy.typing import NDArray
 from videofusion.data.animation import PILLOW_ERRORS, decode_pictures, frames_of, is_animation
 from videofusion.data.footage import MOST_PIXELS, Data, Frame, Unreadable, byte_count, head, readable
 from videofusion.data.matroska import check_matroska
-from videofusion.data.packets import shown_packets
+from videofusion.data.packets import Packet, film, shown_packets, timeline
+from videofusion.data.upright import shown_size, square_size, upright
 
 # FFmpeg looks at the first frames when it opens a file, with a decoder of its own that has to know these too.
 _STRICT = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
+# FFmpeg's own decoders leave out the transparency of these.
+_SEES_THROUGH = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# Transfer characteristics of high dynamic range (ITU-T H.273).
+_HDR = {16: "HDR (PQ)", 18: "HDR (HLG)"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +38,18 @@ class Video:
     Args:
         path: the file.
         codec: e.g. "h264", "gif".
-        width: of the stored frames (a rotation flag may turn them).
-        height: of the stored frames.
+        width: of the frames as they are shown: turned as the file says, with square pixels.
+        height: of the same.
         times: seconds from the first frame to each frame, increasing [n].
         fps: frames per second on average.
-        stamps: presentation time stamp of each frame in the stream's unit [n]; None where the
-            container has none (AVI) and frames can only be counted from the start.
+        stamps: presentation time stamp of each frame in the stream's unit, increasing [n]; None where
+            they do not tell frames apart (AVI has none, some are equal) and frames can only be counted from the start.
         keys: the stamps at which decoding may start, increasing.
         repeats: for animated images, the number of the stored picture that each frame shows [n].
+        end: seconds from the first frame to the end of the last, where the file says it.
+        stream: which of the file's streams it is.
+        aspect: width of a stored pixel by its height.
+        traits: what is not as usual about its pictures: "interlaced", "HDR (PQ)", ...
     """
 
     path: Data
@@ -49,6 +61,10 @@ class Video:
     stamps: NDArray[np.int64] | None = None
     keys: NDArray[np.int64] | None = None
     repeats: NDArray[np.int64] | None = None
+    end: float | None = None
+    stream: int = 0
+    aspect: Fraction = Fraction(1)
+    traits: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.times)
@@ -56,10 +72,10 @@ class Video:
     @property
     def seconds(self) -> float:
         """Length, the last frame's own share included."""
-        return float(self.times[-1]) + 1 / self.fps
+        return float(self.times[-1]) + 1 / self.fps if self.end is None else self.end
 
-    def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        return decode(self, numbers)
+    def decode(self, numbers: Sequence[int], cover: tuple[int, int] | None = None) -> Iterator[Frame]:
+        return decode(self, numbers, cover)
 
 
 @dataclass(frozen=True)
@@ -94,8 +110,14 @@ def open_video(path: Data) -> Video:
         raise Unreadable(f"cannot be opened: {_one_line(error)}") from error
 
 
-def decode(video: Video, wanted: Sequence[int]) -> Iterator[Frame]:
+def decode(video: Video, wanted: Sequence[int], cover: tuple[int, int] | None = None) -> Iterator[Frame]:
     """Decode the frames with these numbers, in rising order (a number given twice comes twice).
+
+    Args:
+        video: of which.
+        wanted: the numbers.
+        cover: (height, width) to which frames are resized on the way out of the decoder, so that they cover it;
+            animated images come as they are.
 
     Raises:
         Unreadable: a frame on the way, or one that is asked for, is damaged or missing.
@@ -107,9 +129,9 @@ def decode(video: Video, wanted: Sequence[int]) -> Iterator[Frame]:
         if video.repeats is not None:
             yield from decode_pictures(video.path, video.repeats[numbers])
         elif video.stamps is None:
-            yield from _decode_counting(video, numbers)
+            yield from _decode_counting(video, numbers, cover)
         else:
-            yield from _decode_stamps(video, video.stamps[numbers])
+            yield from _decode_stamps(video, video.stamps[numbers], cover)
     except av.FFmpegError as error:
         raise Unreadable(f"damaged: {_one_line(error)}") from error
     except PILLOW_ERRORS as error:
@@ -135,33 +157,69 @@ def _opened(path: Data) -> av.container.InputContainer:
 
 
 def _index(container: av.container.InputContainer, path: Data, missing: str | None) -> Video:
-    if not container.streams.video:
-        raise Unreadable("there is no video stream in it")
-    stream = container.streams.video[0]
+    stream = film(container)
     if container.format.name == "image2":  # by its name alone: FFmpeg takes whatever ends in .webp for a picture
         raise Unreadable("not a video")
     if stream.codec_context is None:
         raise Unreadable("FFmpeg knows no decoder for what is in it")
-    shown = shown_packets(container, stream, missing)
+    shown = shown_packets(container, stream, missing, path)
     rate = float(stream.average_rate or stream.guessed_rate or 25)
+    if container.format.name == "avi" and _out_of_order(stream, shown):
+        shown = [packet._replace(pts=None) for packet in shown]  # FFmpeg made it up
     stamps = keys = None
-    times = np.arange(len(shown)) / rate
-    if all(packet.pts is not None for packet in shown):
-        stamps = np.unique(np.array([packet.pts for packet in shown], np.int64))
+    marks = np.array([packet.pts for packet in shown if packet.pts is not None], np.int64)
+    if len(marks) == len(shown) == len(np.unique(marks)) and not _goes_back(shown):
+        stamps = np.sort(marks)
         keys = np.unique(np.array([packet.pts for packet in shown if packet.key], np.int64))
         times = (stamps - stamps[0]) * float(stream.time_base or 1)
-        if len(times) > 1:
-            rate = (len(times) - 1) / float(times[-1])
+    else:
+        times = timeline(shown, rate, float(stream.time_base or 1))
+    if len(times) > 1:
+        rate = (len(times) - 1) / float(times[-1])
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    height, width = square_size(stream.height, stream.width, aspect)
+    if height * width > MOST_PIXELS:
+        raise Unreadable(f"its frames are {width}x{height}; at most {MOST_PIXELS:,} pixels are read")
+    height, width, traits = _looks(container, stream, aspect) or (height, width, ())
     return Video(
         path=path,
         codec=stream.codec_context.codec.canonical_name,
-        width=stream.width,
-        height=stream.height,
+        width=width,
+        height=height,
         times=times,
         fps=rate,
         stamps=stamps,
         keys=keys,
+        stream=stream.index,
+        aspect=aspect,
+        traits=traits,
     )
+
+
+def _out_of_order(stream: av.VideoStream, packets: list[Packet]) -> bool:
+    return stream.codec_context.has_b_frames or any(packet.pts != packet.dts for packet in packets)
+
+
+def _goes_back(packets: list[Packet]) -> bool:
+    """Whether decoding times fall, as where files were appended to each other."""
+    stamps = [packet.dts for packet in packets if packet.dts is not None]
+    return any(after < before for before, after in itertools.pairwise(stamps))
+
+
+def _looks(
+    container: av.container.InputContainer, stream: av.VideoStream, aspect: Fraction
+) -> tuple[int, int, tuple[str, ...]] | None:
+    """What only a frame tells: height and width as shown, and what is unusual; None where the first is damaged."""
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = _STRICT
+    try:
+        container.seek(stream.start_time or 0, stream=stream)
+        frame = next(container.decode(stream))
+    except (av.FFmpegError, StopIteration):
+        return None  # who asks for the frame is told
+    interlaced = frame.interlaced_frame or stream.codec_context.field_order > 1
+    traits = ("interlaced" if interlaced else "", _HDR.get(frame.color_trc, ""))
+    return (*shown_size(frame, aspect), tuple(trait for trait in traits if trait))
 
 
 def _frames(
@@ -170,10 +228,11 @@ def _frames(
     """Frames from a key frame on; of those whose stamps are not among the wanted, perhaps not all."""
     needed = None if wanted is None else {*wanted.tolist(), None}
     with _opened(video.path) as container:
-        stream = container.streams.video[0]
+        stream = container.streams[video.stream]
+        decoder = _decoder(stream)
         # One thread: the loader's workers are the parallel part, and a frame costs the same anywhere.
-        stream.codec_context.thread_count = 1
-        stream.codec_context.options = _STRICT
+        decoder.thread_count = 1
+        decoder.options = _STRICT
         if seek_to is not None:
             container.seek(seek_to, stream=stream, backward=True)
         reached, skips = 0.0, False
@@ -182,8 +241,8 @@ def _frames(
                 # What no other frame refers to need not be decoded if it is not wanted.
                 if (needed is not None and packet.pts not in needed) != skips:
                     skips = not skips
-                    stream.codec_context.skip_frame = "NONREF" if skips else "DEFAULT"
-                for frame in packet.decode():
+                    decoder.skip_frame = "NONREF" if skips else "DEFAULT"
+                for frame in decoder.decode(packet):
                     reached = frame.time or 0.0
                     if frame.is_corrupt:
                         raise Unreadable(f"damaged at {reached:.2f} s: a corrupt frame")
@@ -192,7 +251,16 @@ def _frames(
             raise Unreadable(f"damaged after {reached:.2f} s: {_one_line(error)}") from error
 
 
-def _decode_stamps(video: Video, stamps: NDArray[np.int64]) -> Iterator[Frame]:
+def _decoder(stream: av.VideoStream) -> av.VideoCodecContext:
+    codec = stream.codec_context.codec.canonical_name
+    if stream.metadata.get("alpha_mode") != "1" or codec not in _SEES_THROUGH:
+        return stream.codec_context
+    if _SEES_THROUGH[codec] not in av.codecs_available:
+        raise Unreadable(f"its transparency needs the decoder {_SEES_THROUGH[codec]}, which this FFmpeg has not")
+    return cast(av.VideoCodecContext, av.CodecContext.create(_SEES_THROUGH[codec], "r"))
+
+
+def _decode_stamps(video: Video, stamps: NDArray[np.int64], cover: tuple[int, int] | None) -> Iterator[Frame]:
     if len(stamps) == 0:
         return
     assert video.keys is not None
@@ -207,7 +275,7 @@ def _decode_stamps(video: Video, stamps: NDArray[np.int64]) -> Iterator[Frame]:
         try:
             for frame in frames:
                 while position < len(stamps) and frame.pts == stamps[position]:
-                    yield _upright(frame, converter)
+                    yield upright(frame, converter, video.aspect, cover)
                     position += 1
                 if position == len(stamps):
                     return
@@ -221,11 +289,15 @@ def _decode_stamps(video: Video, stamps: NDArray[np.int64]) -> Iterator[Frame]:
     raise Unreadable(f"damaged: {len(stamps) - position} of {len(stamps)} frames do not come out of the decoder")
 
 
-def _decode_counting(video: Video, numbers: list[int]) -> Iterator[Frame]:
-    position, converter = 0, VideoReformatter()
+def _decode_counting(video: Video, numbers: list[int], cover: tuple[int, int] | None) -> Iterator[Frame]:
+    position, converter, size = 0, VideoReformatter(), None
     for count, frame in enumerate(_frames(video, None)):
+        if size not in (None, (frame.height, frame.width)):
+            # Some decoders drop what they hold where the size changes: from here on the count may be wrong.
+            raise Unreadable(f"their size changes at frame {count}, and nothing but their order tells frames apart")
+        size = (frame.height, frame.width)
         while position < len(numbers) and count == numbers[position]:
-            yield _upright(frame, converter)
+            yield upright(frame, converter, video.aspect, cover)
             position += 1
         if position == len(numbers):
             return
@@ -233,17 +305,19 @@ def _decode_counting(video: Video, numbers: list[int]) -> Iterator[Frame]:
         raise Unreadable(f"damaged: {len(numbers) - position} of {len(numbers)} frames do not come out of the decoder")
 
 
-def _upright(frame: av.VideoFrame, converter: VideoReformatter) -> Frame:
-    """RGB, turned as the rotation flag says (a phone held upright stores its frames lying)."""
-    picture = np.asarray(converter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
-    quarters = round(frame.rotation / 90) % 4  # counterclockwise
-    return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture
-
-
 def _open_animation(path: Data) -> Video:
-    codec, width, height, repeats, fps = frames_of(path)
-    times = np.arange(len(repeats)) / fps
-    return Video(path=path, codec=codec, width=width, height=height, times=times, fps=fps, repeats=repeats)
+    codec, width, height, repeats, ends = frames_of(path)
+    times, end = np.concatenate([[0.0], ends[:-1]]), float(ends[-1])
+    return Video(
+        path=path,
+        codec=codec,
+        width=width,
+        height=height,
+        times=times,
+        fps=len(times) / end,
+        repeats=repeats,
+        end=end,
+    )
 
 
 def _cannot_open(path: Data, error: Exception) -> str:

@@ -177,9 +177,10 @@ def _encoded(
     try:
         footage = item.open()
         numbers, times = kept_frames(footage, made.fps)
-        frames = footage.decode(numbers.tolist())
+        size = (made.height, made.width)
+        frames = footage.decode(numbers.tolist(), size)
         parts = []
-        while some := [fit(torch.from_numpy(frame), (made.height, made.width)) for frame in islice(frames, _FRAMES)]:
+        while some := [fit(torch.from_numpy(frame), size) for frame in islice(frames, _FRAMES)]:
             stacked = torch.stack(some)
             parts.append(stacked if clips is None else clips.encode(from_uint8(stacked)[None].to(device))[0].cpu())
     except Unreadable as error:

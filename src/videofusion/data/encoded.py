@@ -130,7 +130,7 @@ class EncodedFootage(_Item):
         if not latents.isfinite().all():
             raise Unreadable("a latent is no number")
 
-    def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
+    def decode(self, numbers: Sequence[int], cover: tuple[int, int] | None = None) -> Iterator[Frame]:
         raise Unreadable("it was encoded by `videofusion data encode`, which is for training only")
 
 

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from videofusion.files import check_regular
 
-VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp")
+VIDEO_ENDINGS = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".gif", ".webp", ".flv", ".f4v"),
+    *(".wmv", ".asf", ".mpg", ".mpeg", ".m2v", ".m1v", ".vob", ".ts", ".mts", ".m2ts", ".mxf", ".ogv", ".ogg", ".y4m"),
+)
 # A frame with more is refused: a broken header must not take gigabytes. 8K is 7680x4320.
 MOST_PIXELS = 8192 * 4608
 # What Pillow opens, whatever a file is called: others of its readers start programs (EPS) or parse what nobody sends.
@@ -54,8 +57,12 @@ class Footage(Protocol):
 
     def __len__(self) -> int: ...
 
-    def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        """Frames by number, in rising order; raises `Unreadable`."""
+    def decode(self, numbers: Sequence[int], cover: tuple[int, int] | None = None) -> Iterator[Frame]:
+        """Frames by number, in rising order; raises `Unreadable`.
+
+        What can resize while it decodes brings them to the size that covers `cover` (height, width), see
+        `frames.resized`; from others they come as they are stored.
+        """
         ...
 
 
@@ -121,7 +128,14 @@ def readable(data: Data) -> str | BytesIO:
     if not isinstance(data, Path):
         return BytesIO(data.read_bytes())
     check_regular(data)
-    return str(data)
+    # Absolute: FFmpeg takes what stands before a colon ("12:30.mp4", "http:/x.mp4") for a protocol.
+    return str(data.absolute())
+
+
+def on_ground(picture: NDArray[np.uint8]) -> Frame:
+    """Lay a picture with transparency (h w 4) on white: what is stored where nothing is to be seen is anything."""
+    colour, seen = picture[..., :3].astype(np.uint16), picture[..., 3:].astype(np.uint16)
+    return ((colour * seen + 255 * (255 - seen) + 127) // 255).astype(np.uint8)
 
 
 def byte_count(data: Data) -> int:
@@ -198,5 +212,5 @@ class Excerpt:
     def __len__(self) -> int:
         return self.count
 
-    def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        return self.whole.decode([self.first + int(number) for number in numbers])
+    def decode(self, numbers: Sequence[int], cover: tuple[int, int] | None = None) -> Iterator[Frame]:
+        return self.whole.decode([self.first + int(number) for number in numbers], cover)

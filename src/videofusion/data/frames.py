@@ -54,11 +54,18 @@ def resized(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def resize(frames: UInt8[Tensor, "*t h w 3"], size: tuple[int, int]) -> UInt8[Tensor, "*t h2 w2 3"]:
-    """Resize frames so that they cover `size`, antialiased; nothing is cut off yet."""
+    """Resize frames so that they cover `size`, antialiased; nothing is cut off yet.
+
+    To a whole part of their height and width, each pixel becomes the mean of its block: that undoes an enlargement.
+    """
     *t, height, width, _ = frames.shape
     to = resized(height, width, size)
     if to == (height, width):
         return frames
+    times = height // to[0]
+    if times > 1 and (times * to[0], times * to[1]) == (height, width):
+        blocks = frames.reshape(*t, to[0], times, to[1], times, 3)
+        return ((blocks.sum((-4, -2), dtype=torch.int32) * 2 + times**2) // (2 * times**2)).to(torch.uint8)
     planes = rearrange(frames.reshape(-1, height, width, 3), "t h w c -> t c h w")
     planes = F.interpolate(planes, to, mode="bicubic", antialias=True, align_corners=False)
     return rearrange(planes, "t c h w -> t h w c").reshape(*t, *to, 3).contiguous()

@@ -57,6 +57,7 @@ def of_dataset(loaded: Any, path: Path = Path(".")) -> Source:
     """
     datasets = require("datasets", extra="datasets")
     items: list[Item] = []
+    problems: dict[str, str] = {}
     for split, table in loaded.items() if isinstance(loaded, dict) else [("", loaded)]:
         column = next((name for name in _VIDEOS if name in table.column_names), None)
         if column is None:
@@ -71,13 +72,17 @@ def of_dataset(loaded: Any, path: Path = Path(".")) -> Source:
         for number in range(len(table)):
             row = said[number] if said is not None else {}
             label = next((_class(features[name], row[name]) for name in LABELS if row.get(name) is not None), "")
-            captions = texts_of(next((row[name] for name in CAPTIONS if row.get(name)), None)) or texts_of(label)
             name = f"{split or 'row'}[{number}]"
+            try:
+                captions = texts_of(next((row[each] for each in CAPTIONS if row.get(each)), None)) or texts_of(label)
+            except ValueError as error:
+                problems[name] = str(error)
+                continue
             origin = VideoFile(Cell(videos, number, name + ".mp4"))
             items.append(Item(name, origin, captions, label, split=split_called(split)))
     if not items:
         raise InputError(f'dataset "{path}" has no row')
-    return Source(root=path, files=items, told="the dataset's columns")
+    return Source(root=path, files=items, problems=problems, told="the dataset's columns")
 
 
 def _class(feature: Any, value: Any) -> str:

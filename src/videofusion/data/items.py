@@ -82,6 +82,7 @@ class Source:
         problems: reason by name, for what cannot be used as far as is known without opening it:
             a file without a row, a row without a file, a row that cannot be read.
         told: where captions come from, for the report.
+        passed: how many files with an ending are neither clips nor say anything of them.
         made: what the clips were encoded with, where they are latents.
     """
 
@@ -89,6 +90,7 @@ class Source:
     files: Items
     problems: dict[str, str] = field(default_factory=dict)
     told: str
+    passed: dict[str, int] = field(default_factory=dict)
     made: Made | None = None
 
     @property

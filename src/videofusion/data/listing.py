@@ -1,24 +1,29 @@
 """Which clips a folder holds and what is said about them: video files, folders of frames, or pictures.
 
-Captions come from `metadata.jsonl` or `metadata.csv`, else from the names of class folders, else
-there are none. The parts for training and test come from the table's `split`, else from split
-files, else from folders at the top that are called so. What does not fit together is listed, not guessed.
+Captions come from `metadata.jsonl` or `metadata.csv`, else from lists or text files beside the clips, else from the
+names of class folders, else there are none. The parts for training and test come from the table's `split`, else from
+split files, else from folders at the top that are called so. What does not fit together is listed, not guessed.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from videofusion.data.decode import VideoFile
 from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS, Origin
 from videofusion.data.items import Item, Source
 from videofusion.data.metadata import METADATA, Row, read_metadata
+from videofusion.data.sidecars import caption_in, read_lists, sidecars
 from videofusion.data.splits import folder_splits, is_split_file, read_splits
 from videofusion.data.stills import Pictures
 from videofusion.errors import InputError
+
+# Names of folders that say what kind of files they hold.
+_PLACES = {"videos", "video", "clips", "images", "pictures", "frames", "files", "data"}
 
 
 def list_videos(path: str | Path, fold: int = 1) -> Source:
@@ -99,24 +104,53 @@ def _described(
     rows: dict[str, Row] = {}
     tables = [root / name for name in files if _base(name) in METADATA]
     by_folder = folder_splits(names)
-    by_file, problems = read_splits((root / name for name in files if is_split_file(_base(name))), names, fold)
+    lists = [name for name in files if is_split_file(_base(name))]
+    by_file, problems = read_splits((root / name for name in lists), names, fold)
     known = set(names)
     for table in tables:
         read_metadata(table, root, known, rows, problems)
-    told = ", ".join(table.relative_to(root).as_posix() for table in tables)
-    if tables:
+    told = [table.relative_to(root).as_posix() for table in tables] or list(
+        read_lists(root, files, known, rows, problems)
+    )
+    if told:
         for name in names:
             if name not in rows and name not in problems:
-                problems[name] = f"no caption: there is no row for it in {told}"
+                problems[name] = f"no caption: there is no row for it in {', '.join(told)}"
+    beside = {} if told else sidecars(files, names)
+    for name, text in beside.items():
+        try:
+            rows[name] = Row(caption_in(root / text))
+        except ValueError as error:
+            problems[name] = str(error)
+    labels = {name: _class_of(name, below_split=name in by_folder) for name in names} if classes and not told else {}
+    only = set(labels.values()) - {""}
+    if len(only) == 1 and not by_folder and (only <= _PLACES or _ending(names[0]) in VIDEO_ENDINGS):
+        labels = {}  # where all are in one folder, it is where they are kept, and no class
     items = []
     for name in names:
-        label = _class_of(name, below_split=name in by_folder) if classes and not tables else ""
-        row = rows.get(name) or Row((spoken(label),) if label else (), label=label)
+        label = labels.get(name, "")
+        row = rows.get(name, Row()) if told else _with_class(rows.get(name, Row()), label)
         split = row.split or by_file.get(name) or by_folder.get(name, "")
         items.append(Item(name, origin(name, row), row.captions, row.label, row.identity, row.action, split))
-    if not tables:
-        told = "the folders' names" if any(item.captions for item in items) else "none"
-    return Source(root=root, files=items, problems=dict(sorted(problems.items())), told=told)
+    used = {*names, *told, *lists, *beside.values()}
+    by = [*told, *([f"text files beside {len(beside)} of {len(names)}"] if beside else [])]
+    if any(item.label for item in items) and not told:
+        by.append("the folders' names")
+    return Source(
+        root=root,
+        files=items,
+        problems=dict(sorted(problems.items())),
+        told=", ".join(by) or "none",
+        passed=_passed(name for name in files if name not in used and _parent(name) not in used),
+    )
+
+
+def _with_class(row: Row, label: str) -> Row:
+    return row._replace(captions=row.captions or ((spoken(label),) if label else ()), label=label)
+
+
+def _passed(names: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(_ending(name) or "no ending" for name in names).most_common())
 
 
 def _class_of(name: str, below_split: bool) -> str:

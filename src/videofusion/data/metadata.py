@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +22,14 @@ from videofusion.files import check_regular, parse_json
 METADATA = ("metadata.jsonl", "metadata.csv")
 _MOST_LETTERS = 131_072  # of a cell
 _CAPTION_COLUMNS = ("text", "caption", "label")
+# A caption with more is a mistake: a text encoder would learn all of its words, into every checkpoint.
+MOST_WORDS, MOST_CHARACTERS = 2000, 20_000
 
 
 class Row(NamedTuple):
     """What a table says of a file."""
 
-    captions: tuple[str, ...]
+    captions: tuple[str, ...] = ()
     identity: str = ""
     action: str = ""
     label: str = ""
@@ -59,8 +62,11 @@ def read_metadata(table: Path, root: Path, known: set[str], rows: dict[str, Row]
             problems[name] = f"its fps is {str(row['fps'])[:40]} in {line}; it has to be a number above 0"
         else:
             split = split_called(text_of(row.get("split")))
-            identity, action, label = (text_of(row.get(key)) for key in ("identity", "action", "label"))
-            rows[name] = Row(texts_of(caption), identity, action, label, split, fps)
+            try:
+                identity, action, label = (bounded(text_of(row.get(key))) for key in ("identity", "action", "label"))
+                rows[name] = Row(texts_of(caption), identity, action, label, split, fps)
+            except ValueError as error:
+                problems[name] = f"{error} in {line}"
 
 
 def rows_of(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -72,31 +78,51 @@ def rows_of(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         yield 1, f"it cannot be read: {getattr(error, 'strerror', None) or error}"
         return
     if table.suffix.lower() in (".csv", ".tsv"):
-        delimiter = "\t" if table.suffix.lower() == ".tsv" else ","
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-        while True:
-            try:
-                with _long_cells():
-                    entry = next(reader, None)
-            except csv.Error as error:  # of this row; the reader goes on with the next line
-                yield reader.line_num, f"it is no csv: {error}"
-                continue
-            if entry is None:
-                return
-            longest = max((len(value) for value in entry.values() if isinstance(value, str)), default=0)
-            if longest > _MOST_LETTERS:
-                yield reader.line_num, f"a cell of it has {longest:,} letters; at most {_MOST_LETTERS:,} are read"
-            else:
-                yield reader.line_num, {key: value for key, value in entry.items() if key and value}
+        yield from _rows_of_csv(text, "\t" if table.suffix.lower() == ".tsv" else ",")
+        return
     for number, line in enumerate(text.split("\n"), start=1):  # splitlines would cut at rarer ends inside of a text
         if not line.strip():
             continue
         try:
-            row = parse_json(line)
+            row = parse_json(line, nan_is_null=True)
         except ValueError as error:
             yield number, f"it is no JSON: {getattr(error, 'msg', error)}"
             continue
         yield number, row if isinstance(row, dict) else "it is no JSON object"
+
+
+def _rows_of_csv(text: str, delimiter: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The number of each row's first line, and the row; after one that cannot be read, from the next line on."""
+    lines = io.StringIO(text, newline="").readlines()
+    header: list[str] | None = None
+    begin = 0
+    while begin < len(lines):
+        reader = csv.reader((lines[number] for number in range(begin, len(lines))), delimiter=delimiter, strict=True)
+        last = begin
+        while True:
+            number = last + 1
+            try:
+                with _long_cells():
+                    cells = next(reader, None)
+            except csv.Error as error:
+                yield number, f"it is no csv, perhaps a quote is not closed: {error}"
+                begin = number
+                break
+            if cells is None:
+                return
+            last = begin + reader.line_num
+            longest = max(map(len, cells), default=0)
+            if longest > _MOST_LETTERS:
+                yield number, f"a cell of it has {longest:,} letters; at most {_MOST_LETTERS:,} are read"
+            elif header is None:
+                header = cells
+            elif any(cells[len(header) :]):
+                yield (
+                    number,
+                    f"it has {len(cells)} cells, the header {len(header)}; a text with commas needs quotes",
+                )
+            elif cells:
+                yield number, {key: value for key, value in zip(header, cells, strict=False) if key and value}
 
 
 @contextmanager
@@ -111,13 +137,25 @@ def _long_cells() -> Iterator[None]:
 
 def text_of(value: Any) -> str:
     """A value of a table as one line of text."""
-    return "" if value is None else " ".join(str(value).split())
+    nothing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if nothing else " ".join(str(value).split())
 
 
 def texts_of(value: Any) -> tuple[str, ...]:
-    """One text or a list of them, without repetitions and empty ones."""
+    """One text or a list of them, without repetitions and empty ones; raises `ValueError` for one that is too long."""
     values = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(text for text in map(text_of, values) if text))
+    return tuple(dict.fromkeys(bounded(text) for text in map(text_of, values) if text))
+
+
+def bounded(text: str) -> str:
+    """The text; raises `ValueError` for one that is too long."""
+    words = text.count(" ") + 1
+    if words > MOST_WORDS or len(text) > MOST_CHARACTERS:
+        raise ValueError(
+            f"its caption has {words:,} words and {len(text):,} characters; "
+            f"at most {MOST_WORDS:,} and {MOST_CHARACTERS:,} are taken"
+        )
+    return text
 
 
 def number_in(value: Any) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from videofusion.data.check import for_each_file
 from videofusion.data.decode import Video, VideoFile
-from videofusion.data.footage import Data, Footage, Unreadable, byte_count
+from videofusion.data.footage import Data, Excerpt, Footage, Unreadable, byte_count
 from videofusion.data.items import Item, Source
 from videofusion.data.layouts import open_source
 
@@ -20,7 +20,7 @@ _MOST = 8  # lines of a histogram
 def folder_report(path: str | Path, layout: str = "auto") -> str:
     """Count a folder's videos: sizes, rates, lengths, codecs, captions, and what cannot be opened.
 
-    No picture is decoded; `check_folder` does that.
+    One picture of each is decoded; `check_folder` decodes all.
 
     Raises:
         InputError: nothing that can be read as clips.
@@ -41,8 +41,12 @@ def folder_report(path: str | Path, layout: str = "auto") -> str:
             *_histogram("size", (f"{video.width}x{video.height}" for video in videos)),
             *_histogram("rate", (f"{video.fps:.3g} per second" if video.fps else "not said" for video in videos)),
             *_histogram("codec", (video.codec if isinstance(video, Video) else "pictures" for video in videos)),
+            *_histogram("unusual", (each for video in videos for each in _traits(video))),
         ]
     lines += _captions(source)
+    if source.passed:
+        by_ending = ", ".join(f"{count} {ending}" for ending, count in source.passed.items())
+        lines.append(f"not read  {sum(source.passed.values())} files of other kinds: {by_ending}")
     lines += [f"bad       {len(bad)}", *(f"          {name}: {reason}" for name, reason in sorted(bad.items()))]
     return "\n".join(lines)
 
@@ -59,6 +63,11 @@ def _open(item: Item) -> Footage | str:
         return item.open()
     except Unreadable as error:
         return str(error)
+
+
+def _traits(footage: Footage) -> tuple[str, ...]:
+    whole = footage.whole if isinstance(footage, Excerpt) else footage
+    return whole.traits if isinstance(whole, Video) else ()
 
 
 def _spread(values: list[int] | list[float], unit: str, form: str) -> str:

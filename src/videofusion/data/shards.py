@@ -17,7 +17,7 @@ from videofusion.data.addresses import scheme_of
 from videofusion.data.decode import VideoFile
 from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS, Origin, Part, Remote
 from videofusion.data.items import Item, Source, split_called
-from videofusion.data.metadata import number_in, text_of, texts_of
+from videofusion.data.metadata import bounded, number_in, text_of, texts_of
 from videofusion.data.stills import Pictures, natural
 from videofusion.errors import InputError, printable
 from videofusion.files import check_regular, parse_json
@@ -85,9 +85,9 @@ def read_shard(path: Path, file: Path | Remote, name: str, problems: dict[str, s
                 key, field = _key(member.name)
                 if member.issparse() or member.offset_data + member.size > there:
                     wrong[key] = f"{member.name} is said to have {member.size:,} bytes; the shard has {there:,}"
-                elif field in _TEXTS and member.size > _MOST_TEXT:
+                elif _ending(field) in _TEXTS and member.size > _MOST_TEXT:
                     wrong[key] = f"{member.name} has {member.size:,} bytes; of a text at most {_MOST_TEXT:,} are read"
-                elif field in _TEXTS:
+                elif _ending(field) in _TEXTS:
                     content = tar.extractfile(member)
                     texts.setdefault(key, {})[field] = content.read() if content else b""
                 groups.setdefault(key, {})[field] = Part(file, member.offset_data, member.size, member.name)
@@ -99,12 +99,13 @@ def read_shard(path: Path, file: Path | Remote, name: str, problems: dict[str, s
         reason = getattr(error, "strerror", None) or error or type(error).__name__
         problems[name] = f"truncated, or no tar without compression ({reason}); the clips that are whole count"
     for key, parts in groups.items():
-        try:
-            if key in wrong:
-                raise ValueError(wrong[key])
-            yield _item(f"{name}/{key}", parts, texts.get(key, {}))
-        except ValueError as error:
-            problems[f"{name}/{key}"] = str(error)
+        for clip, its_parts, its_texts in _clips(key, parts, texts.get(key, {})):
+            try:
+                if key in wrong:
+                    raise ValueError(wrong[key])
+                yield _item(f"{name}/{clip}", its_parts, its_texts)
+            except ValueError as error:
+                problems[f"{name}/{clip}"] = str(error)
 
 
 def read_index(path: Path) -> tuple[list[tuple[str, int, int]], tuple[str, ...]]:
@@ -134,6 +135,26 @@ def read_index(path: Path) -> tuple[list[tuple[str, int, int]], tuple[str, ...]]
     return shards, words
 
 
+def _clips(
+    key: str, parts: dict[str, Part], texts: dict[str, bytes]
+) -> Iterator[tuple[str, dict[str, Part], dict[str, bytes]]]:
+    """The clips of a group: several, where their names have dots (`a.1.mp4`, `a.2.mp4`), each with its own texts.
+
+    A text belongs to the video of its name up to the last dot, else to all of the group.
+    """
+    videos = [field for field in parts if _ending(field) in VIDEO_ENDINGS]
+    shared = {field: content for field, content in texts.items() if field in _TEXTS}
+    if len(videos) < 2:
+        stem = videos[0].rpartition(".")[0] if videos else ""
+        own = {_ending(field): content for field, content in texts.items() if field == stem + _ending(field)}
+        yield key, parts, shared | own
+        return
+    for video in videos:
+        stem = video.rpartition(".")[0]
+        own = {_ending(field): content for field, content in texts.items() if field == stem + _ending(field)}
+        yield key + stem, {_ending(video): parts[video]}, shared | own
+
+
 def _item(name: str, parts: dict[str, Part], texts: dict[str, bytes]) -> Item:
     """The clip of a group of members; raises `ValueError` with what is wrong."""
     row = _row(texts)
@@ -150,7 +171,7 @@ def _item(name: str, parts: dict[str, Part], texts: dict[str, bytes]) -> Item:
         origin = Pictures(tuple(parts[field] for field in pictures), fps)
     else:
         raise ValueError(f"there has to be one video, or pictures, but there are {', '.join(parts)}")
-    label, identity, action = (text_of(row.get(key)) for key in ("label", "identity", "action"))
+    label, identity, action = (bounded(text_of(row.get(key))) for key in ("label", "identity", "action"))
     name = text_of(row.get("file_name")) or name + (videos[0] if videos else "")
     return Item(name, origin, captions, label, identity, action, split_called(text_of(row.get("split"))))
 
@@ -160,7 +181,7 @@ def _row(texts: dict[str, bytes]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     try:
         if ".json" in texts:
-            row = parse_json(texts[".json"])
+            row = parse_json(texts[".json"], nan_is_null=True)
         for field, key in ((".txt", "text"), (".text", "text"), (".cls", "label")):
             if field in texts:
                 row.setdefault(key, texts[field].decode("utf-8-sig"))

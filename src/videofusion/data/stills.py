@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from videofusion.data.animation import PILLOW_ERRORS
+from videofusion.data.animation import PILLOW_ERRORS, rgb
 from videofusion.data.footage import MOST_PIXELS, PICTURE_ENDINGS, PICTURES, Data, Frame, Unreadable, ending, readable
 
 
@@ -52,7 +52,7 @@ class Stills(_Even):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
+    def decode(self, numbers: Sequence[int], cover: tuple[int, int] | None = None) -> Iterator[Frame]:
         for number in sorted(int(each) for each in numbers):
             frame = _read(self.pictures[number])
             if frame.shape[:2] != (self.height, self.width):
@@ -108,7 +108,7 @@ class Rows(_Even):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def decode(self, numbers: Sequence[int]) -> Iterator[Frame]:
+    def decode(self, numbers: Sequence[int], cover: tuple[int, int] | None = None) -> Iterator[Frame]:
         for number in sorted(int(each) for each in numbers):
             frame = np.array(self.frames[number], np.uint8)
             frame = frame[..., None] if frame.ndim == 2 else frame
@@ -139,7 +139,7 @@ def _size(picture: Data) -> tuple[int, int]:
 def _read(picture: Data) -> Frame:
     try:
         with _opened(picture) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            return rgb(ImageOps.exif_transpose(image))
     except PILLOW_ERRORS as error:
         raise Unreadable(f"damaged: {picture.name} cannot be read{_why(error)}") from error
 

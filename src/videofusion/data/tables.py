@@ -16,7 +16,7 @@ from videofusion.data.decode import VideoFile
 from videofusion.data.footage import VIDEO_ENDINGS
 from videofusion.data.items import Item, Source, split_called
 from videofusion.data.listing import files_below, spoken
-from videofusion.data.metadata import rows_of, text_of, texts_of
+from videofusion.data.metadata import bounded, rows_of, text_of, texts_of
 from videofusion.errors import InputError, require
 from videofusion.files import check_regular, parse_json
 
@@ -126,7 +126,7 @@ def _item(root: Path, row: Mapping[str, Any], files: _Files) -> Item:
     # A clip's own id names a file that was cut already; a video's does not.
     if word in trimmed or text_of(row.get("clip_id")) in (word, PurePosixPath(name).name):
         span = None
-    label = next((text_of(row[column]) for column in LABELS if row.get(column) is not None), "")
+    label = bounded(next((text_of(row[column]) for column in LABELS if row.get(column) is not None), ""))
     captions = _captions(row) or ((spoken(label),) if label else ())
     return Item(
         name if span is None else f"{name} ({span[0]:g}-{span[1]:g} s)",
@@ -141,7 +141,7 @@ def _item(root: Path, row: Mapping[str, Any], files: _Files) -> Item:
 
 
 def _captions(row: Mapping[str, Any]) -> tuple[str, ...]:
-    value = next((row[column] for column in CAPTIONS if row.get(column) not in (None, "", [])), None)
+    value = next((row[column] for column in CAPTIONS if row.get(column) != [] and text_of(row.get(column))), None)
     return texts_of(value)
 
 
@@ -189,7 +189,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     elif table.suffix.lower() == ".json":
         try:
             check_regular(table)
-            content = parse_json(table.read_bytes())
+            content = parse_json(table.read_bytes(), nan_is_null=True)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f'table "{table}" cannot be read: {reason}') from error

@@ -220,6 +220,13 @@ def scaled_linear_betas(steps: int = 1000, first: float = 0.00085, last: float =
     return torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64) ** 2
 
 
+def squared_cosine_betas(steps: int = 1000, most: float = 0.999) -> Tensor:
+    """Betas of Nichol & Dhariwal 2021, with their offset; those of DALL-E 2's prior."""
+    angles = (torch.arange(steps + 1, dtype=torch.float64) / steps + 0.008) / 1.008 * math.pi / 2
+    alpha_bar = angles.cos() ** 2
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp_max(most)
+
+
 def zero_terminal_snr(betas: Tensor) -> Tensor:
     """Shift and scale sqrt(alpha_bar) so that the last step holds no signal (Lin et al. 2023, algorithm 1)."""
     root = torch.cumprod(1 - betas.double(), dim=0).sqrt()
@@ -232,6 +239,7 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {
     "cosine": Cosine,
     "linear": lambda: Discrete(linear_betas()),
     "scaled_linear": lambda: Discrete(scaled_linear_betas()),
+    "squared_cosine": lambda: Discrete(squared_cosine_betas()),
     "linear_zero_snr": lambda: Discrete(zero_terminal_snr(linear_betas())),
     "scaled_linear_zero_snr": lambda: Discrete(zero_terminal_snr(scaled_linear_betas())),
     "edm": EDM,

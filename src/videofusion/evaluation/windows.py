@@ -52,7 +52,7 @@ def read_videos(path: str | Path) -> list[Frames]:
         try:
             video = source.open()
             side = min(SHORT, video.height, video.width)
-            found.append(stack_resized(video.decode(range(len(video))), (side, side)).numpy())
+            found.append(stack_resized(video.decode(range(len(video)), (side, side)), (side, side)).numpy())
         except Unreadable as error:
             raise InputError(f'video "{name}" of {path} cannot be read: {error}') from error
     return found

@@ -99,14 +99,14 @@ def unet_from_diffusers(source: str | Path | nn.Module) -> UNet:
         folder = Path(source)
         if not (folder / "config.json").is_file() and (folder / "unet").is_dir():
             folder = folder / "unet"
-        config, state = read_json(folder / "config.json"), _read_weights(folder)
+        config, state = read_json(folder / "config.json"), read_weights(folder)
     # on no device: checkpoints may be large, and random weights would only be thrown away
     ours = unet_config(config)
     check_values(Path(str(source if isinstance(source, str | Path) else "the model")), UNet.__name__, ours)
     with torch.device("meta"):
         unet = UNet(**ours)
     state = dict(_renamed(state))
-    _check_fit(unet.state_dict(), state)
+    check_fit(unet.state_dict(), state)
     unet.load_state_dict(
         {name: value.detach().to(torch.float32, copy=True) for name, value in state.items()}, assign=True
     )
@@ -206,7 +206,7 @@ def _per_level(value: Any, levels: int) -> list[int]:
     return values
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
     """The safetensors of a folder: whole, in parts, or in half precision where there is nothing else."""
     index = folder / f"{WEIGHTS}.safetensors.index.json"
     if index.is_file():
@@ -239,7 +239,8 @@ def _renamed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         yield name, value
 
 
-def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Raise InputError unless weights are those of a model, no more and no less."""
     for name, value in own.items():
         if name not in state:
             raise InputError(f"the weights lack {name}, which their config.json asks for")

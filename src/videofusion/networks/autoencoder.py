@@ -136,7 +136,8 @@ class Latents:
                 )
             means = means + deviations * torch.randn(means.shape, generator=generator).to(means)
         mean, std = (each.to(means) for each in (self._mean, self._std))
-        return ((means - mean) / std).unflatten(0, clip.shape[:2])
+        latents = ((means - mean) / std).unflatten(0, clip.shape[:2])
+        return latents.contiguous()  # as those that were encoded before are read: sums depend on it to the last bit
 
     def decode(self, latents: Tensor) -> Tensor:
         """The clip of latents.

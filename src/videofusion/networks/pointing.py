@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from videofusion.device import without_autocast
 from videofusion.diffusion.noise import base_frame
+from videofusion.networks.layers import GroupNorm
 
 
 class PointedAttention(nn.Module):
@@ -31,7 +32,7 @@ class PointedAttention(nn.Module):
     def __init__(self, channels: int, heads: int, groups: int, told_size: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.norm = GroupNorm(groups, channels, eps=1e-6)
         self.to_q = nn.Linear(channels, channels, bias=False)
         self.to_kv = nn.Linear(channels, 2 * channels, bias=False)
         # down, right, and the logarithm of how much narrower than at initialisation the window is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from videofusion.conditioning.frozen_text import FrozenText
-from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.motion import measured_share, share_profiles
 from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
@@ -24,10 +23,10 @@ from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.fingerprints import fingerprint
-from videofusion.networks.prior import Prior
 from videofusion.networks.temporal import TEMPORAL_DESIGNS, temporal_design
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_BASE
+from videofusion.systems.embedding import EmbeddingParts, embedding_parts, frame_encoder, measure_embeddings
 from videofusion.systems.pretrained import (
     diffusers_base,
     hears_fps,
@@ -86,8 +85,10 @@ def build_system(
     if device is not None and space.vae is not None:
         space.vae.to(device)
     _check_made(data, recipe, space, text_encoder)
+    published = recipe.system == "videofusion" and recipe.variant == "published"
     colours = space.channels
-    theirs = diffusers_base(recipe, colours)
+    told = embedding_parts(recipe, colours, text_encoder) if published else EmbeddingParts()
+    theirs = diffusers_base(recipe, colours, told.size)
     if recipe.system == "vdm":
         _check_row(recipe.temporal)
         if theirs is None:
@@ -104,7 +105,7 @@ def build_system(
             options=options,
             sampling=sampling,
             vae=space.vae,
-            image_encoder=_frame_encoder(recipe, colours) if recipe.text_from == "frames" else None,
+            image_encoder=frame_encoder(recipe, colours) if recipe.text_from == "frames" else None,
             noise=recipe.noise,
             noise_parameter=recipe.noise_parameter,
         )
@@ -112,8 +113,7 @@ def build_system(
     else:
         if recipe.grouped and not any((*getattr(data, "identities", ()), *getattr(data, "actions", ()))):
             raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
-        published = recipe.variant == "published"
-        image = theirs or _unet(recipe, colours, colours, recipe.channels, "image", embedded=published)
+        image = theirs or _unet(recipe, colours, colours, recipe.channels, "image", image_size=told.size)
         seen = 2 * colours if recipe.variant in SEES_BASE else colours
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
         if theirs is not None and recipe.residual_from_base:
@@ -125,7 +125,7 @@ def build_system(
                 seen,
                 recipe.residual_channels,
                 temporal,
-                embedded=published,
+                image_size=told.size,
                 fps=hears_fps(recipe),
             )
         system = VideoFusionSystem(
@@ -147,17 +147,21 @@ def build_system(
             sampling=sampling,
             motion_guidance=recipe.motion_guidance,
             grouped=recipe.grouped,
-            image_encoder=_frame_encoder(recipe, colours) if published else None,
-            prior=Prior(size=recipe.text_dim, text_size=recipe.text_dim) if published else None,
+            image_encoder=told.image_encoder,
+            prior=told.prior,
+            prior_text=told.prior_text,
             vae=space.vae,
         )
+        measure_embeddings(told, recipe, space, _some_clips(data, space), device)
     for network in (*system.modules.values(), *system.frozen.values()):
         if isinstance(network, UNet):
             network.check_size(recipe.size, recipe.size, space.factor)
     started: set[str] = set()  # parameters, "part.name", whose weights are not drawn
     if theirs is not None:
         part = "base" if isinstance(system, VideoFusionSystem) else "unet"
-        started |= {f"{part}.{name}" for name in theirs.state_dict()}
+        started |= {f"{part}.{name}" for name in theirs.state_dict() if not name.startswith("image_embedding.")}
+    if told.prior is not None and told.prior_text is not None:
+        started |= {f"prior.{name}" for name in told.prior.state_dict()}
     if recipe.pretrained is not None:
         started |= load_parts(system, Path(recipe.pretrained))
     if recipe.pretrained_base is not None and theirs is None:
@@ -165,14 +169,12 @@ def build_system(
         started |= load_image(image, text_encoder, Path(recipe.pretrained_base), part)
     if recipe.residual_from_base and recipe.pretrained is None and isinstance(system, VideoFusionSystem):
         own = start_from(system.residual, image)
-        if any(name.startswith("base.") for name in started):
-            started |= own
+        started |= {name for name in own if name.replace("residual.", "base.", 1) in started}
+    heard = "base.image_embedding.linear_1.weight" in started
+    if recipe.pretrained_base is not None and image.image_embedding is not None and not heard:
+        image.image_embedding.requires_grad_()  # of a fixed base too, which would never hear what the variant lives by
     tune(system, recipe, started)
     return system
-
-
-def _frame_encoder(recipe: Recipe, colours: int) -> FrameEncoder:
-    return FrameEncoder(size=recipe.text_dim, in_channels=colours)
 
 
 def _space(recipe: Recipe) -> Pixels | Latents:
@@ -228,7 +230,7 @@ def _unet(
     channels: Sequence[int],
     temporal: str,
     *,
-    embedded: bool = False,
+    image_size: int | None = None,
     fps: bool = False,
 ) -> UNet:
     """A network of the recipe for frames of so many colours, told the middle frame's embedding or the clip's rate."""
@@ -247,7 +249,7 @@ def _unet(
         attention=recipe.attention,
         heads=heads,
         text_size=recipe.text_dim,
-        image_size=recipe.text_dim if embedded else None,
+        image_size=image_size,
         pool_text=recipe.text_encoder is None,  # whose first token is one that gathers the text
         fps=fps,
         groups=recipe.groups,
@@ -265,8 +267,8 @@ def _check_row(temporal: str) -> None:
         return
     named = temporal.replace("residual", "factorised")
     raise InputError(
-        f"recipe key temporal is {temporal!r}, whose network is told each frame's share of the base noise, and the system "
-        f"'vdm' has none; set temporal={named if named in TEMPORAL_DESIGNS and named != temporal else 'factorised'}"
+        f"recipe key temporal is {temporal!r}, whose network is told each frame's share of the base noise, and the "
+        f"system 'vdm' has none; set temporal={named if named in TEMPORAL_DESIGNS and named != temporal else 'factorised'}"
     )
 
 
@@ -280,17 +282,21 @@ def _profiles(recipe: Recipe, data: Dataset, space: Pixels | Latents) -> list[li
     """Quantiles of the lambda measured on training clips; the median alone where training takes no other."""
     if not recipe.adaptive and recipe.share is not None:
         return None
-    shares: list[Tensor] = []
+    shares = [measured_share(clip) for clip in _some_clips(data, space)]
+    if not shares:
+        raise InputError("data has no readable clip among the first 256; `videofusion data check` names the reasons")
+    profiles = share_profiles(torch.cat(shares))
+    return profiles if recipe.adaptive else profiles[len(profiles) // 2 :][:1]
+
+
+def _some_clips(data: Dataset, space: Pixels | Latents) -> Iterator[Tensor]:
+    """The first training clips that can be read, [1 t c h w] in the recipe's space."""
     for index in range(min(len(data), PROFILE_CLIPS)):
         try:
             sample = data.sample(index, 0, 0)
             clip = sample.clip[None]
             if not sample.encoded and space.vae is not None:
                 clip = space.encode(clip.to(next(space.vae.parameters()).device)).cpu()
-            shares.append(measured_share(clip))
         except BadClip:  # the loader names it in its report when training meets it
             continue
-    if not shares:
-        raise InputError("data has no readable clip among the first 256; `videofusion data check` names the reasons")
-    profiles = share_profiles(torch.cat(shares))
-    return profiles if recipe.adaptive else profiles[len(profiles) // 2 :][:1]
+        yield clip

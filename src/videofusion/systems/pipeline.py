@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -80,7 +81,13 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         raise NotImplementedError
 
     def complete(
-        self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw, known: Known | None = None
+        self,
+        conditions: Conditions,
+        keys: Keys,
+        guidance: float,
+        draw: Draw,
+        known: Known | None = None,
+        prompts: Sequence[str] = (),
     ) -> Conditions:
         """Add what a system is told beside text and share; nothing unless a subclass says otherwise.
 
@@ -90,6 +97,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance: scale.
             draw: samples (denoiser, frames, conditions) to a clip, as the caller asked for it.
             known: frames that are given, b of each, where the clips are made.
+            prompts: of the clips, for what reads them by itself.
         """
         return conditions
 
@@ -168,7 +176,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             sampler_options: values of `SamplingOptions` in place of the model's own, as {"spacing": "flow"}.
             guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
                 for how things move keeps that, unless this is 1.
-            motion: from 0 (still) to 1 (free); the model's fixed share by default.
+            motion: from 0 (as little as training clips had) to 1 (as much); the model's fixed share by default.
             fps: frames per second of what happens in the clip, for models trained at several rates; any of them by
                 default.
             known: frames that are given; the others are made to follow from them.
@@ -248,8 +256,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             if known is not None:
                 covariance = covariance.expand(shape[0], -1, -1)
                 guided = Following(guided, known, covariance)
-            half = self.networks[0].dtype  # networks held in it compute in it, all else stays float32
-            with torch.autocast(device.type, half, enabled=half != torch.float32):
+            half = self.networks[0].dtype  # networks held in it compute in it; others as the caller has them compute
+            with nullcontext() if half == torch.float32 else torch.autocast(device.type, half):
                 return sample(
                     guided,
                     noise(0),
@@ -261,7 +269,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
                     **options.of_sampler(sampler),
                 )
 
-        conditions = self.complete(conditions, keys, guidance, draw, known)
+        conditions = self.complete(conditions, keys, guidance, draw, known, prompts)
         made = draw(self.denoiser(), shape[1], conditions, self.frames_guidance(guidance), known).float()
         made = self.space.bounded(made)
         made = made[0] if isinstance(prompt, str) else made

@@ -13,6 +13,7 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from_diffusers
+from videofusion.networks.layers import Embedding
 from videofusion.networks.unet import UNet
 from videofusion.parts import WEIGHTS, read_weights
 from videofusion.systems.vdm import VDMSystem
@@ -28,7 +29,7 @@ def is_diffusers(folder: str | Path | None) -> bool:
     return folder is not None and config.is_file() and read_json(config).get("_class_name") in _THEIRS
 
 
-def diffusers_base(recipe: Recipe, colours: int) -> UNet | None:
+def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) -> UNet | None:
     """The image model in a diffusers pipeline that `pretrained_base` names; None where it names none.
 
     On torch's meta device its sizes only are read.
@@ -36,6 +37,7 @@ def diffusers_base(recipe: Recipe, colours: int) -> UNet | None:
     Args:
         recipe: whose base generator it is to be, or which makes a video model of it.
         colours: channels of what the recipe's clips live in.
+        image_size: of the middle frame's embedding, which it is then told: at first it does not listen.
 
     Raises:
         InputError: it cannot be that of such a recipe; what to set is said.
@@ -56,18 +58,23 @@ def diffusers_base(recipe: Recipe, colours: int) -> UNet | None:
         )
     else:
         unet = unet_from_diffusers(folder).train()
+    if image_size is not None:
+        unet.image_embedding = Embedding(image_size, 4 * unet.config.channels[0])
+        unet.register_to_config(image_size=image_size)
+        _listen_not_yet(unet.image_embedding)
     unet.gradient_checkpointing = recipe.gradient_checkpointing
     return unet
+
+
+def _listen_not_yet(embedding: Embedding) -> None:
+    """A network that was never told a thing begins as it is, and learns to listen."""
+    nn.init.zeros_(embedding.linear_2.weight)
+    nn.init.zeros_(embedding.linear_2.bias)
 
 
 def _check_base(recipe: Recipe, network: Mapping[str, object], colours: int) -> None:
     """Raise InputError unless a U-Net of diffusers suits a recipe."""
     folder, text = recipe.pretrained_base, network.get("text_size")
-    if recipe.system == "videofusion" and recipe.variant == "published":
-        raise InputError(
-            f"pretrained_base is {folder}, a model of diffusers, which is told no embedding of the middle frame as the "
-            "base of variant=published is; the other variants take it"
-        )
     for key, what in (("added_size", "Stable Diffusion XL's sizes and second text"), ("labels", "class numbers")):
         if network.get(key):
             raise InputError(f"pretrained_base is {folder}, which has to be told {what}; a recipe has none")
@@ -189,9 +196,7 @@ def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path
         raise InputError(f"pretrained_base is {folder}; it must be a run or model folder with a unet or a base in it")
     wanted = image.spatial_state()
     if image.image_embedding is not None and "image_embedding.linear_1.weight" not in _weights(part):
-        # an image model that was not told the embedding begins as it is, and learns to listen
-        nn.init.zeros_(image.image_embedding.linear_2.weight)
-        nn.init.zeros_(image.image_embedding.linear_2.bias)
+        _listen_not_yet(image.image_embedding)
         wanted = {name: value for name, value in wanted.items() if not name.startswith("image_embedding.")}
     loaded = {f"{name}.{key}" for key in _load(image, part, wanted, f"pretrained_base {folder}")}
     if isinstance(text_encoder, WordEncoder):

@@ -3,51 +3,154 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from videofusion.conditioning.image import normalised
+from videofusion.conditioning.frozen_text import FrozenText
+from videofusion.conditioning.image import FrameEncoder, FrozenFrames
 from videofusion.diffusion.conditions import Conditions
-from videofusion.diffusion.denoiser import NetworkDenoiser
+from videofusion.diffusion.denoiser import Denoiser, NetworkDenoiser
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.guidance import ClassifierFree
 from videofusion.diffusion.noise import Keys
-from videofusion.diffusion.prediction import expand
-from videofusion.diffusion.samplers import ddim
+from videofusion.diffusion.prediction import Prediction, expand
+from videofusion.diffusion.samplers import ddim, ddpm
 from videofusion.diffusion.schedules import make_schedule
+from videofusion.errors import InputError
 from videofusion.keys import Stream, normal
-from videofusion.networks.prior import Prior
+from videofusion.networks.prior import Prior, TransformerPrior
 
 PRIOR_STEPS = 20  # of the sampler: its network costs next to nothing beside the generators
+TRANSFORMER_STEPS = 25  # of the transformer's, as in DALL-E 2's public remakes
 EMBEDDING_NOISE = 0.1  # on the embedding that the generators are trained with: it may hold nothing finer
 
 
-def prior_denoiser(prior: Prior) -> NetworkDenoiser:
-    """The prior as a denoiser of embeddings [b d]: cosine schedule, v-prediction."""
+def check_prior(
+    variant: str,
+    image_encoder: FrameEncoder | FrozenFrames | None,
+    prior: Prior | TransformerPrior | None,
+    text: FrozenText | None = None,
+) -> None:
+    """Raise InputError unless the published variant, and no other, comes with image encoder and prior that fit.
+
+    Args:
+        variant: of VideoFusion.
+        image_encoder: of middle frames.
+        prior: over its embeddings.
+        text: the prior's own text encoder.
+    """
+    needed = variant == "published"
+    for name, part in (("image_encoder", image_encoder), ("prior", prior)):
+        if (part is not None) != needed:
+            what = (
+                "the variant 'published' needs one: not told the middle frame's embedding, it does not sample what it "
+                "learned, the less the longer the clip"
+                if needed
+                else f"the variant {variant!r} takes none"
+            )
+            raise InputError(f"{name} is {'not given' if part is None else 'given'}; {what}")
+    if prior is None or image_encoder is None:
+        return
+    if prior.size != image_encoder.size:
+        raise InputError(
+            f"prior makes embeddings of size {prior.size}; they must have those of image_encoder, {image_encoder.size}"
+        )
+    if (prior.text_size is None) != (text is not None):
+        what = "needs a text encoder of its own" if text is None else "reads the generators' text encoder"
+        raise InputError(f"prior_text is {'not given' if text is None else 'given'}; this prior {what}")
+
+
+def is_trained(prior: nn.Module) -> bool:
+    """Whether a step of training changes anything in it."""
+    return any(parameter.requires_grad for parameter in prior.parameters())
+
+
+def prior_parts(
+    image_encoder: FrameEncoder | FrozenFrames | None,
+    prior: Prior | TransformerPrior | None,
+    text: FrozenText | None,
+    *,
+    frozen: bool,
+) -> dict[str, nn.Module]:
+    """The parts by name that are trained, or those that never are.
+
+    A prior of others' weights is no part of what is trained where the rates leave it as it came: it is large.
+    """
+    clip = isinstance(image_encoder, FrozenFrames)
+    kept = prior is not None and text is not None and not is_trained(prior)
+    parts = {
+        "image_encoder": (clip, image_encoder.model if isinstance(image_encoder, FrozenFrames) else image_encoder),
+        "prior": (kept, prior),
+        "prior_text_encoder": (True, None if text is None else text.model),
+    }
+    return {name: part for name, (is_frozen, part) in parts.items() if part is not None and is_frozen == frozen}
+
+
+def prior_components(
+    image_encoder: FrameEncoder | FrozenFrames | None, prior: Prior | TransformerPrior | None, text: FrozenText | None
+) -> dict[str, Any]:
+    """A pipeline's components for them."""
+    return {
+        "image_encoder": image_encoder.model if isinstance(image_encoder, FrozenFrames) else image_encoder,
+        "prior": prior,
+        "prior_text_encoder": None if text is None else text.model,
+        "prior_tokenizer": None if text is None else text.tokenizer,
+    }
+
+
+def own_text_of(text_encoder: nn.Module | None, tokenizer: Any) -> FrozenText | None:
+    """A prior's own text encoder, of a pipeline's components."""
+    return None if text_encoder is None else FrozenText(text_encoder, tokenizer)
+
+
+def prior_denoiser(prior: Prior | TransformerPrior) -> NetworkDenoiser:
+    """The prior as a denoiser of embeddings [b d]: the small one's v, the transformer's clean embedding."""
+    if isinstance(prior, TransformerPrior):
+        return NetworkDenoiser(prior, make_schedule("squared_cosine"), "x0")
     return NetworkDenoiser(prior, make_schedule("cosine"), "v")
 
 
-def prior_errors(prior: Prior, embedding: Tensor, t: Tensor, conditions: Conditions, keys: Keys, step: int) -> Tensor:
-    """Squared errors of v, the prior's loss.
+def prior_conditions(conditions: Conditions, text: FrozenText | None, captions: Sequence[str]) -> Conditions:
+    """What a prior is told: the text, by the generators' text encoder or by one of its own.
+
+    Args:
+        conditions: of the generators.
+        text: the prior's own text encoder, if it has one.
+        captions: of the clips; "" for none.
+    """
+    if text is None:
+        return Conditions(text=conditions.text, text_mask=conditions.text_mask, null=conditions.null)
+    names = ("text", "text_mask", "pooled_text")
+    found = dict(zip(names, text.encode_pooled(["", *captions]), strict=True))
+    null = {name: value[:1] for name, value in found.items()}
+    return Conditions(**{name: value[1:] for name, value in found.items()}, null=null)  # type: ignore[arg-type]
+
+
+def prior_errors(
+    prior: Prior | TransformerPrior, embedding: Tensor, t: Tensor, conditions: Conditions, keys: Keys, step: int
+) -> Tensor:
+    """Squared errors of what the prior predicts, its loss.
 
     Args:
         prior: in training.
         embedding: of the central frames [b d]; no gradient goes into it.
         t: times [b].
-        conditions: with the text.
+        conditions: see `prior_conditions`.
         keys: of the clips.
         step: of the training.
 
     Returns:
         [b].
     """
-    x0 = embedding.detach()
+    x0 = prior.standard(embedding.detach())
     eps = _normal(keys.content, Stream.PRIOR, step + 1, x0)
     denoiser = prior_denoiser(prior)
     alpha, sigma = (expand(scale, x0) for scale in denoiser.schedule.alpha_sigma(t))
-    v = denoiser(alpha * x0 + sigma * eps, t, _text_of(conditions)).v
-    return (v - (alpha * eps - sigma * x0)).square().mean(dim=1)
+    found = denoiser(alpha * x0 + sigma * eps, t, conditions)
+    error = found.x0 - x0 if denoiser.prediction == "x0" else found.v - (alpha * eps - sigma * x0)
+    return error.square().mean(dim=1)
 
 
 def augmented(embedding: Tensor, keys: Keys, step: int) -> Tensor:
@@ -55,12 +158,12 @@ def augmented(embedding: Tensor, keys: Keys, step: int) -> Tensor:
     return embedding + EMBEDDING_NOISE * _normal(keys.content, Stream.EMBEDDING, step + 1, embedding)
 
 
-def sample_prior(prior: Prior, conditions: Conditions, keys: Keys, guidance: float) -> Tensor:
+def sample_prior(prior: Prior | TransformerPrior, conditions: Conditions, keys: Keys, guidance: float) -> Tensor:
     """Embeddings of central frames that fit the text.
 
     Args:
         prior: trained.
-        conditions: with the text and its null value.
+        conditions: see `prior_conditions`.
         keys: of the clips; the content seed alone decides.
         guidance: classifier-free guidance scale, 1 = off.
 
@@ -68,15 +171,36 @@ def sample_prior(prior: Prior, conditions: Conditions, keys: Keys, guidance: flo
         [b d].
     """
     denoiser = prior_denoiser(prior)
-    like = torch.empty(len(keys.content), prior.config.size, device=prior.device, dtype=prior.dtype)
-    z = _normal(keys.content, Stream.PRIOR, 0, like)
-    stops = times(denoiser.schedule, PRIOR_STEPS)
-    told = _text_of(conditions)
-    return normalised(ddim(ClassifierFree(denoiser, guidance), z, stops, schedule=denoiser.schedule, conditions=told))
+    guided: Denoiser = ClassifierFree(denoiser, guidance)
+    like = torch.empty(len(keys.content), prior.size, device=prior.device, dtype=prior.dtype)
+
+    def noise(step: int) -> Tensor:
+        return _normal(keys.content, Stream.PRIOR, step, like)
+
+    schedule = denoiser.schedule
+    if isinstance(prior, TransformerPrior):
+        bounded, stops = _Bounded(guided, prior.config.bound), unclip_times(TRANSFORMER_STEPS)
+        made = ddpm(bounded, noise(0), stops, schedule=schedule, noise=noise, conditions=conditions)
+    else:
+        made = ddim(guided, noise(0), times(schedule, PRIOR_STEPS), schedule=schedule, conditions=conditions)
+    return prior.natural(made)
 
 
-def _text_of(conditions: Conditions) -> Conditions:
-    return Conditions(text=conditions.text, text_mask=conditions.text_mask, null=conditions.null)
+def unclip_times(steps: int) -> Tensor:
+    """Times of a sampler [steps + 1] of diffusers' `UnCLIPScheduler`: even from n = 999 to n = 0, then no noise."""
+    numbers = torch.linspace(999, 0, steps, dtype=torch.float64).round()
+    return torch.cat([(numbers + 1) / 1000, torch.zeros(1)]).float()
+
+
+class _Bounded:
+    """A denoiser whose clean embedding has no entry beyond a bound; any has, where that is None."""
+
+    def __init__(self, denoiser: Denoiser, bound: float | None) -> None:
+        self.denoiser, self.bound = denoiser, bound
+
+    def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
+        found = self.denoiser(z, t, conditions)
+        return found if self.bound is None else found.with_x0(found.x0.clamp(-self.bound, self.bound))
 
 
 def _normal(keys: Sequence[int], stream: Stream, step: int, like: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ The same system on an image U-Net and one-frame clips trains image models, such 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -269,7 +270,13 @@ class VDMPipeline(VideoPipeline):
         )
 
     def complete(
-        self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw, known: Known | None = None
+        self,
+        conditions: Conditions,
+        keys: Keys,
+        guidance: float,
+        draw: Draw,
+        known: Known | None = None,
+        prompts: Sequence[str] = (),
     ) -> Conditions:
         if self.image_encoder is None:
             return conditions

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.conditioning.frozen_text import FrozenText
-from videofusion.conditioning.image import FrameEncoder
+from videofusion.conditioning.image import FrameEncoder, FrozenFrames, embed_frame, frames_encoder
 from videofusion.conditioning.motion import measured_share, share_at, usual_share
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
@@ -25,11 +25,22 @@ from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
 from videofusion.keys import Stream, normal, uniform
 from videofusion.networks.autoencoder import space_of
-from videofusion.networks.prior import Prior
+from videofusion.networks.layers import normalised
+from videofusion.networks.prior import Prior, TransformerPrior
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import CORRECTS_BASE, VideoFusion
 from videofusion.systems.pipeline import Draw, VideoPipeline
-from videofusion.systems.prior import augmented, prior_errors, sample_prior
+from videofusion.systems.prior import (
+    augmented,
+    check_prior,
+    is_trained,
+    own_text_of,
+    prior_components,
+    prior_conditions,
+    prior_errors,
+    prior_parts,
+    sample_prior,
+)
 from videofusion.systems.training import (
     Losses,
     SamplingDefaults,
@@ -43,15 +54,6 @@ from videofusion.systems.training import (
 MIDDLE_NOISE = 0.15  # most noise that a training step adds to the middle frame: the one at sampling is not perfect
 BASE_LOSSES = ("stop", "joint", "fixed")
 BASE_FRAMES = ("middle", "all")
-
-
-def check_parts(variant: str, image_encoder: FrameEncoder | None, prior: Prior | None) -> None:
-    """Raise InputError unless the published variant, and no other, comes with image encoder and prior."""
-    needed = variant == "published"
-    for name, part in (("image_encoder", image_encoder), ("prior", prior)):
-        if (part is not None) != needed:
-            what = "the variant 'published' needs one" if needed else f"the variant {variant!r} takes none"
-            raise InputError(f"{name} is {'not given' if part is None else 'given'}; {what}")
 
 
 class VideoFusionSystem:
@@ -75,14 +77,15 @@ class VideoFusionSystem:
         sampling: how the pipeline samples by default.
         motion_guidance: scale for the frames around the middle one, where that is made first; as the clips' when None.
         shape: frames, height and width of the clips, which the pipeline makes by default.
-        image_encoder: of the middle frame, trained with the generators; for "published" only.
+        image_encoder: of the middle frame, trained with the generators, or CLIP's, which is not; for "published" only.
         prior: over its embeddings, trained beside them; for "published" only.
+        prior_text: the text encoder of a prior that has one of its own; without it, it reads the generators'.
         grouped: in a batch, clips of one identity share base noise and clips of one action residual noise (sec. 4.7).
         vae: the autoencoder whose latents it works in; None for pixels.
 
     Raises:
         InputError: an unknown base_loss or base_frames; base_frames "all" where the base does not learn, or is told the
-            middle frame's embedding; image_encoder and prior missing from "published", or given to another variant.
+            middle frame's embedding; what `check_prior` refuses.
     """
 
     def __init__(
@@ -105,12 +108,13 @@ class VideoFusionSystem:
         options: StepOptions = StepOptions(),
         sampling: SamplingDefaults = SamplingDefaults(),
         motion_guidance: float | None = None,
-        image_encoder: FrameEncoder | None = None,
-        prior: Prior | None = None,
+        image_encoder: FrameEncoder | FrozenFrames | None = None,
+        prior: Prior | TransformerPrior | None = None,
+        prior_text: FrozenText | None = None,
         grouped: bool = False,
         vae: nn.Module | None = None,
     ) -> None:
-        check_parts(variant, image_encoder, prior)
+        check_prior(variant, image_encoder, prior, prior_text)
         if base_loss not in BASE_LOSSES:
             raise InputError(f"base_loss is {base_loss!r}; it must be one of {', '.join(BASE_LOSSES)}")
         if base_frames not in BASE_FRAMES:
@@ -125,7 +129,7 @@ class VideoFusionSystem:
                 )
             )
         self.base, self.residual, self.text_encoder, self.space = base, residual, text_encoder, space_of(vae)
-        self.image_encoder, self.prior = image_encoder, prior
+        self.image_encoder, self.prior, self.prior_text = image_encoder, prior, prior_text
         self.schedule, self.prediction, self.variant, self.shape = schedule, prediction, variant, shape
         self.noise = DecomposedNoise()
         self.share, self.adaptive, self.profiles = share, adaptive, profiles
@@ -149,26 +153,32 @@ class VideoFusionSystem:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The trained parts by name."""
-        base: dict[str, nn.Module] = {} if self.base_loss == "fixed" else {"base": self.base}
+        base: dict[str, nn.Module] = {} if self._base_is_fixed else {"base": self.base}
         parts = base | {"residual": self.residual}
         if isinstance(self.text_encoder, WordEncoder):
             parts["text_encoder"] = self.text_encoder
-        optional = {"image_encoder": self.image_encoder, "prior": self.prior}
-        return parts | {name: part for name, part in optional.items() if part is not None}
+        return parts | prior_parts(self.image_encoder, self.prior, self.prior_text, frozen=False)
 
     @property
     def frozen(self) -> dict[str, nn.Module]:
         """The parts that are never trained."""
-        base: dict[str, nn.Module] = {"base": self.base} if self.base_loss == "fixed" else {}
-        return base | frozen_parts(self.space, self.text_encoder)
+        base: dict[str, nn.Module] = {"base": self.base} if self._base_is_fixed else {}
+        frozen = prior_parts(self.image_encoder, self.prior, self.prior_text, frozen=True)
+        return base | frozen_parts(self.space, self.text_encoder) | frozen
+
+    @property
+    def _base_is_fixed(self) -> bool:
+        """Whether nothing of the base is trained; one that never heard an embedding learns to hear it."""
+        return self.base_loss == "fixed" and not is_trained(self.base)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Parameters with their learning rates; the base's is smaller when it is pretrained (sec. 3.4)."""
         parts = {name: part for name, part in self.modules.items() if name != "base"}
         others = [p for part in parts.values() for p in part.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [{"params": others, "lr": lr}]
-        if self.base_loss != "fixed":
-            groups.append({"params": list(self.base.parameters()), "lr": lr * self.base_rate_ratio})
+        base = [p for p in self.base.parameters() if p.requires_grad or self.base_loss != "fixed"]
+        if base:  # of one that is fixed, how it hears an embedding that it never heard before
+            groups.append({"params": base, "lr": lr * self.base_rate_ratio})
         return groups
 
     def loss(self, batch: Batch, keys: Keys, step: int, progress: float = 1.0) -> Losses:
@@ -199,10 +209,12 @@ class VideoFusionSystem:
         parts = {}
         extra = torch.zeros_like(t)
         if self.image_encoder is not None and self.prior is not None:
-            embedding = self.image_encoder(clip[:, base_frame(clip.shape[1])])
-            extra = prior_errors(self.prior, embedding, t, conditions, keys, step)
-            parts["prior"] = extra.mean().detach()
-            conditions = replace(conditions, image_embedding=augmented(embedding, keys, step))
+            embedding = embed_frame(self.image_encoder, self.space, clip[:, base_frame(clip.shape[1])])
+            if is_trained(self.prior):
+                told = prior_conditions(conditions, self.prior_text, captions)
+                extra = prior_errors(self.prior, embedding, t, told, keys, step)
+                parts["prior"] = extra.mean().detach()
+            conditions = replace(conditions, image_embedding=augmented(normalised(embedding), keys, step))
         middle = base_frame(clip.shape[1])
         clean = clip[:, middle : middle + 1] if self.variant == "image-first" else None
         if clean is not None:
@@ -245,8 +257,7 @@ class VideoFusionSystem:
             profiles=self.profiles,
             base_prediction=self.prediction,
             residual_prediction=self.prediction,
-            image_encoder=self.image_encoder,
-            prior=self.prior,
+            **prior_components(self.image_encoder, self.prior, self.prior_text),
         )
 
 
@@ -276,17 +287,21 @@ class VideoFusionPipeline(VideoPipeline):
             when the model was trained for no other.
         base_prediction: what the base predicts.
         residual_prediction: what the residual generator predicts.
-        image_encoder: of middle frames; for "published" only, where sampling does not need it but more training does.
+        image_encoder: of middle frames, a `FrameEncoder` or a `CLIPVisionModelWithProjection` of transformers; for
+            "published" only, where sampling needs it for known middle frames, and more training does.
         prior: makes their embeddings from prompts; for "published" only.
+        prior_text_encoder: of a prior that has one of its own.
+        prior_tokenizer: that belongs to it.
         vae: the autoencoder whose latents it works in; None for pixels.
         tokenizer: of a text encoder of transformers; None for a `WordEncoder`.
 
     Raises:
-        InputError: image_encoder and prior missing from "published", or given to another variant; motion_guidance given
-            to another variant than "image-first".
+        InputError: what `check_prior` refuses; motion_guidance given to another variant than "image-first".
     """
 
-    _optional_components: ClassVar[list[str]] = ["image_encoder", "prior", "vae", "tokenizer"]  # diffusers reads a list
+    _optional_components: ClassVar[list[str]] = [  # diffusers reads a list
+        *("image_encoder", "prior", "prior_text_encoder", "prior_tokenizer", "vae", "tokenizer")
+    ]
 
     def __init__(
         self,
@@ -308,14 +323,17 @@ class VideoFusionPipeline(VideoPipeline):
         profiles: list[list[float]] | None = None,
         base_prediction: str = "v",
         residual_prediction: str = "v",
-        image_encoder: FrameEncoder | None = None,
-        prior: Prior | None = None,
+        image_encoder: nn.Module | None = None,
+        prior: nn.Module | None = None,
         vae: nn.Module | None = None,
         tokenizer: Any = None,
         data: str = "",
+        prior_text_encoder: nn.Module | None = None,
+        prior_tokenizer: Any = None,
     ) -> None:
         super().__init__()
-        check_parts(variant, image_encoder, prior)
+        own_text = own_text_of(prior_text_encoder, prior_tokenizer)
+        check_prior(variant, frames_encoder(image_encoder), prior, own_text)  # type: ignore[arg-type]
         check_times_and_skip(guidance_interval, guidance_skip)
         SamplingOptions().turned(sampler_options or {}, sampler)
         if motion_guidance is not None and variant != "image-first":
@@ -328,6 +346,8 @@ class VideoFusionPipeline(VideoPipeline):
             text_encoder=text_encoder,
             image_encoder=image_encoder,
             prior=prior,
+            prior_text_encoder=prior_text_encoder,
+            prior_tokenizer=prior_tokenizer,
             vae=vae,
             tokenizer=tokenizer,
         )
@@ -390,7 +410,13 @@ class VideoFusionPipeline(VideoPipeline):
             )
 
     def complete(
-        self, conditions: Conditions, keys: Keys, guidance: float, draw: Draw, known: Known | None = None
+        self,
+        conditions: Conditions,
+        keys: Keys,
+        guidance: float,
+        draw: Draw,
+        known: Known | None = None,
+        prompts: Sequence[str] = (),
     ) -> Conditions:
         middle = None
         if known is not None and conditions.share is not None:
@@ -402,6 +428,10 @@ class VideoFusionPipeline(VideoPipeline):
             return replace(conditions, middle_frame=self.space.bounded(draw(self.denoiser().base, 1, alone)))
         if self.prior is None:
             return conditions
-        if middle is not None and self.image_encoder is not None:
-            return replace(conditions, image_embedding=self.image_encoder(middle[:, 0]))
-        return replace(conditions, image_embedding=sample_prior(self.prior, conditions, keys, guidance))
+        encoder = frames_encoder(self.image_encoder)
+        if middle is not None and encoder is not None:
+            embedding = embed_frame(encoder, self.space, middle[:, 0])
+        else:
+            own_text = own_text_of(self.prior_text_encoder, self.prior_tokenizer)
+            embedding = sample_prior(self.prior, prior_conditions(conditions, own_text, prompts), keys, guidance)
+        return replace(conditions, image_embedding=normalised(embedding))

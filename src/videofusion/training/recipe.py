@@ -97,6 +97,11 @@ class Recipe:
         autoencoder: folder of an autoencoder of images, in whose latents is trained and sampled; pixels when None.
         text_encoder: folder of a frozen text encoder of transformers and its tokenizer, whose embeddings have the size
             `text_dim`; when None, one that learns the captions' words is trained.
+        image_encoder: folder of CLIP's image encoder of transformers, whose embedding of the middle frame the variant
+            "published" is told; when None, a small one is trained.
+        prior: what makes that embedding from the text at sampling: a small network when None; "transformer" for DALL-E
+            2's, of its own sizes; or the folder of a diffusers pipeline with one, and with the text encoder that it
+            reads, to train it on, or with `rates=prior.*=0` to keep it as it is.
         data: "moving-digits", "static-digits" (grey stills), "middle-digits" (the middle frames of moving
             digits), "digit-crops" (squares of `size` cut from those at 32x32, with the digit in them) or "folder"; the
             first four also over photographs: "digits-over-photos", "static-over-photos", "middle-over-photos" and
@@ -197,6 +202,8 @@ class Recipe:
     residual_from_base: bool = False
     autoencoder: str | None = None
     text_encoder: str | None = None
+    image_encoder: str | None = None
+    prior: str | None = None
     data: Literal[
         "moving-digits",
         "static-digits",
@@ -273,10 +280,14 @@ class Recipe:
             raise InputError(
                 f"recipe key guidance_interval is {interval}, but must be a lowest and a highest time in [0, 1]"
             )
-        if self.noise != "independent" and self.system != "vdm":
-            raise InputError(
-                f"recipe key noise is {self.noise!r}, but only the system 'vdm' takes one, and this is {self.system!r}"
-            )
+        for key, value, usual in (
+            ("noise", self.noise, "independent"),
+            ("noise_parameter", self.noise_parameter, None),
+        ):
+            if value != usual and self.system != "vdm":
+                raise InputError(
+                    f"recipe key {key} is {value!r}, but only the system 'vdm' takes one, and this is {self.system!r}"
+                )
         if self.image_frames and self.system != "vdm":
             raise InputError(
                 f"recipe key image_frames is {self.image_frames}, but only the system 'vdm' trains on pictures beside "
@@ -298,6 +309,12 @@ class Recipe:
                 f"recipe key motion_guidance is {self.motion_guidance}, but only VideoFusion's variant 'image-first' "
                 f"takes one, and this is {maker!r}"
             )
+        for key in ("image_encoder", "prior"):
+            if getattr(self, key) is not None and maker != "published":
+                raise InputError(
+                    f"recipe key {key} is {getattr(self, key)}, but only VideoFusion's variant 'published' is told an "
+                    f"embedding of the middle frame, and this is {maker!r}"
+                )
         for key, kind in typing.get_type_hints(type(self)).items():
             values = [getattr(self, key)]
             if typing.get_origin(kind) is tuple:

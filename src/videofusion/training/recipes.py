@@ -157,6 +157,11 @@ def folder64() -> Recipe:
     )
 
 
+def vdm_folder64() -> Recipe:
+    """The baseline on a folder of your own clips: Video Diffusion Models, 16 frames at 64x64."""
+    return folder64().replace({"name": "vdm-folder64", "system": "vdm", "temporal": "factorised", "adaptive": 0.0})
+
+
 def folder64_small() -> Recipe:
     """VideoFusion on a folder of a few clips, 16 frames at 64x64, small enough for a CPU."""
     return Recipe(
@@ -192,6 +197,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "base-digits": base_digits,
     "folder64": folder64,
     "folder64-small": folder64_small,
+    "vdm-folder64": vdm_folder64,
     **PAPER_RECIPES,
 }
 
