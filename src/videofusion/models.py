@@ -233,9 +233,7 @@ def find(name_or_path: str | Path) -> Path:
     if (inner / "model_index.json").is_file():
         return inner
     if (path / "recipe.json").is_file():
-        raise InputError(
-            f"model {path} is the folder of a run that has written no model yet; `videofusion export` makes one"
-        )
+        raise InputError(f"model {path} is the folder of a run that has written no model yet")
     raise InputError(f"model {path} is a folder without a model_index.json")
 
 

@@ -139,7 +139,7 @@ def check_names(path: Path, part: nn.Module) -> None:
                 raise InputError(f"{path} cannot be loaded: {name} has the shape {found}, not {shape}")
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a file of safetensors; raises InputError, with the file's name, where it cannot be read."""
     try:
         check_regular(path)

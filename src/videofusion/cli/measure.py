@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from videofusion.cli.options import refuse_existing
-from videofusion.errors import InputError
+from videofusion.errors import InputError, printable
 
 if TYPE_CHECKING:
     from videofusion.evaluation.extractors import Extractor
@@ -77,7 +77,7 @@ def evaluate(
         refuse_existing([out], force)
     for folder in (generated, real):
         if not folder.expanduser().exists():
-            raise InputError(f'"{folder}" is not there; GENERATED and REAL are folders of clips, or what docs/data.md lists')
+            raise InputError(f'"{folder}" is not there; it must be a folder of clips, or what else docs/data.md lists')
 
     from tqdm import tqdm
 

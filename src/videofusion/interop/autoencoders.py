@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_unet import WEIGHTS
 from videofusion.networks.tiny_autoencoder import TinyAutoencoder
-from videofusion.parts import check_count, read_weights
+from videofusion.parts import check_count, read_tensors
 from videofusion.trusted import check_foreign
 
 KINDS = ("AutoencoderKL", "AutoencoderTiny", "TinyAutoencoder")
@@ -105,7 +105,7 @@ def _load_pair(folder: Path, empty: bool) -> TinyAutoencoder:
             f"of weights it has {_pickles(folder)}"
         )
     weights = {
-        f"{part}.{name}": value.float() for part, (file,) in files.items() for name, value in read_weights(file).items()
+        f"{part}.{name}": value.float() for part, (file,) in files.items() for name, value in read_tensors(file).items()
     }
     first = weights.get("decoder.1.weight")  # from latents to the layers' width
     if first is None or first.ndim != 4:

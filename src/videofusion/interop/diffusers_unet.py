@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from videofusion.errors import InputError
 from videofusion.networks.unet import TIME_ID_SIZE, UNet
-from videofusion.parts import read_weights
+from videofusion.parts import read_tensors
 from videofusion.trusted import check_values, read_config
 
 WEIGHTS = "diffusion_pytorch_model"
@@ -227,7 +227,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for name in parts:
         if not (folder / name).is_file():
             raise InputError(f"{folder} lacks {name}, which its index names")
-        state |= read_weights(folder / name)
+        state |= read_tensors(folder / name)
     return state
 
 

@@ -266,9 +266,10 @@ def _check_row(temporal: str) -> None:
     if not temporal_design(temporal).share:
         return
     named = temporal.replace("residual", "factorised")
+    instead = named if named in TEMPORAL_DESIGNS and named != temporal else "factorised"
     raise InputError(
         f"recipe key temporal is {temporal!r}, whose network is told each frame's share of the base noise, and the "
-        f"system 'vdm' has none; set temporal={named if named in TEMPORAL_DESIGNS and named != temporal else 'factorised'}"
+        f"system 'vdm' has none; set temporal={instead}"
     )
 
 

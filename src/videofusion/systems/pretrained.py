@@ -15,7 +15,7 @@ from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from_diffusers
 from videofusion.networks.layers import Embedding
 from videofusion.networks.unet import UNet
-from videofusion.parts import WEIGHTS, read_weights
+from videofusion.parts import WEIGHTS, read_tensors
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.recipe import Recipe
@@ -232,7 +232,7 @@ def _model_folder(folder: Path) -> Path:
 
 
 def _weights(part: Path) -> dict[str, Tensor]:
-    return read_weights(part / WEIGHTS)
+    return read_tensors(part / WEIGHTS)
 
 
 def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str) -> set[str]:
