@@ -212,10 +212,8 @@ def find_base_frame(share: Tensor | None) -> int:
     if share is None:
         raise InputError("share is not given; VideoFusion needs it for every frame")
     middle = base_frame(share.shape[1])
-    if share.is_meta:  # work is counted without numbers
-        return middle
     everything = (share >= 1).all(dim=0)
-    if bool(everything[middle]):
+    if share.is_meta or bool(everything[middle]):  # what is only counted has no numbers
         return middle
     if not bool(everything.any()):
         raise InputError(
