@@ -189,7 +189,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     elif table.suffix.lower() == ".json":
         try:
             content = json.loads(table.read_text(encoding="utf-8-sig"), parse_constant=no_number)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f'table "{table}" cannot be read: {error}') from error
         yield from enumerate(_listed(content), start=1)
     else:
