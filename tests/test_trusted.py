@@ -128,7 +128,7 @@ CONFIGS = {
         ("attention", ["none", "evil"]),
         ("middle_attention", ["none"]),
     ],
-    "text_encoder": [("size", 10**9), ("layers", 10**7), ("heads", 3), ("max_words", 10**9), ("words", [["a"]]), ("words", [None])],
+    "text_encoder": [("size", 10**9), ("layers", 10**7), ("heads", 3), ("max_words", 10**9), ("words", [["a"]])],
     "": [
         ("frames", 10**9),
         ("frames", 2.5e300),
