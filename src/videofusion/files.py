@@ -50,6 +50,10 @@ def parse_json(text: str | bytes, *, unique: bool = False, nan_is_null: bool = F
         value = json.loads(text, object_pairs_hook=_once if unique else None, parse_constant=constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        if "set_int_max_str_digits" in str(error):  # of Python's own words the second half helps nobody
+            raise ValueError("it has a number of thousands of digits") from None
+        raise
     if "\\u" in text or not text.isascii():
         try:
             json.dumps(value, ensure_ascii=False).encode()

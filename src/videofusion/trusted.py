@@ -69,6 +69,7 @@ BOUNDS: dict[str, Mapping[str, tuple[float, float]]] = {
     "TransformerPrior": {"text_size": _WIDE, "bound": (0, 1000)},
     "TinyAutoencoder": {"latent_channels": (1, 8192), "width": (1, 8192), "factor": (1, 64)},
 }
+_LISTS = ("channels", "heads", "depth", "guidance_interval", "profiles")  # what may be several numbers
 _MOST_LEVELS = 16  # of a network
 _MOST_ITEMS = 4096  # of a list of numbers
 _MOST_FOREIGN = 2**24  # the largest number in the configuration of a part of diffusers or transformers
@@ -147,11 +148,19 @@ def check_own(path: Path, kind: type) -> dict[str, Any]:
             known.pop("self")
             raise InputError(f"{path} has the unknown key {key!r}; {kind.__name__} has {', '.join(sorted(known))}")
     check_values(path, kind.__name__, values)
+    words = values.get("words", [])
+    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise InputError(f"{path}: words is {_short(words)}, but must be a list of texts")
     for key, value in values.items():
         default = None if key.startswith("_") else known[key].default
         if isinstance(value, dict):  # the configuration of a part of diffusers within
             _check_foreign(path, value)
-        if isinstance(default, bool | str) and not isinstance(value, type(default)):
+        if value is None and "None" in str(known[key].annotation):
+            continue
+        kinds = (int, float) if isinstance(default, float) else type(default)
+        if not isinstance(default, bool | int | float | str) or (key in _LISTS and isinstance(value, list)):
+            continue
+        if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
             raise InputError(f"{path}: {key} is {_short(value)}, but must be such as {default!r}")
     return values
 
@@ -196,6 +205,8 @@ def _check_foreign(path: Path, values: Any, key: str = "") -> None:
 def _check_numbers(path: Path, key: str, value: Any, low: float, high: float) -> None:
     items = value if isinstance(value, list) else [value]
     nested = [each for item in items for each in (item if isinstance(item, list) else [item])]
+    if (isinstance(value, list) and key not in _LISTS) or (items != nested and key != "profiles"):
+        raise InputError(f"{path}: {key} is {_short(value)}, but must be a number in [{low:,g}, {high:,g}]")
     most = _MOST_LEVELS if key in ("channels", "heads", "depth") else _MOST_ITEMS
     if len(items) > most or len(nested) > most:
         raise InputError(f"{path}: {key} has {max(len(items), len(nested)):,} entries, at most {most:,} are read")

@@ -65,6 +65,23 @@ def test_words_keep_their_places_when_captions_change(videos, tmp_path):
     assert "reads as unknown: amber, an;" in unknown
 
 
+def test_lambda_stays_as_it_was_measured_when_clips_change(videos, tmp_path):
+    run, system = tmp_path / "run", {"system": "videofusion", "temporal": "residual"}
+
+    def profiles() -> list[list[float]]:
+        return json.loads((run / "model" / "model_index.json").read_text())["profiles"]
+
+    recipe = smallest("folder64", frames=3, workers=0, log=(), adaptive=0.5, **system)
+    train(recipe, run, videos, steps=2, device="cpu", bar=False)
+    before = profiles()
+    (videos / "0.webp").write_bytes((videos / "1.webp").read_bytes())
+    train(recipe, run, videos, steps=4, device="cpu", bar=False)
+    assert profiles() == before
+    anew = tmp_path / "anew"
+    train(recipe, anew, videos, steps=2, device="cpu", bar=False)
+    assert json.loads((anew / "model" / "model_index.json").read_text())["profiles"] != before
+
+
 def test_unchanged_data_are_no_words_and_the_same_bits(videos, tmp_path):
     for run, steps in (("whole", 4), ("parts", 2), ("parts", 4)):
         go(videos, tmp_path / run, steps)

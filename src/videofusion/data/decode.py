@@ -153,7 +153,9 @@ def decode_all(video: Video) -> None:
 
 
 def _opened(path: Data) -> av.container.InputContainer:
-    return av.open(readable(path), "r", options=_STRICT, metadata_errors="replace")  # titles may be no text
+    # Playlists may name other files, but nothing that is elsewhere; titles may be no text.
+    options = {**_STRICT, "protocol_whitelist": "file"}
+    return av.open(readable(path), "r", options=options, metadata_errors="replace")
 
 
 def _index(container: av.container.InputContainer, path: Data, missing: str | None) -> Video:

@@ -85,7 +85,7 @@ def shown_packets(
     if promised is None:
         if missing:
             raise Unreadable(missing)
-    elif promised - there > max(1 / float(stream.average_rate or 25), _last_length(packets) * tick + 1e-3):
+    elif promised - there > max(1 / float(stream.average_rate or 25), 0 if missing else _last_length(packets) * tick):
         raise Unreadable(f"truncated: {there:.2f} of its {promised:.2f} s are there")
     shown = [packet for packet in packets if not packet.discarded]
     if not shown:
@@ -129,7 +129,7 @@ def _last_length(packets: list[Packet]) -> int:
     stamps = sorted(packet.pts for packet in packets if packet.pts is not None)
     if not stamps or any(packet.end > stamps[-1] for packet in packets):
         return 0
-    return max((after - before for before, after in itertools.pairwise(stamps)), default=0)
+    return 1 + max((after - before for before, after in itertools.pairwise(stamps)), default=0)
 
 
 def _seconds(text: str) -> float | None:

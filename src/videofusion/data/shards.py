@@ -185,7 +185,7 @@ def _row(texts: dict[str, bytes]) -> dict[str, Any]:
         for field, key in ((".txt", "text"), (".text", "text"), (".cls", "label")):
             if field in texts:
                 row.setdefault(key, texts[field].decode("utf-8-sig"))
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"its text cannot be read: {error}") from error
     if not isinstance(row, dict):
         raise ValueError("its json is no object")

@@ -16,6 +16,8 @@ _ENDINGS = (".txt", ".caption")
 _FOLDERS = ("labels", "captions")
 _LISTS = ("prompt.txt", "prompts.txt", "captions.txt")
 _VIDEOS = "videos.txt"
+# Of a text beside a clip: more than a caption has that is taken.
+_MOST_BYTES = 2**20
 
 
 def sidecars(files: Iterable[str], names: Iterable[str]) -> dict[str, str]:
@@ -37,6 +39,9 @@ def sidecars(files: Iterable[str], names: Iterable[str]) -> dict[str, str]:
 def caption_in(file: Path) -> tuple[str, ...]:
     """What a text file says, as one caption; raises `ValueError` with what is wrong."""
     try:
+        size = file.stat().st_size
+        if not file.is_file() or size > _MOST_BYTES:
+            raise ValueError(f"its caption {file.name} is no file, or too long ({size:,} bytes)")
         return texts_of(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"its caption {file.name} cannot be read: {error}") from error
@@ -86,6 +91,8 @@ def read_lists(
 
 
 def _lines(file: Path) -> list[str]:
+    if not file.is_file():
+        raise OSError(f"{file.name} is no file")
     text = file.read_text(encoding="utf-8-sig").removesuffix("\n")
     return [line.strip() for line in text.split("\n")]
 

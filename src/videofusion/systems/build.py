@@ -64,7 +64,11 @@ def sampling_defaults(recipe: Recipe) -> SamplingDefaults:
 
 
 def build_system(
-    recipe: Recipe, data: Dataset, device: torch.device | None = None, words: Sequence[str] | None = None
+    recipe: Recipe,
+    data: Dataset,
+    device: torch.device | None = None,
+    words: Sequence[str] | None = None,
+    profiles: Sequence[Sequence[float]] | None = None,
 ) -> VideoFusionSystem | VDMSystem:
     """The system of a recipe, with initial weights drawn from torch's global seed.
 
@@ -73,6 +77,7 @@ def build_system(
         data: the training clips; their captions give the words, their frames the motion knob's range.
         device: where an autoencoder encodes those; it stays there, all else is on the default device.
         words: of the text encoder, where a run has begun with them; those of the captions when None.
+        profiles: of lambda, likewise; those of the data when None.
 
     Raises:
         InputError: a pretrained base that is none, or of other sizes; data without what the recipe groups clips by;
@@ -138,7 +143,7 @@ def build_system(
             variant=recipe.variant,
             share=recipe.share,
             adaptive=recipe.adaptive,
-            profiles=_profiles(recipe, data, space),
+            profiles=_profiles(recipe, data, space) if profiles is None else [list(row) for row in profiles],
             base_loss=recipe.base_loss,
             base_frames=recipe.base_frames,
             base_rate_ratio=recipe.base_rate_ratio,

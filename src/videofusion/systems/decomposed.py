@@ -211,9 +211,9 @@ def find_base_frame(share: Tensor | None) -> int:
     """
     if share is None:
         raise InputError("share is not given; VideoFusion needs it for every frame")
-    everything = (share >= 1).all(dim=0)
     middle = base_frame(share.shape[1])
-    if bool(everything[middle]):
+    everything = (share >= 1).all(dim=0)
+    if share.is_meta or bool(everything[middle]):  # what is only counted has no numbers
         return middle
     if not bool(everything.any()):
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a run began with, kept in its folder: the words that it learns, and its data, so that changes can be named."""
+"""What a run began with, kept in its folder: its words and its lambda, and its data, so that changes can be named."""
 
 from __future__ import annotations
 
@@ -25,18 +25,22 @@ class Beginning:
 
     Args:
         words: of its text encoder, in their order; None where that learns none.
+        profiles: of the lambda measured on its data; None where it takes none from them.
         count: clips of its data, of all parts; None where they are made, or are not looked at one by one.
         digest: of all clips together; "" likewise.
         clips: a digest of the file and one of what is said of it, by name; none where there are too many.
     """
 
     words: list[str] | None
+    profiles: list[list[float]] | None = None
     count: int | None = None
     digest: str = ""
     clips: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
-def beginning(dataset: Dataset, words: Sequence[str] | None) -> Beginning:
+def beginning(
+    dataset: Dataset, words: Sequence[str] | None, profiles: Sequence[Sequence[float]] | None = None
+) -> Beginning:
     """What a run that begins now has.
 
     A file is known by its size and time of change; it is not read. Where there are too many, not even that is asked.
@@ -44,11 +48,13 @@ def beginning(dataset: Dataset, words: Sequence[str] | None) -> Beginning:
     Args:
         dataset: of the run.
         words: see `Beginning`.
+        profiles: likewise.
     """
     words = None if words is None else list(words)
+    kept = None if profiles is None else [list(row) for row in profiles]
     items = getattr(dataset, "everything", None)
     if items is None or hasattr(items, "part"):  # which are fetched when one of them is asked for
-        return Beginning(words=words)
+        return Beginning(words=words, profiles=kept)
     stamps: dict[Path, str] = {}
     clips: dict[str, list[str]] = {}
     total, count = hashlib.blake2b(digest_size=16), len(items)
@@ -58,7 +64,7 @@ def beginning(dataset: Dataset, words: Sequence[str] | None) -> Beginning:
         total.update(json.dumps([item.name, *facts]).encode())
         if count <= MOST_NAMED:
             clips[item.name] = facts
-    return Beginning(words=words, count=count, digest=total.hexdigest(), clips=clips)
+    return Beginning(words=words, profiles=kept, count=count, digest=total.hexdigest(), clips=clips)
 
 
 def write_beginning(run: Path, began: Beginning) -> None:

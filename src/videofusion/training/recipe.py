@@ -93,8 +93,8 @@ class Recipe:
         lora_rank: of the adapters.
         rates: learning rates of their own, items "PATTERN=RATE": parameters such as "residual.conv_in.weight" whose
             name matches (`*` is any text) have the rate of the first such pattern, and are not trained where it is 0.
-        residual_from_base: start the residual generator's spatial layers from the base's, of the same channels; where that is
-            a U-Net of diffusers, it has its sizes.
+        residual_from_base: start the residual generator's spatial layers from the base's, of the same channels; where
+            that is a U-Net of diffusers, it has its sizes.
         autoencoder: folder of an autoencoder of images, in whose latents is trained and sampled; pixels when None.
         text_encoder: folder of a frozen text encoder of transformers and its tokenizer, whose embeddings have the size
             `text_dim`; when None, one that learns the captions' words is trained.

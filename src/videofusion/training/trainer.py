@@ -101,7 +101,8 @@ def _train(recipe: Recipe, run: Path, data: Path | None, world: World, device: s
     batches, validation = training_data(recipe, data, world)
     began = read_beginning(run)
     torch.manual_seed(recipe.seed)  # the initial weights
-    system = build_system(recipe, batches.dataset, where, None if began is None else began.words)
+    words, profiles = (None, None) if began is None else (began.words, began.profiles)
+    system = build_system(recipe, batches.dataset, where, words, profiles)
     # after all that can be refused, so that a slip of the pen claims no folder
     (open_run if world.writes else check_run)(recipe, run)
     notes = _beginning(run, system, batches.dataset, began) if world.writes else []
@@ -113,7 +114,7 @@ def _beginning(run: Path, system: Any, dataset: Dataset, began: Beginning | None
     """Keep what a run begins with; of one that goes on, say what is not as it was then."""
     encoder = system.text_encoder
     words = encoder.words if isinstance(encoder, WordEncoder) else None
-    now = beginning(dataset, words)
+    now = beginning(dataset, words, getattr(system, "profiles", None))
     if began is None:
         try:
             write_beginning(run, now)

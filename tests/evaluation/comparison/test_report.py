@@ -144,7 +144,7 @@ def test_table_and_plot_of_a_folder_of_the_first_version(tmp_path):
     assert "GFLOP" not in table  # which no run has
     assert "ratio 0.40" in table
     plan = find_plan("decomposed")
-    assert [point[0] for point in sweep_points(rows[:4], plan, "quality")] == [0.0, 0.5, 0.9]
+    assert [point[0] for point in sweep_points(rows[:4], plan, "quality")] == [0.0, 0.9]
     assert pictures(tmp_path) == []
     pytest.importorskip("matplotlib")
     plot(tmp_path, tmp_path / "plot.png")

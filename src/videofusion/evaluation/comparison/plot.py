@@ -114,11 +114,11 @@ def _bars(axes: Any, rows: Sequence[Row], measure: str) -> None:
 def _sweep(axes: Any, rows: Sequence[Row], plan: Plan, measure: str) -> None:
     points = sweep_points(rows, plan, measure)
     axes.errorbar([p[0] for p in points], [p[1] for p in points], [p[2] for p in points], marker="o", capsize=3)
-    if plan.pairs:
-        headline = plan.pairs[0][1]
-        independent = over_seeds(rows, headline, measure)
-        if independent.size:
-            axes.axhline(independent.mean(), color="C0", linestyle="--", label=headline)
+    # the headline pair is no point of the sweep where one has no such number, and the other its own for every frame
+    for i, system in enumerate(plan.pairs[0] if plan.pairs else (), start=1):
+        level = over_seeds(rows, system, measure)
+        if level.size and system not in plan.sweep:
+            axes.axhline(level.mean(), color=f"C{i}", linestyle="--", label=system)
             axes.legend(fontsize=7)
     axes.set_xlabel(plan.sweep_label, fontsize=8)
     axes.set_ylim(bottom=0)
