@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from videofusion.cli import main
-from videofusion.clip import read_provenance
+from videofusion.clip import read_clip, read_provenance
 
 
 def generate(model: Path, prompt: str, out: Path, *options: str) -> int:
@@ -33,6 +34,16 @@ def test_options_of_sampling_reach_the_clip_and_its_file(saved_model: Path, tmp_
     assert (told["spacing"], told["eta"]) == ("flow", 1.0)
     assert "spacing" not in read_provenance(tmp_path / "a.mp4")
     assert (tmp_path / "a.mp4").read_bytes() != (tmp_path / "b.mp4").read_bytes()
+
+
+def test_more_frames_than_the_model_s_own_are_made_in_windows(saved_model: Path, tmp_path: Path) -> None:
+    assert generate(saved_model, "red three", tmp_path / "a.webp", "--frames", "7", "--scale", "1") == 0
+    assert read_clip(tmp_path / "a.webp").shape == (7, 3, 8, 8)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "red three", "frames": 7, "steps": 2, "id": "b"}')
+    many = ["generate", "--prompts", str(rows), "--model", str(saved_model), "--format", "webp", "--scale", "1"]
+    assert main([*many, "-o", str(tmp_path), "--device", "cpu"]) == 0
+    assert torch.equal(read_clip(tmp_path / "b.webp"), read_clip(tmp_path / "a.webp"))
 
 
 @pytest.mark.parametrize(

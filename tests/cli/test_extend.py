@@ -34,6 +34,13 @@ def test_a_generated_video_goes_on_with_its_own_prompt_and_seed(three: Path, cap
     assert (after[:16] - before).abs().mean() < 0.03  # through H.264 once more
 
 
+def test_a_video_does_not_replace_what_it_goes_on_from(three: Path, capsys: pytest.CaptureFixture) -> None:
+    before = three.read_bytes()
+    assert main(["extend", str(three), "-o", str(three), "--frames", "20", *FEW]) == 2
+    assert "exists; name another file, or give --force" in capsys.readouterr().err
+    assert three.read_bytes() == before
+
+
 def test_any_other_video_needs_a_prompt(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     video, out = tmp_path / "any.mp4", tmp_path / "out.mp4"
     write_clip(torch.linspace(-1, 1, 12).reshape(12, 1, 1, 1).expand(12, 3, 48, 64), video, 8.0, {})

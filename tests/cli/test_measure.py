@@ -151,7 +151,8 @@ def test_the_same_command_goes_on_where_it_was_stopped(
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
     record = json.loads((tmp_path / "a.json").read_text())
     asked = 99
-    assert evaluate(folders, *options) == 0
+    assert evaluate(folders, *options) == 2
+    assert evaluate(folders, *options, "--force") == 0
     assert json.loads((tmp_path / "a.json").read_text()) == record
 
 

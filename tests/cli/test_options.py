@@ -35,8 +35,9 @@ from videofusion.training.recipe import Recipe
         (
             train,
             "it predicts eps; set schedule=linear prediction=eps",
-            "it predicts eps; set --set schedule=linear --set prediction=eps",
+            "it predicts eps; give --set schedule=linear --set prediction=eps",
         ),
+        (train, "set shard=true; it has shard=false", "give --set shard=true; it has shard=false"),
         # what is no argument stays
         (generate, 'the clip has frames; "steps" is a word', 'the clip has frames; "steps" is a word'),
         (train, "data.json of dry_run.txt is there", "data.json of dry_run.txt is there"),

@@ -55,6 +55,15 @@ def test_counted_without_computing_is_what_is_there(changes):
     assert 1 <= recipe_work(recipe).activations / watch.saved < 1.1
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_with_a_text_encoder_of_transformers(precision, saved_text):
+    recipe = smallest(frames=3, share=0.5, text_encoder=str(saved_text), text_dim=16, precision=precision)
+    work = recipe_work(recipe)
+    assert work.apart == sum(part.frozen for part in work.parts if part.name == "text_encoder") > 0
+    assert work.flops > 0
+    assert "text_encoder" in scaling_report(recipe, [1])
+
+
 def test_without_attention_work_grows_with_the_pixels():
     """The text costs the same at every size, the rest so much a pixel: three sizes lie on a line."""
     image = {"system": "vdm", "temporal": "image", "frames": 1, "attention": ("none", "none")}

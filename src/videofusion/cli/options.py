@@ -34,7 +34,7 @@ def in_options(sentence: str, command: Callable[..., Any]) -> str:
     for name, parameter in inspect.signature(command).parameters.items():
         option = f"--{name.replace('_', '-')}"
         if parameter.kind is not parameter.KEYWORD_ONLY:
-            told = (getattr(each, "metavar", None) for each in getattr(hints[name], "__metadata__", ()))
+            told = (getattr(each, "metavar", None) for each in getattr(hints.get(name), "__metadata__", ()))
             option = next((each for each in told if each), name.upper()).strip("[]")
         # where the option is all that is to be said
         sentence = re.sub(rf"^{name} is True\b", f"{option} is given", sentence)
@@ -43,14 +43,12 @@ def in_options(sentence: str, command: Callable[..., Any]) -> str:
         if "_" in name:
             sentence = re.sub(rf"(?<!recipe key )(?<![\w.\"'/-]){name}(?![\w.=/\"'-])", option, sentence)
     if "set" in inspect.signature(command).parameters:
-        sentence = re.sub(r"\bset (?=[a-z_]+=\S)(.*)", lambda found: f"set {_with_set(found[1])}", sentence)
-        sentence = sentence.replace("set --set", "--set")
+        keys = "|".join(typing.get_type_hints(Recipe))
+        key = re.compile(rf"(?<= )(?=(?:{keys})=\S)")
+        sentence = re.sub(
+            rf"\bset(?= (?:{keys})=)[^;]*", lambda found: key.sub("--set ", f"give{found[0][3:]}"), sentence
+        )
     return sentence
-
-
-def _with_set(keys: str) -> str:
-    names = "|".join(typing.get_type_hints(Recipe))
-    return re.sub(rf"(?:^|(?<= ))(?=(?:{names})=\S)", "--set ", keys)
 
 
 def check_quotes(words: Sequence[str], command: Callable[..., Any]) -> None:

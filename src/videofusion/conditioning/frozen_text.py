@@ -99,7 +99,8 @@ class FrozenText:
         told = self._numbers(prompt)
         numbers, mask = told["input_ids"].to(self.device), told["attention_mask"].to(self.device)
         with without_autocast(numbers.device):
-            found = self.model(input_ids=numbers, attention_mask=None if self._clip else mask)
+            # on the meta device, which only counts, nobody can ask whether all tokens count
+            found = self.model(input_ids=numbers, attention_mask=None if self._clip or mask.is_meta else mask)
         return found, mask.bool()
 
     def fingerprint(self) -> str:
