@@ -15,7 +15,7 @@ CLIP := demo/a-red-three-moving-left
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
-	@$(BIN)/videofusion generate "a red three moving left" --steps 10 -o $(CLIP).mp4 --sheet
+	@$(BIN)/videofusion generate "a red three moving left" --steps 10 -o $(CLIP).mp4 --sheet --force
 	@echo "The video is $(CURDIR)/$(CLIP).mp4"
 	@echo "Its frames side by side are $(CURDIR)/$(CLIP).png"
 

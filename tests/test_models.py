@@ -48,9 +48,12 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
         find("no-such")
 
 
-def test_a_run_folder_points_at_its_model(saved_model: Path) -> None:
-    with pytest.raises(InputError, match=r"did you mean .*model\?"):
-        find(saved_model.parent)
+def test_a_run_folder_stands_for_its_model(saved_model: Path, tmp_path: Path) -> None:
+    assert find(saved_model.parent) == saved_model
+    assert type(load(saved_model.parent, device="cpu")) is VDMPipeline
+    (tmp_path / "recipe.json").write_text("{}")
+    with pytest.raises(InputError, match="a run that has written no model yet"):
+        find(tmp_path)
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:

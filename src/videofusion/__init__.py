@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from videofusion.systems.vdm import VDMPipeline as VDMPipeline
     from videofusion.systems.videofusion import VideoFusionPipeline as VideoFusionPipeline
     from videofusion.tasks.extend import extend as extend
+    from videofusion.tasks.extend import generate as generate
 
 _HOME = {
     "InputError": "videofusion.errors",
@@ -46,6 +47,7 @@ _HOME = {
     "WordEncoder": "videofusion.conditioning.text",
     "contact_sheet": "videofusion.clip",
     "extend": "videofusion.tasks",
+    "generate": "videofusion.tasks",
     "load": "videofusion.models",
     "read_clip": "videofusion.clip",
     "save_sheet": "videofusion.clip",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 
 from videofusion.errors import InputError
@@ -19,3 +22,8 @@ def pick_device(name: str | None = None) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # torch says it either way
         raise InputError(f'device is "{name}", which is not to be had here; "cpu" always is') from error
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """A block that computes in its tensors' own precision; the meta device, which only counts, has no autocast."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)

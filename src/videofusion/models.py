@@ -84,7 +84,7 @@ def load(
     """A pipeline, ready to be called with a prompt.
 
     Args:
-        name_or_path: a name of `SHIPPED`, or a folder that `save_pretrained` or a training run wrote.
+        name_or_path: a name of `SHIPPED`, or a folder that `save_pretrained` wrote, or that of a training run.
         lora: LoRA weights that are added to the model's: a file that training or diffusers wrote, or a folder with it.
         lora_scale: how much of them; 1 is as trained.
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.
@@ -187,8 +187,7 @@ def export(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Pa
 
         pipe = checkpoint_pipeline(path)
     else:
-        is_run = (path / "recipe.json").is_file() and (path / "model").is_dir()
-        pipe = load(path / "model" if is_run else name_or_path, device="cpu")
+        pipe = load(name_or_path, device="cpu")
 
     import torch
 
@@ -210,7 +209,7 @@ def export(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Pa
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The folder of a model.
+    """The folder of a model; that in a run's folder, for this one.
 
     Raises:
         InputError: there is none; the sentence lists the names there are, or says what the path is instead.
@@ -228,11 +227,14 @@ def find(name_or_path: str | Path) -> Path:
         raise InputError(f"model {path} is a file; a model is a folder with a model_index.json")
     if not path.is_dir():
         raise unknown("model", str(name_or_path), SHIPPED, ", or the path of a model's folder")
-    if not (path / "model_index.json").is_file():
-        inner = path / "model"
-        hint = f"; did you mean {inner}?" if (inner / "model_index.json").is_file() else ""
-        raise InputError(f"model {path} is a folder without a model_index.json{hint}")
-    return path
+    if (path / "model_index.json").is_file():
+        return path
+    inner = path / "model"
+    if (inner / "model_index.json").is_file():
+        return inner
+    if (path / "recipe.json").is_file():
+        raise InputError(f"model {path} is the folder of a run that has written no model yet")
+    raise InputError(f"model {path} is a folder without a model_index.json")
 
 
 def digest(folder: Path) -> str:

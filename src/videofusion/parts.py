@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from videofusion.errors import InputError, require
 from videofusion.files import check_regular
@@ -136,6 +137,15 @@ def check_names(path: Path, part: nn.Module) -> None:
             found = file.get_slice(name).get_shape()
             if found != shape:
                 raise InputError(f"{path} cannot be loaded: {name} has the shape {found}, not {shape}")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of safetensors; raises InputError, with the file's name, where it cannot be read."""
+    try:
+        check_regular(path)
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be loaded: {error}") from error
 
 
 def _opened(path: Path) -> safe_open:

@@ -40,7 +40,7 @@ def test_options_of_sampling_reach_the_clip_and_its_file(saved_model: Path, tmp_
     [
         ("", (), "it must have at least one word"),
         (" ", (), "it must have at least one word"),
-        ("red " * 40, (), "prompt has 40 words; this model takes at most 32"),
+        ("red " * 40, (), "PROMPT has 40 words; this model takes at most 32"),
         ("red", ("--frames", "0"), "frames is 0"),
         ("red", ("--frames", "1"), "frames is 1"),
         ("red", ("--size", "9"), "9"),

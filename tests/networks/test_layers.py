@@ -9,6 +9,7 @@ from videofusion.networks.layers import (
     SHORT,
     Attention,
     Downsample,
+    GroupNorm,
     SpatialTransformer,
     Upsample,
     attend,
@@ -127,3 +128,13 @@ def test_attention_that_is_directed_does_not_see_what_comes_later() -> None:
     after = attend(q, k, v, causal=True)
     assert torch.equal(before[:, :, :4], after[:, :, :4])
     assert not torch.allclose(before[:, :, 4:], after[:, :, 4:])
+
+
+def test_a_norm_learns_where_what_it_sees_asks_for_no_gradient() -> None:
+    """Torch's own ends the process there, on a CPU with channels last."""
+    x = torch.randn(32, 8, 16, 16)
+    ours, theirs = GroupNorm(4, 8), nn.GroupNorm(4, 8)
+    ours(x.contiguous(memory_format=torch.channels_last)).square().sum().backward()
+    theirs(x).square().sum().backward()
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)

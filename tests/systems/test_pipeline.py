@@ -304,6 +304,7 @@ def test_of_many_known_words_some_are_told():
         ({"prompt": "a " * 9}, "prompt has 9 words; this model takes at most 8"),
         ({"frames": 0}, "frames is 0; a clip must have at least 2"),
         ({"frames": 1}, "frames is 1; a clip must have at least 2"),
+        ({"frames": 100}, "videofusion.generate(pipe, prompt, frames=100)"),
         ({"height": 9}, "size is 9x8; both must be multiples of 2"),
         ({"width": 0}, "size is 8x0; both must be multiples of 2"),
         ({"motion": 1.1}, "motion is 1.1; it must lie in [0, 1], 0 for still and 1 for free"),

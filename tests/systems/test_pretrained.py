@@ -11,8 +11,10 @@ from diffusers import DDIMScheduler, UNet2DConditionModel, UNet2DModel
 import videofusion as vf
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
+from videofusion.interop.diffusers_unet import unet_from_diffusers
+from videofusion.networks.temporal import TEMPORAL_DESIGNS
 from videofusion.systems.build import build_system
-from videofusion.systems.pretrained import is_diffusers
+from videofusion.systems.pretrained import inflated, is_diffusers
 from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.recipe import Recipe
 from videofusion.training.recipes import get_recipe
@@ -94,12 +96,71 @@ def test_is_trained_beside_and_kept_in_the_pipeline(pictures: Path, tmp_path: Pa
     [
         ({"schedule": "cosine"}, "set schedule=scaled_linear prediction=eps"),
         ({"prediction": "v"}, "set schedule=scaled_linear prediction=eps"),
-        ({"residual_from_base": True}, "residual_from_base needs generators of the same channels"),
     ],
 )
 def test_what_does_not_suit_it_is_said_with_what_to_set(pictures: Path, changes: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         build_system(recipe(pictures, **changes), MovingDigits(4, 16, "train"))
+
+
+@pytest.mark.parametrize("scale_shift", [False, True])
+def test_the_residual_generator_takes_its_sizes_and_weights(
+    tmp_path: Path, saved_text: Path, scale_shift: bool
+) -> None:
+    how = {"resnet_time_scale_shift": "scale_shift" if scale_shift else "default"}
+    folder = conditional(tmp_path / "sd", 3, **how)
+    keys = {"residual_from_base": True, "text_encoder": str(saved_text), "text_dim": 16, "temporal": "residual_joint"}
+    wanted = recipe(folder, **keys)
+    system = build_system(wanted, MovingDigits(4, 16, "train"))
+    assert isinstance(system, VideoFusionSystem)
+    base, residual = system.base.state_dict(), system.residual
+    assert (residual.config.temporal, residual.config.in_channels) == ("residual_joint", 6)
+    assert residual.config.scale_shift is scale_shift
+    for name, value in residual.spatial_state().items():
+        if name != "conv_in.weight":
+            assert torch.equal(value, base[name]), name
+    assert torch.equal(residual.conv_in.weight[:, :3], base["conv_in.weight"])
+    assert not residual.conv_in.weight[:, 3:].any()
+    counted = {part.name: part.trained for part in recipe_parts(wanted)}
+    assert counted["residual"] == sum(parameter.numel() for parameter in residual.parameters())
+
+
+@pytest.mark.parametrize("row", TEMPORAL_DESIGNS)
+def test_inflated_it_is_the_image_model_frame_by_frame(pictures: Path, row: str) -> None:
+    image = unet_from_diffusers(pictures)
+    video = inflated(image, row, fps=True).eval()
+    z, time, share = torch.randn(2, 3, 3, 16, 16), torch.tensor([20.0, 700.0]), torch.full((2, 3), 0.5)
+    alone = torch.cat([image(z[:, [i]], time) for i in range(3)], dim=1)
+    torch.testing.assert_close(video(z, time, share=share), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_vdm_is_trained_and_sampled_from_it(pictures: Path, tmp_path: Path) -> None:
+    keys = {"system": "vdm", "temporal": "factorised", "trains": "temporal", "steps": 2, "workers": 0}
+    found = train(recipe(pictures, **keys), tmp_path / "run", bar=False, device="cpu")
+    pipe = vf.load(found.model, device="cpu")
+    theirs = UNet2DModel.from_pretrained(pictures / "unet")
+    assert torch.equal(pipe.unet.conv_in.weight, theirs.conv_in.weight)
+    assert pipe("a red three", seed=0, steps=2).shape == (4, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("row", "instead"),
+    [("residual", "factorised"), ("residual_coarse", "factorised_coarse"), ("framewise", "factorised")],
+)
+def test_vdm_with_a_row_that_is_told_a_share_says_what_to_set(row: str, instead: str) -> None:
+    with pytest.raises(InputError, match=f"the system 'vdm' has none; set temporal={instead}$"):
+        build_system(get_recipe("tiny", {"system": "vdm", "temporal": row}), MovingDigits(4, 16, "train"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_weights_that_cannot_be_read_are_named(pictures: Path, damage: str) -> None:
+    weights = pictures / "unet" / "diffusion_pytorch_model.safetensors"
+    data = weights.read_bytes()
+    weights.unlink()
+    if damage == "cut":
+        weights.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match="safetensors"):
+        build_system(recipe(pictures), MovingDigits(4, 16, "train"))
 
 
 def test_what_it_has_to_be_told_must_be_there(tmp_path: Path, saved_vae: Path) -> None:

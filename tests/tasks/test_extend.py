@@ -12,8 +12,9 @@ from torch import Tensor
 from videofusion.errors import InputError
 from videofusion.networks.tiny_autoencoder import TinyAutoencoder
 from videofusion.systems.vdm import VDMSystem
-from videofusion.tasks import extend
+from videofusion.tasks import extend, generate
 
+ONE = {"seed": 3, "steps": 1}
 KINDS = ["image-first", "corrected", "published", "vdm"]
 
 
@@ -111,3 +112,16 @@ def test_a_video_longer_than_its_noise_is_refused_before_work(monkeypatch: pytes
     monkeypatch.setattr(pipe.unet, "forward", None)
     with pytest.raises(InputError, match=r"frames holds 1024; 'ou' noise has frames 0 to 1023"):
         extend(pipe, clips()[0], CAPTIONS[0], frames=1024)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_frames_than_the_model_has_go_on_from_its_first_clip(kind: str) -> None:
+    pipe, options = pipeline(kind), {"seed": [3, 7], "steps": 2}
+    made = generate(pipe, CAPTIONS[:2], frames=11, height=SIZE, **options)
+    longer = extend(pipe, pipe(CAPTIONS[:2], **options), CAPTIONS[:2], frames=11, **options)
+    torch.testing.assert_close(made, longer, atol=1e-4, rtol=0)
+    alone = generate(pipe, CAPTIONS[0], frames=11, seed=3, steps=2)
+    torch.testing.assert_close(alone, made[0], atol=1e-4, rtol=0)
+    assert torch.equal(generate(pipe, CAPTIONS[0], frames=4, **ONE), pipe(CAPTIONS[0], frames=4, **ONE))
+    with pytest.raises(InputError, match="at most 4096 are made at once, and extend goes on"):
+        generate(pipe, CAPTIONS[0], frames=5000)

@@ -26,6 +26,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "generate": Command("videofusion.cli.generate:generate", "make a video from a prompt, or many from a file"),
     "extend": Command("videofusion.cli.extend:extend", "have a video go on, as long as you like"),
+    "decode": Command("videofusion.cli.decode:decode", "make a video of what could not be decoded or written"),
     "train": Command("videofusion.cli.train:train", "train a recipe on built-in data or on your own folder of clips"),
     "scaling": Command("videofusion.cli.train:scaling", "say what a recipe needs on many GPUs, on paper"),
     "runs": Command("videofusion.cli.runs:runs", "list run folders: state, step, loss, speed, last sample"),
@@ -119,10 +120,16 @@ def _run(words: list[str]) -> int:
 
     import tyro
 
+    from videofusion.cli.options import check_quotes, in_options
+
     module, _, function = COMMANDS[name].place.partition(":")
     command: Callable[..., Any] = getattr(importlib.import_module(module), function)
     rest = words[len(name.split()) :]
-    return tyro.cli(command, prog=f"videofusion {name}", args=rest) or 0
+    check_quotes(rest, command)
+    try:
+        return tyro.cli(command, prog=f"videofusion {name}", args=rest) or 0
+    except InputError as error:
+        raise InputError(in_options(str(error), command)) from error
 
 
 def _overview(commands: dict[str, Command]) -> str:

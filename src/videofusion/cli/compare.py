@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from videofusion.errors import InputError
+from videofusion.training.recipes import trained_model
 
 if TYPE_CHECKING:
     from videofusion.evaluation.comparison.compare import Budget, Run
@@ -74,6 +75,9 @@ def compare(
         dry_run: say what would be trained, and try whether all of it can be built; write nothing
         report_only: train nothing
     """
+    for name in systems if plan is None else ():
+        trained_model(name)  # refuses what is none, nor a recipe
+
     from videofusion.data.moving_digits import GROUNDS_OF
     from videofusion.evaluation.comparison import plans
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from videofusion.errors import printable
+
 Source = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
 Out = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
 # Without the stage that makes a column, its bound here is none.

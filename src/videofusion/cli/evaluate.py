@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from videofusion.cli.options import Force, check_sampling, refuse_existing
 from videofusion.errors import InputError
+from videofusion.models import find
 
 if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline
@@ -29,6 +31,7 @@ def digits_report(
     batch: int = 16,
     seed: int = 0,
     out: Out = None,
+    force: Force = False,
 ) -> None:
     """Judge a model on moving digits: what was asked for, variety, distance to training clips; prints a table.
 
@@ -43,13 +46,18 @@ def digits_report(
         batch: clips made together
         seed: chooses prompts and samples
         out: a folder for the table, the record (json) and a picture
+        force: replace what such a report has written there before
     """
+    _check_out("digits-report", out, force)
+    find(model)
+    check_sampling(sampler, steps, guidance)
+
     from videofusion.evaluation.digits_report import Protocol, digits_report
     from videofusion.evaluation.domain import grounds_of
     from videofusion.evaluation.protocol import Sampling
 
     plan = Protocol(count=count, two_digits=two_digits, seed=seed, grounds=grounds_of(model, data))
-    pipe = _pipe(model, out)
+    pipe = _pipe(model)
     sampling = Sampling(**_own(pipe, sampler, guidance), steps=steps, batch=batch)
     report = digits_report(pipe, plan, sampling)
     pictures = {"sheet": (report.clips[:24], report.captions[:24])}
@@ -68,6 +76,7 @@ def digits_motion(
     batch: int = 16,
     seed: int = 0,
     out: Out = None,
+    force: Force = False,
 ) -> None:
     """Measure how content and motion come apart in a model of moving digits; prints a table.
 
@@ -82,13 +91,18 @@ def digits_motion(
         batch: clips made together
         seed: chooses prompts and samples
         out: a folder for the table, the record (json) and pictures
+        force: replace what such a report has written there before
     """
+    _check_out("digits-motion", out, force)
+    find(model)
+    check_sampling(sampler, steps, guidance)
+
     from videofusion.evaluation.digits_motion import Protocol, digits_motion
     from videofusion.evaluation.domain import grounds_of
     from videofusion.evaluation.protocol import Sampling
 
     plan = Protocol(pairs=pairs, prompts=prompts, seed=seed, grounds=grounds_of(model, data))
-    pipe = _pipe(model, out)
+    pipe = _pipe(model)
     sampling = Sampling(**_own(pipe, sampler, guidance), steps=steps, batch=batch)
     report = digits_motion(pipe, plan, sampling)
     pictures = {"pairs": (report.pairs, report.pair_captions)}
@@ -97,8 +111,7 @@ def digits_motion(
     _deliver("digits-motion", model, report.table, report.record, pictures, out)
 
 
-def _pipe(model: str, out: Path | None) -> VideoPipeline:
-    _check_out(out)
+def _pipe(model: str) -> VideoPipeline:
     from videofusion.models import load
 
     return load(model)
@@ -110,10 +123,13 @@ def _own(pipe: VideoPipeline, sampler: str | None, guidance: float | None) -> di
     return {"sampler": sampler or own.sampler, "guidance": own.guidance if guidance is None else guidance}
 
 
-def _check_out(out: Path | None) -> None:
-    """Refuse a folder for results that is none, before there are results."""
-    if out is not None and out.exists() and not out.is_dir():
+def _check_out(name: str, out: Path | None, force: bool) -> None:
+    """Refuse a folder for results that is none, or has some of that name, before there are results."""
+    if out is None:
+        return
+    if out.exists() and not out.is_dir():
         raise InputError(f"--out is {out}, which is a file; it must be a folder")
+    refuse_existing([out / f"{name}.json"], force)
 
 
 def _deliver(
@@ -121,7 +137,6 @@ def _deliver(
 ) -> None:
     """Print the table; write it, the record and the pictures."""
     from videofusion.evaluation.record import checksum, write_record
-    from videofusion.models import find
 
     print(table)
     if out is None:
@@ -135,7 +150,9 @@ def _deliver(
     print(f"\nwritten to {out}")
 
 
-def judge_report(*, data: Data = None, count: int = 1000, clips: int = 1000, out: Out = None) -> None:
+def judge_report(
+    *, data: Data = None, count: int = 1000, clips: int = 1000, out: Out = None, force: Force = False
+) -> None:
     """Test the judge of moving digits on real clips: right answers, and the validation measure on spoiled clips.
 
     Args:
@@ -143,13 +160,15 @@ def judge_report(*, data: Data = None, count: int = 1000, clips: int = 1000, out
         count: clips with one digit, and as many with two
         clips: spoiled in several ways and measured
         out: a folder for the tables and the record (json)
+        force: replace what such a report has written there before
     """
+    _check_out("judge-report", out, force)
+
     from videofusion.clip import write_whole
     from videofusion.data.moving_digits import GROUNDS_OF
     from videofusion.evaluation.judge_report import judge_report
     from videofusion.evaluation.record import write_record
 
-    _check_out(out)
     table, record = judge_report(count, clips, grounds=GROUNDS_OF[data or "moving-digits"])
     print(table)
     if out is not None:
@@ -164,6 +183,7 @@ def embedded_report(
     distortions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
     clips: int = 512,
     out: Out = None,
+    force: Force = False,
 ) -> None:
     """Test the feature network that ships, on moving digits or on videos: does a distance grow with the damage?
 
@@ -173,14 +193,16 @@ def embedded_report(
             them followed by ", other colours"
         clips: spoiled in several ways and measured
         out: a folder for the tables and the record (json)
+        force: replace what such a report has written there before
     """
+    _check_out("embedded-report", out, force)
+
     from videofusion.clip import write_whole
     from videofusion.evaluation.embedded_report import embedded_report
     from videofusion.evaluation.frechet import check_enough
     from videofusion.evaluation.record import write_record
 
     check_enough(clips, allow_few=False)
-    _check_out(out)
     table, record = embedded_report(data, clips, distortions)
     print(table)
     if out is not None:

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
+from videofusion.cli.options import Force, check_sampling, refuse_existing
 from videofusion.cli.sampling import OWN, Turned
 from videofusion.errors import InputError, printable
 from videofusion.generation.rows import check_file
+from videofusion.models import SHIPPED, check_precision, find
 
 _FASTEST = 240  # frames per second that are written
 _REMEMBERED = ("prompt", "model", "lora", "lora_scale", "precision", "seed", "motion_seed", "motion")
@@ -40,6 +42,7 @@ def extend(
     sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     precision: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    force: Force = False,
 ) -> int:
     """Have a video go on: window after window, each from the last frames of what there is.
 
@@ -70,14 +73,25 @@ def extend(
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
         precision: of the networks: float32, or bfloat16, which takes half of the memory and often less time (float32)
+        force: replace OUT if it exists
     """
     check_file(fps, scale)
+    check_sampling(sampler, steps, guidance, motion)
+    if precision is not None:
+        check_precision(precision)
+    if model is not None:
+        find(model)
+    if not video.expanduser().exists():
+        raise InputError(f'the video "{video}" cannot be read: there is no such file')
 
-    from videofusion.clip import check_output, read_provenance, watchable_scale
-    from videofusion.data.decode import Unreadable, open_video
-    from videofusion.models import SHIPPED
+    from videofusion.clip.output import check_output
 
     files = [check_output(file) for file in dict.fromkeys([out, *[out.with_suffix(".png")] * sheet])]
+    refuse_existing(files, force)
+
+    from videofusion.clip import read_provenance, watchable_scale
+    from videofusion.data.decode import Unreadable, open_video
+
     try:
         footage = open_video(video.expanduser())
     except Unreadable as error:

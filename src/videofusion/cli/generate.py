@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 import tyro
 
+from videofusion.cli.options import Force, check_sampling, refuse_existing
 from videofusion.cli.sampling import OWN, Turned
 from videofusion.errors import InputError
 from videofusion.generation.rows import FILE_FPS, check_file, parse_size
+from videofusion.models import check_precision, find
 
 
 def generate(
@@ -42,6 +44,7 @@ def generate(
     low_memory: tyro.conf.FlagCreatePairsOff[bool] = False,
     engine: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    force: Force = False,
 ) -> int:
     """Make a video from a prompt, or a folder of them from a file of prompts.
 
@@ -58,7 +61,7 @@ def generate(
         model: a name that `videofusion models` lists, or the folder of a model
         lora: LoRA weights that are added to the model's: a file, or the folder of the run that trained them
         lora_scale: how much of them; 1 is as trained
-        frames: frames of the clip; the model's own number by default
+        frames: frames of the clip; the model's own number by default. More are made as `videofusion extend` makes them
         size: in pixels, as 32 or 64x48; the model's own by default
         steps: sampler steps; more take longer
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
@@ -79,6 +82,7 @@ def generate(
         engine: with --prompts, who makes them: here (this process), or ray (actors with a model each, on one machine or
             a cluster)
         workers: with --engine ray, how many actors (1)
+        force: replace OUT if it exists; not with --prompts, which goes on with what is there
     """
     if prompts is None and not prompt.strip():
         raise InputError(f"prompt is {prompt!r}; it must have at least one word, or --prompts name a file of them")
@@ -86,6 +90,9 @@ def generate(
         raise InputError(f"--count is {count}, but must be at least 1")
     check_file(fps, scale)
     width, height = parse_size(size, "--size")
+    check_sampling(sampler, steps, guidance, motion)
+    check_precision(precision)
+    find(model)
     if prompts is not None:
         defaults: dict[str, Any] = {"seed": seed, "motion_seed": motion_seed, "frames": frames, "size": size}
         defaults |= {"steps": steps, "sampler": sampler, "guidance": guidance, "motion": motion}
@@ -97,6 +104,8 @@ def generate(
                 f"--lora is {lora}, but --prompts takes a --model only; "
                 "videofusion.load(model, lora=...).save_pretrained(folder) makes one of both"
             )
+        if force:
+            raise InputError("--force and --prompts are both given; to have a row made anew, delete its file")
         if low_memory:
             raise InputError(
                 "--low-memory and --prompts are both given; leave one out: each batch would read the weights anew"
@@ -109,16 +118,19 @@ def generate(
         if value is not None:
             raise InputError(f"{option} is {value}, but is for --prompts only")
 
-    from videofusion.clip import check_output, watchable_scale
+    from videofusion.clip.output import check_output
 
     jobs = [(seed + number, _files(check_output(out), number, count, sheet)) for number in range(count)]
     for _, files in jobs:
         for file in files:
             check_output(file)
+        refuse_existing(files, force)
 
     from diffusers.utils import logging
     from tqdm import tqdm
 
+    from videofusion import tasks
+    from videofusion.clip import watchable_scale
     from videofusion.generation.keeping import decoded, write
     from videofusion.models import load
 
@@ -144,7 +156,8 @@ def generate(
         told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given()}
         del told["sampler_options"]
         bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
-        clip = decoded(pipe, pipe(prompt, **settings, output="latent", progress=bar), files[0], told)
+        made = tasks.generate(pipe, prompt, **settings, output="latent", progress=bar)
+        clip = decoded(pipe, made, files[0], fps or FILE_FPS, told)
         seconds = time.perf_counter() - began
         pixels = watchable_scale(*clip.shape[-2:]) if scale is None else scale
         for file in files:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from videofusion.errors import InputError
+from videofusion.cli.options import refuse_existing
+from videofusion.errors import InputError, printable
 
 if TYPE_CHECKING:
     from videofusion.evaluation.extractors import Extractor
@@ -39,6 +40,7 @@ def evaluate(
     replicates: int = 50,
     batch: int = 8,
     device: str | None = None,
+    force: Flag = False,
 ) -> None:
     """Measure generated clips against real ones by the protocol of published numbers.
 
@@ -69,7 +71,14 @@ def evaluate(
         replicates: draws of the bootstrap behind the intervals; 0 for none
         batch: clips that go through a network together
         device: cpu, cuda, ...
+        force: replace the record if it exists
     """
+    if out is not None:
+        refuse_existing([out], force)
+    for folder in (generated, real):
+        if not folder.expanduser().exists():
+            raise InputError(f'"{folder}" is not there; it must be a folder of clips, or what else docs/data.md lists')
+
     from tqdm import tqdm
 
     from videofusion.clip import check_output

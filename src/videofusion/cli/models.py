@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from videofusion.models import SHIPPED
+from videofusion.models import SHIPPED, find
 
 
 def models() -> None:
@@ -38,6 +38,9 @@ def export(
         out: the new folder
         dtype: of the weights: float16, bfloat16 or float32
     """
+    if not (Path(model) / "state.json").is_file():  # of a checkpoint
+        find(model)
+
     from diffusers.utils import logging
 
     from videofusion.models import export as write

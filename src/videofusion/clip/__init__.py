@@ -1,27 +1,54 @@
 """What a clip is, and how one is read, written and laid out as a picture.
 
 A clip is a float32 tensor `t c h w` with values in [-1, 1]; several are `b t c h w`.
+
+The names below are imported when they are first asked for, so that a command can look where its result goes
+(`clip.output`) without torch.
 """
 
-from videofusion.clip.check import check_clip, from_uint8, to_uint8
-from videofusion.clip.encode import watchable_scale, write_clip, write_frames
-from videofusion.clip.output import CLIP_ENDINGS, check_output, write_whole
-from videofusion.clip.provenance import read_provenance
-from videofusion.clip.reading import read_clip
-from videofusion.clip.sheet import contact_sheet, save_sheet
+from __future__ import annotations
 
-__all__ = [
-    "CLIP_ENDINGS",
-    "check_clip",
-    "check_output",
-    "contact_sheet",
-    "from_uint8",
-    "read_clip",
-    "read_provenance",
-    "save_sheet",
-    "to_uint8",
-    "watchable_scale",
-    "write_clip",
-    "write_frames",
-    "write_whole",
-]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from videofusion.clip.check import check_clip as check_clip
+    from videofusion.clip.check import from_uint8 as from_uint8
+    from videofusion.clip.check import to_uint8 as to_uint8
+    from videofusion.clip.encode import watchable_scale as watchable_scale
+    from videofusion.clip.encode import write_clip as write_clip
+    from videofusion.clip.encode import write_frames as write_frames
+    from videofusion.clip.output import CLIP_ENDINGS as CLIP_ENDINGS
+    from videofusion.clip.output import check_output as check_output
+    from videofusion.clip.output import write_whole as write_whole
+    from videofusion.clip.provenance import read_provenance as read_provenance
+    from videofusion.clip.reading import read_clip as read_clip
+    from videofusion.clip.sheet import contact_sheet as contact_sheet
+    from videofusion.clip.sheet import save_sheet as save_sheet
+
+_HOME = {
+    "CLIP_ENDINGS": "output",
+    "check_clip": "check",
+    "check_output": "output",
+    "contact_sheet": "sheet",
+    "from_uint8": "check",
+    "read_clip": "reading",
+    "read_provenance": "provenance",
+    "save_sheet": "sheet",
+    "to_uint8": "check",
+    "watchable_scale": "encode",
+    "write_clip": "encode",
+    "write_frames": "encode",
+    "write_whole": "output",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name from where it lives (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from videofusion.device import without_autocast
 from videofusion.errors import InputError
 from videofusion.networks.fingerprints import fingerprint
 
@@ -97,7 +98,7 @@ class FrozenText:
     def _one(self, prompt: str) -> tuple[Any, Tensor]:
         told = self._numbers(prompt)
         numbers, mask = told["input_ids"].to(self.device), told["attention_mask"].to(self.device)
-        with torch.autocast(numbers.device.type, enabled=False):
+        with without_autocast(numbers.device):
             found = self.model(input_ids=numbers, attention_mask=None if self._clip else mask)
         return found, mask.bool()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from videofusion.device import without_autocast
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.prediction import Prediction
@@ -164,5 +165,5 @@ def _over_frames(matrix: Tensor | None, clip: Tensor) -> Tensor:
     """A matrix [b t t] applied along the frames of a clip [b t c h w]; None for 1."""
     if matrix is None:
         return clip
-    with torch.autocast(clip.device.type, enabled=False):  # in half precision an inverse is not worth much
+    with without_autocast(clip.device):  # in half precision an inverse is not worth much
         return torch.einsum("bij,bjchw->bichw", matrix.to(clip), clip)

@@ -72,7 +72,7 @@ def continued(
     last = torch.stack(list(_given(footage, range(had - overlap, had), size)))
     new = windows(
         pipe,
-        from_uint8(last)[None],
+        pipe.space.encode(from_uint8(last)[None].to(pipe.text.device).float()),
         [str(told["prompt"])],
         had=had,
         frames=frames,

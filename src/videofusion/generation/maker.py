@@ -10,13 +10,14 @@ from typing import Any
 
 import av
 from diffusers.utils import logging
-from safetensors.torch import save
 from torch import Tensor
 
 from videofusion.clip import watchable_scale, write_clip, write_whole
 from videofusion.errors import InputError, RunError
+from videofusion.generation.keeping import kept_bytes
 from videofusion.generation.rows import FILE_FPS, Row
 from videofusion.models import load
+from videofusion.tasks import generate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +95,8 @@ class Maker:
             clip = self._pipe.decode(latents)
         except (RuntimeError, MemoryError) as error:
             file = self._folder / f"{row.name}.latents.safetensors"
-            told = {key: str(value) for key, value in {"model": self._model, **row.settings}.items()}
-            write_whole(file, save({"latents": latents.cpu().contiguous()}, told))
+            told = {"model": self._model, **row.settings}
+            write_whole(file, kept_bytes("latents", latents, self._form.rate, told))
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             return failed(row, f"the latents could not be decoded and are kept in {file.name}: {first}")
         return self._write(row, clip, seconds + time.perf_counter() - began)
@@ -103,7 +104,8 @@ class Maker:
     def _sampled(self, rows: Sequence[Row]) -> Tensor:
         seeds = [row.settings["seed"] for row in rows]
         motions = [row.settings["motion_seed"] for row in rows]
-        return self._pipe(
+        return generate(
+            self._pipe,
             [row.settings["prompt"] for row in rows],
             seed=seeds,
             motion_seed=[seed if own is None else own for seed, own in zip(seeds, motions, strict=True)],

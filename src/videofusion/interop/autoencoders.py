@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_unet import WEIGHTS
 from videofusion.networks.tiny_autoencoder import TinyAutoencoder
-from videofusion.parts import check_count
+from videofusion.parts import check_count, read_tensors
 from videofusion.trusted import check_foreign
 
 KINDS = ("AutoencoderKL", "AutoencoderTiny", "TinyAutoencoder")
@@ -98,23 +98,15 @@ def _pickles(folder: Path) -> str:
 
 def _load_pair(folder: Path, empty: bool) -> TinyAutoencoder:
     """Encoder and decoder of the TAESD family, each in a file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     files = {part: sorted(folder.glob(f"*_{part}.safetensors")) for part in ("encoder", "decoder")}
     if any(len(found) != 1 for found in files.values()):
         raise InputError(
             f"autoencoder {folder} has no config.json, nor one *_encoder.safetensors and one *_decoder.safetensors; "
             f"of weights it has {_pickles(folder)}"
         )
-    try:
-        weights = {
-            f"{part}.{name}": value.float()
-            for part, (file,) in files.items()
-            for name, value in load_file(file).items()
-        }
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"autoencoder {folder} cannot be read: {error}") from error
+    weights = {
+        f"{part}.{name}": value.float() for part, (file,) in files.items() for name, value in read_tensors(file).items()
+    }
     first = weights.get("decoder.1.weight")  # from latents to the layers' width
     if first is None or first.ndim != 4:
         raise InputError(f"autoencoder {folder} is none of the TAESD family: its decoder has no 1.weight")

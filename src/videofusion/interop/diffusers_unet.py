@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from videofusion.errors import InputError
 from videofusion.networks.unet import TIME_ID_SIZE, UNet
+from videofusion.parts import read_tensors
 from videofusion.trusted import check_values, read_config
 
 WEIGHTS = "diffusion_pytorch_model"
@@ -207,8 +208,6 @@ def _per_level(value: Any, levels: int) -> list[int]:
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """The safetensors of a folder: whole, in parts, or in half precision where there is nothing else."""
-    from safetensors.torch import load_file
-
     index = folder / f"{WEIGHTS}.safetensors.index.json"
     if index.is_file():
         parts = sorted(set(read_json(index)["weight_map"].values()))
@@ -228,7 +227,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for name in parts:
         if not (folder / name).is_file():
             raise InputError(f"{folder} lacks {name}, which its index names")
-        state |= load_file(folder / name)
+        state |= read_tensors(folder / name)
     return state
 
 

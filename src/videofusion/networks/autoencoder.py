@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from videofusion.device import without_autocast
 from videofusion.errors import InputError
 
 PIXELS_AT_ONCE = 2**19  # of the frames that are encoded or decoded together: 8 of 256x256
@@ -179,7 +180,7 @@ class Latents:
         area = frames.shape[-2] * frames.shape[-1] * (1 if frames.shape[1] == 3 else self.factor**2)
         chunk = self._chunk or min(MOST_AT_ONCE, max(1, PIXELS_AT_ONCE // area))
         parts = []
-        with torch.autocast(frames.device.type, enabled=False):
+        with without_autocast(frames.device):
             for some in frames.to(self._vae.dtype).split(chunk):
                 count = len(some)
                 if fill and count < chunk:

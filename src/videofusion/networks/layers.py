@@ -53,6 +53,19 @@ class Embedding(nn.Module):
         return self.linear_2(F.silu(self.linear_1(x)))
 
 
+class GroupNorm(nn.GroupNorm):
+    """As torch's, for input that asks for no gradient too.
+
+    On a CPU torch 2.13 crashes there (a segmentation fault) in the backward pass to the weights, with channels last:
+    which is what a norm over time sees whose network is frozen up to it.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.weight.requires_grad and not input.requires_grad and torch.is_grad_enabled():
+            input = input.detach().requires_grad_()
+        return super().forward(input)
+
+
 class Resnet(nn.Module):
     """Two convolutions, told the time between: it shifts the features, or scales and shifts them after their norm.
 
@@ -62,10 +75,10 @@ class Resnet(nn.Module):
     def __init__(self, channels_in: int, channels: int, time_size: int, groups: int, *, scale: bool = False) -> None:
         super().__init__()
         self.scale = scale
-        self.norm1 = nn.GroupNorm(groups, channels_in, eps=1e-5)
+        self.norm1 = GroupNorm(groups, channels_in, eps=1e-5)
         self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
         self.time_emb_proj = nn.Linear(time_size, 2 * channels if scale else channels)
-        self.norm2 = nn.GroupNorm(groups, channels, eps=1e-5)
+        self.norm2 = GroupNorm(groups, channels, eps=1e-5)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else None
 
@@ -169,7 +182,7 @@ class SpatialTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.linear = linear
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.norm = GroupNorm(groups, channels, eps=1e-6)
         self.proj_in: nn.Module = nn.Linear(channels, channels) if linear else nn.Conv2d(channels, channels, 1)
         self.transformer_blocks = nn.ModuleList(TransformerBlock(channels, heads, context) for _ in range(depth))
         self.proj_out: nn.Module = nn.Linear(channels, channels) if linear else nn.Conv2d(channels, channels, 1)
@@ -196,7 +209,7 @@ class SpatialAttention(Attention):
 
     def __init__(self, channels: int, heads: int, groups: int) -> None:
         super().__init__(channels, heads, bias=True)
-        self.group_norm = nn.GroupNorm(groups, channels, eps=1e-5)
+        self.group_norm = GroupNorm(groups, channels, eps=1e-5)
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Args: x [n c h w]; context and mask are not read."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from videofusion.device import without_autocast
 from videofusion.diffusion.noise import base_frame
+from videofusion.networks.layers import GroupNorm
 
 
 class PointedAttention(nn.Module):
@@ -31,7 +32,7 @@ class PointedAttention(nn.Module):
     def __init__(self, channels: int, heads: int, groups: int, told_size: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.norm = GroupNorm(groups, channels, eps=1e-6)
         self.to_q = nn.Linear(channels, channels, bias=False)
         self.to_kv = nn.Linear(channels, 2 * channels, bias=False)
         # down, right, and the logarithm of how much narrower than at initialisation the window is
@@ -58,8 +59,8 @@ class PointedAttention(nn.Module):
         points = self.point_place(tokens) + self.point_frame(told).reshape(b, t, 1, -1)
         q = self.to_q(tokens).unflatten(-1, (self.heads, -1)) / math.sqrt(c // self.heads)
         k, v = self.to_kv(tokens[:, base_frame(t)]).unflatten(-1, (2 * self.heads, -1)).chunk(2, dim=-2)
-        # half precision cannot tell places from their neighbours; the meta device, which only counts, has no autocast
-        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
+        # half precision cannot tell places from their neighbours
+        with without_autocast(x.device):
             window_q, window_k = windows(points.float().unflatten(-1, (self.heads, 3)), h, w)
             q = torch.cat([q.float(), window_q], dim=-1).flatten(1, 2).transpose(1, 2)
             k = torch.cat([k.float(), window_k.expand(b, -1, self.heads, -1)], dim=-1).transpose(1, 2)

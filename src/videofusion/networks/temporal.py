@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.errors import InputError
-from videofusion.networks.layers import attend
+from videofusion.networks.layers import GroupNorm, attend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ class TemporalAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.kind = kind
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.norm = GroupNorm(groups, channels, eps=1e-6)
         self.to_qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
         nn.init.zeros_(self.to_out.weight)

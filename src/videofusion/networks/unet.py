@@ -19,6 +19,7 @@ from videofusion.errors import InputError
 from videofusion.networks.layers import (
     Downsample,
     Embedding,
+    GroupNorm,
     Resnet,
     SpatialAttention,
     SpatialTransformer,
@@ -205,7 +206,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if i > 0:
                 up.upsamplers = nn.ModuleList([Upsample(channels[i])])
             self.up_blocks.append(up)
-        self.conv_norm_out = nn.GroupNorm(groups, channels[0], eps=1e-5)
+        self.conv_norm_out = GroupNorm(groups, channels[0], eps=1e-5)
         self.conv_out = nn.Conv2d(channels[0], out_channels * patch**2, 3, padding=1)
         self.gradient_checkpointing = False
         self.to(memory_format=torch.channels_last)

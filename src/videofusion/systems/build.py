@@ -23,14 +23,17 @@ from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.fingerprints import fingerprint
+from videofusion.networks.temporal import TEMPORAL_DESIGNS, temporal_design
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import SEES_BASE
 from videofusion.systems.embedding import EmbeddingParts, embedding_parts, frame_encoder, measure_embeddings
 from videofusion.systems.pretrained import (
     diffusers_base,
     hears_fps,
+    inflated,
     load_image,
     load_parts,
+    of_its_sizes,
     start_from,
     trained_words,
 )
@@ -87,10 +90,16 @@ def build_system(
     if device is not None and space.vae is not None:
         space.vae.to(device)
     _check_made(data, recipe, space, text_encoder)
-    colours, told = space.channels, EmbeddingParts()
+    published = recipe.system == "videofusion" and recipe.variant == "published"
+    colours = space.channels
+    told = embedding_parts(recipe, colours, text_encoder) if published else EmbeddingParts()
+    theirs = diffusers_base(recipe, colours, told.size)
     if recipe.system == "vdm":
-        unet = _unet(recipe, colours, colours, recipe.channels, recipe.temporal, fps=hears_fps(recipe))
-        theirs = None
+        _check_row(recipe.temporal)
+        if theirs is None:
+            unet = _unet(recipe, colours, colours, recipe.channels, recipe.temporal, fps=hears_fps(recipe))
+        else:
+            unet = inflated(theirs, recipe.temporal, fps=hears_fps(recipe))
         system: VideoFusionSystem | VDMSystem = VDMSystem(
             unet,
             text_encoder,
@@ -109,15 +118,13 @@ def build_system(
     else:
         if recipe.grouped and not any((*getattr(data, "identities", ()), *getattr(data, "actions", ()))):
             raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
-        if recipe.variant == "published":
-            told = embedding_parts(recipe, colours, text_encoder)
-        theirs = diffusers_base(recipe, colours, told.size)
         image = theirs or _unet(recipe, colours, colours, recipe.channels, "image", image_size=told.size)
         seen = 2 * colours if recipe.variant in SEES_BASE else colours
         temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
-        system = VideoFusionSystem(
-            image,
-            _unet(
+        if theirs is not None and recipe.residual_from_base:
+            residual = of_its_sizes(theirs, temporal, in_channels=seen, fps=hears_fps(recipe))
+        else:
+            residual = _unet(
                 recipe,
                 colours,
                 seen,
@@ -125,7 +132,10 @@ def build_system(
                 temporal,
                 image_size=told.size,
                 fps=hears_fps(recipe),
-            ),
+            )
+        system = VideoFusionSystem(
+            image,
+            residual,
             text_encoder,
             shape=shape,
             schedule=recipe.schedule,
@@ -153,7 +163,8 @@ def build_system(
             network.check_size(recipe.size, recipe.size, space.factor)
     started: set[str] = set()  # parameters, "part.name", whose weights are not drawn
     if theirs is not None:
-        started |= {f"base.{name}" for name in theirs.state_dict() if not name.startswith("image_embedding.")}
+        part = "base" if isinstance(system, VideoFusionSystem) else "unet"
+        started |= {f"{part}.{name}" for name in theirs.state_dict() if not name.startswith("image_embedding.")}
     if told.prior is not None and told.prior_text is not None:
         started |= {f"prior.{name}" for name in told.prior.state_dict()}
     if recipe.pretrained is not None:
@@ -253,6 +264,18 @@ def _unet(
     )
     unet.gradient_checkpointing = recipe.gradient_checkpointing
     return unet
+
+
+def _check_row(temporal: str) -> None:
+    """Raise InputError for a temporal design that plain diffusion cannot have."""
+    if not temporal_design(temporal).share:
+        return
+    named = temporal.replace("residual", "factorised")
+    instead = named if named in TEMPORAL_DESIGNS and named != temporal else "factorised"
+    raise InputError(
+        f"recipe key temporal is {temporal!r}, whose network is told each frame's share of the base noise, and the "
+        f"system 'vdm' has none; set temporal={instead}"
+    )
 
 
 def _words(data: Dataset) -> list[str]:

@@ -168,7 +168,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             seed: of each clip, or of the first: the next have seed + 1, ... It decides content, and motion too unless
                 `motion_seed` is given. A clip depends on its seeds, not on the others of its batch.
             motion_seed: of each clip's residual noise: same seed and other motion seed, same content moving otherwise.
-            frames: of a clip; the model's own number by default.
+            frames: of a clip, at most the model's own number, and that by default; `videofusion.generate` makes longer
+                ones.
             height: in pixels; the model's own by default.
             width: in pixels; the model's own by default.
             steps: of the sampler, at least 1.
@@ -321,6 +322,11 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError(f"frames is {frames}; a clip must have at least 2")
         if frames != 1 and config.frames == 1:
             raise InputError(f"frames is {frames}; this is an image model, it must be 1")
+        if frames > config.frames:
+            raise InputError(
+                f"frames is {frames}; this model's clips have {config.frames}, and longer ones go on from them: "
+                f"videofusion.generate(pipe, prompt, frames={frames}), or videofusion.extend"
+            )
         for name, value in (("frames", frames), ("height", height), ("width", width)):
             if value > LARGEST:
                 raise InputError(f"{name} is {value}; at most {LARGEST} can be asked for")

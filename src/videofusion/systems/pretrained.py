@@ -15,6 +15,7 @@ from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from_diffusers
 from videofusion.networks.layers import Embedding
 from videofusion.networks.unet import UNet
+from videofusion.parts import WEIGHTS, read_tensors
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.recipe import Recipe
@@ -29,17 +30,17 @@ def is_diffusers(folder: str | Path | None) -> bool:
 
 
 def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) -> UNet | None:
-    """The base generator in a diffusers pipeline that `pretrained_base` names; None where it names none.
+    """The image model in a diffusers pipeline that `pretrained_base` names; None where it names none.
 
     On torch's meta device its sizes only are read.
 
     Args:
-        recipe: of VideoFusion.
+        recipe: whose base generator it is to be, or which makes a video model of it.
         colours: channels of what the recipe's clips live in.
         image_size: of the middle frame's embedding, which it is then told: at first it does not listen.
 
     Raises:
-        InputError: it cannot be the base of such a recipe; what to set is said.
+        InputError: it cannot be that of such a recipe; what to set is said.
     """
     if recipe.pretrained_base is None or not is_diffusers(recipe.pretrained_base):
         return None
@@ -88,6 +89,34 @@ def _check_base(recipe: Recipe, network: Mapping[str, object], colours: int) -> 
             f"pretrained_base {folder} reads texts of a pretrained encoder with embeddings of size {text}; set "
             f"text_encoder={folder} text_dim={text}"
         )
+
+
+def of_its_sizes(image: UNet, temporal: str, *, in_channels: int, fps: bool = False) -> UNet:
+    """A network of an image model's sizes, with temporal layers.
+
+    Args:
+        image: without.
+        temporal: a row of `TEMPORAL_DESIGNS`.
+        in_channels: of what it sees.
+        fps: whether it is told the clip's rate.
+    """
+    sizes = {name: value for name, value in image.config.items() if not name.startswith("_")}
+    unet = UNet(**{**sizes, "temporal": temporal, "in_channels": in_channels, "fps": fps}).train()
+    unet.gradient_checkpointing = image.gradient_checkpointing
+    return unet
+
+
+def inflated(image: UNet, temporal: str, *, fps: bool = False) -> UNet:
+    """A video model that begins as an image model, frame by frame: temporal layers that add nothing yet.
+
+    Args:
+        image: whose weights are copied.
+        temporal: a row of `TEMPORAL_DESIGNS`.
+        fps: whether it is told the clip's rate.
+    """
+    unet = of_its_sizes(image, temporal, in_channels=image.config.in_channels, fps=fps)
+    unet.load_state_dict(image.state_dict(), strict=False)
+    return unet
 
 
 def start_from(residual: UNet, base: UNet) -> set[str]:
@@ -203,9 +232,7 @@ def _model_folder(folder: Path) -> Path:
 
 
 def _weights(part: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(part / "diffusion_pytorch_model.safetensors")
+    return read_tensors(part / WEIGHTS)
 
 
 def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str) -> set[str]:

@@ -1,5 +1,5 @@
 """What a model is asked for beside a clip from a prompt: each for any system that can."""
 
-from videofusion.tasks.extend import check_windows, extend
+from videofusion.tasks.extend import check_windows, extend, generate
 
-__all__ = ["check_windows", "extend"]
+__all__ = ["check_windows", "extend", "generate"]

@@ -12,7 +12,7 @@ from videofusion.clip.check import check_clip
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.noise import base_frame
 from videofusion.errors import InputError
-from videofusion.systems.pipeline import VideoPipeline
+from videofusion.systems.pipeline import LARGEST, VideoPipeline
 
 Window = Callable[[int, int], None]
 
@@ -20,6 +20,46 @@ Window = Callable[[int, int], None]
 def default_overlap(frames: int) -> int:
     """Frames of a window that are given unless told otherwise: so many that the middle one is the last of them."""
     return base_frame(frames) + 1
+
+
+def generate(
+    pipe: VideoPipeline,
+    prompt: str | Sequence[str],
+    *,
+    frames: int | None = None,
+    output: str = "clip",
+    **sampling: Any,
+) -> Tensor:
+    """Clips of any length: those longer than the model's own go on from its first one, as `extend` has them go on.
+
+    Args:
+        pipe: the model.
+        prompt: what it shows, or one for each clip.
+        frames: of a clip; the model's own number by default.
+        output: "clip", or "latent" for what the model's `decode` makes clips of.
+        sampling: what else the model takes; not `known` or `start` where the clip is longer than its own.
+
+    Returns:
+        [frames c h w], or [b frames c h w] with a list of prompts.
+
+    Raises:
+        InputError: more than 4096 frames, or what the model refuses.
+    """
+    length = int(pipe.config.frames)
+    if frames is None or frames <= length or length == 1:
+        return pipe(prompt, frames=frames, output=output, **sampling)
+    if frames > LARGEST:
+        raise InputError(f"frames is {frames}; at most {LARGEST} are made at once, and extend goes on from there")
+    if output not in ("clip", "latent"):
+        raise InputError(f'output is {output!r}; it must be "clip" or "latent"')
+    overlap = check_windows(pipe, length, frames)
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    first = pipe(prompts, output="latent", **sampling)
+    beyond = {name: value for name, value in sampling.items() if name not in ("height", "width")}  # as the first has
+    new = windows(pipe, first[:, -overlap:], prompts, had=length, frames=frames, **beyond)
+    made = torch.cat([first, *new], dim=1)
+    made = made[0] if isinstance(prompt, str) else made
+    return made if output == "latent" else pipe.decode(made)
 
 
 def extend(
@@ -71,7 +111,7 @@ def extend(
         list(
             windows(
                 pipe,
-                clips[:, -overlap:],
+                pipe.space.encode(clips[:, -overlap:].to(pipe.text.device).float()),
                 prompt,
                 had=had,
                 frames=frames,
@@ -104,7 +144,8 @@ def windows(
 
     Args:
         pipe: the model.
-        last: [b t c h w] in [-1, 1], as many of the clip's last frames as each window is given (`check_windows`).
+        last: [b t c h w], as many of the clip's last frames as each window is given (`check_windows`), where the model
+            makes them: its latents, or pixels in [-1, 1].
         prompt: as for `extend`.
         had: frames of the whole clip.
         frames: as for `extend`, and so are the others.
@@ -116,10 +157,10 @@ def windows(
         The new frames of each window [b n c h/f w/f], for the model's `decode`.
     """
     length, overlap = int(pipe.config.frames), last.shape[1]
-    height, width = last.shape[-2:]
+    height, width = (side * pipe.space.factor for side in last.shape[-2:])
     size: dict[str, Any] = {"frames": length, "height": height, "width": width}
     prompts = [prompt] if isinstance(prompt, str) else prompt
-    given = pipe.space.encode(last.to(pipe.text.device).float())
+    given = last
     count = -(-(frames - had) // (length - overlap))
     for number in range(count):
         if on_window is not None:

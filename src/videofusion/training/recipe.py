@@ -84,16 +84,17 @@ class Recipe:
         pretrained: a run folder or model folder of the same system, from which all parts start; temporal layers that
             `temporal` has beyond those of its model begin as the identity.
         pretrained_base: a run folder or model folder; the base generator (of VDM: the spatial layers) starts from its
-            image network. VideoFusion also takes a pipeline's folder of diffusers, such as Stable Diffusion 1.5, whose
-            U-Net then is the base generator; `channels`, `blocks` and the like are those of the residual one. With
-            `pretrained` beside it, that run's weights count, and the folder says the sizes.
+            image network. Or a pipeline's folder of diffusers, as Stable Diffusion 1.5's, whose U-Net then is the base
+            generator (of VDM: what temporal layers are put into); `channels`, `blocks` and the like are those of the
+            residual one. With `pretrained` beside it, that run's weights count, and the folder says the sizes.
         trains: "full" (all that the keys above and below leave trained), "temporal" (the layers and embeddings that an
             image network has not) or "lora" (low-rank adapters on the U-Nets' attention); the latter two need one of
             the keys above to start from.
         lora_rank: of the adapters.
         rates: learning rates of their own, items "PATTERN=RATE": parameters such as "residual.conv_in.weight" whose
             name matches (`*` is any text) have the rate of the first such pattern, and are not trained where it is 0.
-        residual_from_base: start the residual generator's spatial layers from the base's, of the same channels.
+        residual_from_base: start the residual generator's spatial layers from the base's, of the same channels; where
+            that is a U-Net of diffusers, it has its sizes.
         autoencoder: folder of an autoencoder of images, in whose latents is trained and sampled; pixels when None.
         text_encoder: folder of a frozen text encoder of transformers and its tokenizer, whose embeddings have the size
             `text_dim`; when None, one that learns the captions' words is trained.

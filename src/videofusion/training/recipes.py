@@ -12,6 +12,7 @@ from typing import Any
 
 from videofusion.errors import InputError, unknown
 from videofusion.files import parse_json
+from videofusion.models import find
 from videofusion.training.paper_recipes import PAPER_RECIPES
 from videofusion.training.recipe import Recipe
 
@@ -157,6 +158,11 @@ def folder64() -> Recipe:
     )
 
 
+def vdm_folder64() -> Recipe:
+    """The baseline on a folder of your own clips: Video Diffusion Models, 16 frames at 64x64."""
+    return folder64().replace({"name": "vdm-folder64", "system": "vdm", "temporal": "factorised", "adaptive": 0.0})
+
+
 def folder64_small() -> Recipe:
     """VideoFusion on a folder of a few clips, 16 frames at 64x64, small enough for a CPU."""
     return Recipe(
@@ -192,8 +198,28 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "base-digits": base_digits,
     "folder64": folder64,
     "folder64-small": folder64_small,
+    "vdm-folder64": vdm_folder64,
     **PAPER_RECIPES,
 }
+
+
+def trained_model(name: str) -> Path | None:
+    """The folder of a model, where a name is no recipe's; None for a recipe's.
+
+    Args:
+        name: of a recipe, the path of a json file, or what `load` takes.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if name in RECIPES or name.endswith(".json"):
+        return None
+    try:
+        return find(name)
+    except InputError as error:
+        raise InputError(
+            f'"{name}" is neither a recipe ({", ".join(RECIPES)}, or the path of a recipe.json) nor a model: {error}'
+        ) from error
 
 
 def get_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:

@@ -182,11 +182,11 @@ def _outline(recipe: Recipe) -> VideoFusionSystem | VDMSystem:
     if recipe.trains != "full":
         raise InputError(f'recipe key trains is "{recipe.trains}", but only "full" can be counted without its weights')
     # what needs numbers and changes no size: weights to start from, measured shares, betas, whether eps says something
-    same = {"pretrained": None, "residual_from_base": False, "adaptive": 0.0, "grouped": False}
+    same: dict[str, Any] = {"pretrained": None, "adaptive": 0.0, "grouped": False}
     if recipe.share is None:
         same["share"] = 0.5
     if not is_diffusers(recipe.pretrained_base):  # which has sizes of its own
-        same["pretrained_base"] = None
+        same |= {"pretrained_base": None, "residual_from_base": False}
     step = {"train_frames": None, "reach": None, "prediction": "v", "schedule": "cosine"}
     with torch.device("meta"):
         return build_system(recipe.replace({**same, **step}), _NoClips())

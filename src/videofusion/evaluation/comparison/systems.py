@@ -19,7 +19,7 @@ from videofusion.evaluation.domain import domain_of
 from videofusion.evaluation.tracker import SIZE
 from videofusion.models import find
 from videofusion.training.recipe import Recipe
-from videofusion.training.recipes import RECIPES, get_recipe
+from videofusion.training.recipes import RECIPES, get_recipe, trained_model
 from videofusion.training.sizes import steps_within
 
 SYSTEMS = "systems"  # what a folder is said to belong to where no plan is
@@ -101,14 +101,15 @@ def system_runs(names: Sequence[str], budget: Budget) -> list[Run]:
     runs = []
     for seed in range(budget.seeds):
         for name in names:
-            if name in RECIPES or name.endswith(".json"):
+            model = trained_model(name)
+            if model is None:
                 system = name if name in RECIPES else _file_name(name)
                 keys = {"sample_interval": 0, "seed": seed}
                 runs.append(
                     Run(name=f"{system}-{seed}", recipe=name, overrides=keys, seconds=budget.seconds, system=system)
                 )
             elif seed == 0:
-                runs.append(_model(name))
+                runs.append(_model(name, model))
     return runs
 
 
@@ -119,16 +120,9 @@ def _file_name(path: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name) or "recipe"
 
 
-def _model(name: str) -> Run:
-    inner = Path(name) / "model"
-    place = str(inner) if (inner / "model_index.json").is_file() else name
-    try:
-        folder = find(place)
-    except InputError as error:
-        raise InputError(
-            f'"{name}" is neither a recipe ({", ".join(RECIPES)}, or the path of a recipe.json) nor a model: {error}'
-        ) from error
+def _model(name: str, folder: Path) -> Run:
     own = folder.resolve()
+    place = str(folder) if folder == Path(name) / "model" else name
     return Run(name=f"model-{own.parent.name if own.name == 'model' else own.name}", model=place)
 
 

@@ -9,6 +9,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from videofusion.device import without_autocast
 from videofusion.errors import InputError
 
 
@@ -82,7 +83,7 @@ class NetworkExtractor:
         weight = next(iter(self.network.parameters()), torch.empty(0))
         rows = rearrange(clips, "b t c h w -> (b t) 1 c h w") if self.per_frame else clips
         # Under autocast a number would depend on who calls.
-        with torch.autocast(weight.device.type, enabled=False):
+        with without_autocast(weight.device):
             parts = [self._forward(part.to(weight.device, torch.float32)) for part in rows.split(self.batch)]
         return {layer: torch.cat([part[layer] for part in parts]).to(clips.device) for layer in self.layers}
 

@@ -1,0 +1,99 @@
+"""What commands share: the words of a command line, in messages and before any work."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shlex
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from videofusion.errors import InputError
+from videofusion.training.recipe import Recipe
+
+Force = tyro.conf.FlagCreatePairsOff[bool]
+_MOST_STEPS = 10_000
+
+
+def in_options(sentence: str, command: Callable[..., Any]) -> str:
+    """A sentence about a function's arguments as one about the command's options, which have their names.
+
+    Sentences name an argument at their beginning ("frames is 0; it must be ..."), in brackets, or by a name that is no
+    English (allow_few); keys of recipes as "set schedule=linear".
+
+    Args:
+        sentence: of an `InputError`.
+        command: the function behind the command.
+    """
+    hints = typing.get_type_hints(command, include_extras=True)
+    for name, parameter in inspect.signature(command).parameters.items():
+        option = f"--{name.replace('_', '-')}"
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            told = (getattr(each, "metavar", None) for each in getattr(hints[name], "__metadata__", ()))
+            option = next((each for each in told if each), name.upper()).strip("[]")
+        # where the option is all that is to be said
+        sentence = re.sub(rf"^{name} is True\b", f"{option} is given", sentence)
+        sentence = re.sub(rf"(?:^|(?<=; )){name}(?= (?:is|are|has|have|must)\b)", option, sentence)
+        sentence = sentence.replace(f"({name})", f"({option})")
+        if "_" in name:
+            sentence = re.sub(rf"(?<!recipe key )(?<![\w.\"'/-]){name}(?![\w.=/\"'-])", option, sentence)
+    if "set" in inspect.signature(command).parameters:
+        sentence = re.sub(r"\bset (?=[a-z_]+=\S)(.*)", lambda found: f"set {_with_set(found[1])}", sentence)
+        sentence = sentence.replace("set --set", "--set")
+    return sentence
+
+
+def _with_set(keys: str) -> str:
+    names = "|".join(typing.get_type_hints(Recipe))
+    return re.sub(rf"(?:^|(?<= ))(?=(?:{names})=\S)", "--set ", keys)
+
+
+def check_quotes(words: Sequence[str], command: Callable[..., Any]) -> None:
+    """Raise InputError for a prompt of several words, which the shell takes apart where it is not quoted.
+
+    Args:
+        words: behind the command's name.
+        command: its function; one without a prompt is not looked at.
+    """
+    parameters = inspect.signature(command).parameters
+    if "prompt" not in parameters:
+        return
+    places = [name for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY]
+    runs: list[tuple[str, list[str]]] = [("", [])]  # of words that are no options, behind the option that may take one
+    for word in words:
+        if word.startswith("-"):
+            runs.append((word, []))
+        else:
+            runs[-1][1].append(word)
+    spare = {option: run[1:] if option else run for option, run in runs}
+    told = {option: run for option, run in runs if option == "--prompt"} or (spare if places == ["prompt"] else {})
+    prompt = max(told.values(), key=len, default=[])
+    if len(prompt) > 1 and sum(map(len, spare.values())) > len(places):
+        raise InputError(
+            f"there are more words than the command takes; quote the prompt: {shlex.quote(' '.join(prompt))}"
+        )
+
+
+def refuse_existing(files: Iterable[Path], force: bool) -> None:
+    """Raise InputError for a file that a command would replace, unless it is told to (--force)."""
+    for file in files:
+        if not force and os.path.lexists(file.expanduser()):
+            raise InputError(f'"{file}" exists; name another file, or give --force to replace it')
+
+
+def check_sampling(sampler: str | None, steps: int, guidance: float | None, motion: float | None = None) -> None:
+    """Raise InputError for what no model can be sampled with, before one is read."""
+    names = typing.get_args(typing.get_type_hints(Recipe)["sampler"])
+    if sampler is not None and sampler not in names:
+        raise InputError(f"sampler is {sampler!r}; it must be one of {', '.join(names)}")
+    if not 1 <= steps <= _MOST_STEPS:
+        raise InputError(f"steps is {steps}; it must be from 1 to {_MOST_STEPS}")
+    for name, value, most in (("guidance", guidance, float("inf")), ("motion", motion, 1.0)):
+        if value is not None and not 0 <= value <= most:
+            at_most = "of at least 0 (1 is off)" if name == "guidance" else "from 0 (still) to 1 (free)"
+            raise InputError(f"{name} is {value:g}; it must be a number {at_most}")
