@@ -168,7 +168,7 @@ def test_a_caption_of_a_million_words_is_refused_wherever_it_stands(tmp_path, te
         fill(tmp_path / name, **{"a.mp4": "x"}, **files)
         source = open_source(tmp_path / name)
         assert source.captions == {}
-        assert f"at most {MOST_WORDS:,} and" in source.problems["a.mp4"]
+        assert f"at most {MOST_WORDS:,} words" in source.problems["a.mp4"]
     fill(tmp_path / "table", **{"a.mp4": "x", "table.jsonl": row})
     source = list_table(tmp_path / "table" / "table.jsonl")
     assert "at most" in source.problems["table.jsonl, row 1"]

@@ -24,6 +24,7 @@ _MOST_LETTERS = 131_072  # of a cell
 _CAPTION_COLUMNS = ("text", "caption", "label")
 # A caption with more is a mistake: a text encoder would learn all of its words, into every checkpoint.
 MOST_WORDS, MOST_CHARACTERS = 2000, 20_000
+MOST_SAID = f"at most {MOST_WORDS:,} words and {MOST_CHARACTERS:,} characters are taken"
 
 
 class Row(NamedTuple):
@@ -151,10 +152,7 @@ def bounded(text: str) -> str:
     """The text; raises `ValueError` for one that is too long."""
     words = text.count(" ") + 1
     if words > MOST_WORDS or len(text) > MOST_CHARACTERS:
-        raise ValueError(
-            f"its caption has {words:,} words and {len(text):,} characters; "
-            f"at most {MOST_WORDS:,} and {MOST_CHARACTERS:,} are taken"
-        )
+        raise ValueError(f"its caption has {words:,} words and {len(text):,} characters; {MOST_SAID}")
     return text
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
-from videofusion.data.metadata import Row, texts_of
+from videofusion.data.metadata import MOST_SAID, Row, texts_of
 
 _ENDINGS = (".txt", ".caption")
 _FOLDERS = ("labels", "captions")
@@ -40,8 +40,10 @@ def caption_in(file: Path) -> tuple[str, ...]:
     """What a text file says, as one caption; raises `ValueError` with what is wrong."""
     try:
         size = file.stat().st_size
-        if not file.is_file() or size > _MOST_BYTES:
-            raise ValueError(f"its caption {file.name} is no file, or too long ({size:,} bytes)")
+        if not file.is_file():
+            raise ValueError(f"its caption {file.name} is no file")
+        if size > _MOST_BYTES:
+            raise ValueError(f"its caption {file.name} has {size:,} bytes; {MOST_SAID}")
         return texts_of(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"its caption {file.name} cannot be read: {error}") from error

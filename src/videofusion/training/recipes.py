@@ -123,7 +123,7 @@ def vdm_moving_digits() -> Recipe:
     """The baseline: Video Diffusion Models' independent noise, same data and budget."""
     own: dict[str, Any] = {
         "temporal": "factorised",
-        # with independent noise frames must agree while each shows hardly anything yet (docs/comparison.md)
+        # with independent noise frames must agree while each shows hardly anything yet
         "time_logit": (1.5, 1.5),
     }
     return Recipe(name="vdm-moving-digits", system="vdm", **{**_DIGIT_CLIPS, **own})

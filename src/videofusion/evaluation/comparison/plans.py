@@ -18,7 +18,7 @@ from videofusion.training.recipes import get_recipe
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 PAPERS_SHARE = 0.5
 GUIDANCES = (1.0, 2.0)
-# Networks so small that independent noise keeps a digit's place within half an hour of a core (docs/comparison.md).
+# Networks so small that independent noise keeps a digit's place within half an hour of a core.
 SMALL: dict[str, Any] = {"patch": 4, "attention": "none,transformer"}
 NARROW, WIDE = "32,64", "56,88"  # channels: a wide VDM has as many parameters as two narrow generators
 REACH_SHARE = 0.03  # of training, in which the frames widen from the middle one's neighbours to the whole clip
@@ -27,7 +27,7 @@ VDM, FUSION = "vdm-moving-digits", "moving-digits"
 QUIET: dict[str, Any] = {"sample_interval": 0}
 NEAR: dict[str, Any] = {"reach": 1, "reach_share": REACH_SHARE}  # the same course of near frames for both systems
 # As VDM has them: attention at each place over time, the times that are trained at, and a rate for the image network,
-# which learns from as many frames of a step too (docs/comparison.md says what happened without).
+# which learns from as many frames of a step too (docs/lab/2026-11-29-image-first-against-vdm.md: without).
 ALIKE: dict[str, Any] = {"temporal": "residual", "time_logit": "1.5,1.5", "base_frames": "all", "base_rate_ratio": 1.0}
 # trained without captions, sampled by the null condition alone; clips of two digits would be none of those asked for
 UNCONDITIONAL: dict[str, Any] = {"caption_dropout": 1.0, "guidance": 0.0, "two_digits": 0.0}
