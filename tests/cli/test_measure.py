@@ -251,7 +251,7 @@ def test_clips_that_are_refused(
     write_folder(tmp_path / "mixed" / "one", COUNT, seed=3)
     write_folder(tmp_path / "mixed" / "two", 1, seed=3, size=64)
     refused([str(tmp_path / "mixed"), real, *DIGITS], "are of 2 sizes", capsys, tmp_path)
-    refused([made, str(tmp_path / "mixed"), *DIGITS], "mixed_sizes allows it", capsys, tmp_path)
+    refused([made, str(tmp_path / "mixed"), *DIGITS], "--mixed-sizes allows it", capsys, tmp_path)
 
 
 def test_any_protocol_measures_what_is_added(

@@ -75,8 +75,8 @@ def evaluate(
     """
     if out is not None:
         refuse_existing([out], force)
-    for folder in (generated, real):
-        if not folder.expanduser().exists():
+    for folder, own in ((generated, layout), (real, real_layout)):
+        if own == "auto" and not folder.expanduser().exists():  # else it may be a name on the Hub
             raise InputError(f'"{folder}" is not there; it must be a folder of clips, or what else docs/data.md lists')
 
     from tqdm import tqdm
