@@ -172,7 +172,7 @@ def test_a_file_of_prompts_makes_a_folder_with_the_options_as_defaults(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "prompt is ''; it must have at least one word, or --prompts name a file of them"),
+        ([], "PROMPT is ''; it must have at least one word, or --prompts name a file of them"),
         (["red", "--prompts", "p.jsonl"], "PROMPT and --prompts are both given"),
         (["--prompts", "p.jsonl", "--count", "2"], "--count and --prompts are both given"),
         (["--prompts", "p.jsonl", "--batch", "0"], "--batch is 0"),

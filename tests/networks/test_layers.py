@@ -134,7 +134,7 @@ def test_a_norm_learns_where_what_it_sees_asks_for_no_gradient() -> None:
     """Torch's own ends the process there, on a CPU with channels last."""
     x = torch.randn(32, 8, 16, 16)
     ours, theirs = GroupNorm(4, 8), nn.GroupNorm(4, 8)
-    ours(x.contiguous(memory_format=torch.channels_last)).square().sum().backward()
-    theirs(x).square().sum().backward()
-    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
-    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
+    ours(x.contiguous(memory_format=torch.channels_last)).square().mean().backward()
+    theirs(x).square().mean().backward()
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad, rtol=1e-4, atol=1e-6)
