@@ -290,16 +290,17 @@ def _profiles(recipe: Recipe, data: Dataset, space: Pixels | Latents) -> list[li
         return None
     shares = [measured_share(clip) for clip in _some_clips(data, space)]
     if not shares:
-        raise InputError("data has no readable clip among the first 256; `videofusion data check` names the reasons")
+        raise InputError("data has no readable clip among 256 of all; `videofusion data check` names the reasons")
     profiles = share_profiles(torch.cat(shares))
     return profiles if recipe.adaptive else profiles[len(profiles) // 2 :][:1]
 
 
 def _some_clips(data: Dataset, space: Pixels | Latents) -> Iterator[Tensor]:
-    """The first training clips that can be read, [1 t c h w] in the recipe's space."""
-    for index in range(min(len(data), PROFILE_CLIPS)):
+    """Training clips that can be read, [1 t c h w] in the recipe's space: from all over the data, often in order."""
+    count = min(len(data), PROFILE_CLIPS)
+    for place in range(count):
         try:
-            sample = data.sample(index, 0, 0)
+            sample = data.sample(place * len(data) // count, 0, 0)
             clip = sample.clip[None]
             if not sample.encoded and space.vae is not None:
                 clip = space.encode(clip.to(next(space.vae.parameters()).device)).cpu()
