@@ -201,7 +201,7 @@ def test_the_paper_s_equations():
 @pytest.mark.parametrize("name", ["cosine", "scaled_linear", "edm", "rectified_flow", "rectified_flow:3"])
 @pytest.mark.parametrize("variant", [each for each in VARIANTS if each != "joint"])
 def test_frames_are_shown_as_the_schedule_has_them_at_the_time_that_is_told(variant, name):
-    """What is seen is alpha x + sigma r with the schedule's own scales at that time, so that a pretrained network knows it."""
+    """Alpha x + sigma r with the schedule's scales at that time, so that a pretrained network knows what it sees."""
     schedule = make_schedule(name)
     share = torch.tensor([[0.2, 0.7, 1.0, 0.9, 0.0]] * 2)
     noise = DecomposedNoise().draw(SHAPE, SEEDS, 0, share)
@@ -231,6 +231,30 @@ def test_frames_are_shown_as_the_schedule_has_them_at_the_time_that_is_told(vari
     torch.testing.assert_close(seen["z"][:, others], expected, atol=1e-3, rtol=1e-3)
     # nothing shared: z itself, at the clip's time
     assert torch.allclose(seen["time"][:, -1], schedule.network_time(t), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["cosine", "scaled_linear", "rectified_flow"])
+def test_a_noisy_middle_frame_stands_as_the_schedule_has_it_at_the_time_of_its_noise(name):
+    schedule, level = make_schedule(name), torch.tensor([0.0, 0.15])
+    x, noise = torch.zeros_like(MIDDLE_FRAME) + 0.5, MIDDLE_FRAME
+    seen = {}
+
+    class Sees(nn.Module):
+        def forward(self, z: Tensor, time: Tensor, **_: object) -> Tensor:
+            seen["z"], seen["time"] = z[:, MIDDLE, :3], time[:, MIDDLE]
+            return torch.zeros_like(z[:, :, :3])
+
+    shown = x + level.reshape(-1, 1, 1, 1, 1) * noise
+    share = DecomposedNoise(0.5).shares(2, FRAMES)
+    conditions = Conditions(share=share, middle_frame=shown, middle_noise=level)
+    VideoFusion(Known("v"), Sees(), schedule, variant="image-first").around(
+        torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), conditions, x
+    )
+    stands = schedule.time_at(-2 * level.log())
+    assert stands[0] == 0
+    torch.testing.assert_close(seen["time"], schedule.network_time(stands))
+    alpha, sigma = (scale.reshape(-1, 1, 1, 1) for scale in schedule.alpha_sigma(stands))
+    torch.testing.assert_close(seen["z"], alpha * x[:, 0] + sigma * noise[:, 0], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["v", "x0", "flow"])

@@ -169,7 +169,8 @@ class VideoFusion:
         if self.variant in CORRECTS_BASE:  # the base frame is shown as it is: its estimate stands beside it
             seen, time = torch.where(shared, z, seen), torch.where(conditions.share >= 1, t[:, None], time)
         else:
-            seen, time = torch.where(shared, shown, seen), torch.where(conditions.share >= 1, known_to[:, None], time)
+            known = expand(self.schedule.alpha_sigma(known_to)[0], z) * shown
+            seen, time = torch.where(shared, known, seen), torch.where(conditions.share >= 1, known_to[:, None], time)
         if self.variant in SEES_BASE:
             seen = torch.cat([seen, shown.expand_as(z)], dim=2)
         told = conditions.given()
