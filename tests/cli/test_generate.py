@@ -163,7 +163,7 @@ def test_a_file_of_prompts_makes_a_folder_with_the_options_as_defaults(
     assert captured.out == f"{tmp_path / 'out'}: 2 made, 1 failed\n"
     assert "row 2: prompt is ' '; it must have at least one word" in captured.err
     names = ["000001.png", "000001.webp", "results.jsonl", "x.png", "x.webp"]
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
+    assert sorted(file.name for file in (tmp_path / "out").glob("[!.]*")) == names
     assert read_clip(tmp_path / "out" / "x.webp").shape == (2, 3, 8, 8)
     assert main(words) == 1
     assert capsys.readouterr().out == f"{tmp_path / 'out'}: 0 made, 2 made before, 1 failed\n"

@@ -151,7 +151,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
     record = json.loads((tmp_path / "a.json").read_text())
     asked = 99
-    assert evaluate(folders, *options) == 0
+    assert evaluate(folders, *options, "--force") == 0
     assert json.loads((tmp_path / "a.json").read_text()) == record
 
 
@@ -250,7 +250,7 @@ def test_clips_that_are_refused(
     write_folder(tmp_path / "mixed" / "one", COUNT, seed=3)
     write_folder(tmp_path / "mixed" / "two", 1, seed=3, size=64)
     refused([str(tmp_path / "mixed"), real, *DIGITS], "are of 2 sizes", capsys, tmp_path)
-    refused([made, str(tmp_path / "mixed"), *DIGITS], "mixed_sizes allows it", capsys, tmp_path)
+    refused([made, str(tmp_path / "mixed"), *DIGITS], "--mixed-sizes allows it", capsys, tmp_path)
 
 
 def test_any_protocol_measures_what_is_added(

@@ -60,7 +60,7 @@ def test_a_file_that_is_no_record_is_refused_and_kept(tmp_path: Path, text: str)
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with (
         open_results(tmp_path),
-        pytest.raises(InputError, match="another process is making clips there"),
+        pytest.raises(InputError, match="is in use by process"),
         open_results(tmp_path),
     ):
         pass

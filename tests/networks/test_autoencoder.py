@@ -41,7 +41,7 @@ def test_a_kl_autoencoder_gives_diffusers_own_numbers() -> None:
     assert (back - raw).abs().max() < 1e-6
     assert (space.factor, space.channels, latents.shape) == (2, 4, (2, 3, 4, 4, 4))
     assert torch.equal(latents.flatten(0, 1), (raw - 0.1) / torch.tensor(2.0))
-    assert (space.decode(latents).flatten(0, 1) - theirs).abs().max() < 1e-6
+    assert (space.decode(latents).flatten(0, 1) - theirs).abs().max() < 5e-6
 
 
 def test_a_tiny_one_of_diffusers() -> None:

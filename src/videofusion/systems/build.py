@@ -289,21 +289,26 @@ def _profiles(recipe: Recipe, data: Dataset, space: Pixels | Latents) -> list[li
     if not recipe.adaptive and recipe.share is not None:
         return None
     shares = [measured_share(clip) for clip in _some_clips(data, space)]
-    if not shares:
-        raise InputError("data has no readable clip among 256 of all; `videofusion data check` names the reasons")
     profiles = share_profiles(torch.cat(shares))
     return profiles if recipe.adaptive else profiles[len(profiles) // 2 :][:1]
 
 
 def _some_clips(data: Dataset, space: Pixels | Latents) -> Iterator[Tensor]:
-    """Training clips that can be read, [1 t c h w] in the recipe's space: from all over the data, often in order."""
-    count = min(len(data), PROFILE_CLIPS)
+    """Training clips that can be read, [1 t c h w] in the recipe's space; InputError where none can.
+
+    They are from all over the data, which often have one class or scene after the other.
+    """
+    bad, found, count = None, False, min(len(data), PROFILE_CLIPS)
     for place in range(count):
         try:
             sample = data.sample(place * len(data) // count, 0, 0)
             clip = sample.clip[None]
             if not sample.encoded and space.vae is not None:
                 clip = space.encode(clip.to(next(space.vae.parameters()).device)).cpu()
-        except BadClip:  # the loader names it in its report when training meets it
+        except BadClip as error:  # the loader names it in its report when training meets it
+            bad = bad or error
             continue
         yield clip
+        found = True
+    if not found:
+        raise InputError(f"none of {count} training clips can be read, the first because of {bad}")
