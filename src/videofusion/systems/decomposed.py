@@ -79,9 +79,7 @@ class VideoFusion:
         variant: str = "joint",
         stop_gradient: bool = True,
     ) -> None:
-        if variant not in VARIANTS:
-            hint = "; that one is called 'image-first' now" if variant == "anchored" else ""
-            raise InputError(f"variant is {variant!r}; it must be one of {', '.join(VARIANTS)}{hint}")
+        check_variant(variant)
         self.base = NetworkDenoiser(base, schedule, base_prediction)
         self.residual = residual
         self.schedule = schedule
@@ -206,6 +204,13 @@ class VideoFusion:
         power = power / torch.hypot(*self.schedule.alpha_sigma(time))  # which is 1 where variance is preserved
         alpha_r = torch.where(alone, alpha / power, 1.0)
         return ResidualProcess((z - share.sqrt() * base_noise) / power, alpha_r, own_sigma / power, time[:, :, 0, 0, 0])
+
+
+def check_variant(variant: str) -> None:
+    """Raise InputError for one that there is not."""
+    if variant not in VARIANTS:
+        hint = "; that one is called 'image-first' now" if variant == "anchored" else ""
+        raise InputError(f"variant is {variant!r}; it must be one of {', '.join(VARIANTS)}{hint}")
 
 
 def find_base_frame(share: Tensor | None) -> int:
