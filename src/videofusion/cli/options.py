@@ -34,7 +34,8 @@ def in_options(sentence: str, command: Callable[..., Any]) -> str:
     hints = typing.get_type_hints(command, include_extras=True)
     parameters = dict(inspect.signature(command).parameters)
     for hint in typing.get_type_hints(command).values():  # options that are kept together
-        parameters.update(inspect.signature(hint).parameters if dataclasses.is_dataclass(hint) else {})
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            parameters.update(inspect.signature(hint).parameters)
     for name, parameter in parameters.items():
         option = f"--{name.replace('_', '-')}"
         if parameter.kind is not parameter.KEYWORD_ONLY:
