@@ -38,6 +38,8 @@ from videofusion.training.recipe import Recipe
             "it predicts eps; give --set schedule=linear --set prediction=eps",
         ),
         (train, "set shard=true; it has shard=false", "give --set shard=true; it has shard=false"),
+        (generate, "spacing is 'no'; it must be", "--spacing is 'no'; it must be"),
+        (extend, "eta is 2.0; it must be", "--eta is 2.0; it must be"),
         # what is no argument stays
         (generate, 'the clip has frames; "steps" is a word', 'the clip has frames; "steps" is a word'),
         (train, "data.json of dry_run.txt is there", "data.json of dry_run.txt is there"),

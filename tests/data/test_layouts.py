@@ -136,9 +136,9 @@ def test_layouts_are_found_by_looking(tmp_path):
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["a.mp4", "b.tar"], "holds shards and videos; say with layout"),
-        (["a/1.png", "b.mp4"], "holds videos and pictures; say with layout"),
-        (["a/1.png", "a/2.png"], r"frames of clips \(layout=frames.*layout=images"),
+        (["a.mp4", "b.tar"], "holds shards and videos; which of them are meant \\(layout\\)"),
+        (["a/1.png", "b.mp4"], "holds videos and pictures; which of them are meant \\(layout\\)"),
+        (["a/1.png", "a/2.png"], r"\(layout\): frames of clips.*is \"frames\".*is \"images\""),
         (["a.doc"], "holds no video"),
     ],
 )

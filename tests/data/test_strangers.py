@@ -27,6 +27,7 @@ from videofusion.data.encoded import FORMAT
 from videofusion.data.items import part
 from videofusion.data.layouts import open_source
 from videofusion.data.report import folder_report
+from videofusion.data.stills import natural
 from videofusion.errors import InputError
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(RAN) (w) file closefile\nshowpage\n%%EOF\n"
@@ -317,3 +318,36 @@ def test_a_parser_error_of_a_header_of_an_array_is_a_sentence(tmp_path: Path) ->
     (tmp_path / "a.npy").write_bytes(data.getvalue())
     with pytest.raises(InputError, match="cannot be read"):
         open_source(tmp_path / "a.npy")
+
+
+def test_digits_that_are_no_numbers_and_long_ones_have_an_order(tmp_path: Path) -> None:
+    """Python takes ² for a digit, which is no number; of a number of thousands of digits it makes none."""
+    long = "7" * 5000
+    names = ["1²2.png", f"{long}.png", "10.png", "9.png", "²"]
+    assert sorted(names, key=natural) == ["²", "1²2.png", "9.png", "10.png", f"{long}.png"]
+    for number in ("1²2", "1²10"):
+        (tmp_path / "clip").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "clip" / f"{number}.png")
+    assert folder_report(tmp_path, layout="frames")
+
+
+def test_a_parquet_that_is_none_is_a_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    file = tmp_path / "a.parquet"
+    file.write_bytes(b"PAR1junkPAR1")
+    with pytest.raises(InputError, match=r"a\.parquet.* cannot be read: .*Parquet"):
+        open_source(file, "table")
+
+
+@pytest.mark.parametrize("name", ["../../evil.mp4", "/evil.mp4"])
+def test_a_clip_of_a_shard_that_is_called_out_of_its_folder_is_named_and_the_others_go_on(
+    tmp_path: Path, name: str
+) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for member, content in (("a.mp4", b"a"), ("a.json", json.dumps({"file_name": name}).encode()), ("b.mp4", b"b")):
+            info = tarfile.TarInfo(member)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    source = open_source(tmp_path)
+    assert [item.name for item in source.files] == ["a.tar/b.mp4"]
+    assert source.problems == {"a.tar/a": f"it is called {name}, which is no place below a folder"}

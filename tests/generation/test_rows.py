@@ -87,3 +87,8 @@ def test_sizes() -> None:
     assert parse_size(None, "size") == (None, None)
     assert parse_size("64x48", "size") == (64, 48)
     assert parse_size(" 32 ", "size") == (32, 32)
+
+
+def test_prompts_of_a_device_without_end_are_refused() -> None:
+    with pytest.raises(InputError, match="it is a device, not a regular file"):
+        read_rows(Path("/dev/zero"))

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from videofusion.data.batch import Batch
+from videofusion.data.batch import Batch, Sample
 from videofusion.data.folder import VideoFolder
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.evaluation.domain import domain_of
-from videofusion.systems.build import build_system
+from videofusion.networks.autoencoder import Pixels
+from videofusion.systems.build import PROFILE_CLIPS, _some_clips, build_system
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.vdm import VDMSystem
 from videofusion.training.recipe import Recipe
@@ -39,6 +40,19 @@ def test_every_variant_of_a_recipe_is_built_and_has_a_loss(variant, digits):
     clips = digits.batch([0, 1], 0, 0)
     with torch.no_grad():
         assert system.loss(clips, training_keys(0, [0, 1]), 1).per_clip.isfinite().all()
+
+
+def test_what_is_measured_of_the_data_is_of_all_classes_where_they_come_one_after_the_other() -> None:
+    class InOrder:
+        def __len__(self) -> int:
+            return 3 * PROFILE_CLIPS
+
+        def sample(self, index: int, epoch: int, seed: int) -> Sample:
+            return Sample(torch.full((1, 3, 1, 1), float(index)), "", str(index))
+
+    seen = torch.cat(list(_some_clips(InOrder(), Pixels()))).flatten(1)[:, 0]
+    assert len(seen) == PROFILE_CLIPS
+    assert torch.bincount((seen / PROFILE_CLIPS).long()).tolist() == pytest.approx([PROFILE_CLIPS / 3] * 3, abs=1)
 
 
 @pytest.mark.parametrize("kind", ["videofusion", "vdm"])

@@ -271,6 +271,15 @@ def test_ours_are_exact_at_any_share(system: str, share: float | str) -> None:
     assert correlation < -0.99
 
 
+@pytest.mark.parametrize("system", [*CORRECTS_BASE, "published"])
+def test_the_laws_hold_where_variance_is_not_preserved(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "SCHEDULE", make_schedule("rectified_flow"))
+    told = system == "published"
+    error, correlation = sampled(system, share="per frame", told=told, spacing="logsnr")
+    assert error <= (0.06 if told else 0.03)
+    assert correlation < -0.99
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("frames", LENGTHS)
 @pytest.mark.parametrize("share", SHARES)

@@ -198,6 +198,87 @@ def test_the_paper_s_equations():
     torch.testing.assert_close(eps, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["cosine", "scaled_linear", "edm", "rectified_flow", "rectified_flow:3"])
+@pytest.mark.parametrize("variant", [each for each in VARIANTS if each != "joint"])
+def test_frames_are_shown_as_the_schedule_has_them_at_the_time_that_is_told(variant, name):
+    """Alpha x + sigma r with the schedule's scales at that time, so that a pretrained network knows what it sees."""
+    schedule = make_schedule(name)
+    share = torch.tensor([[0.2, 0.7, 1.0, 0.9, 0.0]] * 2)
+    noise = DecomposedNoise().draw(SHAPE, SEEDS, 0, share)
+    x, t = torch.sin(torch.arange(torch.Size(SHAPE).numel()) * 0.3).reshape(SHAPE), torch.tensor([0.85, 0.3])
+    alpha, sigma = (scale.reshape(-1, 1, 1, 1, 1) for scale in schedule.alpha_sigma(t))
+    seen = {}
+
+    class Knows(nn.Module):
+        def forward(self, z: Tensor, time: Tensor, **_: object) -> Tensor:
+            return x[:, MIDDLE : MIDDLE + 1]
+
+    class Sees(nn.Module):
+        def forward(self, z: Tensor, time: Tensor, **_: object) -> Tensor:
+            seen["z"], seen["time"] = z[:, :, :3], time
+            return torch.zeros_like(z[:, :, :3])
+
+    conditions = Conditions(share=share, middle_frame=x[:, MIDDLE : MIDDLE + 1])
+    VideoFusion(Knows(), Sees(), schedule, base_prediction="x0", variant=variant)(
+        alpha * x + sigma * noise.eps, t, conditions
+    )
+    others = [i for i in range(FRAMES) if i != MIDDLE]
+    ratio = (sigma.flatten()[:, None] * (1 - share).sqrt() / alpha.flatten()[:, None])[:, others]
+    stands = schedule.time_at(-2 * ratio.log())
+    torch.testing.assert_close(seen["time"][:, others], schedule.network_time(stands), atol=1e-2, rtol=1e-4)
+    alpha, sigma = (scale[:, :, None, None, None] for scale in schedule.alpha_sigma(stands))
+    expected = alpha * x[:, others] + sigma * noise.residual[:, others]
+    torch.testing.assert_close(seen["z"][:, others], expected, atol=1e-3, rtol=1e-3)
+    # nothing shared: z itself, at the clip's time
+    assert torch.allclose(seen["time"][:, -1], schedule.network_time(t), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["cosine", "scaled_linear", "rectified_flow"])
+def test_a_noisy_middle_frame_stands_as_the_schedule_has_it_at_the_time_of_its_noise(name):
+    schedule, level = make_schedule(name), torch.tensor([0.0, 0.15])
+    x, noise = torch.zeros_like(MIDDLE_FRAME) + 0.5, MIDDLE_FRAME
+    seen = {}
+
+    class Sees(nn.Module):
+        def forward(self, z: Tensor, time: Tensor, **_: object) -> Tensor:
+            seen["z"], seen["time"] = z[:, MIDDLE, :3], time[:, MIDDLE]
+            return torch.zeros_like(z[:, :, :3])
+
+    shown = x + level.reshape(-1, 1, 1, 1, 1) * noise
+    share = DecomposedNoise(0.5).shares(2, FRAMES)
+    conditions = Conditions(share=share, middle_frame=shown, middle_noise=level)
+    VideoFusion(Known("v"), Sees(), schedule, variant="image-first").around(
+        torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), conditions, x
+    )
+    stands = schedule.time_at(-2 * level.log())
+    assert stands[0] == 0
+    torch.testing.assert_close(seen["time"], schedule.network_time(stands))
+    alpha, sigma = (scale.reshape(-1, 1, 1, 1) for scale in schedule.alpha_sigma(stands))
+    torch.testing.assert_close(seen["z"], alpha * x[:, 0] + sigma * noise[:, 0], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["v", "x0", "flow"])
+@pytest.mark.parametrize("name", ["cosine", "rectified_flow"])
+@pytest.mark.parametrize("variant", [each for each in VARIANTS if each != "image-first"])
+def test_gradients_are_finite_at_no_signal_and_at_nearly_no_noise(variant, name, kind):
+    share = torch.tensor([[0.2, 0.7, 1.0, 0.9, 0.0], [1.0] * 5])
+
+    class Bends(nn.Module):
+        def forward(self, z: Tensor, time: Tensor, **_: object) -> Tensor:
+            return torch.tanh(z[:, :, :3] + z[:, :, -3:].mean(dim=1, keepdim=True))
+
+    denoiser = VideoFusion(
+        Bends(), Bends(), make_schedule(name), residual_prediction=kind, variant=variant, stop_gradient=False
+    )
+    for t in ((1.0, 1.0), (1e-4, 0.0)):
+        with torch.enable_grad():
+            z = DecomposedNoise().draw(SHAPE, SEEDS, 0, share).eps.requires_grad_()
+            x0 = denoiser(z, torch.tensor(t), Conditions(share=share)).x0
+            (slope,) = torch.autograd.grad(x0.square().sum(), z)
+        assert x0.isfinite().all()
+        assert slope.isfinite().all()
+
+
 @pytest.mark.parametrize("variant", CORRECTS_BASE)
 def test_ours_are_exact_where_a_normal_law_is_known(variant):
     """What the residual generator is shown tells all of z, so the best one makes the composite E[x | z]."""
@@ -359,6 +440,11 @@ def test_refusals():
             InputError, match="middle_frame is not given; the variant 'image-first' needs the clean middle frame"
         ):
             call(torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), conditions)
+    conditions = Conditions(share=DecomposedNoise(0.5).shares(2, FRAMES), middle_frame=MIDDLE_FRAME)
+    for variant in VARIANTS:
+        noisy = VideoFusion(Known("v"), nn.Identity(), SCHEDULE, residual_prediction="eps", variant=variant)
+        with pytest.raises(InputError, match="residual_prediction is 'eps', which says nothing of the clip where"):
+            noisy(torch.zeros(SHAPE), torch.ones(2), conditions)
     with pytest.raises(InputError, match="base_loss is 'some'; it must be one of stop, joint, fixed"):
         videofusion(base_loss="some")
     with pytest.raises(InputError, match="prediction is 'noise'"):

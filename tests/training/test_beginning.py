@@ -156,3 +156,11 @@ def test_made_up_data_have_no_list(tmp_path):
 def test_unknown_words_are_few_in_a_sentence():
     assert unknown_words(["a b", "c"], ["c", "b", "a"]) is None
     assert "v, w, x and 2 more;" in unknown_words(["v w x y z"], ["a"])
+
+
+@pytest.mark.parametrize("said", ["[]", "[1]", '{"nothing": 1}', "[" * 100_000, '{"words": ' + "9" * 5000 + "}"])
+def test_a_damaged_beginning_is_named(tmp_path: Path, said: str) -> None:
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
+    (tmp_path / "data.json").write_text(said)
+    with pytest.raises(InputError, match=r"data\.json, which says what the run began with, cannot be read"):
+        read_beginning(tmp_path)

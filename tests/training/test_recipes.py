@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -167,3 +168,16 @@ def test_kinds_of_noise_are_of_plain_diffusion(key, value):
     assert getattr(get_recipe("vdm-moving-digits", {key: value}), key) == value
     with pytest.raises(InputError, match=f"recipe key {key} is {value!r}, but only the system 'vdm' takes one"):
         get_recipe("tiny", {key: value})
+
+
+def test_names_of_older_recipes_are_told() -> None:
+    with pytest.raises(InputError, match=r"'anchored', but must be one of .*; that one is called 'image-first' now"):
+        Recipe.from_json({"name": "x", "variant": "anchored", "share": 0.5, "reach_steps": 100})
+    with pytest.raises(InputError, match="recipe key reach_steps is 'abc'"):
+        Recipe.from_json({"name": "x", "reach_steps": "abc"})
+
+
+def test_a_recipe_file_that_never_ends_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="not a regular file"):
+        get_recipe(str(tmp_path / "recipe.json"))

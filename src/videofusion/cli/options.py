@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import re
@@ -31,7 +32,11 @@ def in_options(sentence: str, command: Callable[..., Any]) -> str:
         command: the function behind the command.
     """
     hints = typing.get_type_hints(command, include_extras=True)
-    for name, parameter in inspect.signature(command).parameters.items():
+    parameters = dict(inspect.signature(command).parameters)
+    for hint in typing.get_type_hints(command).values():  # options that are kept together
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            parameters.update(inspect.signature(hint).parameters)
+    for name, parameter in parameters.items():
         option = f"--{name.replace('_', '-')}"
         if parameter.kind is not parameter.KEYWORD_ONLY:
             told = (getattr(each, "metavar", None) for each in getattr(hints.get(name), "__metadata__", ()))

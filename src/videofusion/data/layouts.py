@@ -80,12 +80,13 @@ def detect(path: str | Path) -> tuple[str, Path]:
     there = [kind for kind, is_there in kinds.items() if is_there]
     if there == ["pictures"]:
         raise InputError(
-            f'data "{path}" holds pictures, which are frames of clips (layout=frames, a folder a clip) '
-            "or each a clip of its own (layout=images); say which"
+            f'data "{path}" holds pictures; say which they are (layout): frames of clips, a folder a clip, is '
+            '"frames", and each a clip of its own is "images"'
         )
     if len(there) > 1:
         raise InputError(
-            f'data "{path}" holds {" and ".join(there)}; say with layout which of them are meant: {", ".join(LAYOUTS)}'
+            f'data "{path}" holds {" and ".join(there)}; which of them are meant (layout) is one of '
+            f"{', '.join(LAYOUTS)}"
         )
     if not there:
         tables = _tables(root)  # of files that lie elsewhere

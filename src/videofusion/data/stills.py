@@ -121,9 +121,13 @@ def is_picture(file: Path) -> bool:
 
 
 def natural(file: Data | str) -> list[tuple[int, str]]:
-    """The order of names with numbers: frame 10 after frame 9."""
+    """The order of names with numbers of any length: frame 10 after frame 9."""
     name = file if isinstance(file, str) else str(file) if isinstance(file, Path) else file.name
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+    parts = re.split(r"([0-9]+)", name)  # every second one is a number
+    numbers = (part.lstrip("0") for part in parts[1::2])
+    keys = [(-1, part) for part in parts]
+    keys[1::2] = [(len(digits), digits) for digits in numbers]
+    return [key for key in keys if key != (-1, "")]
 
 
 def _size(picture: Data) -> tuple[int, int]:

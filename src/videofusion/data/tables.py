@@ -185,7 +185,13 @@ def _parts(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     if table.suffix.lower() == ".parquet":
         parquet = require("pyarrow.parquet", extra="datasets")
-        yield from enumerate(parquet.read_table(table).to_pylist(), start=1)
+        try:
+            check_regular(table)
+            rows = parquet.read_table(table).to_pylist()
+        except (OSError, ValueError, NotImplementedError, MemoryError) as error:  # what Arrow raises are kinds of these
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f'table "{table}" cannot be read: {getattr(error, "strerror", None) or first}') from error
+        yield from enumerate(rows, start=1)
     elif table.suffix.lower() == ".json":
         try:
             check_regular(table)

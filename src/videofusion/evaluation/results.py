@@ -17,7 +17,7 @@ from videofusion.evaluation.metric_kinds import Measured
 from videofusion.evaluation.metric_table import ADDED
 from videofusion.evaluation.presets import NOT_COMPARABLE, Preset
 from videofusion.evaluation.record import markdown_table
-from videofusion.files import parse_json
+from videofusion.files import check_regular, parse_json
 
 _KIND = "videofusion evaluation"
 _UNRELIABLE = f"unreliable: under {LEAST} clips, for no comparison"
@@ -73,6 +73,7 @@ def read_record(path: Path) -> dict[str, Any]:
         InputError: no such file, or another one.
     """
     try:
+        check_regular(path)
         record = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f'record "{path}" cannot be read: {error}') from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videofusion.errors import InputError, unknown
-from videofusion.files import parse_json
+from videofusion.files import check_regular, parse_json
 
 # options of sampling, see `SamplingOptions`, with the kind of the value
 OPTIONS: dict[str, type] = {
@@ -92,6 +92,7 @@ def read_rows(path: Path, defaults: Mapping[str, Any] | None = None) -> list[Row
     """
     common = {**DEFAULTS, **_checked(defaults or {})}
     try:
+        check_regular(path)
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f'prompts "{path}" cannot be read: {error.strerror or error}') from error

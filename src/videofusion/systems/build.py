@@ -294,11 +294,14 @@ def _profiles(recipe: Recipe, data: Dataset, space: Pixels | Latents) -> list[li
 
 
 def _some_clips(data: Dataset, space: Pixels | Latents) -> Iterator[Tensor]:
-    """The first training clips that can be read, [1 t c h w] in the recipe's space; InputError where none can."""
-    bad, found = None, False
-    for index in range(min(len(data), PROFILE_CLIPS)):
+    """Training clips that can be read, [1 t c h w] in the recipe's space; InputError where none can.
+
+    They are from all over the data, which often have one class or scene after the other.
+    """
+    bad, found, count = None, False, min(len(data), PROFILE_CLIPS)
+    for place in range(count):
         try:
-            sample = data.sample(index, 0, 0)
+            sample = data.sample(place * len(data) // count, 0, 0)
             clip = sample.clip[None]
             if not sample.encoded and space.vae is not None:
                 clip = space.encode(clip.to(next(space.vae.parameters()).device)).cpu()
@@ -308,4 +311,4 @@ def _some_clips(data: Dataset, space: Pixels | Latents) -> Iterator[Tensor]:
         yield clip
         found = True
     if not found:
-        raise InputError(f"none of the first {PROFILE_CLIPS} training clips can be read, the first because of {bad}")
+        raise InputError(f"none of {count} training clips can be read, the first because of {bad}")

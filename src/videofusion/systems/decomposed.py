@@ -37,7 +37,7 @@ CORRECTS_BASE = ("joint", "corrected")  # whose residual generator has a say in 
 
 
 class ResidualProcess(NamedTuple):
-    """What the residual generator denoises: plain diffusion, variance preserving, at a time of its own in every frame.
+    """What the residual generator denoises: plain diffusion by the schedule, at a time of its own in every frame.
 
     Args:
         z: noisy frames [b t c h w].
@@ -79,9 +79,7 @@ class VideoFusion:
         variant: str = "joint",
         stop_gradient: bool = True,
     ) -> None:
-        if variant not in VARIANTS:
-            hint = "; that one is called 'image-first' now" if variant == "anchored" else ""
-            raise InputError(f"variant is {variant!r}; it must be one of {', '.join(VARIANTS)}{hint}")
+        check_variant(variant)
         self.base = NetworkDenoiser(base, schedule, base_prediction)
         self.residual = residual
         self.schedule = schedule
@@ -141,11 +139,16 @@ class VideoFusion:
                 generator the middle frame of the conditions instead, if they have one.
 
         Raises:
-            InputError: no share is given, or no frame is the base frame.
+            InputError: no share is given, or no frame is the base frame; a residual generator that predicts noise,
+                where there is no signal.
         """
         at = find_base_frame(conditions.share)
         assert conditions.share is not None  # as `find_base_frame` asks
         alpha, sigma = (expand(scale, z) for scale in self.schedule.alpha_sigma(t))
+        if self.residual_prediction == "eps" and not bool(alpha.all()):
+            raise InputError(
+                "residual_prediction is 'eps', which says nothing of the clip where there is no signal; use v or x0"
+            )
         share = expand(conditions.share, z)
         # a frame that shares everything is the base frame: in it nothing is residual noise
         shared = share >= 1
@@ -164,7 +167,8 @@ class VideoFusion:
         if self.variant in CORRECTS_BASE:  # the base frame is shown as it is: its estimate stands beside it
             seen, time = torch.where(shared, z, seen), torch.where(conditions.share >= 1, t[:, None], time)
         else:
-            seen, time = torch.where(shared, shown, seen), torch.where(conditions.share >= 1, known_to[:, None], time)
+            known = expand(self.schedule.alpha_sigma(known_to)[0], z) * shown
+            seen, time = torch.where(shared, known, seen), torch.where(conditions.share >= 1, known_to[:, None], time)
         if self.variant in SEES_BASE:
             seen = torch.cat([seen, shown.expand_as(z)], dim=2)
         told = conditions.given()
@@ -187,17 +191,26 @@ class VideoFusion:
     def _without_base_noise(
         self, z: Tensor, share: Tensor, base_noise: Tensor, alpha: Tensor, sigma: Tensor
     ) -> ResidualProcess:
-        """z'^i = z^i - sqrt(λ^i) sigma b (eq. 12) = alpha x^i + sigma sqrt(1 - λ^i) r^i, divided by its power.
+        """z'^i = z^i - sqrt(λ^i) sigma b (eq. 12) = alpha x^i + sigma sqrt(1 - λ^i) r^i, at the schedule's scale.
 
         `base_noise` is sigma b, which is z^m - alpha x^m, so that nothing is divided by sigma.
         """
         own_sigma = sigma * (1 - share).sqrt()
-        power = (alpha.square() + own_sigma.square()).sqrt().clamp_min(1e-6)
         # frames that share everything hold no noise, also at no signal: 0 / 0 would make gradients that are no numbers
-        alpha_r = torch.where(share < 1, alpha / power, 1.0)
+        alone = share < 1
         # less noisy than the clip: frames are told the time at which their process stands
-        time = self.schedule.time_at(2 * (alpha / own_sigma).log())[:, :, 0, 0, 0]
-        return ResidualProcess((z - share.sqrt() * base_noise) / power, alpha_r, own_sigma / power, time)
+        time = self.schedule.time_at(2 * torch.where(alone, alpha / own_sigma, torch.inf).log())
+        power = torch.hypot(alpha, own_sigma).clamp_min(1e-6)
+        power = power / torch.hypot(*self.schedule.alpha_sigma(time))  # which is 1 where variance is preserved
+        alpha_r = torch.where(alone, alpha / power, 1.0)
+        return ResidualProcess((z - share.sqrt() * base_noise) / power, alpha_r, own_sigma / power, time[:, :, 0, 0, 0])
+
+
+def check_variant(variant: str) -> None:
+    """Raise InputError for one that there is not."""
+    if variant not in VARIANTS:
+        hint = "; that one is called 'image-first' now" if variant == "anchored" else ""
+        raise InputError(f"variant is {variant!r}; it must be one of {', '.join(VARIANTS)}{hint}")
 
 
 def find_base_frame(share: Tensor | None) -> int:

@@ -327,9 +327,10 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
                 f"frames is {frames}; this model's clips have {config.frames}, and longer ones go on from them: "
                 f"videofusion.generate(pipe, prompt, frames={frames}), or videofusion.extend"
             )
-        for name, value in (("frames", frames), ("height", height), ("width", width)):
-            if value > LARGEST:
-                raise InputError(f"{name} is {value}; at most {LARGEST} can be asked for")
+        if frames > LARGEST:
+            raise InputError(f"frames is {frames}; at most {LARGEST} can be asked for")
+        if max(height, width) > LARGEST:
+            raise InputError(f"size is {width}x{height}; at most {LARGEST} of each can be asked for")
         for network in self.networks:
             network.check_size(height, width, factor)
         return clips, frames, self.networks[0].config.out_channels, height // factor, width // factor

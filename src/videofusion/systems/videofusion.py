@@ -28,7 +28,7 @@ from videofusion.networks.autoencoder import space_of
 from videofusion.networks.layers import normalised
 from videofusion.networks.prior import Prior, TransformerPrior
 from videofusion.networks.unet import UNet
-from videofusion.systems.decomposed import CORRECTS_BASE, VideoFusion
+from videofusion.systems.decomposed import CORRECTS_BASE, VideoFusion, check_variant
 from videofusion.systems.pipeline import Draw, VideoPipeline
 from videofusion.systems.prior import (
     augmented,
@@ -332,6 +332,7 @@ class VideoFusionPipeline(VideoPipeline):
         prior_tokenizer: Any = None,
     ) -> None:
         super().__init__()
+        check_variant(variant)
         own_text = own_text_of(prior_text_encoder, prior_tokenizer)
         check_prior(variant, frames_encoder(image_encoder), prior, own_text)  # type: ignore[arg-type]
         check_times_and_skip(guidance_interval, guidance_skip)

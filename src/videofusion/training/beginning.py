@@ -13,6 +13,7 @@ from typing import Any
 from videofusion.data.batch import Dataset
 from videofusion.data.items import Item
 from videofusion.errors import InputError
+from videofusion.files import check_regular, parse_json
 
 FILE = "data.json"
 MOST_NAMED = 20_000  # clips that are kept by name, and whose files are looked at; of more a digest of names and texts
@@ -87,11 +88,16 @@ def read_beginning(run: Path) -> Beginning | None:
     path, model = run / FILE, run / "model" / "text_encoder" / "config.json"
     try:
         if path.exists():
-            return Beginning(**json.loads(path.read_text(encoding="utf-8")))
-        return Beginning(words=json.loads(model.read_text(encoding="utf-8")).get("words") if model.exists() else None)
-    except (OSError, ValueError, TypeError) as error:
+            return Beginning(**_json(path))
+        return Beginning(words=_json(model).get("words") if model.exists() else None)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         kept = path if path.exists() else model
         raise InputError(f"{kept}, which says what the run began with, cannot be read: {error}") from error
+
+
+def _json(path: Path) -> Any:
+    check_regular(path)
+    return parse_json(path.read_bytes())
 
 
 def changes(began: Beginning, now: Beginning) -> str | None:

@@ -322,8 +322,9 @@ class Recipe:
                 kind, values = typing.get_args(kind)[0], values[0]
             for value in values:
                 if typing.get_origin(kind) is Literal and value not in typing.get_args(kind):
+                    hint = "; that one is called 'image-first' now" if value == "anchored" else ""
                     raise InputError(
-                        f"recipe key {key} is {value!r}, but must be one of {', '.join(typing.get_args(kind))}"
+                        f"recipe key {key} is {value!r}, but must be one of {', '.join(typing.get_args(kind))}{hint}"
                     )
 
     def to_json(self) -> dict[str, Any]:
@@ -338,7 +339,9 @@ class Recipe:
         values = dict(values)
         if "reach_steps" in values:  # of a run that began before the course followed its progress
             grown, steps = values.pop("reach_steps"), _parse("steps", values.get("steps", cls.steps))
-            values["reach_share"] = min(0.9, _parse("steps", grown) / max(1, steps))
+            if not isinstance(grown, int) or grown < 0:
+                raise InputError(f"recipe key reach_steps is {grown!r}, but must be a whole number of at least 0")
+            values["reach_share"] = min(0.9, grown / max(1, steps))
         return cls(**{key: _parse(key, value) for key, value in values.items()})
 
     def replace(self, overrides: Mapping[str, Any]) -> Recipe:

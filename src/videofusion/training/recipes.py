@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videofusion.errors import InputError, unknown
-from videofusion.files import parse_json
+from videofusion.files import check_regular, parse_json
 from videofusion.models import find
 from videofusion.training.paper_recipes import PAPER_RECIPES
 from videofusion.training.recipe import Recipe
@@ -236,6 +236,7 @@ def get_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
         recipe = RECIPES[name]()
     elif name.endswith(".json"):
         try:
+            check_regular(name)
             values = parse_json(Path(name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"recipe file {name} cannot be read: {error}") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videofusion.errors import InputError
-from videofusion.files import parse_json
+from videofusion.files import check_regular, parse_json
 from videofusion.training.recipe import Recipe
 from videofusion.training.signals import exit_code
 
@@ -82,6 +82,7 @@ def check_run(recipe: Recipe, run: Path) -> None:
     path = run / "recipe.json"
     try:
         if path.exists():
+            check_regular(path)
             saved = Recipe.from_json(parse_json(path.read_text(encoding="utf-8"))).to_json()
             differing = [
                 f"{key} ({saved[key]!r} there, {value!r} here)"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videofusion.errors import InputError
-from videofusion.files import parse_json
+from videofusion.files import check_regular, parse_json
 from videofusion.training import session
 
 _SILENT = 600.0  # seconds without a sign of life, after which a run on another machine is taken for dead
@@ -152,6 +152,7 @@ def _last_step(log: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
+        check_regular(path)
         values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or not a file of ours: the table shows what can be known
         return {}
