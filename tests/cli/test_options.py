@@ -35,7 +35,7 @@ from videofusion.training.recipe import Recipe
         (
             train,
             "it predicts eps; set schedule=linear prediction=eps",
-            "it predicts eps; set --set schedule=linear --set prediction=eps",
+            "it predicts eps; --set schedule=linear --set prediction=eps",
         ),
         (generate, "spacing is 'no'; it must be", "--spacing is 'no'; it must be"),
         (extend, "eta is 2.0; it must be", "--eta is 2.0; it must be"),

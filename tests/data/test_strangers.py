@@ -321,7 +321,7 @@ def test_a_parser_error_of_a_header_of_an_array_is_a_sentence(tmp_path: Path) ->
 
 
 def test_digits_that_are_no_numbers_and_long_ones_have_an_order(tmp_path: Path) -> None:
-    """ "²" is a digit to Python and no number, and of a number of thousands of digits it makes none."""
+    """A ² is a digit to Python and no number, and of a number of thousands of digits it makes none."""
     long = "7" * 5000
     names = ["1²2.png", f"{long}.png", "10.png", "9.png", "²"]
     assert sorted(names, key=natural) == ["²", "1²2.png", "9.png", "10.png", f"{long}.png"]
