@@ -148,7 +148,7 @@ def test_bad_targets_and_names_are_refused(folder, shards, tmp_path):
         convert(folder, shards)
     clip = (folder / "a.mp4").read_bytes()
     write_tar(tmp_path / "evil.tar", **{"1.mp4": clip, "1.json": b'{"file_name": "../out.mp4", "text": ""}'})
-    with pytest.raises(InputError, match=r'"\.\./out\.mp4", which is no place'):
+    with pytest.raises(InputError, match=r"called \.\./out\.mp4, which is no place"):
         convert(tmp_path / "evil.tar", tmp_path / "target")
     assert not (tmp_path / "target").exists()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["evil.tar"]

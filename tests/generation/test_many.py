@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,6 +51,7 @@ class Pipe:
     """Grey clips of the row's seed; notes the seeds of each call, and calls back before it answers."""
 
     hears_fps = False
+    config = SimpleNamespace(frames=16)
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, before: Callable[[int], None] = lambda call: None) -> None:
         self.calls: list[list[int]] = []

@@ -159,7 +159,7 @@ def test_a_recipe_of_an_older_run_has_its_course_as_a_share():
     old = {key: value for key, value in get_recipe("moving-digits").to_json().items() if key != "reach_share"}
     assert Recipe.from_json({**old, "reach_steps": 3000}) == get_recipe("moving-digits")
     assert Recipe.from_json({**old, "reach_steps": 3000, "steps": 100}).reach_share == 0.9
-    with pytest.raises(InputError, match="steps cannot be 'many'"):
+    with pytest.raises(InputError, match="reach_steps is 'many', but must be"):
         Recipe.from_json({**old, "reach_steps": "many"})
 
 

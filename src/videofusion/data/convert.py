@@ -12,7 +12,7 @@ from typing import Any
 
 from videofusion.data.decode import VideoFile
 from videofusion.data.footage import PICTURE_ENDINGS, Data, Unreadable, ending
-from videofusion.data.items import Item
+from videofusion.data.items import Item, reasons
 from videofusion.data.layouts import detect, open_source
 from videofusion.data.shards import INDEX
 from videofusion.data.stills import Pictures
@@ -62,7 +62,7 @@ def convert(
         if item.span is not None:
             raise InputError(f"{item.name} is a part of a file by time; files are copied whole, so cut them first")
     if not items:
-        raise InputError(f'data "{source}" hold no clip that can be used')
+        raise InputError(f'data "{source}" hold no clip that can be used{reasons(found.problems)}')
     partial = place.with_name(f".{place.name}.part")
     with locked(partial, "folder"):
         try:

@@ -20,7 +20,7 @@ from videofusion.clip.output import write_whole
 from videofusion.data.encoded import FORMAT, SETTINGS, Made, read_settings, rows_of, shards_of
 from videofusion.data.footage import Footage, Unreadable
 from videofusion.data.frames import ROUNDING, fit, frames_at
-from videofusion.data.items import Item, Source
+from videofusion.data.items import Item, Source, reasons
 from videofusion.errors import InputError, RunError
 from videofusion.locking import FILE, locked
 from videofusion.modes import give_usual_mode
@@ -81,7 +81,7 @@ def encode(
     root = Path(out).expanduser()
     items = list(source.items)
     if not items:
-        raise InputError(f'data "{source.root}" hold no clip that can be used')
+        raise InputError(f'data "{source.root}" hold no clip that can be used{reasons(source.problems)}')
     if source.made is not None:
         raise InputError(f'data "{source.root}" are encoded already')
     if shard_bytes < 1:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -142,3 +143,10 @@ def part(items: Items, split: str, holdout: float | int) -> Items:
     count = min(max(1, round(holdout * len(pool))), len(pool) - 1) if pool else 0
     held_out = set(ranked[:count])
     return [item for item in pool if (item.name in held_out) == (split == "val")]
+
+
+def reasons(bad: Mapping[str, str]) -> str:
+    """The first three reasons why clips cannot be used, for a message that stays one sentence."""
+    shown = "; ".join(f"{name}: {reason}" for name, reason in islice(bad.items(), 3))
+    more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
+    return f" ({shown}{more})" if bad else ""

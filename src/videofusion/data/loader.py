@@ -24,6 +24,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from videofusion.data.batch import BadClip, Batch, Dataset, Sample
 from videofusion.data.counter import keys, uniforms
+from videofusion.data.items import reasons
 from videofusion.errors import InputError, RunError
 from videofusion.keys import Stream
 
@@ -76,7 +77,7 @@ class Loader:
         self.waited = self.busy = 0.0
         self._note(dict(getattr(dataset, "problems", {})))
         if len(dataset) == 0:
-            raise InputError(f"the data hold no clip that can be used{_reasons(self.report)}")
+            raise InputError(f"the data hold no clip that can be used{reasons(self.report)}")
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
         self.rank, self.world = rank, world
         self._order: tuple[int, NDArray[np.int64]] | None = None
@@ -168,7 +169,7 @@ class Loader:
                 return self.dataset.sample(int(order[candidate]), epoch, self.seed)
             except BadClip as error:
                 bad[error.name] = error.reason
-        raise InputError(f"none of the {size} clips can be read{_reasons(bad)}")
+        raise InputError(f"none of the {size} clips can be read{reasons(bad)}")
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:
@@ -275,10 +276,3 @@ def _joined(parts: Sequence[Batch]) -> Batch:
         encoded=parts[0].encoded,
         text=(torch.cat([each for each, _ in texts]), torch.cat([mask for _, mask in texts])) if texts else None,
     )
-
-
-def _reasons(bad: dict[str, str]) -> str:
-    """The first three reasons, for a message that stays one sentence."""
-    shown = "; ".join(f"{name}: {reason}" for name, reason in itertools.islice(bad.items(), 3))
-    more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
-    return f" ({shown}{more})" if bad else ""
