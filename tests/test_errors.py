@@ -40,3 +40,4 @@ def test_what_moves_a_terminal_is_spelt_out() -> None:
     )
     plain = "été 例 नमस्ते \U0001f469\u200d\U0001f680\n\tλ = ½"
     assert printable(plain) == plain
+    assert printable("a.mp4\nb.mp4: fine", line=True) == r"a.mp4\nb.mp4: fine"

@@ -21,13 +21,19 @@ class RunError(RuntimeError):
     """A failure after the work has begun (a full disk, a loss that is not a number)."""
 
 
-def printable(text: object) -> str:
+def printable(text: object, *, line: bool = False) -> str:
     """A text as a terminal may be shown it: what would move its cursor, colour or turn it around is spelt out.
 
     Names of files, members of archives and texts of metadata may hold anything. Line ends and tabs stay.
+
+    Args:
+        text: to be printed.
+        line: whether it is to stay one line, so that no name can pass for another line of a report.
     """
     return "".join(
-        letter if letter in _PLAIN or unicodedata.category(letter) not in _HIDDEN else ascii(letter)[1:-1]
+        letter
+        if (letter in _PLAIN and not (line and letter == "\n")) or unicodedata.category(letter) not in _HIDDEN
+        else ascii(letter)[1:-1]
         for letter in str(text)
     )
 

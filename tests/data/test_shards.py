@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import sys
 import tarfile
 from dataclasses import replace
@@ -147,9 +148,11 @@ def test_bad_targets_and_names_are_refused(folder, shards, tmp_path):
     with pytest.raises(InputError, match="is there already"):
         convert(folder, shards)
     clip = (folder / "a.mp4").read_bytes()
-    write_tar(tmp_path / "evil.tar", **{"1.mp4": clip, "1.json": b'{"file_name": "../out.mp4", "text": ""}'})
-    with pytest.raises(InputError, match=r"called \.\./out\.mp4, which is no place"):
-        convert(tmp_path / "evil.tar", tmp_path / "target")
+    for name in ("../out.mp4", "a\\..\\out.mp4"):
+        row = json.dumps({"file_name": name, "text": ""}).encode()
+        write_tar(tmp_path / "evil.tar", **{"1.mp4": clip, "1.json": row})
+        with pytest.raises(InputError, match=rf"called {re.escape(name)}, which is no place"):
+            convert(tmp_path / "evil.tar", tmp_path / "target")
     assert not (tmp_path / "target").exists()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["evil.tar"]
 

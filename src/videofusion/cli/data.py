@@ -83,7 +83,7 @@ def check(folder: Folder, *, layout: str = "auto", frames: int = 2, fetch: Fetch
     with fetching(fetch), tqdm(unit="file", leave=False) as bar:
         bad = check_folder(folder, layout=layout, frames=frames, progress=show_on(bar))
     for name, reason in bad:
-        print(printable(f"{name}: {reason}"))
+        print(printable(f"{name}: {reason}", line=True))
     return 1 if bad else 0
 
 
@@ -126,7 +126,7 @@ def convert(
             source, target, layout=layout, shard_bytes=int(shard_megabytes * 2**20), progress=show_on(bar)
         )
     for name, reason in sorted(problems.items()):
-        print(printable(f"left out: {name}: {reason}"))
+        print(printable(f"left out: {name}: {reason}", line=True))
     print(f"{count} clips in {target}")
 
 

@@ -173,7 +173,7 @@ def _item(name: str, parts: dict[str, Part], texts: dict[str, bytes]) -> Item:
         raise ValueError(f"there has to be one video, or pictures, but there are {', '.join(parts)}")
     label, identity, action = (bounded(text_of(row.get(key))) for key in ("label", "identity", "action"))
     name = text_of(row.get("file_name")) or name + (videos[0] if videos else "")
-    if name.startswith("/") or ".." in PurePosixPath(name).parts:
+    if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
         raise ValueError(f"it is called {name[:200]}, which is no place below a folder")
     return Item(name, origin, captions, label, identity, action, split_called(text_of(row.get("split"))))
 
