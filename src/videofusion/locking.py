@@ -21,6 +21,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FILE = ".lock"
+_MOST_GONE = 1000  # times that a folder is found to be going
 _held: set[IO[str]] = set()  # this process's locks
 
 
@@ -56,12 +57,16 @@ def locked(folder: Path, what: str, patience: float = 0.0) -> Iterator[None]:
 def _opened(folder: Path, what: str, until: float) -> IO[str]:
     """The lock's file, held."""
     path = folder / FILE
+    gone = 0
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             file = path.open("a+", encoding="utf-8")
-        except FileNotFoundError:  # the folder has just gone with the process that had made it
-            continue
+        except (FileNotFoundError, FileExistsError):  # the folder is going with the process that had made it
+            gone += 1
+            if gone < _MOST_GONE:
+                continue
+            raise  # it is a link to nothing, or a file
         try:
             if _take(file, folder, what) and _is(file, path):
                 break

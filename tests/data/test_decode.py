@@ -95,11 +95,12 @@ def test_flipped_bits_give_a_reason_or_as_many_frames_as_before(coded, seed, tmp
     assert "\n" not in reason
 
 
-@pytest.mark.parametrize("ending", [".mp4", ".avi"])
-def test_damage_that_ffmpeg_would_paint_over_is_an_error(video, ending, tmp_path):
+@pytest.mark.parametrize(("ending", "count"), [(".mp4", 4000), (".avi", 400)])
+def test_damage_that_ffmpeg_would_paint_over_is_an_error(video, ending, count, tmp_path):
     path = video(tmp_path / f"a{ending}")
     data = bytearray(path.read_bytes())
-    data[len(data) // 3 : len(data) // 3 + 400] = b"\xa5" * 400
+    # of an mp4 several frames: what one of them holds depends on how the encoder's threads went
+    data[len(data) // 3 : len(data) // 3 + count] = b"\xa5" * count
     path.write_bytes(data)
     opened = open_video(path)
     with pytest.raises(Unreadable, match="damaged"):
