@@ -103,6 +103,12 @@ def test_what_does_not_suit_it_is_said_with_what_to_set(pictures: Path, changes:
         build_system(recipe(pictures, **changes), MovingDigits(4, 16, "train"))
 
 
+def test_a_size_that_the_base_takes_and_the_residual_generator_does_not_is_a_sentence(pictures: Path) -> None:
+    """The base halves 20 pixels once; with squares of 8 the other cannot."""
+    with pytest.raises(InputError, match="size is 20x20; both must be multiples of 16"):
+        build_system(recipe(pictures, patch=8, size=20), MovingDigits(4, 20, "train"))
+
+
 @pytest.mark.parametrize("scale_shift", [False, True])
 def test_the_residual_generator_takes_its_sizes_and_weights(
     tmp_path: Path, saved_text: Path, scale_shift: bool
