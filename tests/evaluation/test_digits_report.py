@@ -39,6 +39,7 @@ def test_a_perfect_model_gets_a_perfect_report(perfect):
     assert len(report.captions) == len(report.clips) == 20
 
 
+@pytest.mark.slow
 def test_a_perfect_model_of_digits_over_photographs_too(perfect_over_photos):
     """Judged as if on plain grounds it would not pass: the judge has to know."""
     report = digits_report(perfect_over_photos, replace(SMALL, grounds="photos"), Sampling(batch=20))

@@ -18,7 +18,7 @@ print(type(DiffusionPipeline.from_pretrained({folder!r}, low_cpu_mem_usage=False
     "imports",
     [
         "import sys, videofusion; assert not {'torch', 'diffusers'} & set(sys.modules)",
-        "import diffusers, videofusion",
+        pytest.param("import diffusers, videofusion", marks=pytest.mark.slow),
     ],
 )
 def test_diffusers_loads_our_folder(imports: str) -> None:

@@ -84,6 +84,7 @@ def test_a_run_from_others_parts_leaves_a_model_that_makes_the_same_clips_again(
     assert again.step == 3
 
 
+@pytest.mark.slow
 def test_what_resumes_ends_with_the_bits_of_what_never_stopped(saved_prior: Path, tmp_path: Path) -> None:
     keys = {"image_encoder": str(saved_prior), "prior": "transformer"}
     train(recipe(**keys, steps=4), tmp_path / "whole", device="cpu", bar=False)
