@@ -10,18 +10,15 @@ from functools import partial
 
 import pytest
 import torch
-from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, WORDS, batch, keys, unet, vdm, videofusion, words
+from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, WORDS, batch, unet, vdm, videofusion, words
 from torch import Tensor
 
 from videofusion.conditioning.text import WordEncoder
-from videofusion.diffusion import ClassifierFree, Following, Keys, Known, NetworkDenoiser, make_schedule, times
-from videofusion.diffusion.kernels import KINDS as KERNELS
-from videofusion.diffusion.kernels import MOST_FRAMES, KernelNoise, make_noise
+from videofusion.diffusion import ClassifierFree, Keys, Known, NetworkDenoiser, make_schedule, times
 from videofusion.diffusion.noise import DecomposedNoise
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.errors import InputError
 from videofusion.models import load
-from videofusion.systems import pipeline as home
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.training import text_conditions
 from videofusion.systems.vdm import VDMPipeline
@@ -394,60 +391,6 @@ def test_frames_of_equal_numbers_have_equal_noise_in_windows_of_a_longer_video(k
     assert torch.equal(early.residual[:, 3:], late.residual[:, :2])
     assert (early.base is None and late.base is None) if kind == "vdm" else torch.equal(early.base, late.base)
     assert not torch.equal(early.residual[:, :2], late.residual[:, 3:])
-
-
-@pytest.mark.parametrize("kind", KERNELS)
-def test_plain_diffusion_trains_and_samples_with_correlated_noise(kind, monkeypatch, tmp_path):
-    system, drawn = vdm(noise=kind), []
-    source = make_noise(kind)
-    draw = KernelNoise.draw
-    monkeypatch.setattr(KernelNoise, "draw", lambda self, *a, **k: drawn.append(draw(self, *a, **k)) or drawn[-1])
-    loss = system.loss(batch(), keys(), 8)
-    loss.total.backward()
-    assert loss.total.isfinite()
-    wanted = draw(source, (4, FRAMES, 3, SIZE, SIZE), keys(), 9).eps
-    assert torch.equal(drawn.pop().eps, wanted)
-    assert vdm().loss(batch(), keys(), 8).total != loss.total or kind == "shuffled"
-
-    system.pipeline().save_pretrained(tmp_path)
-    pipe = load(tmp_path)
-    assert pipe.noise_source() == source == system.noise
-    made = make(pipe, sampler="ddpm", start=3)
-    assert made.isfinite().all()
-    assert len(drawn) == 2  # to begin with, and what the sampler adds
-    for step, noise in enumerate(drawn):
-        wanted = draw(source, (2, FRAMES, 3, SIZE, SIZE), Keys.of([3, 4]), step, frames=range(3, 8)).eps
-        assert torch.equal(noise.eps, wanted)
-
-
-@pytest.mark.parametrize("kind", ["corrected", "vdm", "progressive"])
-def test_guidance_by_given_frames_has_the_covariance_of_the_source(kind, monkeypatch):
-    pipe = vdm(noise=kind).pipeline() if kind in KERNELS else pipeline(kind)
-    seen = []
-
-    class Watched(Following):
-        def __init__(self, denoiser, known, covariance):
-            seen.append(covariance)
-            super().__init__(denoiser, known, covariance)
-
-    monkeypatch.setattr(home, "Following", Watched)
-    make(pipe, known=replace(given((0, 1)), weight=1.0), start=20)
-    share = None if kind != "corrected" else pipe.share(2, FRAMES, None)
-    wanted = pipe.noise_source().covariance(share, range(20, 20 + FRAMES)).expand(2, -1, -1)
-    assert len(seen) == 1
-    assert torch.equal(seen[0], wanted)
-    if kind == "progressive":
-        torch.testing.assert_close(wanted[0, 0, 1].item(), 0.9)
-
-
-def test_noise_that_no_model_has_is_refused():
-    with pytest.raises(InputError, match="noise is 'pink'; it must be one of independent, mixed"):
-        VDMPipeline(unet("factorised"), words(), noise="pink")
-    with pytest.raises(InputError, match=r"noise_parameter is 2.0, which leaves 'mixed' noise without"):
-        vdm(noise="mixed", noise_parameter=2.0)
-    pipe = vdm(noise="ou").pipeline()
-    with pytest.raises(InputError, match="frames holds 1024; 'ou' noise has frames 0 to 1023"):
-        make(pipe, start=MOST_FRAMES - FRAMES + 1)
 
 
 def test_motion_needs_a_model_that_was_trained_for_it():
