@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
 
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
@@ -33,7 +34,7 @@ Progress = Callable[[Iterable[int]], Iterable[int]]
 LARGEST = 4096  # frames, or pixels of a side, of a clip
 MOST_STEPS = 10_000
 _TOLD_WORDS = 200  # of those a model knows, in a warning; a large set's captions have a hundred thousand
-Draw = Callable[[Denoiser, int, Conditions], Tensor]
+Draw = Callable[..., Tensor]
 
 
 class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -273,6 +274,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         conditions = self.complete(conditions, keys, guidance, draw, known, prompts)
         made = draw(self.denoiser(), shape[1], conditions, self.frames_guidance(guidance), known).float()
         made = self.space.bounded(made)
+        if known is not None and known.mask is not None:  # samplers may end a rounding error from what is kept
+            made = known.put(made)
         made = made[0] if isinstance(prompt, str) else made
         return made if output == "latent" else self.decode(made)
 
@@ -299,7 +302,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError(
                 f"known frames are {_times(known.frames.shape[-3:])}; those of the clip are {_times(wanted)} (c, h, w)"
             )
-        if max(known.at) >= frames or len(known.at) >= frames:
+        everything = len(known.at) >= frames and (known.mask is None or not bool(known.mask.any()))
+        if max(known.at) >= frames or everything:
             raise InputError(
                 f"places of known frames are {list(known.at)}; a clip has {frames} frames, numbered from 0, and one at "
                 "least must be left to make"
@@ -308,8 +312,14 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         given = known.frames.expand(clips, *known.frames.shape) if known.frames.ndim == 4 else known.frames
         if len(given) != clips:
             raise InputError(f"known frames are of {len(given)} clips; they must be of each of {clips}, or of one")
-        given = given.to(self.text.device).float()
-        return replace(known, frames=given if known.latent else self.space.encode(given), latent=True)
+        given, mask = given.to(self.text.device).float(), known.mask
+        if mask is not None and mask.ndim == 5 and len(mask) not in (1, clips):
+            raise InputError(f"mask is of {len(mask)} clips; it must be of each of {clips}, or of one")
+        if known.latent:
+            return replace(known, frames=given)
+        if mask is not None:  # a place of latents is made anew where any of its pixels is
+            mask = max_pool2d(mask.flatten(0, -4).float(), self.space.factor).unflatten(0, mask.shape[:-3]) > 0
+        return replace(known, frames=self.space.encode(given), latent=True, mask=mask)
 
     def _shape(self, clips: int, *asked: int | None) -> tuple[int, int, int, int, int]:
         """Shape of the batch where it is made; raises InputError for sizes that the networks cannot take."""

@@ -419,14 +419,16 @@ class VideoFusionPipeline(VideoPipeline):
         known: Known | None = None,
         prompts: Sequence[str] = (),
     ) -> Conditions:
-        middle = None
+        middle = part = None  # the middle frame, if all of it is given, and what is given of it
         if known is not None and conditions.share is not None:
-            middle = known.one(base_frame(conditions.share.shape[1]))
+            at = base_frame(conditions.share.shape[1])
+            middle, part = known.one(at), known.part(at)
         if self.config.variant == "image-first":
             if middle is not None:
                 return replace(conditions, middle_frame=middle)
             alone = replace(conditions, share=torch.ones(len(keys.content), 1))
-            return replace(conditions, middle_frame=self.space.bounded(draw(self.denoiser().base, 1, alone)))
+            made = self.space.bounded(draw(self.denoiser().base, 1, alone, known=part))
+            return replace(conditions, middle_frame=made if part is None else part.put(made))
         if self.prior is None:
             return conditions
         encoder = frames_encoder(self.image_encoder)

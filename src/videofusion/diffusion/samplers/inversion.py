@@ -30,17 +30,17 @@ def invert(
     """Follow DDIM's steps backwards (Song et al. 2021, sec. 4.3; Dhariwal & Nichol 2021, appendix F).
 
     A step of `ddim` from time t to s < t reads the prediction at (z_t, t). Backwards z_t is what is looked for, so that
-    the prediction at (z_s, t) stands in for it; that is the published inversion, and diffusers'. `ddim` itself run
-    along increasing times reads (z_s, s) instead, which asks networks about clips without noise at the first step.
+    the prediction at (z_s, t) stands in for it, as in diffusers. `ddim` itself, run along increasing times, reads
+    (z_s, s) instead, which asks networks about clips without noise at the first step.
 
     Each refinement does the step from the z_t found so far, and corrects it by what the step misses of z_s:
 
         z_t <- z_t + (z_s - ddim(z_t)) / (growth cos(φ_t - φ_s))
 
     At its fixed point DDIM with as many steps comes back to the clip exactly (AIDI, Pan et al. 2023, and ReNoise,
-    Garibi et al. 2024, iterate likewise). Of a direction in which clips have the variance S, ddim(z_t) changes by the
-    factor J = (alpha_s alpha_t S + sigma_s sigma_t) / (alpha_t² S + sigma_t²) with z_t, and a refinement leaves the part
-    1 - J / cos(φ_t - φ_s) of an error: nothing for S = 1. What a step to no noise loses does not come back (S = 0).
+    Garibi et al. 2024, iterate likewise). In a direction in which clips have the variance S, ddim(z_t) is J z_t with
+    J = (alpha_s alpha_t S + sigma_s sigma_t) / (alpha_t² S + sigma_t²), and a refinement leaves 1 - J / cos(φ_t - φ_s)
+    of an error: nothing for S = 1, and all of it for S = 0 in the step to no noise, where nothing comes back.
 
     Args:
         denoiser: predicts clean clip and noise; the guidance that it has is inverted with it.
@@ -49,7 +49,7 @@ def invert(
         schedule: of the denoiser.
         conditions: of the clips.
         reads: what of the prediction is taken over from t to s: "v", "eps", "x0" or "flow". diffusers takes what the
-            network predicts; without refinements only that gives its numbers. "eps" and "flow" say nothing at no signal.
+            network predicts, and only that gives its numbers. "eps" and "flow" say nothing where there is no signal.
         refinements: of every step, at least 0; each costs as much as the step.
         on_state: called with the clip after every step and its time; its answer is used instead.
         progress: wraps the iterable of step numbers, `tqdm` for example.
