@@ -95,15 +95,21 @@ class Conditions:
         null = self.null[name]
         return null.expand(clips, *null.shape[1:])
 
-    def window(self, start: int, stop: int) -> Conditions:
-        """The conditions of frames start ... stop-1; their global frame numbers are kept."""
+    def window(self, frames: int | Sequence[int], stop: int | None = None) -> Conditions:
+        """The conditions of some frames of the clip; their global frame numbers are kept.
+
+        Args:
+            frames: which ones, counted in the clip: a list or a range of them, or the first of a window.
+            stop: the end of that window, which is not in it.
+        """
+        chosen = list(range(frames, stop or 0) if isinstance(frames, int) else frames)
         changed: dict[str, Any] = {}
         for name, axis in PER_FRAME.items():
             value = getattr(self, name)
             if value is not None:
-                changed[name] = value.narrow(axis, start, stop - start)
+                changed[name] = value.index_select(axis, torch.tensor(chosen, device=value.device))
         if self.frames is None:
-            changed["frames"] = torch.arange(start, stop)
+            changed["frames"] = torch.tensor(chosen)
         return replace(self, **changed)
 
     def select(self, index: Tensor | Sequence[int]) -> Conditions:

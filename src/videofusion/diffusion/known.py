@@ -73,11 +73,9 @@ class Known:
         """What is given of the frame at a place, as that of a clip of one frame."""
         if place not in self.at:
             return None
-        index = self.at.index(place)
-        frames, mask = (
-            None if each is None else each[..., index : index + 1, :, :, :] for each in (self.frames, self.mask)
-        )
-        return replace(self, frames=frames, at=(0,), mask=mask)
+        at = slice(self.at.index(place), self.at.index(place) + 1)
+        mask = None if self.mask is None else self.mask[..., at, :, :, :]
+        return replace(self, frames=self.frames[..., at, :, :, :], at=(0,), mask=mask)
 
     def put(self, clip: Tensor) -> Tensor:
         """A clip [b t c h w] with what is given in its place, to the bit."""
