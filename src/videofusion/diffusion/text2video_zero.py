@@ -8,7 +8,7 @@ noised again from T' to T. From there all frames are sampled together by a denoi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch.nn.functional import grid_sample
 
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
+from videofusion.diffusion.editing import Start
 from videofusion.diffusion.samplers.ddim import ddim
 from videofusion.diffusion.samplers.loop import check_times
 from videofusion.diffusion.schedules import Discrete, Schedule
@@ -26,18 +27,6 @@ MOTION = (12 / FIELD, 12 / FIELD)  # of a frame, in the published code: to the l
 STEPS = 50  # of its grid, where it goes from step 2 (T) to step 5 (T')
 FIRST, SECOND = 2, 5
 BACKGROUND = 0.6  # how much of a background is the moved first frame's
-
-
-class Start(NamedTuple):
-    """Where the sampling of all frames begins.
-
-    Args:
-        z: all frames at T [b t c h w], the first one's latent first.
-        times: from T on.
-    """
-
-    z: Tensor
-    times: Tensor
 
 
 def warp(clip: Tensor, shift: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
+from videofusion.diffusion.editing import Beginning, Start
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.guidance import ClassifierFree
 from videofusion.diffusion.known import Following, Known
@@ -159,6 +160,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         fps: float | None = None,
         known: Known | None = None,
         start: int = 0,
+        beginning: Beginning | None = None,
         output: str = "clip",
         progress: Progress | None = None,
     ) -> Tensor:
@@ -184,6 +186,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             known: frames that are given; the others are made to follow from them.
             start: number of the first frame in a longer video that the clip is a part of, at least 0: frames of equal
                 numbers have equal residual noise.
+            beginning: what sampling begins from, of a clip that there is (`diffusion.editing`); noise by default.
             output: "clip", or "latent" for what `decode` makes clips of: then nothing is lost where that fails.
             progress: wraps the steps, as tqdm does.
 
@@ -260,10 +263,13 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
                 guided = Following(guided, known, covariance)
             half = self.networks[0].dtype  # networks held in it compute in it; others as the caller has them compute
             with nullcontext() if half == torch.float32 else torch.autocast(device.type, half):
+                begun = Start(noise(0), stops)
+                if beginning is not None:
+                    begun = beginning(denoiser, told, noise, stops, schedule)
                 return sample(
                     guided,
-                    noise(0),
-                    stops,
+                    begun.z,
+                    begun.times,
                     schedule=schedule,
                     conditions=told,
                     noise=noise,
