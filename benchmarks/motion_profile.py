@@ -16,18 +16,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from videofusion.data.moving_digits import evaluation_prompts, render
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.guidance import ClassifierFree
 from videofusion.diffusion.noise import Keys, base_frame
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
-from videofusion.evaluation import protocol
-from videofusion.evaluation.comparison.digits import SAMPLING, place_kept
-from videofusion.evaluation.fidelity import FidelityMeasure, reference_specs
-from videofusion.evaluation.judge import Judge
+from videofusion.digits import protocol
+from videofusion.digits.comparison import SAMPLING, place_kept
+from videofusion.digits.fidelity import FidelityMeasure, reference_specs
+from videofusion.digits.judge import Judge
+from videofusion.digits.moving_digits import evaluation_prompts, render
+from videofusion.digits.tracker import SIZE
 from videofusion.evaluation.record import markdown_table
-from videofusion.evaluation.tracker import SIZE
 from videofusion.models import load
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.training import text_conditions

@@ -14,7 +14,7 @@ import pytest
 
 from videofusion.cli import main
 from videofusion.data.addresses import Fetch, fetching, scheme_of
-from videofusion.data.check import check_folder
+from videofusion.data.checking import check_folder
 from videofusion.data.layouts import open_source
 from videofusion.errors import InputError, RunError
 

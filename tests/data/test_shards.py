@@ -16,12 +16,12 @@ from PIL import Image
 
 from videofusion.cli import main
 from videofusion.data.addresses import fetching
-from videofusion.data.check import check_folder
+from videofusion.data.checking import check_folder
 from videofusion.data.convert import convert
 from videofusion.data.folder import VideoFolder
 from videofusion.data.layouts import open_source
 from videofusion.data.loader import Loader
-from videofusion.data.report import folder_report
+from videofusion.data.statistics import folder_report
 from videofusion.errors import InputError, RunError
 
 

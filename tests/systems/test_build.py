@@ -9,15 +9,15 @@ import torch
 
 from videofusion.data.batch import Batch, Sample
 from videofusion.data.folder import VideoFolder
-from videofusion.data.moving_digits import MovingDigits
+from videofusion.digits.domain import domain_of
+from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError
-from videofusion.evaluation.domain import domain_of
 from videofusion.networks.autoencoder import Pixels
+from videofusion.recipes.catalogue import get_recipe
+from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import PROFILE_CLIPS, _some_clips, build_system
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.vdm import VDMSystem
-from videofusion.training.recipe import Recipe
-from videofusion.training.recipes import get_recipe
 from videofusion.training.trainer import training_keys
 
 SMALL = {"channels": "16,16", "residual_channels": "16,16", "frames": "4", "text_dim": "16", "train_frames": "none"}

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from videofusion.errors import InputError
+from videofusion.recipes.catalogue import get_recipe
+from videofusion.recipes.recipe import OVER_PHOTOS
 from videofusion.training.batches import training_data
-from videofusion.training.recipe import OVER_PHOTOS
-from videofusion.training.recipes import get_recipe
 from videofusion.training.world import World
 
 FOLDER = {"data": "folder", "frames": 4, "size": 16, "batch_size": 2, "workers": 0}

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from videofusion.errors import InputError
-from videofusion.training.recipes import trained_model
+from videofusion.recipes.catalogue import trained_model
 
 if TYPE_CHECKING:
-    from videofusion.evaluation.comparison.compare import Budget, Run
-    from videofusion.evaluation.comparison.plans import Plan
+    from studies.digit_runs import Plan
+    from videofusion.comparison.compare import Budget, Run
 
 Texts = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=FILE")]
 
@@ -78,8 +78,8 @@ def compare(
     for name in systems if plan is None else ():
         trained_model(name)  # refuses what is none, nor a recipe
 
-    from videofusion.data.moving_digits import GROUNDS_OF
-    from videofusion.evaluation.comparison import plans
+    from studies import digit_runs as plans
+    from videofusion.digits.moving_digits import GROUNDS_OF
 
     if plan == "list":
         print(plans.plan_list())
@@ -97,9 +97,9 @@ def compare(
             f"data is {data}, but plans make their own, {' or '.join(GROUNDS_OF)}; --full, or recipes without --plan, "
             "take a folder"
         )
-    from videofusion.evaluation.comparison.compare import Budget
-    from videofusion.evaluation.comparison.report import any_finished
-    from videofusion.evaluation.comparison.systems import (
+    from videofusion.comparison.compare import Budget
+    from videofusion.comparison.report import any_finished
+    from videofusion.comparison.systems import (
         FULL,
         SYSTEMS,
         budget_of,
@@ -120,7 +120,7 @@ def compare(
     if find_budget and given.flops is not None:
         raise InputError(f"budget is {budget}, but --find-budget looks for seconds; give it seconds to begin with")
     if find_budget:
-        from videofusion.evaluation.comparison.budget import find_budget as find
+        from studies.budget import find_budget as find
 
         found = find(folder, given, 64 * given.seconds, jobs)
         print(f"--seconds {found:g} is the smallest budget tried at which VDM's samples keep a digit's place")
@@ -133,7 +133,7 @@ def compare(
             _try(folder, runs, data, named if full else None)
             return 0
         from videofusion.cli.measure import protocol_networks
-        from videofusion.evaluation.comparison.compare import compare as work
+        from videofusion.comparison.compare import compare as work
 
         if full and named is not None:
             protocol = protocol or named.protocol
@@ -158,8 +158,8 @@ def compare(
 
 def _runs(names: tuple[str, ...], plan: Plan | None, full: bool, budget: Budget) -> list[Run]:
     """The runs of what a user named: recipes and models, or a plan or some of its systems."""
-    from videofusion.evaluation.comparison.plans import some_systems
-    from videofusion.evaluation.comparison.systems import system_runs
+    from studies.digit_runs import some_systems
+    from videofusion.comparison.systems import system_runs
 
     if plan is None:
         return system_runs(names, budget)
@@ -174,7 +174,7 @@ def _runs(names: tuple[str, ...], plan: Plan | None, full: bool, budget: Budget)
 
 def _try(folder: Path, runs: list[Run], data: str | None, full: Plan | None) -> None:
     """Say what would be trained."""
-    from videofusion.evaluation.comparison.trial import dry_run
+    from videofusion.comparison.dry_run import dry_run
 
     print(dry_run(folder, runs, data))
     if full is not None:
@@ -185,8 +185,8 @@ def _try(folder: Path, runs: list[Run], data: str | None, full: Plan | None) -> 
 def _report(folder: Path) -> None:
     """Print the table of what is finished, and write it with the pictures."""
     from videofusion.clip import write_whole
-    from videofusion.evaluation.comparison.plot import pictures, plot
-    from videofusion.evaluation.comparison.report import report, table_csv
+    from videofusion.comparison.plot import pictures, plot
+    from videofusion.comparison.report import report, table_csv
 
     table = report(folder)
     print(table)

@@ -52,9 +52,9 @@ def digits_report(
     find(model)
     check_sampling(sampler, steps, guidance)
 
-    from videofusion.evaluation.digits_report import Protocol, digits_report
-    from videofusion.evaluation.domain import grounds_of
-    from videofusion.evaluation.protocol import Sampling
+    from videofusion.digits.domain import grounds_of
+    from videofusion.digits.prompt_report import Protocol, digits_report
+    from videofusion.digits.protocol import Sampling
 
     plan = Protocol(count=count, two_digits=two_digits, seed=seed, grounds=grounds_of(model, data))
     pipe = _pipe(model)
@@ -97,9 +97,9 @@ def digits_motion(
     find(model)
     check_sampling(sampler, steps, guidance)
 
-    from videofusion.evaluation.digits_motion import Protocol, digits_motion
-    from videofusion.evaluation.domain import grounds_of
-    from videofusion.evaluation.protocol import Sampling
+    from videofusion.digits.domain import grounds_of
+    from videofusion.digits.motion_report import Protocol, digits_motion
+    from videofusion.digits.protocol import Sampling
 
     plan = Protocol(pairs=pairs, prompts=prompts, seed=seed, grounds=grounds_of(model, data))
     pipe = _pipe(model)
@@ -164,9 +164,9 @@ def judge_report(
     """
     _check_out("judge-report", out, force)
 
+    from tools.judge_report import judge_report
     from videofusion.clip import write_whole
-    from videofusion.data.moving_digits import GROUNDS_OF
-    from videofusion.evaluation.judge_report import judge_report
+    from videofusion.digits.moving_digits import GROUNDS_OF
     from videofusion.evaluation.record import write_record
 
     table, record = judge_report(count, clips, grounds=GROUNDS_OF[data or "moving-digits"])
@@ -197,9 +197,9 @@ def embedded_report(
     """
     _check_out("embedded-report", out, force)
 
+    from tools.embedded_report import embedded_report
     from videofusion.clip import write_whole
-    from videofusion.evaluation.embedded_report import embedded_report
-    from videofusion.evaluation.frechet import check_enough
+    from videofusion.evaluation.metrics.frechet import check_enough
     from videofusion.evaluation.record import write_record
 
     check_enough(clips, allow_few=False)

@@ -10,8 +10,8 @@ from typing import Annotated, get_args, get_type_hints
 import tyro
 
 from videofusion.errors import InputError
-from videofusion.training.recipe import Recipe
-from videofusion.training.recipes import RECIPES, get_recipe
+from videofusion.recipes.catalogue import RECIPES, get_recipe
+from videofusion.recipes.recipe import Recipe
 
 BUILT_IN = [kind for kind in get_args(get_type_hints(Recipe)["data"]) if kind != "folder"]
 
@@ -62,7 +62,7 @@ def train(
     if dry_run:
         print(json.dumps(resolved.to_json(), indent=1))
 
-        from videofusion.training import trial
+        from videofusion.training.estimate import trial
 
         with fetching(fetch):
             found = trial.dry_run(resolved, run, folder, device=str(pick_device(device)))
@@ -95,7 +95,7 @@ def scaling(
         set: change a value of the recipe
     """
     resolved = get_recipe(recipe, _overrides(set))
-    from videofusion.training.scaling import Cluster, scaling_report
+    from studies.scaling import Cluster, scaling_report
 
     print(scaling_report(resolved, gpus, clips, Cluster(utilisation=utilisation)))
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videofusion.data.footage import MOST_PIXELS, Unreadable
 from videofusion.data.items import Item, Source
-from videofusion.data.stills import Rows
 from videofusion.errors import InputError
 from videofusion.files import check_whole
+from videofusion.video.footage import MOST_PIXELS, Unreadable
+from videofusion.video.stills import Rows
 
 # of a file and of its header, which numpy reads as a text of Python
 _ERRORS = (

@@ -21,12 +21,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from videofusion.clip.check import from_uint8
-from videofusion.data.footage import Frame, Unreadable
 from videofusion.data.items import Item, Source
 from videofusion.data.metadata import number_in, text_of
 from videofusion.data.sampler import ClipSampler
 from videofusion.errors import InputError
 from videofusion.files import check_regular, parse_json
+from videofusion.video.footage import Frame, Unreadable
 
 SETTINGS = "encoded.json"
 FORMAT = 1  # of the folder; another one is refused

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videofusion.data.decode import VideoFile
 from videofusion.data.items import Item, Source, split_called
 from videofusion.data.metadata import text_of, texts_of
 from videofusion.data.tables import CAPTIONS, LABELS
 from videofusion.errors import InputError, require
 from videofusion.files import check_regular
+from videofusion.video.decode import VideoFile
 
 _VIDEOS = ("video", "clip", "mp4")
 

@@ -7,7 +7,6 @@ from pathlib import Path, PurePosixPath
 
 from videofusion.data.arrays import list_array
 from videofusion.data.encoded import SETTINGS, list_encoded
-from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
 from videofusion.data.hub import list_dataset
 from videofusion.data.items import Source
 from videofusion.data.listing import files_below, list_frames, list_images, list_videos
@@ -15,6 +14,7 @@ from videofusion.data.metadata import METADATA
 from videofusion.data.shards import INDEX, list_shards
 from videofusion.data.tables import TABLE_ENDINGS, is_table, list_table
 from videofusion.errors import InputError
+from videofusion.video.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
 
 LAYOUTS: dict[str, Callable[[str | Path, int], Source]] = {
     "folder": list_videos,

@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from videofusion.data.decode import VideoFile
-from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS, Origin
 from videofusion.data.items import Item, Source
 from videofusion.data.metadata import METADATA, Row, read_metadata
 from videofusion.data.sidecars import caption_in, read_lists, sidecars
 from videofusion.data.splits import folder_splits, is_split_file, read_splits
-from videofusion.data.stills import Pictures
 from videofusion.errors import InputError
+from videofusion.video.decode import VideoFile
+from videofusion.video.footage import PICTURE_ENDINGS, VIDEO_ENDINGS, Origin
+from videofusion.video.stills import Pictures
 
 # Names of folders that say what kind of files they hold.
 _PLACES = {"videos", "video", "clips", "images", "pictures", "frames", "files", "data"}

@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from videofusion.data.addresses import scheme_of
-from videofusion.data.decode import VideoFile
-from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS, Origin, Part, Remote
 from videofusion.data.items import Item, Source, split_called
 from videofusion.data.metadata import bounded, number_in, text_of, texts_of
-from videofusion.data.stills import Pictures, natural
 from videofusion.errors import InputError, printable
 from videofusion.files import check_regular, parse_json
+from videofusion.video.decode import VideoFile
+from videofusion.video.footage import PICTURE_ENDINGS, VIDEO_ENDINGS, Origin, Part, Remote
+from videofusion.video.stills import Pictures, natural
 
 INDEX = "index.json"
 _TEXTS = (".json", ".txt", ".text", ".cls")

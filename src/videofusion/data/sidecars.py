@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
 from videofusion.data.metadata import MOST_SAID, Row, texts_of
+from videofusion.video.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
 
 _ENDINGS = (".txt", ".caption")
 _FOLDERS = ("labels", "captions")

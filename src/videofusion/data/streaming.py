@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from videofusion.data.addresses import Fetch, allowed, scheme_of
 from videofusion.data.counter import keys, uniforms
-from videofusion.data.footage import Footage, Unreadable
 from videofusion.data.items import Item
 from videofusion.data.shards import read_shard
 from videofusion.errors import InputError, RunError
 from videofusion.keys import Stream
+from videofusion.video.footage import Footage, Unreadable
 
 CACHE_BYTES = 20 * 2**30  # of disk; VIDEOFUSION_SHARDS names the folder
 _TRIES = 3

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from videofusion.data.decode import VideoFile
-from videofusion.data.footage import VIDEO_ENDINGS
 from videofusion.data.items import Item, Source, split_called
 from videofusion.data.listing import files_below, spoken
 from videofusion.data.metadata import bounded, rows_of, text_of, texts_of
 from videofusion.errors import InputError, require
 from videofusion.files import check_regular, parse_json
+from videofusion.video.decode import VideoFile
+from videofusion.video.footage import VIDEO_ENDINGS
 
 TABLE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 PATHS = ("file_name", "path", "video_path", "filename", "file", "video", "clip_path")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from videofusion.errors import InputError, require
-from videofusion.evaluation.means import MEANS
-from videofusion.evaluation.presets import Metric, Preset
+from videofusion.evaluation.metrics.means import MEANS
+from videofusion.evaluation.protocols import Metric, Preset
 
 _FEATURES = {"clip": "embedding", "embedded": "frames", "digits": "frames"}  # by network, what it tells of a frame
 

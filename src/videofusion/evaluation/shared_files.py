@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from videofusion.data.arrays import ArrayClip
-from videofusion.data.decode import VideoFile
-from videofusion.data.footage import Data, Unreadable, byte_count
 from videofusion.data.items import Item
-from videofusion.data.stills import Pictures
+from videofusion.video.decode import VideoFile
+from videofusion.video.footage import Data, Unreadable, byte_count
+from videofusion.video.stills import Pictures
 
 
 def shared_file(some: Iterable[Item], others: Iterable[Item]) -> tuple[str, str] | None:

@@ -14,10 +14,10 @@ from videofusion.conditioning.motion import measured_share, share_profiles
 from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
 from videofusion.data.encoded import Made
-from videofusion.data.moving_digits import WORDS, MovingDigits
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.options import SamplingOptions, read_options
 from videofusion.diffusion.schedules import make_schedule
+from videofusion.digits.moving_digits import WORDS, MovingDigits
 from videofusion.errors import InputError
 from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.text_encoders import load_text_encoder
@@ -25,6 +25,7 @@ from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.temporal import TEMPORAL_DESIGNS, temporal_design
 from videofusion.networks.unet import UNet
+from videofusion.recipes.recipe import Recipe
 from videofusion.systems.decomposed import SEES_BASE
 from videofusion.systems.embedding import EmbeddingParts, embedding_parts, frame_encoder, measure_embeddings
 from videofusion.systems.pretrained import (
@@ -40,7 +41,6 @@ from videofusion.systems.pretrained import (
 from videofusion.systems.training import SamplingDefaults, StepOptions
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
-from videofusion.training.recipe import Recipe
 from videofusion.training.tuning import tune
 
 PROFILE_CLIPS = 256  # training clips whose lambda is measured for the motion knob

@@ -10,9 +10,9 @@ from videofusion.data.batch import Batch, Dataset
 from videofusion.data.folder import VideoFolder
 from videofusion.data.joint import JointLoader
 from videofusion.data.loader import Loader
-from videofusion.data.moving_digits import MovingDigits
+from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError
-from videofusion.training.recipe import OVER_PHOTOS, Recipe
+from videofusion.recipes.recipe import OVER_PHOTOS, Recipe
 from videofusion.training.world import World
 
 _PICTURES = 1  # what their order, and made-up pictures, differ by from the clips' of a seed

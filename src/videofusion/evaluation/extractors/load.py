@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from videofusion.device import pick_device
+from videofusion.digits.extractor import DigitsExtractor
 from videofusion.errors import InputError
 from videofusion.evaluation.extractors.c3d import C3D
-from videofusion.evaluation.extractors.digits import DigitsExtractor
 from videofusion.evaluation.extractors.embedded import EmbeddedExtractor
 from videofusion.evaluation.extractors.i3d import I3D
 from videofusion.evaluation.extractors.image import InceptionExtractor
