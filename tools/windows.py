@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
 from videofusion.errors import InputError
 from videofusion.video.decode import VideoFile
 from videofusion.video.footage import VIDEO_ENDINGS, Unreadable

@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 
 from videofusion.cli import main
 from videofusion.data.checking import check_folder
-from videofusion.data.encoded import FORMAT
 from videofusion.data.items import part
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
+from videofusion.data.layouts.encoded import FORMAT
 from videofusion.data.statistics import folder_report
 from videofusion.errors import InputError
 from videofusion.video.stills import natural

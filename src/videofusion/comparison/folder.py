@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from videofusion.data.batch import BadClip
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
 from videofusion.digits.comparison import SHOWN, Finding
 from videofusion.digits.protocol import Pipe, Sampling, make
 from videofusion.errors import InputError

@@ -18,7 +18,7 @@ from videofusion.curation.stage import BAD, KEY, Job, Row, Stage
 from videofusion.curation.store import Store
 from videofusion.curation.summary import write_report
 from videofusion.curation.thresholds import Bound, check_columns, reasons
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
 from videofusion.errors import InputError
 from videofusion.locking import locked
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from videofusion.cores import cores
-from videofusion.data.encoded import EncodedFootage
 from videofusion.data.items import Item
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
+from videofusion.data.layouts.encoded import EncodedFootage
 from videofusion.errors import InputError
 from videofusion.video.decode import Video, decode_all
 from videofusion.video.footage import Unreadable

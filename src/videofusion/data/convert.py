@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from videofusion.data.items import Item, reasons
-from videofusion.data.layouts import detect, open_source
-from videofusion.data.shards import INDEX
+from videofusion.data.layouts.detection import detect, open_source
+from videofusion.data.layouts.shards import INDEX
 from videofusion.errors import InputError, RunError
 from videofusion.locking import FILE, locked
 from videofusion.video.decode import VideoFile

@@ -13,7 +13,7 @@ from videofusion.errors import InputError
 from videofusion.video.footage import Excerpt, Footage, Origin
 
 if TYPE_CHECKING:
-    from videofusion.data.encoded import Made
+    from videofusion.data.layouts.encoded import Made
 else:
     Made = Any  # annotations are looked at in tests; that module needs this one
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from videofusion.data.checking import for_each_file
 from videofusion.data.items import Item, Source
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
 from videofusion.video.decode import Video, VideoFile
 from videofusion.video.footage import Data, Excerpt, Footage, Unreadable, byte_count
 

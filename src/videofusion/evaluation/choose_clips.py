@@ -11,7 +11,7 @@ import numpy as np
 
 from videofusion.data.checking import for_each_file
 from videofusion.data.items import Item, Source
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
 from videofusion.errors import InputError
 from videofusion.evaluation.clip_sets import FolderClips, Pick, Video, without_ending
 from videofusion.evaluation.protocols import Preset

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from videofusion.data.arrays import ArrayClip
 from videofusion.data.items import Item
+from videofusion.data.layouts.arrays import ArrayClip
 from videofusion.video.decode import VideoFile
 from videofusion.video.footage import Data, Unreadable, byte_count
 from videofusion.video.stills import Pictures

@@ -13,7 +13,7 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.motion import measured_share, share_profiles
 from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
-from videofusion.data.encoded import Made
+from videofusion.data.layouts.encoded import Made
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.options import SamplingOptions, read_options
 from videofusion.diffusion.schedules import make_schedule

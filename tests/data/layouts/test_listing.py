@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from videofusion.data.listing import list_videos
+from videofusion.data.layouts.listing import list_videos
 from videofusion.errors import InputError
 
 

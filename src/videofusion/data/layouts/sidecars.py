@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from videofusion.data.metadata import MOST_SAID, Row, texts_of
+from videofusion.data.layouts.metadata import MOST_SAID, Row, texts_of
 from videofusion.video.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
 
 _ENDINGS = (".txt", ".caption")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from videofusion.data.arrays import list_array
-from videofusion.data.encoded import SETTINGS, list_encoded
-from videofusion.data.hub import list_dataset
 from videofusion.data.items import Source
-from videofusion.data.listing import files_below, list_frames, list_images, list_videos
-from videofusion.data.metadata import METADATA
-from videofusion.data.shards import INDEX, list_shards
-from videofusion.data.tables import TABLE_ENDINGS, is_table, list_table
+from videofusion.data.layouts.arrays import list_array
+from videofusion.data.layouts.encoded import SETTINGS, list_encoded
+from videofusion.data.layouts.hub import list_dataset
+from videofusion.data.layouts.listing import files_below, list_frames, list_images, list_videos
+from videofusion.data.layouts.metadata import METADATA
+from videofusion.data.layouts.shards import INDEX, list_shards
+from videofusion.data.layouts.tables import TABLE_ENDINGS, is_table, list_table
 from videofusion.errors import InputError
 from videofusion.video.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from videofusion.data.folder import VideoFolder
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
 from videofusion.errors import InputError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from videofusion.data.folder import VideoFolder
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
 from videofusion.errors import InputError
 
 GENERATOR = np.random.default_rng(0)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from videofusion.data.items import Item, Source
-from videofusion.data.metadata import METADATA, Row, read_metadata
-from videofusion.data.sidecars import caption_in, read_lists, sidecars
+from videofusion.data.layouts.metadata import METADATA, Row, read_metadata
+from videofusion.data.layouts.sidecars import caption_in, read_lists, sidecars
 from videofusion.data.splits import folder_splits, is_split_file, read_splits
 from videofusion.errors import InputError
 from videofusion.video.decode import VideoFile

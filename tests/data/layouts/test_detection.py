@@ -10,7 +10,7 @@ from PIL import Image
 
 from videofusion.data.folder import VideoFolder
 from videofusion.data.items import part
-from videofusion.data.layouts import detect, open_source
+from videofusion.data.layouts.detection import detect, open_source
 from videofusion.errors import InputError
 
 

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from videofusion.data.items import Item, Source, split_called
-from videofusion.data.listing import files_below, spoken
-from videofusion.data.metadata import bounded, rows_of, text_of, texts_of
+from videofusion.data.layouts.listing import files_below, spoken
+from videofusion.data.layouts.metadata import bounded, rows_of, text_of, texts_of
 from videofusion.errors import InputError, require
 from videofusion.files import check_regular, parse_json
 from videofusion.video.decode import VideoFile

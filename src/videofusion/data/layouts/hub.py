@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from videofusion.data.items import Item, Source, split_called
-from videofusion.data.metadata import text_of, texts_of
-from videofusion.data.tables import CAPTIONS, LABELS
+from videofusion.data.layouts.metadata import text_of, texts_of
+from videofusion.data.layouts.tables import CAPTIONS, LABELS
 from videofusion.errors import InputError, require
 from videofusion.files import check_regular
 from videofusion.video.decode import VideoFile

@@ -19,7 +19,7 @@ from videofusion.data.addresses import fetching
 from videofusion.data.checking import check_folder
 from videofusion.data.convert import convert
 from videofusion.data.folder import VideoFolder
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
 from videofusion.data.loader import Loader
 from videofusion.data.statistics import folder_report
 from videofusion.errors import InputError, RunError
@@ -219,7 +219,7 @@ def test_the_cache_is_bounded_and_what_left_it_comes_back(elsewhere):
 
 
 def test_a_shard_that_does_not_come_ends_the_run_with_its_address(elsewhere, monkeypatch):
-    import videofusion.data.streaming as streaming
+    import videofusion.data.layouts.streaming as streaming
 
     monkeypatch.setattr(streaming.time, "sleep", lambda seconds: None)
     elsewhere.write_text('{"shardlist": [{"url": "store:///none/there.tar", "nsamples": 3}]}')

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from videofusion.data.addresses import Fetch, allowed, scheme_of
 from videofusion.data.counter import keys, uniforms
 from videofusion.data.items import Item
-from videofusion.data.shards import read_shard
+from videofusion.data.layouts.shards import read_shard
 from videofusion.errors import InputError, RunError
 from videofusion.keys import Stream
 from videofusion.video.footage import Footage, Unreadable

@@ -15,7 +15,7 @@ from typing import Any
 
 from videofusion.data.addresses import scheme_of
 from videofusion.data.items import Item, Source, split_called
-from videofusion.data.metadata import bounded, number_in, text_of, texts_of
+from videofusion.data.layouts.metadata import bounded, number_in, text_of, texts_of
 from videofusion.errors import InputError, printable
 from videofusion.files import check_regular, parse_json
 from videofusion.video.decode import VideoFile
@@ -36,7 +36,7 @@ def list_shards(path: str | Path, fold: int = 1) -> Source:
     Raises:
         InputError: no shard, or one that cannot be opened.
     """
-    from videofusion.data.streaming import streamed
+    from videofusion.data.layouts.streaming import streamed
 
     place = Path(path).expanduser()
     if fold != 1:

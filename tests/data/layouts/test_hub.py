@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from videofusion.data.folder import VideoFolder
-from videofusion.data.hub import of_dataset
+from videofusion.data.layouts.hub import of_dataset
 from videofusion.errors import InputError
 
 datasets = pytest.importorskip("datasets")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from videofusion.clip.check import from_uint8
 from videofusion.data.items import Item, Source
-from videofusion.data.metadata import number_in, text_of
+from videofusion.data.layouts.metadata import number_in, text_of
 from videofusion.data.sampler import ClipSampler
 from videofusion.errors import InputError
 from videofusion.files import check_regular, parse_json
