@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 
 from videofusion.curation.spans import pictures_of
 from videofusion.curation.stage import Job, Row, Stage, within
-from videofusion.curation.weights import folder_of
+from videofusion.curation.hub_models import folder_of
 from videofusion.video.footage import Frame
 
 

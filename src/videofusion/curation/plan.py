@@ -13,7 +13,7 @@ from videofusion.curation.embeddings import Aesthetics, Embeddings, Similarity
 from videofusion.curation.motion import Motion
 from videofusion.curation.ocr import Text
 from videofusion.curation.stage import Stage
-from videofusion.curation.weights import folder_of
+from videofusion.curation.hub_models import folder_of
 from videofusion.errors import InputError
 
 
