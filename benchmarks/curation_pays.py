@@ -43,6 +43,7 @@ from videofusion.digits.judge import JUMP, Judge
 from videofusion.digits.moving_digits import DigitClipSpec, MovingDigits, evaluation_prompts, render
 from videofusion.digits.tracker import STILL
 from videofusion.errors import InputError, RunError
+from videofusion.evaluation import making
 from videofusion.evaluation.metrics.proportions import Rate
 from videofusion.evaluation.record import markdown_table, write_record
 from videofusion.models import load
@@ -211,7 +212,7 @@ def measure(folder: Path, args: argparse.Namespace) -> int:
             if not train_run(folder, run, threads, str(folder / part), is_over=lambda: stop.name is not None):
                 return False
             captions = [spec.caption for spec in specs]
-            made = protocol.make(load(run.model_in(folder)), captions, range(len(specs)), SAMPLING, label=part)
+            made = making.make(load(run.model_in(folder)), captions, range(len(specs)), SAMPLING, label=part)
             save_file({"clips": made}, places[part].with_suffix(".part"))
             places[part].with_suffix(".part").replace(places[part])
             return True

@@ -77,7 +77,8 @@ def of_model(model: str, clips: int, samplers: Sequence[str], steps: Sequence[in
     """
     from videofusion.digits.judge import Judge
     from videofusion.digits.moving_digits import evaluation_prompts
-    from videofusion.digits.protocol import Sampling, answers, make
+    from videofusion.digits.protocol import answers
+    from videofusion.evaluation.making import Sampling, make
     from videofusion.models import load
 
     pipe, judge = load(model, device="cpu"), Judge.load()

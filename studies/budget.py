@@ -1,12 +1,17 @@
-"""The budget of the comparison of decomposed and independent noise: what VDM needs to keep a digit's place."""
+"""The budget of the plan `decomposed`: what VDM needs to keep a digit's place; `python -m studies.budget DIR`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from studies.digit_runs import DECOMPOSED
+import tyro
+
+from studies.decomposed import DECOMPOSED
+from videofusion.cli import run_command
 from videofusion.comparison.compare import Budget, job_threads
 from videofusion.comparison.runs import Run, train_run
 from videofusion.digits.comparison import places_kept
@@ -60,3 +65,26 @@ def _first_that_keeps(
             return seconds
         seconds *= 2
     raise RunError(f"VDM's samples did not keep a digit's place after {limit:.0f} s of training")
+
+
+def budget(
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    *,
+    seconds: float = 1800.0,
+    base_seconds: float = 600.0,
+    jobs: int = 1,
+) -> None:
+    """Find the seconds after which VDM's samples keep a digit's place: SECONDS, or a double of them.
+
+    Args:
+        folder: for the runs
+        seconds: of training at the first look
+        base_seconds: of training the image model
+        jobs: that the comparison will run side by side
+    """
+    found = find_budget(folder, Budget(seconds=seconds, base_seconds=base_seconds), 64 * seconds, jobs)
+    print(f"--seconds {found:g} is the smallest budget tried at which VDM's samples keep a digit's place")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(budget, "python -m studies.budget"))

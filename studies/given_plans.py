@@ -7,18 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from studies.digit_runs import (
-    NARROW_BASE,
-    UNCONDITIONAL,
-    WIDE_BASE,
-    Claim,
-    Plan,
-    bases,
-    fusion_run,
-    vdm_run,
-)
+from studies.digit_runs import NARROW_BASE, UNCONDITIONAL, WIDE_BASE, bases, fusion_run, vdm_run
 from studies.paper_plans import PUBLISHED
 from videofusion.comparison.compare import Budget, Run
+from videofusion.comparison.plan import Claim, Plan
 
 WEIGHT = 2.0  # of reconstruction guidance; VDM says "above 1", the seeds not what its tables have
 GUIDANCE_WEIGHTS = (2.0, 5.0)  # of text; VDM's w is our scale less 1

@@ -17,15 +17,14 @@ from studies.digit_runs import (
     QUIET,
     UCF,
     UNCONDITIONAL,
-    Claim,
     Make,
-    Plan,
     each_seed,
     full_size,
     fusion_run,
     vdm_system,
 )
 from videofusion.comparison.compare import Budget, Run
+from videofusion.comparison.plan import Claim, Plan
 
 PUBLISHED: dict[str, Any] = {"variant": "published", **ONE_FRAME}  # the variant that is the paper's
 SHARES = (0.1, 0.25, 0.5, 0.75)  # the text names the ends and the default

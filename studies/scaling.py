@@ -1,4 +1,4 @@
-"""A recipe on many GPUs, on paper: memory, bytes that are moved and time of a step.
+"""A recipe on many GPUs, on paper: memory, bytes that are moved and time of a step: `python -m studies.scaling RECIPE`.
 
 With P parameters of which T are trained, N GPUs, M micro-batches of m clips on each, w bytes of a weight as it is
 gathered (2 in bfloat16, 4 in float32), A bytes of activations and C operations of a clip (`sizes.py` counts both):
@@ -19,10 +19,17 @@ bfloat16 only.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+import tyro
+
+from videofusion.cli import run_command
+from videofusion.cli.train import read_settings
 from videofusion.errors import InputError
+from videofusion.recipes.catalogue import get_recipe
 from videofusion.recipes.recipe import Recipe
 from videofusion.training.estimate.memory import Held, Part, human
 from videofusion.training.estimate.sizes import Work, recipe_work
@@ -204,3 +211,28 @@ def scaling_report(recipe: Recipe, gpus: Sequence[int] = (8, 64), clips: int = 1
         )
         lines.append(f"| {' | '.join(map(str, row))} |")
     return "\n".join(lines)
+
+
+def scaling(
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
+    *,
+    gpus: tuple[int, ...] = (8, 64),
+    clips: int = 1,
+    utilisation: float = 0.4,
+    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")] = (),
+) -> None:
+    """Say what a recipe needs on many GPUs, on paper: memory, bytes moved, time of a step; docs/recipes.md explains.
+
+    Args:
+        recipe: name of a recipe, or the path of the recipe.json of a run
+        gpus: how many, several times if you like
+        clips: of a micro-batch on each GPU
+        utilisation: share of a GPU's arithmetic that training reaches
+        set: change a value of the recipe
+    """
+    resolved = get_recipe(recipe, read_settings(set))
+    print(scaling_report(resolved, gpus, clips, Cluster(utilisation=utilisation)))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(scaling, "python -m studies.scaling"))

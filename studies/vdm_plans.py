@@ -10,20 +10,9 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from studies.digit_runs import (
-    NARROW_BASE,
-    UCF,
-    UNCONDITIONAL,
-    Claim,
-    Make,
-    Plan,
-    bases,
-    each_seed,
-    full_size,
-    vdm_run,
-    vdm_system,
-)
+from studies.digit_runs import NARROW_BASE, UCF, UNCONDITIONAL, Make, bases, each_seed, full_size, vdm_run, vdm_system
 from videofusion.comparison.compare import Budget, Run
+from videofusion.comparison.plan import Claim, Plan
 
 GUIDANCE_WEIGHTS = (1.0, 2.0, 5.0)
 IMAGE_FRAMES = (0, 4, 8)

@@ -1,4 +1,4 @@
-"""How far the embedded feature network can be trusted: `videofusion embedded-report`.
+"""How far the embedded feature network can be trusted: `python -m tools.embedded_report`.
 
 Clips that the network was not trained on are spoiled more and more, and their distances from other such clips measured;
 they must grow with the damage. What happens over time must be noticed in clips of another content too, and a distance
@@ -7,6 +7,7 @@ must not depend on the number of clips.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -269,3 +270,10 @@ def _other_colours(spoil: Spoil) -> Spoil:
 
 def _bytes(clips: Tensor) -> Tensor:
     return (clips * 127.5 + 127.5).round().clamp(0, 255).byte()
+
+
+if __name__ == "__main__":
+    from tools import reports
+    from videofusion.cli import run_command
+
+    sys.exit(run_command(reports.embedded_report, "python -m tools.embedded_report"))

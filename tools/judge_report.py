@@ -1,7 +1,8 @@
-"""How far the judge itself can be trusted, on real clips only: `videofusion judge-report`."""
+"""How far the judge itself can be trusted, on real clips only: `python -m tools.judge_report`."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -81,3 +82,10 @@ def judge_report(count: int, clips: int, frames: int = 16, grounds: str = "plain
         ]
     )
     return table, record
+
+
+if __name__ == "__main__":
+    from tools import reports
+    from videofusion.cli import run_command
+
+    sys.exit(run_command(reports.judge_report, "python -m tools.judge_report"))

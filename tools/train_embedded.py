@@ -2,7 +2,7 @@
 
 No labels are needed: the network is asked what was done to a clip (kind and strength of damage, rate, how the camera
 moves), and which two views are of one clip. Some minutes of one core; the weights go to `embedded.safetensors` beside
-this file, as float16. `videofusion embedded-report` tests them.
+this file, as float16. `python -m tools.embedded_report` tests them.
 """
 
 from __future__ import annotations

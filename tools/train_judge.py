@@ -1,7 +1,7 @@
 """Trains the judge on rendered clips of the train split: `python -m tools.train_judge`.
 
 Takes some minutes of one core. The weights go to `judge.safetensors` beside this file, as float16;
-`videofusion judge-report` tests them on rendered clips of the test split.
+`python -m tools.judge_report` tests them on rendered clips of the test split.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import torch
 
 from studies import budget
 from studies.budget import find_budget
-from studies.digit_runs import DECOMPOSED
+from studies.decomposed import DECOMPOSED
 from videofusion import models
 from videofusion.comparison import compare
 from videofusion.comparison.compare import REAL, Budget, Run

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from videofusion.comparison.cost import call_gflops, cost, cost_apart
-from videofusion.digits.protocol import Sampling
 from videofusion.errors import RunError
+from videofusion.evaluation.making import Sampling
 from videofusion.models import load
 
 

@@ -11,8 +11,8 @@ from videofusion.comparison.compare import Budget
 from videofusion.comparison.folder import ProtocolMeasure, held_out_measure, protocol_measure
 from videofusion.comparison.systems import Alike, Shape, choose_measure
 from videofusion.digits.moving_digits import evaluation_prompts, render
-from videofusion.digits.protocol import Sampling
 from videofusion.errors import InputError
+from videofusion.evaluation.making import Sampling
 from videofusion.recipes.catalogue import get_recipe
 from videofusion.training.batches import training_data
 from videofusion.training.world import World

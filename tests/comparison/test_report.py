@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from studies.digit_runs import Claim, find_plan
 from videofusion.comparison.claims import beside_paper, claims, orders
 from videofusion.comparison.compare import REAL, SHOWN
+from videofusion.comparison.plan import Claim, find_plan
 from videofusion.comparison.plot import pictures, plot, sweep_points
 from videofusion.comparison.report import report, table_csv
 from videofusion.errors import InputError

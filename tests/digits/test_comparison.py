@@ -8,8 +8,8 @@ from tools.distortions import DISTORTIONS
 from videofusion.digits.comparison import DigitsMeasure, colour_drift, colour_shift, evaluate, place_kept
 from videofusion.digits.judge import Judge
 from videofusion.digits.moving_digits import evaluation_prompts, render
-from videofusion.digits.protocol import Sampling
 from videofusion.errors import InputError
+from videofusion.evaluation.making import Sampling
 
 
 def test_places_are_kept_by_real_clips_and_not_by_jumping_ones():

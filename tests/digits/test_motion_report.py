@@ -13,8 +13,8 @@ from videofusion.digits.motion_report import (
     same_form,
 )
 from videofusion.digits.moving_digits import evaluation_prompts, render
-from videofusion.digits.protocol import Sampling
 from videofusion.errors import InputError
+from videofusion.evaluation.making import Sampling
 
 
 def test_a_model_with_content_and_motion_apart(perfect):

@@ -11,9 +11,10 @@ import torch
 from videofusion.digits.judge import Judge
 from videofusion.digits.moving_digits import evaluation_prompts, render
 from videofusion.digits.prompt_report import Protocol, digits_report
-from videofusion.digits.protocol import QUESTIONS, Sampling, answers, frames_of, make, real_clips_of
+from videofusion.digits.protocol import QUESTIONS, answers, frames_of, real_clips_of
 from videofusion.digits.variety import Nearest, Space
 from videofusion.errors import InputError
+from videofusion.evaluation.making import Sampling, make
 from videofusion.evaluation.metrics.diversity import diversity, mean_pairwise
 
 SMALL = Protocol(count=40, two_digits=10, real=40, prompts=4, samples=4, training_clips=256)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny import CAPTIONS, FRAMES, SIZE, batch, vdm, videofusion
 
-from videofusion.digits.protocol import Sampling, make
 from videofusion.errors import InputError
+from videofusion.evaluation.making import Sampling, make
 from videofusion.tasks import extend
 
 PROMPTS, SEEDS = CAPTIONS[:3], [4, 5, 6]

@@ -2,16 +2,10 @@
 
 import pytest
 
-from studies.digit_runs import (
-    DECOMPOSED,
-    NOISES,
-    SYSTEMS,
-    find_plan,
-    plan_list,
-    plans,
-    some_systems,
-)
+from studies.decomposed import DECOMPOSED, NOISES, SYSTEMS
+from studies.digit_runs import plans
 from videofusion.comparison.compare import REAL, Budget
+from videofusion.comparison.plan import find_plan, plan_list, some_systems
 from videofusion.comparison.runs import run_recipe
 from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError

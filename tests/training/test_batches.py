@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from videofusion.digits.domain import OVER_PHOTOS
 from videofusion.errors import InputError
 from videofusion.recipes.catalogue import get_recipe
-from videofusion.recipes.recipe import OVER_PHOTOS
 from videofusion.training.batches import training_data
 from videofusion.training.world import World
 

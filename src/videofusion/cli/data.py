@@ -46,7 +46,7 @@ def make(
     from tqdm import tqdm
 
     from videofusion.digits.clip_files import write_folder
-    from videofusion.digits.moving_digits import GROUNDS_OF
+    from videofusion.digits.domain import GROUNDS_OF
 
     with tqdm(unit="clip", desc=dataset, leave=False) as bar:
         metadata = write_folder(

@@ -36,9 +36,9 @@ _HOME = {
     "read_provenance": "provenance",
     "save_sheet": "sheet",
     "to_uint8": "check",
-    "watchable_scale": "encode",
-    "write_clip": "encode",
-    "write_frames": "encode",
+    "watchable_scale": "writing",
+    "write_clip": "writing",
+    "write_frames": "writing",
     "write_whole": "output",
 }
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from studies.digit_runs import Claim, Plan
 from videofusion.comparison.compare import REAL
+from videofusion.comparison.plan import Claim, Plan
 from videofusion.evaluation.record import markdown_table
 
 MEASURES = ("quality", "consistency")

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from videofusion.comparison.cost import cost_apart
+from videofusion.comparison.measure import Measure
 from videofusion.comparison.runs import (
     RESULTS,
     append,
@@ -32,9 +33,8 @@ from videofusion.comparison.runs import (
 )
 from videofusion.comparison.runs import Run as Run
 from videofusion.cores import cores
-from videofusion.digits.comparison import Measure
-from videofusion.digits.protocol import Sampling
 from videofusion.errors import InputError
+from videofusion.evaluation.making import Sampling
 from videofusion.evaluation.record import versions
 from videofusion.locking import locked
 from videofusion.modes import give_usual_mode

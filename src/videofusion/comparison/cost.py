@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from videofusion.digits.protocol import Sampling
 from videofusion.errors import RunError
+from videofusion.evaluation.making import Sampling
 from videofusion.training.estimate.memory import Pages
 
 CLIPS = 4  # that are made together, when their time is taken

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videofusion.comparison.measure import SHOWN, Finding
 from videofusion.data.batch import BadClip
 from videofusion.data.layouts.detection import open_source
-from videofusion.digits.comparison import SHOWN, Finding
-from videofusion.digits.protocol import Pipe, Sampling, make
 from videofusion.errors import InputError
 from videofusion.evaluation.choose_clips import real_clips
 from videofusion.evaluation.clip_sets import ClipSet, LiveClips
 from videofusion.evaluation.extractors import Extractor, load_extractor
+from videofusion.evaluation.making import Pipe, Sampling, make
 from videofusion.evaluation.measure import check, evaluate
 from videofusion.evaluation.metric_table import chosen
 from videofusion.evaluation.metrics.base_frame import LEAST_FRAMES, change_at_base_frame, over_clips

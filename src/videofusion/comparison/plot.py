@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from studies.digit_runs import Plan
 from videofusion.clip.check import from_uint8
 from videofusion.clip.sheet import save_sheet
 from videofusion.comparison.claims import Row, over_seeds
 from videofusion.comparison.compare import SHOWN
+from videofusion.comparison.plan import Plan
 from videofusion.comparison.report import finished, plan_of
 from videofusion.errors import require
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from studies.digit_runs import Plan, find_plan
 from videofusion.comparison.claims import (
     MEASURES,
     Row,
@@ -22,14 +21,14 @@ from videofusion.comparison.claims import (
     system_of,
 )
 from videofusion.comparison.compare import REAL, Budget
+from videofusion.comparison.plan import Plan, find_plan
 from videofusion.comparison.runs import claimed, results
 from videofusion.comparison.systems import FULL, SYSTEMS
+from videofusion.domains import domains
 from videofusion.errors import InputError
 from videofusion.evaluation.metrics.base_frame import WANTED
 from videofusion.evaluation.record import markdown_table
 from videofusion.training.estimate.memory import human
-
-_RATES = ("digit", "colour", "direction", "same ends")
 
 # Columns of the table that are there where any run has them: head, and what stands in it.
 _COSTS = (
@@ -86,7 +85,7 @@ def report(folder: Path) -> str:
     """
     rows, plan = finished(folder), plan_of(folder)
     measures = [name for name in _measures(rows, plan) if any(name in row for row in rows)]
-    rates = _RATES if any("rates" in row for row in rows) else ()
+    rates = _rates(rows)
     costs = [(head, text) for head, text in _COSTS if any(text(row) != "–" for row in rows)]
     header = ["run", "parameters", "clips seen", *(name.replace("_", " ") for name in measures), *rates]
     at_base = ["base frame"] if any(row.get("change_at_base_frame") for row in rows) else []
@@ -131,6 +130,12 @@ def table_csv(folder: Path) -> str:
     return file.getvalue()
 
 
+def _rates(rows: Sequence[Row]) -> list[str]:
+    """The right answers that have columns, of those that any run has."""
+    known = dict.fromkeys(rate for domain in domains().values() for rate in domain.rates)
+    return [rate for rate in known if any(rate in row.get("rates", ()) for row in rows)]
+
+
 def _means(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
     """A table of means over seeds, with the lowest and the highest; none where no system has two."""
     body = []
@@ -143,10 +148,10 @@ def _means(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
             values = over_seeds(rows, system, name)
             cells.append(f"{values.mean():.3g} ({values.min():.3g} to {values.max():.3g})" if values.size else "–")
         if "rates" in own[0]:
-            cells += [_percent(mean(row["rates"][each]["value"] for row in own)) for each in _RATES]
+            cells += [_percent(mean(row["rates"][each]["value"] for row in own)) for each in _rates(rows)]
             cells.append(_percent(mean(row["place_kept"] for row in own)))
         body.append(cells)
-    rates = (*_RATES, "place kept") if any("rates" in row for row in rows) else ()
+    rates = (*_rates(rows), "place kept") if _rates(rows) else ()
     header = ["over seeds", "runs", *(name.replace("_", " ") for name in measures), *rates]
     return [markdown_table(header, body)] if body else []
 

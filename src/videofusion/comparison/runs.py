@@ -13,11 +13,11 @@ from typing import Any, get_args, get_type_hints
 
 import torch
 
-from videofusion.digits.moving_digits import GROUNDS_OF
+from videofusion.domains import domains
 from videofusion.errors import InputError, RunError
 from videofusion.locking import locked
 from videofusion.recipes.catalogue import get_recipe
-from videofusion.recipes.recipe import Recipe, on_grounds_of
+from videofusion.recipes.recipe import Recipe
 
 CLAIM, RESULTS = "budget.json", "results.jsonl"  # files of a comparison's folder
 _GRACE = 120  # seconds that a run has to write its checkpoint when the time is up
@@ -79,8 +79,8 @@ def run_recipe(folder: Path, run: Run, data: str | None = None) -> Recipe:
 
 def _kind(run: Run, data: str) -> str:
     """What a run's recipe is to train on, where the comparison's data are these."""
-    if data in GROUNDS_OF:  # an image model that others start from keeps to stills
-        return on_grounds_of(get_recipe(run.recipe).data, data)
+    if data in domains():  # an image model that others start from keeps to stills
+        return domains()[data].like(get_recipe(run.recipe).data)
     return data if data in get_args(get_type_hints(Recipe)["data"]) else "folder"
 
 
@@ -128,7 +128,7 @@ def train_run(
 def train_command(folder: Path, run: Run, data: str | None = None) -> list[str]:
     """The words of the command that trains a run, its budget left out."""
     words = ["videofusion", "train", run.recipe, "--run", str(folder / run.name)]
-    words += [] if data is None else ["--data", _kind(run, data) if data in GROUNDS_OF else data]
+    words += [] if data is None else ["--data", _kind(run, data) if data in domains() else data]
     return words + [word for key, value in run.settings(folder).items() for word in ("--set", f"{key}={_text(value)}")]
 
 

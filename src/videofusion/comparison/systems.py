@@ -11,12 +11,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from videofusion.comparison.compare import Budget, Run
+from videofusion.comparison.measure import Measure
 from videofusion.comparison.runs import results, run_recipe
-from videofusion.digits.comparison import DigitsMeasure, Measure
-from videofusion.digits.domain import domain_of
-from videofusion.digits.moving_digits import GROUNDS_OF
-from videofusion.digits.tracker import SIZE
+from videofusion.domains import domain_with, domains
 from videofusion.errors import InputError
+from videofusion.evaluation.domain import domain_of
 from videofusion.models import find
 from videofusion.recipes.catalogue import RECIPES, get_recipe, trained_model
 from videofusion.recipes.recipe import Recipe
@@ -24,6 +23,7 @@ from videofusion.training.estimate.sizes import steps_within
 
 SYSTEMS = "systems"  # what a folder is said to belong to where no plan is
 FULL = " at full size"
+LEAST_SIDE = 32  # of a clip, in pixels: what feature networks that ship need
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LARGE = {"": 1.0, "T": 1e12, "P": 1e15, "E": 1e18}
 _ARITHMETIC = re.compile(r"(\d+(?:\.\d*)?(?:e\d+)?)([TPE]?)FLOPs?", re.IGNORECASE)
@@ -182,18 +182,18 @@ def check_alike(folder: Path, runs: Sequence[Run], data: str | None, *, same_dat
                 f"{a} and {b} cannot stand in one table: they have {what} {_words(one)} and {_words(other)}"
             )
     shape = Shape(*next(iter(shapes)))
-    if shape.frames < 2 or shape.height != shape.width or shape.height < SIZE:
+    if shape.frames < 2 or shape.height != shape.width or shape.height < LEAST_SIDE:
         raise InputError(
             f"{shapes[shape]} makes clips of {_words(shape)}, but compared are square clips of 2 frames or more, of "
-            f"{SIZE} pixels or more"
+            f"{LEAST_SIDE} pixels or more"
         )
     return Alike(first, shape, models)
 
 
 def _data_of(recipe: Recipe) -> tuple[Any, ...]:
     """What the training clips of a recipe are."""
-    if recipe.data != "folder":
-        return (recipe.data, f"{recipe.two_digits:g} of two digits")
+    if domain := domain_with(recipe.data):
+        return (recipe.data, *domain.about(recipe))
     rate = (recipe.fps, recipe.fps_range, recipe.stride, recipe.strides)
     return (recipe.data, recipe.layout, recipe.fold, recipe.validation_share, *rate)
 
@@ -229,12 +229,13 @@ def choose_measure(
         InputError: data that nothing measures, or that are not given.
     """
     kind = _kind(alike, data)
-    if kind in GROUNDS_OF:
+    if kind in domains():
         if protocol:
-            raise InputError(f'protocol is "{protocol}", but clips of moving digits have a measure of their own')
-        return DigitsMeasure(budget.clips, alike.shape.frames, grounds=GROUNDS_OF[kind])
+            raise InputError(f'protocol is "{protocol}", but clips of {kind} have a measure of their own')
+        measure: Measure = domains()[kind].measure(budget.clips, alike.shape.frames)
+        return measure
     if kind != "folder":
-        raise InputError(f"data is {kind}; compared are clips of {', '.join(GROUNDS_OF)} or of a folder (--data)")
+        raise InputError(f"data is {kind}; compared are clips of {', '.join(domains())} or of a folder (--data)")
     recipe = alike.recipe or _cut(alike)
     if data is None:
         raise InputError(f"data is not given, but {recipe.name} trains on a folder of clips")
@@ -256,7 +257,7 @@ def _kind(alike: Alike, data: str | None) -> str:
     if alike.recipe is not None:
         kind: str = alike.recipe.data
     elif data is not None:
-        kind = data if data in GROUNDS_OF else "folder"
+        kind = data if data in domains() else "folder"
     else:
         kind = next((domain for domain in domains.values() if domain), "")
     others = [name for name, domain in domains.items() if domain != kind]
@@ -264,7 +265,7 @@ def _kind(alike: Alike, data: str | None) -> str:
         known = domains[others[0]] or "no built-in clips as far as is known"
         raise InputError(
             f"data is not given, and {others[0]} makes {known}{f', not {kind}' if kind else ''}; name what all are "
-            f"compared on: a folder of clips, or {' or '.join(GROUNDS_OF)} (--data)"
+            f"compared on: a folder of clips, or {' or '.join(domains())} (--data)"
         )
     return kind
 

@@ -11,8 +11,8 @@ from typing import Any
 from videofusion.curation.cuts import Cuts, clips_of
 from videofusion.curation.duplicates import Duplicates, copies
 from videofusion.curation.engines import Progress, check_engine, run_stage
-from videofusion.curation.kept_tables import write_clips_table, write_metadata
 from videofusion.curation.kept_clips import Files, remove_others
+from videofusion.curation.kept_tables import write_clips_table, write_metadata
 from videofusion.curation.spans import Span, videos_of
 from videofusion.curation.stage import BAD, KEY, Job, Row, Stage
 from videofusion.curation.store import Store

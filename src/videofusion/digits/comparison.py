@@ -1,23 +1,25 @@
-"""What `videofusion compare` measures of the clips of moving digits; `folder.py` has that of other data."""
+"""What `videofusion compare` measures of the clips of moving digits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from videofusion.comparison.measure import SHOWN, Finding
 from videofusion.digits import protocol
 from videofusion.digits.fidelity import FidelityMeasure, reference_specs
 from videofusion.digits.judge import Findings, Judge
 from videofusion.digits.moving_digits import evaluation_prompts, render
-from videofusion.digits.protocol import Pipe, Sampling
 from videofusion.digits.spec import DigitClipSpec
 from videofusion.digits.tracker import SIZE
 from videofusion.errors import InputError
+from videofusion.evaluation import making
+from videofusion.evaluation.making import Pipe, Sampling
 from videofusion.evaluation.metrics.base_frame import base_frame_change
 from videofusion.evaluation.metrics.frechet import Spread, bootstrap
 
@@ -25,37 +27,6 @@ SAMPLING = Sampling(
     steps=10, sampler="dpm++", batch=32
 )  # half the usual steps: sampling would take as long as training
 LEAST_CLIPS = 128  # that the distances take
-SHOWN = 4  # clips of each model in the pictures
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What was measured of a model's clips.
-
-    Args:
-        row: goes into the results; each of `measures` in it has a value and a deviation.
-        clips: the first ones [n t 3 h w].
-        captions: what they were to show.
-    """
-
-    row: dict[str, Any]
-    clips: Tensor
-    captions: list[str]
-
-
-class Measure(Protocol):
-    """How the clips of all models of a comparison are measured, over the same prompts and seeds."""
-
-    note: str  # what has to stand under the table
-
-    def prompt(self) -> str:
-        """One of the prompts, which every model takes."""
-
-    def real(self) -> dict[str, Any] | None:
-        """What other real clips would have in a row: how far from zero a distance is by the number of clips alone."""
-
-    def __call__(self, pipe: Pipe, sampling: Sampling) -> Finding:
-        """Make clips and measure them."""
 
 
 class DigitsMeasure:
@@ -188,4 +159,4 @@ def _make(
     seeds = [seed * 1_000_000 + i for i in range(clips)]
     real = render(specs, protocol.frames_of(pipe), SIZE) if sampling.given else None
     captions = [spec.caption for spec in specs]
-    return specs, protocol.make(pipe, captions, seeds, sampling, real=real, label="clips")
+    return specs, making.make(pipe, captions, seeds, sampling, real=real, label="clips")

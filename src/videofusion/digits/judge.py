@@ -2,7 +2,7 @@
 
 Where, of what colour and on which course a digit is, the tracker says; which digit it is, a small
 network says of the ink that the tracker cut out. Both are tested on rendered clips of handwriting
-that neither they nor a model were trained on (`videofusion digits-report` prints how often they are right).
+that neither they nor a model were trained on (`python -m tools.digits_report` prints how often they are right).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Content and motion apart: `videofusion digits-motion`.
+"""Content and motion apart: `python -m tools.digits_motion`.
 
 Same content seed and new motion seed must keep the digit and change its course, and the knob
 `motion` must move it the farther the higher it is.
@@ -19,11 +19,12 @@ from videofusion.digits import protocol
 from videofusion.digits.drawing import images_of
 from videofusion.digits.judge import WEIGHTS, Findings, Judge
 from videofusion.digits.moving_digits import GROUNDS, MovingDigits, evaluation_prompts
-from videofusion.digits.protocol import Pipe, Sampling
 from videofusion.digits.spec import COLOURS
 from videofusion.digits.tracker import SIZE
 from videofusion.digits.words import DIGIT_WORDS
 from videofusion.errors import InputError
+from videofusion.evaluation import making
+from videofusion.evaluation.making import Pipe, Sampling
 from videofusion.evaluation.metrics.diversity import ratio_of_means
 from videofusion.evaluation.metrics.proportions import Rate
 from videofusion.evaluation.record import checksum, markdown_table
@@ -84,10 +85,10 @@ def digits_motion(pipe: Pipe, protocol_: Protocol, sampling: Sampling) -> Report
     plan, frames, judge = protocol_, protocol.frames_of(pipe), Judge.load(grounds=protocol_.grounds)
     prompts = _prompts(plan.pairs, plan.seed)
     if plan.prompts:  # a model without the knob says so now, not after the pairs
-        protocol.make(pipe, prompts[:1], [0], replace(sampling, steps=1), motion=plan.knob[0])
+        making.make(pipe, prompts[:1], [0], replace(sampling, steps=1), motion=plan.knob[0])
     seeds = [plan.seed * 1_000_000 + i for i in range(plan.pairs)]
     first, second = (
-        protocol.make(
+        making.make(
             pipe, prompts, seeds, sampling, motion_seeds=[s + offset for s in seeds], label=f"pairs, motion seed {n}"
         )
         for n, offset in ((1, 10**8), (2, 2 * 10**8))
@@ -250,7 +251,7 @@ def _turn_knob(
     prompts = [spec.caption for spec in specs]
     seeds = [plan.seed * 1_000_000 + 500_000 + i for i in range(len(prompts))]
     clips = [
-        protocol.make(pipe, prompts, seeds, sampling, motion=value, label=f"motion {value:g}") for value in plan.knob
+        making.make(pipe, prompts, seeds, sampling, motion=value, label=f"motion {value:g}") for value in plan.knob
     ]
     distance = torch.stack([judge.look(part).tracks.displacement[:, 0] for part in clips], 1).numpy()  # prompt, knob
     knob = np.broadcast_to(plan.knob, distance.shape)

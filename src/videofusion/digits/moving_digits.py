@@ -50,7 +50,6 @@ __all__ = [
 
 COMBINATIONS = ("seen", "held_out", "all")
 GROUNDS = ("plain", "photos")
-GROUNDS_OF = {"moving-digits": "plain", "digits-over-photos": "photos"}  # the two domains by name
 RESTS = 0.5  # part of the clips over photographs whose camera rests
 FASTEST_PAN = 0.15  # pixels of 32 in a frame
 GRADIENTS = 0.3  # part of the clips with a gradient behind the digits
@@ -84,6 +83,8 @@ class MovingDigits:
     Raises:
         InputError: a value outside of what is said above.
     """
+
+    words = tuple(WORDS)  # that captions may have
 
     def __init__(
         self,

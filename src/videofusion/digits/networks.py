@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from videofusion.digits.spec import COLOURS, DIRECTIONS, SPEEDS
+from videofusion.evaluation.extractors.blocks import conv
 
 CROP = 20  # side of the ink that `DigitNetwork` sees, in pixels of a canvas of 32
 FEATURES = 64  # of either network
@@ -15,11 +16,6 @@ FEATURES = 64  # of either network
 # What `ClipNetwork` is asked of a frame and of a clip; a number of logits for each.
 FRAME_TASKS = {"digit": 10, "colour": len(COLOURS), "blur": 1, "noise": 1}
 CLIP_TASKS = {"direction": len(DIRECTIONS), "speed": len(SPEEDS), "jitter": 1, "shuffle": 1, "freeze": 1, "cut": 1}
-
-
-def conv(ins: int, outs: int, stride: int = 1) -> list[nn.Module]:
-    """A convolution of 3x3 with what follows it."""
-    return [nn.Conv2d(ins, outs, 3, stride, 1), nn.BatchNorm2d(outs), nn.ReLU()]
 
 
 class DigitNetwork(nn.Module):

@@ -1,4 +1,4 @@
-"""How well a model makes moving digits to order: `videofusion digits-report`."""
+"""How well a model makes moving digits to order: `python -m tools.digits_report`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from torch import Tensor
 from videofusion.digits import protocol
 from videofusion.digits.judge import WEIGHTS, Findings, Judge
 from videofusion.digits.moving_digits import GROUNDS, evaluation_prompts, render
-from videofusion.digits.protocol import QUESTIONS, Pipe, Sampling
+from videofusion.digits.protocol import QUESTIONS
 from videofusion.digits.spec import DigitClipSpec
 from videofusion.digits.tracker import SIZE
 from videofusion.digits.variety import Nearest, Space
 from videofusion.errors import InputError
+from videofusion.evaluation import making
+from videofusion.evaluation.making import Pipe, Sampling
 from videofusion.evaluation.metrics import base_frame
 from videofusion.evaluation.metrics.base_frame import BaseFrameChange, base_frame_change
 from videofusion.evaluation.metrics.diversity import diversity, ratio_of_means
@@ -94,7 +96,7 @@ def digits_report(pipe: Pipe, protocol_: Protocol, sampling: Sampling) -> Report
             count = (plan.two_digits if two else plan.count) // 2
             specs = evaluation_prompts(count, held_out, plan.seed, two, frames, plan.grounds)
             seeds = [_seed(plan.seed, held_out + 2 * two, i) for i in range(count)]
-            clips = protocol.make(pipe, [s.caption for s in specs], seeds, sampling, label=f"{what}, {which}")
+            clips = making.make(pipe, [s.caption for s in specs], seeds, sampling, label=f"{what}, {which}")
             found = judge.look(clips, 1 + two)
             rows[f"model, {what}, {which} combinations"] = protocol.rates(protocol.answers(found, specs))
             if not two:
@@ -159,7 +161,7 @@ def _diversity(pipe: Pipe, plan: Protocol, sampling: Sampling, judge: Judge, spa
     prompts = [f"a {colour} {digit} moving {direction}" for digit, colour, direction in combinations]
     repeated = [prompt for prompt in prompts for _ in range(plan.samples)]
     seeds = [_seed(plan.seed, 8, i) for i in range(len(repeated))]
-    clips = protocol.make(pipe, repeated, seeds, sampling, label="diversity")
+    clips = making.make(pipe, repeated, seeds, sampling, label="diversity")
     made = space.place(judge.look(clips)).split(plan.samples)
     # More real ones than made ones, since all that they cost is to draw them.
     each = 4 * plan.samples

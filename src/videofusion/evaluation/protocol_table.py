@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from videofusion.domains import domains
 from videofusion.errors import InputError
-from videofusion.evaluation.metric_table import ADDED
+from videofusion.evaluation.metric_table import ADDED, distances
 from videofusion.evaluation.protocols import NOT_COMPARABLE, Metric, Preset
 
 
@@ -18,18 +19,6 @@ def _fid(name: str, frames: str) -> Metric:
 def _is(name: str, frames: str, splits: int) -> Metric:
     return Metric(
         name=name, kind="inception-score", extractor="inception-v3", layer="logits", frames=frames, splits=splits
-    )
-
-
-def _own(extractor: str, name: str, layer: str) -> tuple[Metric, ...]:
-    """Of a network that ships: frames by themselves, and what happens over time."""
-    return (
-        Metric(name="quality", kind="frechet", extractor=extractor, layer="frames", frames="all"),
-        Metric(name=name, kind="frechet", extractor=extractor, layer=layer),
-        *(
-            Metric(name=kind, kind=kind, extractor=extractor, layer=layer)
-            for kind in ("kernel", "precision-recall", "density-coverage")
-        ),
     )
 
 
@@ -178,23 +167,14 @@ _ALL = (
     Preset(
         name="embedded",
         source="docs/evaluation.md: the network for any clips that ships with the package",
-        metrics=_own("embedded", "motion", "motion"),
+        metrics=distances("embedded", "motion", "motion"),
         split="all",
         count=512,
         real_count=512,
         size=64,
         note=NOT_COMPARABLE,
     ),
-    Preset(
-        name="digits",
-        source="docs/evaluation.md: the judge's network that ships with the package, for moving digits only",
-        metrics=_own("digits", "consistency", "course"),
-        split="all",
-        count=512,
-        real_count=512,
-        size=32,
-        note=NOT_COMPARABLE,
-    ),
+    *(preset for domain in domains().values() for preset in domain.protocols()),
     Preset(
         name="paired",
         source="docs/evaluation.md: reconstructions and predictions against the real clips of their names",

@@ -22,7 +22,6 @@ from videofusion.files import check_regular, parse_json
 _KIND = "videofusion evaluation"
 _UNRELIABLE = f"unreliable: under {LEAST} clips, for no comparison"
 _HIGHER = ("is", "precision", "recall", "density", "coverage")  # what these begin with is better when higher
-_LOCAL = ("embedded", "digits")  # the networks that ship
 
 
 def make_record(
@@ -47,7 +46,7 @@ def make_record(
         replicates: draws of the bootstrap.
     """
     few = min(len(made), len(real)) < LEAST
-    local = NOT_COMPARABLE if any(name in extractors for name in _LOCAL) else ""
+    local = NOT_COMPARABLE if any(name in EXTRACTORS and not EXTRACTORS[name].weights for name in extractors) else ""
     notes = [note for note in dict.fromkeys((preset.note, local, _UNRELIABLE if few else "")) if note]
     own = {metric.name for metric in preset.metrics}
     record = {

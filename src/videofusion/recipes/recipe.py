@@ -11,26 +11,6 @@ from typing import Any, Literal
 from videofusion.errors import InputError, unknown
 from videofusion.recipes.values import kind_name, read_value
 
-# From the kinds of data on plain grounds to the same over photographs.
-OVER_PHOTOS = {
-    "moving-digits": "digits-over-photos",
-    "static-digits": "static-over-photos",
-    "middle-digits": "middle-over-photos",
-    "digit-crops": "crops-over-photos",
-}
-
-
-def on_grounds_of(kind: str, domain: str) -> str:
-    """The kind of data that shows what `kind` shows on the grounds of a domain: stills of it for stills.
-
-    Args:
-        kind: of a recipe's data.
-        domain: "moving-digits" or "digits-over-photos".
-    """
-    plain = {over: kind for kind, over in OVER_PHOTOS.items()}
-    kind = domain if kind == "folder" else plain.get(kind, kind)
-    return OVER_PHOTOS.get(kind, kind) if domain == OVER_PHOTOS["moving-digits"] else kind
-
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

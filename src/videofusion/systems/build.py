@@ -17,7 +17,6 @@ from videofusion.data.layouts.encoded import Made
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.options import SamplingOptions, read_options
 from videofusion.diffusion.schedules import make_schedule
-from videofusion.digits.moving_digits import WORDS, MovingDigits
 from videofusion.errors import InputError
 from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.text_encoders import load_text_encoder
@@ -196,7 +195,7 @@ def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) ->
     if recipe.text_encoder is None:
         if words is not None:
             return WordEncoder(words=words, size=recipe.text_dim)
-        own = WORDS if isinstance(data, MovingDigits) else _words(data)
+        own = _words(data)
         known = trained_words(recipe)  # kept, that nothing is forgotten; adapters are made for a model and its words
         new = [] if recipe.trains == "lora" and known else [word for word in own if word not in known]
         return WordEncoder(words=[*known, *new], size=recipe.text_dim)
@@ -279,7 +278,12 @@ def _check_row(temporal: str) -> None:
 
 
 def _words(data: Dataset) -> list[str]:
-    """Every word of a folder's captions; "clip" where there is none, so that there is something to type."""
+    """The words that the data say they have, or every word of their captions; "clip" where there is none.
+
+    So that there is something to type.
+    """
+    if known := getattr(data, "words", ()):
+        return list(known)
     captions: Sequence[str] = getattr(data, "captions", ())
     return sorted({word for caption in captions for word in split_words(caption)}) or ["clip"]
 

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from videofusion.digits.networks import conv
 from videofusion.errors import InputError
+from videofusion.evaluation.extractors.blocks import conv
 
 WEIGHTS = Path(__file__).with_name("embedded.safetensors")
 SIDE = 64  # of the frames that the network sees, in pixels

@@ -1,4 +1,4 @@
-"""`videofusion digits-report`, `digits-motion`, `judge-report` and `embedded-report`."""
+"""The commands of the reports: `python -m tools.digits_report`, `digits_motion`, `judge_report`, `embedded_report`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def digits_report(
 
     from videofusion.digits.domain import grounds_of
     from videofusion.digits.prompt_report import Protocol, digits_report
-    from videofusion.digits.protocol import Sampling
+    from videofusion.evaluation.making import Sampling
 
     plan = Protocol(count=count, two_digits=two_digits, seed=seed, grounds=grounds_of(model, data))
     pipe = _pipe(model)
@@ -99,7 +99,7 @@ def digits_motion(
 
     from videofusion.digits.domain import grounds_of
     from videofusion.digits.motion_report import Protocol, digits_motion
-    from videofusion.digits.protocol import Sampling
+    from videofusion.evaluation.making import Sampling
 
     plan = Protocol(pairs=pairs, prompts=prompts, seed=seed, grounds=grounds_of(model, data))
     pipe = _pipe(model)
@@ -166,7 +166,7 @@ def judge_report(
 
     from tools.judge_report import judge_report
     from videofusion.clip import write_whole
-    from videofusion.digits.moving_digits import GROUNDS_OF
+    from videofusion.digits.domain import GROUNDS_OF
     from videofusion.evaluation.record import write_record
 
     table, record = judge_report(count, clips, grounds=GROUNDS_OF[data or "moving-digits"])
