@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from studies import digit_runs as plans
+from studies.plans import PLANS
 from videofusion.cli import main
 from videofusion.comparison import compare
 from videofusion.comparison.cost import cost
@@ -90,14 +90,14 @@ def test_systems_join_by_name_and_a_model_is_only_measured(tmp_path, here, capsy
 @pytest.mark.slow
 def test_a_plan_of_costs_runs_through(tmp_path, here, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
-    plan = plans.find_plan("videofusion-table-4")
+    plan = PLANS["videofusion-table-4"]
     keys = {"channels": "8,8,8", "residual_channels": "8,8,8", "groups": 4, "patch": 4, "frames": 2, "text_dim": 16}
 
     def small(budget):
         own = {**keys, "validation_batches": 1, "log": ""}
         return [replace(run, overrides={**run.overrides, **own}) for run in plan.runs(budget)]
 
-    monkeypatch.setattr(plans, "find_plan", lambda name: replace(plan, runs=small))
+    monkeypatch.setitem(PLANS, plan.name, replace(plan, runs=small))
     assert main(["compare", str(tmp_path), "--plan", plan.name, "--steps", "1"]) == 0
     assert here == ["vdm", "videofusion"]
     out = capsys.readouterr().out

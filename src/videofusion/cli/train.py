@@ -43,7 +43,7 @@ def train(
         fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
         dry_run: print the recipe, try its data and one step, say what memory and disk it needs, and leave nothing
     """
-    found = {}
+    overrides: dict[str, Any] = {}
     folder = None
     if data in BUILT_IN:
         overrides["data"] = data
