@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline as VideoPipeline
     from videofusion.systems.vdm import VDMPipeline as VDMPipeline
     from videofusion.systems.videofusion import VideoFusionPipeline as VideoFusionPipeline
+    from videofusion.tasks.edit import edit as edit
     from videofusion.tasks.extend import extend as extend
     from videofusion.tasks.extend import generate as generate
 
@@ -46,6 +47,7 @@ _HOME = {
     "VideoPipeline": "videofusion.systems.pipeline",
     "WordEncoder": "videofusion.conditioning.text",
     "contact_sheet": "videofusion.clip",
+    "edit": "videofusion.tasks",
     "extend": "videofusion.tasks",
     "generate": "videofusion.tasks",
     "load": "videofusion.models",

@@ -26,6 +26,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "generate": Command("videofusion.cli.generate:generate", "make a video from a prompt, or many from a file"),
     "extend": Command("videofusion.cli.extend:extend", "have a video go on, as long as you like"),
+    "edit": Command("videofusion.cli.edit:edit", "have a video show something else, or move otherwise"),
     "decode": Command("videofusion.cli.decode:decode", "make a video of what could not be decoded or written"),
     "train": Command("videofusion.cli.train:train", "train a recipe on built-in data or on your own folder of clips"),
     "runs": Command("videofusion.cli.runs:runs", "list run folders: state, step, loss, speed, last sample"),
