@@ -3,9 +3,8 @@
     python benchmarks/editing.py --clips 1 --steps 50 --refinements 0 1
 
 Test clips of moving digits. Inverted with their captions and sampled again, without guidance: PSNR in dB. With a mask:
-whether what it keeps is kept to the bit. With another colour in the prompt (none of the refinements, guidance as the
-model is made for): how often a tracker reads that colour, and how far from the clip's own digit it finds this one, in
-pixels, the mean over frames.
+whether what it keeps is kept to the bit. With another colour in the prompt, guidance as the model is made for: how often
+a tracker reads that colour, and how far from the clip's own digit it finds this one, in pixels, the mean over frames.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=1)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--refinements", type=int, nargs="*", default=[0, 1])
-    parser.add_argument("--spacing", nargs="+", default=["flow"])
+    parser.add_argument("--spacing", nargs="+", default=["trailing"])
     parser.add_argument("--methods", nargs="*", default=[], choices=METHODS)
     parser.add_argument("--strengths", type=float, nargs="*", default=[1.0])
     args = parser.parse_args()

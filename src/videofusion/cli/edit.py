@@ -30,7 +30,7 @@ def edit(
     source: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
     mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     weight: float = 0.0,
-    refinements: Annotated[int, tyro.conf.arg(metavar="N")] = 0,
+    refinements: Annotated[int, tyro.conf.arg(metavar="N")] = 1,
     start: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 0.0,
     frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "moving-digits",
@@ -64,7 +64,8 @@ def edit(
         source: what the video shows, for inversion and vary
         mask: picture or video of VIDEO's size, white where it may change; what is black is kept
         weight: of reconstruction guidance by what is kept, 1 to 4, two to three times as slow; 0 is without
-        refinements: of each step of inversion, which then comes back to the video more closely; each doubles its time
+        refinements: of each step of inversion, which then comes back to the video more closely; each takes as long as
+            the inversion without
         start: where to begin in the video, in seconds
         frames: how many of its frames are edited; as many as the model makes at once by default
         model: a name that `videofusion models` lists, or the folder of a model

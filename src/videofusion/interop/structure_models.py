@@ -22,8 +22,8 @@ def load_depth(path: str | Path) -> Depth:
         path: folder of one of `DEPTH_KINDS`, with its preprocessor_config.json.
 
     Raises:
-        InputError: no such folder, another kind of model, weights that are a pickle or do not fit, nothing that says how
-            its pictures are prepared; transformers is not installed.
+        InputError: no such folder, another kind of model, weights that are a pickle or do not fit, nothing that says
+            how its pictures are prepared; transformers is not installed.
     """
     folder = _folder(path, "depth model", DEPTH_KINDS)
     return Depth(read_model(folder, DEPTH_KINDS, "depth model"), _preparation(folder))

@@ -87,7 +87,7 @@ def edit(
     source: str | Sequence[str] | None = None,
     mask: Tensor | None = None,
     weight: float = 0.0,
-    refinements: int = 0,
+    refinements: int = 1,
     output: str = "clip",
     **sampling: Any,
 ) -> Tensor:
@@ -105,7 +105,7 @@ def edit(
         mask: what of the clip may change: 1 there, 0 where it is kept to the bit (of a model in latents, its latents);
             [t 1 h w] or [b t 1 h w], where t, h and w may be 1 for all.
         weight: of reconstruction guidance by what is kept, see `Known`.
-        refinements: of each step of inversion, see `invert`.
+        refinements: of each step of inversion, see `invert`; one brings most clips back, none costs half.
         output: "clip", or "latent" for what the model's `decode` makes clips of.
         sampling: seed, motion_seed, steps, sampler, sampler_options, guidance, motion, fps and progress, as the model
             takes them. The samplers of methods that invert are "ddim" by default: it is what they invert.
