@@ -22,9 +22,10 @@ PER_CLIP = (
     "middle_frame",
     "middle_noise",
     "share",
+    "beside",
 )
-_NOT_TOLD = ("null", "temporal", "middle_frame", "middle_noise")  # what no network is told
-PER_FRAME = {"frames": 0, "share": 1}  # name -> the axis that counts frames
+_NOT_TOLD = ("null", "temporal", "middle_frame", "middle_noise", "beside")  # what no network is told
+PER_FRAME = {"frames": 0, "share": 1, "beside": 1}  # name -> the axis that counts frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Conditions:
         middle_noise: standard deviation of the noise on `middle_frame` [b]; none when not given. Read likewise.
         frames: global frame numbers [t], the same for the whole batch; 0 ... t-1 when not given.
         share: lambda of VideoFusion per frame [b t], in [0, 1], 1 at the base frame.
+        beside: channels that stand next to the noisy frames' [b t c h w].
         temporal: how much of what temporal layers add counts, in [0, 1]: 1 as they were trained; 0 leaves them out, so
             that video networks run as image networks, frame by frame.
         null: what `without` puts in place of a name, tensors with a first axis of 1.
@@ -59,6 +61,7 @@ class Conditions:
     middle_noise: Tensor | None = None
     frames: Tensor | None = None
     share: Tensor | None = None
+    beside: Tensor | None = None
     temporal: float = 1.0
     null: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -73,7 +76,7 @@ class Conditions:
         Raises:
             InputError: a name is no condition, or has no null value.
         """
-        given = self.given()
+        given = {name: value for name in PER_CLIP if (value := getattr(self, name)) is not None}
         changed: dict[str, Any] = {}
         for name in names:
             if name not in PER_CLIP:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from videofusion.errors import unknown
 from videofusion.settings import Settings
+from videofusion.systems.registry import get_system, system_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,30 +24,11 @@ class SystemConfig(Settings, group="system"):
         return {"name": self.name, **super().to_json()}
 
 
-# Where each system's class is: imported when a recipe names it, since systems need torch.
-_CONFIGS: dict[str, str | type[SystemConfig]] = {
-    "videofusion": "videofusion.systems.videofusion:VideoFusionConfig",
-    "vdm": "videofusion.systems.vdm:VDMConfig",
-}
-
-
-def register_config(config: type[SystemConfig]) -> type[SystemConfig]:
-    """Let recipes name a system; a decorator."""
-    _CONFIGS[config.name] = config
-    return config
-
-
 def config_names() -> list[str]:
     """The systems that a recipe may name."""
-    return list(_CONFIGS)
+    return system_names()
 
 
 def find_config(name: str) -> type[SystemConfig]:
     """The class of a system's keys; raises `InputError` for a name that no system has."""
-    if name not in _CONFIGS:
-        raise unknown("system", name, _CONFIGS)
-    found = _CONFIGS[name]
-    if isinstance(found, str):
-        module, _, name_there = found.partition(":")
-        found = getattr(importlib.import_module(module), name_there)
-    return found
+    return get_system(name).Config
