@@ -30,7 +30,7 @@ from videofusion.evaluation.record import markdown_table
 from videofusion.evaluation.tracker import SIZE
 from videofusion.models import load
 from videofusion.systems.pipeline import VideoPipeline
-from videofusion.systems.training import text_conditions
+from videofusion.conditioning.prompt import text_conditions
 
 FRAMES, BATCH = 16, 32
 TIMES = (1.0, 0.93, 0.8, 0.5, 0.3)

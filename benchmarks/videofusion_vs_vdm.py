@@ -29,7 +29,7 @@ from videofusion.diffusion.noise import DecomposedNoise, Keys
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
-from videofusion.systems.prior import prior_conditions, sample_prior
+from videofusion.conditioning.prior import prior_conditions, sample_prior
 from videofusion.systems.videofusion import VideoFusion
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

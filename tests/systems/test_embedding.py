@@ -19,7 +19,7 @@ from videofusion.interop.priors import load_prior
 from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.layers import normalised
 from videofusion.networks.prior import Prior, TransformerPrior, transformer_sizes
-from videofusion.systems.prior import prior_conditions, prior_denoiser, prior_errors, sample_prior
+from videofusion.conditioning.prior import prior_conditions, prior_denoiser, prior_errors, sample_prior
 from videofusion.systems.training import StepOptions, text_conditions
 from videofusion.systems.videofusion import VideoFusionSystem
 

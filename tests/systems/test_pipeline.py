@@ -20,7 +20,7 @@ from videofusion.diffusion.samplers import get_sampler
 from videofusion.errors import InputError
 from videofusion.models import load
 from videofusion.systems.decomposed import VARIANTS
-from videofusion.systems.training import text_conditions
+from videofusion.conditioning.prompt import text_conditions
 from videofusion.systems.vdm import VDMPipeline
 from videofusion.systems.videofusion import VideoFusionPipeline
 

@@ -12,7 +12,7 @@ from videofusion.conditioning.image import FrameEncoder
 from videofusion.diffusion import Keys
 from videofusion.networks.layers import normalised
 from videofusion.networks.prior import Prior
-from videofusion.systems.prior import EMBEDDING_NOISE, augmented, prior_errors, sample_prior
+from videofusion.conditioning.prior import EMBEDDING_NOISE, augmented, prior_errors, sample_prior
 from videofusion.systems.training import StepOptions, text_conditions
 
 

@@ -14,7 +14,7 @@ from videofusion.diffusion.noise import DecomposedNoise
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.errors import InputError
 from videofusion.systems.decomposed import CORRECTS_BASE, VARIANTS, VideoFusion
-from videofusion.systems.training import text_conditions
+from videofusion.conditioning.prompt import text_conditions
 
 SCHEDULE = make_schedule("cosine")
 UNCORRECTED = ("framewise", "published")

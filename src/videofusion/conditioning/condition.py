@@ -72,11 +72,13 @@ class Condition:
             (channels next to the noisy frame's), "residuals" (added within, as ControlNet's), or "none" for what no
             network is told.
         option: the keyword of a pipeline's call that gives its value; "" where none does.
+        guided: whether a pipeline's guidance scale is that of this condition too.
     """
 
     name: ClassVar[str]
     kind: ClassVar[Kind]
     option: ClassVar[str] = ""
+    guided: ClassVar[bool] = False
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -94,7 +96,9 @@ class Condition:
         return {**self.modules, **self.frozen}
 
     def network(self, colours: int) -> dict[str, Any]:
-        """What the network that is told it is made with, as keywords of `UNet`; channels beside are added up.
+        """What the network that is told it is made with, as keywords of `UNet`.
+
+        `in_channels` are those beside the frame's own, and are added up; so are names of `inputs`.
 
         Args:
             colours: channels of a frame.
@@ -151,21 +155,23 @@ def together(parts: Iterable[Conditions]) -> Conditions:
         InputError: two of them fill one field.
     """
     values: dict[str, Any] = {}
-    null: dict[str, Tensor] = {}
     for part in parts:
-        null |= {name: _beside(name, null.get(name), value) for name, value in part.null.items()}
         for each in fields(Conditions):
-            value = getattr(part, each.name)
-            if each.name == "null" or value is None or (each.name == "temporal" and value == 1.0):
+            value, before = getattr(part, each.name), values.get(each.name)
+            if value is None or (each.name == "temporal" and value == each.default):
                 continue
-            if each.name in values and each.name != "beside":
+            if isinstance(value, Mapping):  # null values, and inputs of networks that have no field
+                values[each.name] = {**(before or {}), **_side_by_side(before or {}, value)}
+            elif before is not None and each.name != "beside":
                 raise InputError(f"two conditions tell {each.name}; a system can have one of them")
-            values[each.name] = _beside(each.name, values.get(each.name), value)
-    return Conditions(**values, null=null)
+            else:
+                values[each.name] = value if before is None else torch.cat([before, value], dim=2)
+    return Conditions(**values)
 
 
-def _beside(name: str, first: Tensor | None, second: Tensor) -> Tensor:
-    return second if first is None or name != "beside" else torch.cat([first, second], dim=2)
+def _side_by_side(before: Mapping[str, Any], null: Mapping[str, Any]) -> dict[str, Any]:
+    both = "beside" in before and "beside" in null
+    return {**null, **({"beside": torch.cat([before["beside"], null["beside"]], dim=2)} if both else {})}
 
 
 def network_inputs(conditions: Sequence[Condition], colours: int) -> dict[str, Any]:
@@ -177,8 +183,8 @@ def network_inputs(conditions: Sequence[Condition], colours: int) -> dict[str, A
     """
     found: dict[str, Any] = {"in_channels": colours}
     for condition in conditions:
-        own = condition.network(colours)
-        found = {**found, **own, "in_channels": found["in_channels"] + own.get("in_channels", 0)}
+        for name, value in condition.network(colours).items():
+            found[name] = found[name] + value if name in ("in_channels", "inputs") and name in found else value
     return found
 
 

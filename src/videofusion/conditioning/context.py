@@ -1,7 +1,7 @@
 """Frames that a network sees clean beside its noisy ones, so that the others follow from them.
 
-Video LDM predicts so (Blattmann et al. 2023, sec. 3.2): a mask says which frames are shown, and those stand there clean,
-the others at nothing. One network learns prediction, interpolation and to make clips from none, as in MCVD.
+Video LDM predicts so (Blattmann et al. 2023, sec. 3.2): a mask says which frames are shown, and those stand there
+clean, the others at nothing. One network learns prediction, interpolation and to make clips from none, as in MCVD.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class ContextFrames(Condition):
 
     def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         b, t = batch.clip.shape[:2]
-        drawn = (uniform(keys.content, Stream.CONTEXT, step.number) * len(self.sets)).long().clamp_max(len(self.sets) - 1)
+        drawn = (
+            (uniform(keys.content, Stream.CONTEXT, step.number) * len(self.sets)).long().clamp_max(len(self.sets) - 1)
+        )
         dropped = uniform(keys.content, Stream.NO_CONTEXT, step.number) < step.dropout
         mask = torch.zeros(b, t)
         for clip, (number, without) in enumerate(zip(drawn.tolist(), dropped.tolist(), strict=True)):

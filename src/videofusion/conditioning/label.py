@@ -23,6 +23,7 @@ class ClassLabel(Condition):
     """
 
     name, kind, option = "labels", "embedding", "label"
+    guided = True
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
@@ -33,7 +34,9 @@ class ClassLabel(Condition):
 
     def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         names = batch.labels or [""] * len(batch)
-        numbers = [0 if drop else self._number.get(name, 0) for name, drop in zip(names, dropped(keys, step), strict=True)]
+        numbers = [
+            0 if drop else self._number.get(name, 0) for name, drop in zip(names, dropped(keys, step), strict=True)
+        ]
         return _told(torch.tensor(numbers, device=batch.clip.device))
 
     def check(self, value: str | Sequence[str]) -> tuple[()]:

@@ -28,6 +28,7 @@ class Prompt(Condition):
     """
 
     name, kind, option = "text", "tokens", "prompt"
+    guided = True
 
     def __init__(self, encoder: WordEncoder | FrozenText, *, captions: bool = True) -> None:
         self.encoder, self.captions = encoder, captions
@@ -73,7 +74,7 @@ class Prompt(Condition):
 
 def dropped(keys: Keys, step: Step) -> list[bool]:
     """For each clip of a step whether it goes without its caption."""
-    return (uniform(keys.content, Stream.CAPTION, step.number) < step.dropout).tolist()  # type: ignore[no-any-return]
+    return (uniform(keys.content, Stream.CAPTION, step.number) < step.dropout).tolist()
 
 
 def captions_of(batch: Batch, keys: Keys, step: Step) -> list[str]:

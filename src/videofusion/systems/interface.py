@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys, base_frame
 from videofusion.keys import Stream, uniform
-from videofusion.networks.autoencoder import Space
+from videofusion.networks.autoencoder import Pixels, Space
 from videofusion.systems.config import SystemConfig
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class SystemClass(Protocol):
     Pipeline: ClassVar[type]
 
     @classmethod
-    def build(cls, config: Any, parts: Parts) -> Self:
+    def build(cls, config: Any, parts: Parts) -> System:
         """A system with fresh weights, or those that its parts start from.
 
         Args:
@@ -173,3 +173,31 @@ class SamplingDefaults:
     sampler: str = "dpm++"
     sampler_options: Mapping[str, Any] = field(default_factory=dict)
     data: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every system takes from its recipe, whatever it is.
+
+    Args:
+        shape: frames, height and width of the clips, which the pipeline makes by default.
+        space: where they live.
+        schedule: by name.
+        prediction: what networks predict.
+        train_text: train a text encoder that learns its words; not with a fixed network that was trained with it.
+        options: of a training step.
+        sampling: how the pipeline samples by default.
+    """
+
+    shape: tuple[int, int, int]
+    space: Space = field(default_factory=Pixels)
+    schedule: str = "cosine"
+    prediction: str = "v"
+    train_text: bool = True
+    options: StepOptions = field(default_factory=StepOptions)
+    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+
+    def settings(self) -> dict[str, Any]:
+        """Those that every pipeline saves, as `PipelineSettings` has them."""
+        frames, height, width = self.shape
+        return {"schedule": self.schedule, "frames": frames, "height": height, "width": width, **vars(self.sampling)}

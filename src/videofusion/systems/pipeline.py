@@ -12,7 +12,7 @@ import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -471,13 +471,9 @@ def _constructor(cls: type[VideoPipeline]) -> Callable[..., None]:
     # Python has arguments with a default behind those without
     for name, kind in sorted(cls.PARTS.items(), key=lambda part: _may_be_none(part[1])):
         default = None if _may_be_none(kind) else inspect.Parameter.empty
-        named.append(
-            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind)
-        )
+        named.append(inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind))
     for name, kind in kinds.items():
-        named.append(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=usual[name], annotation=kind)
-        )
+        named.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=usual[name], annotation=kind))
     signature = inspect.Signature(named)
 
     def construct(self: VideoPipeline, *parts: Any, **given: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,7 @@ from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from
 from videofusion.networks.layers import Embedding
 from videofusion.networks.unet import UNet
 from videofusion.parts import WEIGHTS, read_tensors
-from videofusion.systems.vdm import VDMSystem
-from videofusion.systems.videofusion import VideoFusionSystem
+from videofusion.systems.interface import System
 from videofusion.training.recipe import Recipe
 
 _THEIRS = ("UNet2DConditionModel", "UNet2DModel")
@@ -91,32 +91,43 @@ def _check_base(recipe: Recipe, network: Mapping[str, object], colours: int) -> 
         )
 
 
-def of_its_sizes(image: UNet, temporal: str, *, in_channels: int, fps: bool = False) -> UNet:
+def of_its_sizes(image: UNet, temporal: str, **told: Any) -> UNet:
     """A network of an image model's sizes, with temporal layers.
 
     Args:
         image: without.
         temporal: a row of `TEMPORAL_DESIGNS`.
-        in_channels: of what it sees.
-        fps: whether it is told the clip's rate.
+        told: what else it is told, as keywords of `UNet`; the text as the image model is.
     """
     sizes = {name: value for name, value in image.config.items() if not name.startswith("_")}
-    unet = UNet(**{**sizes, "temporal": temporal, "in_channels": in_channels, "fps": fps}).train()
+    told = {name: value for name, value in told.items() if name not in ("text_size", "pool_text")}
+    unet = UNet(**{**sizes, **told, "temporal": temporal}).train()
     unet.gradient_checkpointing = image.gradient_checkpointing
     return unet
 
 
-def inflated(image: UNet, temporal: str, *, fps: bool = False) -> UNet:
+def inflated(image: UNet, temporal: str, **told: Any) -> UNet:
     """A video model that begins as an image model, frame by frame: temporal layers that add nothing yet.
 
     Args:
         image: whose weights are copied.
         temporal: a row of `TEMPORAL_DESIGNS`.
-        fps: whether it is told the clip's rate.
+        told: what else it is told, as keywords of `UNet`: nothing at first.
     """
-    unet = of_its_sizes(image, temporal, in_channels=image.config.in_channels, fps=fps)
-    unet.load_state_dict(image.state_dict(), strict=False)
+    unet = of_its_sizes(image, temporal, **told)
+    unet.load_state_dict(_widened(image.state_dict(), unet.state_dict()), strict=False)
     return unet
+
+
+def _widened(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights whose first layer sees as many channels as a network's own does: those beside the frame weigh nothing."""
+    first, name = own["conv_in.weight"], "conv_in.weight"
+    narrow = weights.get(name)
+    if narrow is None or len(narrow) != len(first) or narrow.shape[1] >= first.shape[1]:
+        return dict(weights)
+    wide = torch.zeros_like(first)
+    wide[:, : narrow.shape[1]] = narrow
+    return {**weights, name: wide}
 
 
 def start_from(residual: UNet, base: UNet) -> set[str]:
@@ -128,20 +139,17 @@ def start_from(residual: UNet, base: UNet) -> set[str]:
     Raises:
         InputError: the two have other sizes.
     """
-    weights, own = base.spatial_state(), residual.spatial_state()
-    noisy, seen = weights["conv_in.weight"], torch.zeros_like(own["conv_in.weight"])
-    if len(noisy) == len(seen):
-        seen[:, : noisy.shape[1]] = noisy
-        weights["conv_in.weight"] = seen
+    narrow, own = base.spatial_state(), residual.spatial_state()
+    weights = _widened(narrow, own)
     wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
     if wrong:
         raise InputError(f"residual_from_base needs generators of the same channels; {wrong[0]} differs")
     residual.load_state_dict(weights, strict=False)
-    wider = {"conv_in.weight"} if seen.shape[1] != noisy.shape[1] else set()
+    wider = {"conv_in.weight"} if weights["conv_in.weight"].shape != narrow["conv_in.weight"].shape else set()
     return {f"residual.{name}" for name in own.keys() - wider}
 
 
-def load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> set[str]:
+def load_parts(system: System, folder: Path) -> set[str]:
     """Load every part of a trained system: a run folder or its model folder; returns what was, as "part.name"."""
     model = _model_folder(folder)
     loaded: set[str] = set()
@@ -242,6 +250,11 @@ def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str
         InputError: the file lacks one of that shape; the sentence begins with `what`.
     """
     weights, whole = _weights(part), set(wanted)
+    if part.name in ("unet", "base") and "conv_in.weight" in wanted:  # it may be told more than its image model
+        narrow = weights.get("conv_in.weight")
+        weights = _widened(weights, wanted)
+        if weights.get("conv_in.weight") is not narrow:
+            whole.discard("conv_in.weight")
     if isinstance(module, WordEncoder) and "tokens.weight" in weights:
         words = read_json(part / "config.json")["words"]
         weights["tokens.weight"] = _by_word(module, weights["tokens.weight"], words)

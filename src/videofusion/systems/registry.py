@@ -88,6 +88,17 @@ def find_pipeline(class_name: str) -> type | None:
     return next((system.Pipeline for system in others if system.Pipeline.__name__ == class_name), None)
 
 
+def others_parts(class_name: str) -> Mapping[str, Any]:
+    """The parts of another package's pipeline by name, with their types; none of the package's own, or of no system's.
+
+    Args:
+        class_name: as a model_index.json has it.
+    """
+    if any(class_name == pipeline for _, _, pipeline in BUILT_IN.values()):
+        return {}
+    return getattr(find_pipeline(class_name), "PARTS", {})
+
+
 @functools.cache
 def _installed() -> dict[str, EntryPoint]:
     """The entry points of installed packages; the first of a name counts."""
@@ -109,7 +120,7 @@ def _load(name: str) -> type[SystemClass] | None:
         message = f"system {name!r} of {_said(entry)} cannot be imported: {type(error).__name__}: {first}"
         warnings.warn(printable(message, line=True), UserWarning, stacklevel=2)
         return None
-    return system  # type: ignore[no-any-return]
+    return system
 
 
 def _said(entry: EntryPoint) -> str:

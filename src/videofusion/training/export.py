@@ -15,11 +15,11 @@ from torch import Tensor
 from videofusion import models
 from videofusion.errors import InputError
 from videofusion.networks.lora import save_pipeline
+from videofusion.systems.interface import System
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.training.checkpoints import check_shapes, load, read_into, write_folder
 from videofusion.training.recipe import Recipe
 from videofusion.training.sharding import whole_pipeline
-from videofusion.training.state import System
 from videofusion.training.world import World
 
 MOST_PROMPTS = 8  # of a sample grid

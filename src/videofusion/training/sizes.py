@@ -20,9 +20,8 @@ from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
 from videofusion.systems.build import build_system, step_options
+from videofusion.systems.interface import System
 from videofusion.systems.pretrained import is_diffusers
-from videofusion.systems.vdm import VDMSystem
-from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.memory import Part, Watch, count_parts
 from videofusion.training.recipe import Recipe
 
@@ -177,7 +176,7 @@ class _NoClips:
         raise IndexError(index)
 
 
-def _outline(recipe: Recipe) -> VideoFusionSystem | VDMSystem:
+def _outline(recipe: Recipe) -> System:
     """The recipe's system on the meta device, as a step in which all frames are looked at sees it."""
     if recipe.trains != "full":
         raise InputError(f'recipe key trains is "{recipe.trains}", but only "full" can be counted without its weights')

@@ -42,6 +42,7 @@ from videofusion.training.beginning import (
     unknown_words,
     write_beginning,
 )
+from videofusion.systems.interface import System
 from videofusion.training.boards import check_boards
 from videofusion.training.export import grid_clips, grid_prompts, write_model
 from videofusion.training.gradients import average_gradients, clip_gradients
@@ -53,7 +54,7 @@ from videofusion.training.run_folder import Result, check_run, open_run
 from videofusion.training.session import session
 from videofusion.training.sharding import by_device, check_sharding
 from videofusion.training.signals import StopSignal, stop_signal
-from videofusion.training.state import Batches, State, System, training_keys
+from videofusion.training.state import Batches, State, training_keys
 from videofusion.training.world import World
 
 

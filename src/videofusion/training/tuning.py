@@ -14,7 +14,7 @@ from videofusion.networks.unet import UNet
 from videofusion.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from videofusion.training.state import System
+    from videofusion.systems.interface import System
 
 
 def tune(system: System, recipe: Recipe, started: Collection[str]) -> None:
