@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class Losses:
     per_clip: Tensor
 
 
+@runtime_checkable
 class System(Protocol):
     """A system of video diffusion in training: its networks, what of them learns, its loss, the pipeline it becomes."""
 
