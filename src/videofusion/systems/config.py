@@ -6,8 +6,8 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from videofusion.errors import unknown
-from videofusion.settings import Settings
+from videofusion.errors import InputError, unknown
+from videofusion.settings import Settings, kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,17 @@ class SystemConfig(Settings, group="system"):
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values, and whose they are."""
         return {"name": self.name, **super().to_json()}
+
+    @classmethod
+    def unknown_key(cls, key: str) -> InputError:
+        """The error for a key that the system has not; one that another system has is told as that one's."""
+        others = [name for name in config_names() if key in kinds(find_config(name))]
+        if not others:
+            return super().unknown_key(key)
+        return InputError(
+            f"recipe key system.{key} is of the system {' and '.join(map(repr, others))}, and this one is {cls.name!r}, "
+            f"which has {', '.join(kinds(cls))}"
+        )
 
 
 # Where each system's class is: imported when a recipe names it, since systems need torch.
