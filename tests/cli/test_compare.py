@@ -51,7 +51,7 @@ def test_the_plans_are_listed_without_a_folder(capsys):
 
 @pytest.mark.slow
 def test_every_plan_can_be_built_at_its_full_size(capsys, tmp_path, monkeypatch):
-    from videofusion.evaluation.comparison.plans import plans
+    from studies.digit_runs import plans
 
     monkeypatch.chdir(tmp_path)
     for name, plan in plans().items():
@@ -65,10 +65,10 @@ def test_every_plan_can_be_built_at_its_full_size(capsys, tmp_path, monkeypatch)
 
 
 def test_stopped_before_a_run_is_finished_it_reports_nothing(capsys, tmp_path, monkeypatch):
-    from videofusion.evaluation.comparison import compare
+    from videofusion.comparison import compare
 
     monkeypatch.setattr(compare, "train_run", lambda *args: False)  # the time was up
-    monkeypatch.setattr("videofusion.evaluation.comparison.digits.DigitsMeasure.real", lambda self: None)
+    monkeypatch.setattr("videofusion.digits.comparison.DigitsMeasure.real", lambda self: None)
     words = ["compare", str(tmp_path / "new"), "moving-digits", "--seeds", "1"]
     assert main(words) == 0
     said = capsys.readouterr()

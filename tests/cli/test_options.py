@@ -17,7 +17,7 @@ from videofusion.cli.models import export
 from videofusion.cli.options import check_quotes, check_sampling, in_options
 from videofusion.cli.train import train
 from videofusion.errors import InputError
-from videofusion.training.recipe import Recipe
+from videofusion.recipes.recipe import Recipe
 
 
 @pytest.mark.parametrize(

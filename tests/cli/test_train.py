@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from studies import scaling
 from videofusion.cli import main
 from videofusion.errors import InputError
-from videofusion.training import scaling, trial
-from videofusion.training.recipe import Recipe
-from videofusion.training.recipes import RECIPES, get_recipe
+from videofusion.recipes.catalogue import RECIPES, get_recipe
+from videofusion.recipes.recipe import Recipe
+from videofusion.training.estimate import trial
 
 
 class Found:

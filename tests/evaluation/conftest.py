@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from videofusion.data.digits_spec import COLOURS, DIRECTIONS, SPEEDS, DigitClipSpec, DigitObject
-from videofusion.data.moving_digits import MovingDigits, parse, render
+from videofusion.digits.moving_digits import MovingDigits, parse, render
+from videofusion.digits.spec import COLOURS, DIRECTIONS, SPEEDS, DigitClipSpec, DigitObject
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "systems"))  # `tiny`, systems that are tested in milliseconds
 
