@@ -104,10 +104,10 @@ def test_every_recipe_is_tried_on_data_of_its_layout(name, folders, tmp_path):
 @pytest.mark.parametrize("name", PAPER_RECIPES)
 def test_batches_are_the_papers(name):
     recipe = get_recipe(name)
-    assert recipe.batch_size * recipe.accumulation == (256 if "kinetics600" in name else 128)
-    assert (recipe.frames, recipe.size) == (16, 64)
+    assert recipe.batch.size * recipe.batch.accumulation == (256 if "kinetics600" in name else 128)
+    assert (recipe.clips.frames, recipe.clips.size) == (16, 64)
     # unconditional: never told a caption, and sampled without
-    assert (recipe.caption_dropout == 1) == (recipe.guidance == 0) == (name.partition("-")[2] not in CONDITIONED)
+    assert (recipe.text.dropout == 1) == (recipe.sampling.guidance == 0) == (name.partition("-")[2] not in CONDITIONED)
 
 
 def test_both_systems_have_one_budget_on_a_data_set():

@@ -65,7 +65,7 @@ def test_the_comparison_from_scratch_has_every_system_at_every_seed_with_as_many
     assert {run.base for run in runs} == {None}
     recipes = {run.system: run_recipe(tmp_path, run) for run in runs}
     # neither generator has seen an image model
-    assert not any(recipe.residual_from_base for recipe in recipes.values() if recipe.system == "videofusion")
+    assert not any(recipe.system.residual_from_base for recipe in recipes.values() if recipe.system == "videofusion")
     for key in SHARED:
         assert len({getattr(recipe, key) for recipe in recipes.values()}) == 1, key
     sizes = {system: parameters(recipe_parts(recipe)) for system, recipe in recipes.items()}
@@ -78,7 +78,7 @@ def test_the_headline_pair_has_as_many_parameters(tmp_path):
 
     def size(name):
         recipe = run_recipe(tmp_path, runs[name]).replace({"pretrained_base": "none"})
-        modules = build_system(recipe, MovingDigits(recipe.frames, recipe.size)).modules.values()
+        modules = build_system(recipe, MovingDigits(recipe.clips.frames, recipe.clips.size)).modules.values()
         return sum(p.numel() for module in modules for p in module.parameters())
 
     assert size("vdm-0") == pytest.approx(size("videofusion-0"), rel=0.05)
@@ -123,7 +123,7 @@ def test_the_full_size_is_of_recipes(name, tmp_path):
         assert run.of in {None, *(other.name for other in runs)}
         if run.recipe:
             recipe = run_recipe(tmp_path, run, "clips")
-            assert (recipe.data, recipe.frames, recipe.size) == ("folder", 16, 64)
+            assert (recipe.clips.kind, recipe.clips.frames, recipe.clips.size) == ("folder", 16, 64)
 
 
 def test_one_base_generator_and_the_papers_proportion_in_table_4(tmp_path):

@@ -93,7 +93,7 @@ def test_a_budget_of_arithmetic_is_spent_by_the_steps_that_it_is_said_to_be_enou
     monkeypatch.setattr(sizes, "recipe_work", cache(recipe_work))
     recipe = smallest(frames=7, attention=("none", "none"), share=0.5, **changes)
     system = build_system(recipe, OneWord())
-    clips = recipe.batch_size
+    clips = recipe.batch.size
     batch = Batch(torch.zeros(clips, 7, 3, 8, 8), ["clip"] * clips, ["clip"] * clips, torch.arange(clips))
     by_frames: dict[int, int] = {}
 
@@ -102,7 +102,7 @@ def test_a_budget_of_arithmetic_is_spent_by_the_steps_that_it_is_said_to_be_enou
         if looked not in by_frames:
             with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
                 system.loss(batch, Keys.of(range(clips)), step, progress).total.backward()
-            by_frames[looked] = recipe.accumulation * counter.get_total_flops()
+            by_frames[looked] = recipe.batch.accumulation * counter.get_total_flops()
         return by_frames[looked]
 
     for steps in (1, 6, 17):

@@ -71,8 +71,8 @@ def test_pictures_come_beside_clips_and_do_not_depend_on_the_processes(kind, arr
     recipe, data = get_recipe("tiny", {**keys, "workers": 0}), array if kind == "folder" else None
     joint, fixed = training_data(recipe, data, World())
     batch = joint.batch(5)
-    side = recipe.size
-    assert batch.clip.shape == (4, recipe.frames, 3, side, side)
+    side = recipe.clips.size
+    assert batch.clip.shape == (4, recipe.clips.frames, 3, side, side)
     assert batch.pictures.clip.shape == (12, 1, 3, side, side)
     assert fixed[0].pictures is None
     ahead = joint.starting(4)
@@ -84,7 +84,7 @@ def test_pictures_come_beside_clips_and_do_not_depend_on_the_processes(kind, arr
     assert torch.equal(torch.cat([half.pictures.clip for half in halves]), batch.pictures.clip)
     assert torch.equal(torch.cat([half.clip for half in halves]), batch.clip)
     if kind == "digits":  # made of other draws than the clips; a folder has only so many videos
-        middles = batch.clip[:, recipe.frames // 2]
+        middles = batch.clip[:, recipe.clips.frames // 2]
         assert not any(torch.equal(picture[0], frame) for picture in batch.pictures.clip for frame in middles)
     assert len({picture.sum().item() for picture in batch.pictures.clip}) > 6
 

@@ -20,6 +20,24 @@ class SystemConfig(Settings, group="system"):
     name: ClassVar[str]
     may_change: ClassVar[tuple[str, ...]] = ()  # keys that may differ between the sessions of one run
 
+    @property
+    def pictures(self) -> int:
+        """Pictures, single frames of other clips, that a step looks at beside each clip."""
+        return 0
+
+    @property
+    def groups_clips(self) -> bool:
+        """Whether clips of one identity or action share noise, so that processes tell each other whose theirs are."""
+        return False
+
+    def outline(self, theirs: bool) -> SystemConfig:
+        """The same, without what needs data or weights and changes no size: for a system on torch's meta device.
+
+        Args:
+            theirs: whether the image network is a U-Net of diffusers, which has sizes of its own.
+        """
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values, and whose they are."""
         return {"name": self.name, **super().to_json()}
@@ -31,7 +49,7 @@ class SystemConfig(Settings, group="system"):
         if not others:
             return super().unknown_key(key)
         return InputError(
-            f"recipe key system.{key} is of the system {' and '.join(map(repr, others))}, and this one is {cls.name!r}, "
+            f"recipe key system.{key} is of the system {' and '.join(map(repr, others))}, and this is {cls.name!r}, "
             f"which has {', '.join(kinds(cls))}"
         )
 
@@ -63,3 +81,13 @@ def find_config(name: str) -> type[SystemConfig]:
         module, _, name_there = found.partition(":")
         found = getattr(importlib.import_module(module), name_there)
     return found
+
+
+def make_config(name: str, **values: Any) -> SystemConfig:
+    """A system's keys by its name; for recipes, which are listed without importing a system.
+
+    Args:
+        name: of the system.
+        values: of its keys that are not as its class has them.
+    """
+    return find_config(name).from_json(values)

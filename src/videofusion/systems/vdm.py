@@ -75,6 +75,11 @@ class VDMConfig(SystemConfig):
         if self.text_from == "frames" and self.image_frames:
             raise self.refusal("text_from", f"takes no image_frames, and they are {self.image_frames}")
 
+    @property
+    def pictures(self) -> int:
+        """The `image_frames`."""
+        return self.image_frames
+
 
 class VDMSystem:
     """Plain diffusion in training.
@@ -298,7 +303,7 @@ class VDMPipeline(VideoPipeline):
         self.text.check(prompt)
         return (
             "this model was trained on embeddings of frames (text_from=frames) and hears no prompt; "
-            "train it further on captions with pretrained=ITS FOLDER"
+            "train it further on captions with start.model=ITS FOLDER"
         )
 
     def complete(

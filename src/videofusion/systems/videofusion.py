@@ -116,6 +116,17 @@ class VideoFusionConfig(SystemConfig):
                     f"{self.variant!r}",
                 )
 
+    @property
+    def groups_clips(self) -> bool:
+        """Whether they are `grouped`."""
+        return self.grouped
+
+    def outline(self, theirs: bool) -> VideoFusionConfig:
+        """Without measured shares and groups; see `SystemConfig.outline`."""
+        share = 0.5 if self.share is None else self.share
+        from_base = self.residual_from_base and theirs
+        return replace(self, share=share, adaptive=0.0, grouped=False, residual_from_base=from_base)
+
 
 class VideoFusionSystem:
     """VideoFusion in training.
