@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from studies.digit_runs import (
     FUSION,
     NARROW_BASE,
@@ -24,6 +26,10 @@ PAPERS_SHARE = 0.5
 GUIDANCES = (1.0, 2.0)
 
 
+def _share(share: float) -> dict[str, Any]:
+    return {"system.share": share}
+
+
 def _decomposed(budget: Budget) -> list[Run]:
     """From one image model each; the pair from scratch is in the plan "systems"."""
     runs = bases(budget)
@@ -44,7 +50,7 @@ def _decomposed(budget: Budget) -> list[Run]:
             keys = {"system.variant": variant, "seed": seed, **(ONE_FRAME if variant == "published" else {})}
             runs.append(fusion_run(budget, f"{variant}-{seed}", system=variant, **keys))
     shares = [share for share in SHARES if share not in (0.0, PAPERS_SHARE)]
-    runs += [fusion_run(budget, f"share-{share:g}", **{"system.share": share}) for share in shares]
+    runs += [fusion_run(budget, f"share-{share:g}", **_share(share)) for share in shares]
     default = get_recipe(FUSION).dotted()["system.variant"]
     runs += [
         fusion_run(budget, each, **{"system.variant": each})

@@ -81,9 +81,13 @@ class Settings:
         return {key: read_value(f"{cls.group}.{key}", known[key], value) for key, value in values.items()}
 
 
-@functools.cache
 def kinds(settings: type) -> dict[str, Any]:
     """The annotations of a group's keys, with their metadata."""
+    return _kinds(settings)
+
+
+@functools.cache
+def _kinds(settings: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(settings, include_extras=True)
     return {each.name: hints[each.name] for each in dataclasses.fields(settings)}
 

@@ -57,7 +57,7 @@ def test_dry_run_tries_what_would_be_trained(
     tried: list[tuple[Recipe, Path, Path | None]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     dry(["tiny", "--data", "clips", "--set", "batch_size=3"], capsys)
-    assert tried == [(get_recipe("tiny", {"data": "folder", "batch_size": 3}), Path("unused"), Path("clips"))]
+    assert tried == [(get_recipe("tiny", {"clips.kind": "folder", "batch.size": 3}), Path("unused"), Path("clips"))]
 
 
 def test_dry_run_that_finds_too_little_room_says_so_after_its_report(
@@ -78,7 +78,8 @@ def test_dry_run_that_finds_too_little_room_says_so_after_its_report(
 def test_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["tiny", "--steps", "7", "--set", "batch-size=3", "--set", "learning_rate=1e-3"]
     assert (
-        dry(words, capsys) == get_recipe("tiny").replace({"steps": 7, "batch_size": 3, "learning_rate": 1e-3}).to_json()
+        dry(words, capsys)
+        == get_recipe("tiny").replace({"budget.steps": 7, "batch.size": 3, "optimizer.learning_rate": 1e-3}).to_json()
     )
 
 
@@ -116,4 +117,4 @@ def test_scaling_is_of_the_recipe_and_the_gpus_that_were_asked_for(
     words = ["tiny", "--gpus", "2", "16", "--clips", "4", "--utilisation", "0.5", "--set", "batch_size=64"]
     assert main(["scaling", *words]) == 0
     assert capsys.readouterr().out == "a table\n"
-    assert asked == [(get_recipe("tiny", {"batch_size": 64}), (2, 16), 4, scaling.Cluster(utilisation=0.5))]
+    assert asked == [(get_recipe("tiny", {"batch.size": 64}), (2, 16), 4, scaling.Cluster(utilisation=0.5))]

@@ -22,26 +22,26 @@ def test_every_recipe_has_its_name_and_survives_json(name):
 
 def test_overrides_as_text_and_as_values_agree():
     text = {
-        "steps": "7",
-        "learning_rate": "1e-3",
-        "compile": "true",
-        "channels": "32, 64",
-        "seconds": "none",
+        "budget.steps": "7",
+        "optimizer.learning_rate": "1e-3",
+        "compute.compile": "true",
+        "network.channels": "32, 64",
+        "budget.seconds": "none",
         "system": "vdm",
-        "prompts": '["a two, red", "b"]',
+        "sampling.prompts": '["a two, red", "b"]',
     }
     values = {
-        "steps": 7,
-        "learning_rate": 1e-3,
-        "compile": True,
-        "channels": (32, 64),
-        "seconds": None,
+        "budget.steps": 7,
+        "optimizer.learning_rate": 1e-3,
+        "compute.compile": True,
+        "network.channels": (32, 64),
+        "budget.seconds": None,
         "system": "vdm",
-        "prompts": ["a two, red", "b"],
+        "sampling.prompts": ["a two, red", "b"],
     }
     assert get_recipe("tiny", text) == get_recipe("tiny", values)
     assert get_recipe("tiny", text).prompts == ("a two, red", "b")
-    assert get_recipe("tiny", {"seconds": "60"}).seconds == 60.0
+    assert get_recipe("tiny", {"budget.seconds": "60"}).seconds == 60.0
 
 
 def test_unknown_recipe_lists_those_there_are():
@@ -97,11 +97,11 @@ def test_wrong_values_are_refused_by_the_name_of_their_key(key, value):
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"sampler_options": "eta=0.5"}, r"eta is 0.5, which the sampler 'dpm\+\+' does not read; ddim would"),
-        ({"sampler_options": "spacing"}, "sampler option is 'spacing'; it must be NAME=VALUE"),
-        ({"sampler_options": "spacing=sd"}, "spacing is 'sd', which is for schedules with training steps"),
+        ({"sampling.options": "eta=0.5"}, r"eta is 0.5, which the sampler 'dpm\+\+' does not read; ddim would"),
+        ({"sampling.options": "spacing"}, "sampler option is 'spacing'; it must be NAME=VALUE"),
+        ({"sampling.options": "spacing=sd"}, "spacing is 'sd', which is for schedules with training steps"),
         (
-            {"sampler_options": "threshold=0.9", "autoencoder": "somewhere"},
+            {"sampling.options": "threshold=0.9", "network.autoencoder": "somewhere"},
             "threshold is 0.9; it is for models in",
         ),
     ],
@@ -110,21 +110,21 @@ def test_options_of_sampling_are_looked_at_before_work_starts(keys, words):
     recipe = get_recipe("tiny", keys)
     with pytest.raises(InputError, match=words), torch.device("meta"):
         sampling_defaults(recipe)
-    right = get_recipe("tiny", {"sampler_options": "spacing=flow,eta=0.5", "sampler": "ddim"})
+    right = get_recipe("tiny", {"sampling.options": "spacing=flow,eta=0.5", "sampling.sampler": "ddim"})
     assert sampling_defaults(right).sampler_options == {"spacing": "flow", "eta": 0.5}
 
 
 def test_what_is_offloaded_is_videofusions_and_in_shards():
-    assert get_recipe("tiny", {"offload": "base", "shard": "true"}).offload == "base"
+    assert get_recipe("tiny", {"compute.offload": "base", "compute.shard": "true"}).offload == "base"
     with pytest.raises(InputError, match="with shard=true; this is 'videofusion' with shard=false"):
-        get_recipe("tiny", {"offload": "base"})
+        get_recipe("tiny", {"compute.offload": "base"})
     with pytest.raises(InputError, match="this is 'vdm' with shard=true"):
-        get_recipe("tiny", {"offload": "base", "shard": "true", "system": "vdm"})
+        get_recipe("tiny", {"compute.offload": "base", "compute.shard": "true", "system": "vdm"})
 
 
-@pytest.mark.parametrize("of", [{"variant": "corrected"}, {"system": "vdm"}])
+@pytest.mark.parametrize("of", [{"system.variant": "corrected"}, {"system": "vdm"}])
 def test_a_guidance_of_motion_needs_a_middle_frame_that_is_made_first(of):
-    first = {"motion_guidance": "2", "variant": "image-first"}
+    first = {"system.motion_guidance": "2", "system.variant": "image-first"}
     assert get_recipe("tiny", first).motion_guidance == 2
     with pytest.raises(InputError, match="recipe key motion_guidance is 2"):
         get_recipe("tiny", {**first, **of})
@@ -132,11 +132,11 @@ def test_a_guidance_of_motion_needs_a_middle_frame_that_is_made_first(of):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_recipe_takes_every_sampler(sampler):
-    assert get_recipe("tiny", {"sampler": sampler}).sampler == sampler
+    assert get_recipe("tiny", {"sampling.sampler": sampler}).sampler == sampler
 
 
 def test_recipe_file_of_a_run_is_accepted(tmp_path):
-    recipe = get_recipe("tiny", {"steps": 3})
+    recipe = get_recipe("tiny", {"budget.steps": 3})
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe.to_json()))
     assert get_recipe(str(path)) == recipe

@@ -14,23 +14,23 @@ from videofusion.training.estimate.sizes import recipe_parts
 from videofusion.training.estimate.trial import dry_run
 
 SMALL = {
-    "frames": 4,
-    "size": 8,
-    "channels": (8, 8),
-    "residual_channels": (8, 8),
-    "attention": ("none", "plain"),
-    "groups": 4,
-    "head_size": 4,
-    "blocks": 1,
-    "text_dim": 16,
-    "batch_size": 2,
-    "accumulation": 1,
-    "validation_batches": 1,
-    "validation_share": 0.5,
-    "sample_steps": 1,
-    "workers": 0,
-    "precision": "float32",
-    "log": "",
+    "clips.frames": 4,
+    "clips.size": 8,
+    "network.channels": (8, 8),
+    "system.residual_channels": (8, 8),
+    "network.attention": ("none", "plain"),
+    "network.groups": 4,
+    "network.head_size": 4,
+    "network.blocks": 1,
+    "text.size": 16,
+    "batch.size": 2,
+    "batch.accumulation": 1,
+    "log.validation_batches": 1,
+    "clips.validation_share": 0.5,
+    "sampling.steps": 1,
+    "batch.workers": 0,
+    "compute.precision": "float32",
+    "log.boards": "",
 }
 # of each kind one that every run of the tests tries; the rest are tried by `make prove`
 FIRST = {
@@ -98,7 +98,7 @@ def test_every_recipe_is_tried_on_data_of_its_layout(name, folders, tmp_path):
     assert set(found.memory.phases) == {"step", "update", "validation", "samples", "checkpoint"}
     parts = {part.name for part in found.parts}
     fusion = {"base", "residual", "text_encoder", "image_encoder", "prior"}
-    assert parts == (fusion if recipe.system == "videofusion" else {"unet", "text_encoder"})
+    assert parts == (fusion if recipe.system.name == "videofusion" else {"unet", "text_encoder"})
 
 
 @pytest.mark.parametrize("name", PAPER_RECIPES)

@@ -43,14 +43,31 @@ def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path
     for scale in (1, 2):
         last += [f"{system}-guidance-{scale}-{seed}" for system in systems for seed in range(3)]
     assert list(runs) == [*f"{first} {rest}".split(), *last]
-    near = {"sample_interval": 0, "reach": 1, "reach_share": 0.03, "patch": 4, "attention": "none,transformer"}
-    assert runs["vdm-1"].overrides == {**near, "channels": "56,88", "seed": 1}
-    narrow = {"channels": "32,64", "residual_channels": "32,64"}
-    own = {**near, **narrow, "adaptive": 0.0, "temporal": "residual", "time_logit": "1.5,1.5", "base_rate_ratio": 1.0}
-    assert runs["share-0.1"].overrides == {**own, "base_frames": "all", "share": 0.1}
-    assert runs["vdm-numbered"].overrides == {**near, "channels": "56,88", "temporal": "factorised_numbered"}
+    near = {
+        "log.sample_interval": 0,
+        "batch.reach": 1,
+        "batch.reach_share": 0.03,
+        "network.patch": 4,
+        "network.attention": "none,transformer",
+    }
+    assert runs["vdm-1"].overrides == {**near, "network.channels": "56,88", "seed": 1}
+    narrow = {"network.channels": "32,64", "system.residual_channels": "32,64"}
+    own = {
+        **near,
+        **narrow,
+        "system.adaptive": 0.0,
+        "network.temporal": "residual",
+        "diffusion.time_logit": "1.5,1.5",
+        "system.base_rate_ratio": 1.0,
+    }
+    assert runs["share-0.1"].overrides == {**own, "system.base_frames": "all", "system.share": 0.1}
+    assert runs["vdm-numbered"].overrides == {
+        **near,
+        "network.channels": "56,88",
+        "network.temporal": "factorised_numbered",
+    }
     assert runs["fixed-base"].overrides == {
-        **own, "base_loss": "fixed", "base_frames": "middle"
+        **own, "system.base_loss": "fixed", "system.base_frames": "middle"
     }  # fmt: skip
     assert runs["vdm-narrow-1"].settings(tmp_path)["pretrained_base"] == str(tmp_path / "base-narrow")
     assert {run.base for run in runs.values() if run.measured and not run.of} == {"base-narrow", "base-wide"}
@@ -65,7 +82,9 @@ def test_the_comparison_from_scratch_has_every_system_at_every_seed_with_as_many
     assert {run.base for run in runs} == {None}
     recipes = {run.system: run_recipe(tmp_path, run) for run in runs}
     # neither generator has seen an image model
-    assert not any(recipe.system.residual_from_base for recipe in recipes.values() if recipe.system == "videofusion")
+    assert not any(
+        recipe.system.residual_from_base for recipe in recipes.values() if recipe.system.name == "videofusion"
+    )
     for key in SHARED:
         assert len({getattr(recipe, key) for recipe in recipes.values()}) == 1, key
     sizes = {system: parameters(recipe_parts(recipe)) for system, recipe in recipes.items()}
@@ -77,7 +96,7 @@ def test_the_headline_pair_has_as_many_parameters(tmp_path):
     runs = {run.name: run for run in DECOMPOSED.runs(Budget(seeds=1))}
 
     def size(name):
-        recipe = run_recipe(tmp_path, runs[name]).replace({"pretrained_base": "none"})
+        recipe = run_recipe(tmp_path, runs[name]).replace({"start.image_model": "none"})
         modules = build_system(recipe, MovingDigits(recipe.clips.frames, recipe.clips.size)).modules.values()
         return sum(p.numel() for module in modules for p in module.parameters())
 
@@ -99,7 +118,7 @@ def test_every_run_is_a_recipe_under_what_all_share(name, tmp_path):
     goes_on = {run.name: before[run.base] if run.start == "pretrained" else 0 for run in trained}
     assert len({run.seconds + goes_on[run.name] for run in trained}) == 1
     for recipe in recipes:  # keys that do not go together are refused
-        assert recipe_parts(recipe.replace({"pretrained": "none", "pretrained_base": "none"}))
+        assert recipe_parts(recipe.replace({"start.model": "none", "start.image_model": "none"}))
     # What a run starts from, and what it is measured of, comes before it.
     for needed, at in ((each, i) for i, run in enumerate(runs) for each in (run.base, run.of) if each):
         assert names.index(needed) < at

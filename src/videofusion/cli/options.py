@@ -52,18 +52,23 @@ def in_options(sentence: str, command: Callable[..., Any]) -> str:
         sentence = sentence.replace(f"({name})", f"({option})")
         if "_" in name:
             sentence = re.sub(rf"(?<!recipe key )(?<![\w.\"'/-]){name}(?![\w.=/\"'-])", option, sentence)
-    key = r"[a-z_]+\.[a-z_]+"
     if takes_keys(command):
-        return re.sub(
-            rf"\bset(?= {key}=)[^;]*",
-            lambda found: re.sub(rf"(?<= )({key})=(?=\S)", lambda of: _option(of[1]), f"give{found[0][3:]}"),
-            sentence,
+        sentence = re.sub(
+            r"\bset (?=[a-z_]+\.[a-z_]+=)[^;]*", lambda found: f"give {_as_options(found[0][4:])}", sentence
         )
     return sentence
 
 
-def _option(key: str) -> str:
-    return f"--{key.replace('_', '-')} "
+def _as_options(settings: str) -> str:
+    """Settings such as "compute.shard=true" as they are typed."""
+
+    def option(found: re.Match[str]) -> str:
+        group, key, value = found[1], found[2].replace("_", "-"), found[3]
+        if value in ("true", "false"):
+            return f"--{group}.{key}" if value == "true" else f"--{group}.no-{key}"
+        return f"--{group}.{key} {value}"
+
+    return re.sub(r"\b([a-z_]+)\.([a-z_]+)=(\S+)", option, settings)
 
 
 def read_words(command: Callable[..., Any], name: str, words: Sequence[str]) -> Callable[[], Any]:

@@ -130,8 +130,9 @@ def train_command(folder: Path, run: Run, data: str | None = None) -> list[str]:
     """The words of the command that trains a run, its budget left out."""
     words = ["videofusion", "train", run.recipe, "--run", str(folder / run.name)]
     words += [] if data is None else ["--data", _kind(run, data) if data in domains() else data]
-    values = run_recipe(folder, run, data).dotted()
-    return words + [word for key in run.settings(folder) for word in option_words(key, values[key])]
+    settings = run.settings(folder)
+    values = run_recipe(folder, run, data).dotted() if settings else {}
+    return words + [word for key in settings for word in option_words(key, values[key])]
 
 
 def _code(process: subprocess.Popen[bytes]) -> int | None:

@@ -174,8 +174,8 @@ def _new_layers(module: nn.Module, part: Path) -> set[str]:
     own, found = ({name for name in each if ".temporals." in name} for each in (module.state_dict(), _weights(part)))
     if found - own:
         raise InputError(
-            f"network.temporal is {module.config.temporal!r}, but start.model {part} has the layers of {theirs!r}, of which "
-            f"{len(found - own)} weights would be lost; set network.temporal={theirs}"
+            f"network.temporal is {module.config.temporal!r}, but start.model {part} has the layers of {theirs!r}, of "
+            f"which {len(found - own)} weights would be lost; set network.temporal={theirs}"
         )
     return (own - found) | rates
 
