@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from videofusion.errors import InputError, unknown
-from videofusion.recipes.flat import from_flat, is_flat
+from videofusion.recipes.flat import FLAT_KEYS, from_flat, is_flat
 from videofusion.recipes.groups import (
     Batch,
     Budget,
@@ -110,8 +110,13 @@ class Recipe:
         Raises:
             InputError: an unknown key (the nearest is named), one of another system, a value that cannot be.
         """
-        whole = {key: _read(key, value) for key, value in changes.items() if "." not in key}
-        recipe = dataclasses.replace(self, **whole)
+        whole = {key: value for key, value in changes.items() if "." not in key}
+        for key in whole:
+            if key in FLAT_KEYS and key not in kinds(Recipe):
+                raise InputError(f"recipe key {key} is of an older version; it is {FLAT_KEYS[key]} now")
+            if key not in kinds(Recipe):
+                raise unknown("recipe key", key, self.dotted())
+        recipe = dataclasses.replace(self, **{key: _read(key, value) for key, value in whole.items()})
         groups: dict[str, dict[str, Any]] = {}
         for key, value in changes.items():
             group, dot, rest = key.partition(".")

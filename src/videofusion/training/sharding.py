@@ -8,7 +8,7 @@ each other, so that neither is held while the other computes. Gradients come out
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -53,6 +53,23 @@ def check_sharding(recipe: Recipe, world: World) -> None:
             "recipe key compute.shard is True and start.trains is 'lora'; allowed there are 'full' and 'temporal'"
         )
     check_storage()
+
+
+def check_offload(recipe: Recipe, parts: Collection[str]) -> None:
+    """Check that what a recipe keeps in the CPU's memory is a part of its system.
+
+    Args:
+        recipe: of the run.
+        parts: of the system, by name.
+
+    Raises:
+        InputError: it is none.
+    """
+    if recipe.compute.offload not in ("none", *parts):
+        raise InputError(
+            f"recipe key compute.offload is {recipe.compute.offload!r}, but the system {recipe.system.name!r} has no "
+            f"such part; it has {', '.join(parts)}"
+        )
 
 
 def shard(modules: Mapping[str, nn.Module], recipe: Recipe, world: World, device: torch.device) -> None:

@@ -51,7 +51,7 @@ from videofusion.training.logs import Log, NoLog
 from videofusion.training.optimizers import check_optimizer
 from videofusion.training.run_folder import Result, check_run, open_run
 from videofusion.training.session import session
-from videofusion.training.sharding import by_device, check_sharding
+from videofusion.training.sharding import by_device, check_offload, check_sharding
 from videofusion.training.signals import StopSignal, stop_signal
 from videofusion.training.state import Batches, State, System, training_keys
 from videofusion.training.world import World
@@ -103,6 +103,7 @@ def _train(recipe: Recipe, run: Path, data: Path | None, world: World, device: s
     torch.manual_seed(recipe.seed)  # the initial weights
     words, profiles = (None, None) if began is None else (began.words, began.profiles)
     system = build_system(recipe, batches.dataset, where, words, profiles)
+    check_offload(recipe, [*system.modules, *system.frozen])
     # after all that can be refused, so that a slip of the pen claims no folder
     (open_run if world.writes else check_run)(recipe, run)
     notes = _beginning(run, system, batches.dataset, began) if world.writes else []
