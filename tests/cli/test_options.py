@@ -121,11 +121,8 @@ def test_what_the_words_alone_show_is_told_without_torch(tmp_path: Path) -> None
         ["decode", "none.safetensors", "-o", str(tmp_path / "there.mp4")],
         ["export", "no-such", str(tmp_path / "model")],
         ["compare", str(tmp_path / "runs"), "no-such"],
-        ["digits-report", "--model", "no-such"],
-        ["digits-motion", "--model", "no-such"],
         ["evaluate", "none", "none"],
         ["train", "no-such", "--run", str(tmp_path / "run")],
-        ["scaling", "no-such"],
     ]
     code = (
         "import sys; from videofusion.cli import main\n"

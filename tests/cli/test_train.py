@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from studies import scaling
-from videofusion.cli import main, run_command
+from videofusion.cli import main
 from videofusion.comparison.runs import option_words
 from videofusion.errors import InputError
 from videofusion.recipes.catalogue import RECIPES, get_recipe
@@ -158,7 +157,7 @@ def test_help_shows_the_groups_of_the_recipe(capsys: pytest.CaptureFixture[str])
     assert main(["train", "folder64", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for group in get_recipe("folder64").to_json().keys() - {"name", "seed"}:
-        assert f"─ {group} options ─" in text
+        assert f" {group} options " in text
     assert "--system.adaptive FLOAT" in text
     assert "(default: 64 128 192 256)" in text  # the recipe's, not those of any recipe
     assert "--system.noise" not in text
@@ -168,14 +167,3 @@ def test_help_shows_the_groups_of_the_recipe(capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     assert "vdm-folder64" in text
     assert "--network.channels" not in text
-
-
-def test_scaling_is_of_the_recipe_and_the_gpus_that_were_asked_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = []
-    monkeypatch.setattr(scaling, "scaling_report", lambda *words: asked.append(words) or "a table")
-    words = ["tiny", "--gpus", "2", "16", "--clips", "4", "--utilisation", "0.5", "--batch.size", "64"]
-    assert run_command(scaling.scaling, "python -m studies.scaling", words) == 0
-    assert capsys.readouterr().out == "a table\n"
-    assert asked == [(get_recipe("tiny", {"batch.size": 64}), (2, 16), 4, scaling.Cluster(utilisation=0.5))]

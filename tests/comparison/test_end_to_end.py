@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from studies import digit_runs as plans
+from studies.plans import PLANS
 from videofusion.cli import main
 from videofusion.comparison import compare
 from videofusion.comparison.cost import cost
@@ -90,21 +90,15 @@ def test_systems_join_by_name_and_a_model_is_only_measured(tmp_path, here, capsy
 @pytest.mark.slow
 def test_a_plan_of_costs_runs_through(tmp_path, here, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
-    plan = plans.find_plan("videofusion-table-4")
-    keys = {
-        "network.channels": "8,8,8",
-        "system.residual_channels": "8,8,8",
-        "network.groups": 4,
-        "network.patch": 4,
-        "clips.frames": 2,
-        "text.size": 16,
-    }
+    plan = PLANS["videofusion-table-4"]
+    keys = {"network.channels": "8,8,8", "network.groups": 4, "network.patch": 4, "clips.frames": 2, "text.size": 16}
 
     def small(budget):
         own = {**keys, "log.validation_batches": 1, "log.boards": ""}
-        return [replace(run, overrides={**run.overrides, **own}) for run in plan.runs(budget)]
+        few = {"vdm": {}, "videofusion": {"system.residual_channels": "8,8,8"}}
+        return [replace(run, overrides={**run.overrides, **own, **few[run.name]}) for run in plan.runs(budget)]
 
-    monkeypatch.setattr(plans, "find_plan", lambda name: replace(plan, runs=small))
+    monkeypatch.setitem(PLANS, plan.name, replace(plan, runs=small))
     assert main(["compare", str(tmp_path), "--plan", plan.name, "--steps", "1"]) == 0
     assert here == ["vdm", "videofusion"]
     out = capsys.readouterr().out

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import studies.plans  # noqa: F401 - makes them known
 from videofusion.comparison.claims import beside_paper, claims, orders
 from videofusion.comparison.compare import REAL, SHOWN
 from videofusion.comparison.plan import Claim, find_plan

@@ -3,7 +3,7 @@
 import pytest
 
 from studies.decomposed import DECOMPOSED, NOISES, SYSTEMS
-from studies.digit_runs import plans
+from studies.plans import PLANS
 from videofusion.comparison.compare import REAL, Budget
 from videofusion.comparison.plan import find_plan, plan_list, some_systems
 from videofusion.comparison.runs import run_recipe
@@ -14,7 +14,7 @@ from videofusion.systems.build import build_system
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.training.estimate.sizes import recipe_parts
 
-ALL = plans()
+ALL = PLANS
 SHARED = (
     "size",
     "frames",

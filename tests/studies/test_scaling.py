@@ -11,9 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from studies import scaling
 from studies.scaling import Cluster, plan_step, scaling_report
+from videofusion.cli import run_command
 from videofusion.data.batch import Batch, Sample
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
+from videofusion.recipes.catalogue import get_recipe
 from videofusion.systems.build import build_system
 from videofusion.training.estimate import sizes
 from videofusion.training.estimate.memory import Part, Watch, count_parts
@@ -184,3 +186,14 @@ def test_what_cannot_be_shared_or_counted_is_refused():
         recipe_parts(smallest(**{"start.trains": "lora"}))
     with pytest.raises(InputError, match="utilisation is 2"):
         Cluster(utilisation=2)
+
+
+def test_scaling_is_of_the_recipe_and_the_gpus_that_were_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+    monkeypatch.setattr(scaling, "scaling_report", lambda *words: asked.append(words) or "a table")
+    words = ["tiny", "--gpus", "2", "16", "--clips", "4", "--utilisation", "0.5", "--batch.size", "64"]
+    assert run_command(scaling.scaling, "scaling", words) == 0
+    assert capsys.readouterr().out == "a table\n"
+    assert asked == [(get_recipe("tiny", {"batch.size": 64}), (2, 16), 4, scaling.Cluster(utilisation=0.5))]

@@ -1,8 +1,14 @@
-"""The commands that judge: what they refuse, before any work."""
+"""The commands of the reports: what they refuse, before any work."""
 
 import pytest
 
-from videofusion.cli import main
+from tools import reports
+from videofusion.cli import run_command
+
+
+def main(words):
+    """What `python -m tools.NAME` does."""
+    return run_command(getattr(reports, words[0].replace("-", "_")), words[0], words[1:])
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,10 @@ def read_words(command: Callable[..., Any], name: str, words: Sequence[str]) -> 
 
 def _sentence(box: str) -> str:
     """The first paragraph of a box of tyro's, in one line."""
-    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    end = next((number for number, line in enumerate(lines) if line.startswith("─")), len(lines))
-    sentence = " ".join(" ".join(lines[:end]).split())
+    lines = [line.strip("│ ") for line in box.strip().splitlines()]
+    rules = [number for number, line in enumerate(lines) if set(line[-3:]) <= set("─-╮╯") and line]
+    first, end = [*rules, len(lines)][:2] if rules else (-1, len(lines))
+    sentence = " ".join(" ".join(lines[first + 1 : end]).split())
     sentence = re.sub(r"^Error parsing [\w.]+: (?=recipe key )", "", sentence)
     return sentence.partition(" Got errors:")[0].rstrip(".")
 

@@ -253,16 +253,16 @@ def _kind(alike: Alike, data: str | None) -> str:
     Raises:
         InputError: it is not told, and a model is not known to make such clips.
     """
-    domains = {name: domain_of(model) for name, model in alike.models.items()}
+    made = {name: domain_of(model) for name, model in alike.models.items()}
     if alike.recipe is not None:
         kind: str = alike.recipe.clips.kind
     elif data is not None:
         kind = data if data in domains() else "folder"
     else:
-        kind = next((domain for domain in domains.values() if domain), "")
-    others = [name for name, domain in domains.items() if domain != kind]
+        kind = next((domain for domain in made.values() if domain), "")
+    others = [name for name, domain in made.items() if domain != kind]
     if data is None and others:
-        known = domains[others[0]] or "no built-in clips as far as is known"
+        known = made[others[0]] or "no built-in clips as far as is known"
         raise InputError(
             f"data is not given, and {others[0]} makes {known}{f', not {kind}' if kind else ''}; name what all are "
             f"compared on: a folder of clips, or {' or '.join(domains())} (--data)"

@@ -10,7 +10,7 @@ from typing import Any
 
 from videofusion.errors import InputError
 from videofusion.evaluation.clip_sets import ClipSet
-from videofusion.evaluation.extractors import Extractor
+from videofusion.evaluation.extractors import EXTRACTORS, Extractor
 from videofusion.evaluation.metric_kinds import Measured
 from videofusion.evaluation.metric_table import ADDED
 from videofusion.evaluation.metrics.frechet import LEAST
