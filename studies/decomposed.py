@@ -39,9 +39,7 @@ def _decomposed(budget: Budget) -> list[Run]:
     for seed in range(budget.seeds):
         # the control: the same without decomposed noise, and with the paper's share
         runs += [
-            fusion_run(
-                budget, f"share-{share:g}-{seed}", system=f"share-{share:g}", seed=seed, **{"system.share": share}
-            )
+            fusion_run(budget, f"share-{share:g}-{seed}", system=f"share-{share:g}", seed=seed, **_share(share))
             for share in (0.0, PAPERS_SHARE)
         ]
         # as much arithmetic a call, and the very checkpoint, but half the parameters

@@ -48,7 +48,7 @@ def test_an_older_run_goes_on(tmp_path: Path) -> None:
 def test_what_the_system_did_not_read_is_left_out_and_what_it_never_took_is_refused() -> None:
     old = flat(get_recipe("vdm-moving-digits"))
     assert Recipe.from_json({**old, "adaptive": 0.3}) == get_recipe("vdm-moving-digits")
-    with pytest.raises(InputError, match="system.prior is of the system 'videofusion'"):
+    with pytest.raises(InputError, match=r"system\.prior is of the system 'videofusion'"):
         Recipe.from_json({**old, "prior": "transformer"})
 
 

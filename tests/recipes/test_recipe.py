@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -160,9 +159,9 @@ class Ours(SystemConfig):
 
 
 @pytest.fixture
-def ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SystemConfig]]:
+def ours(monkeypatch: pytest.MonkeyPatch) -> type[SystemConfig]:
     monkeypatch.setattr(config, "_CONFIGS", dict(config._CONFIGS))
-    yield register_config(Ours)
+    return register_config(Ours)
 
 
 @pytest.mark.usefixtures("ours")
@@ -175,7 +174,7 @@ def test_a_system_of_others_stands_in_a_recipe() -> None:
     assert Recipe.from_json(again) == recipe
     with pytest.raises(InputError, match=r"recipe key system.strength is 3\.0, but must be in \[0, 2\]"):
         recipe.replace({"system.strength": 3})
-    with pytest.raises(InputError, match="system.strength is of the system 'ours', and this is 'vdm'"):
+    with pytest.raises(InputError, match=r"system\.strength is of the system 'ours', and this is 'vdm'"):
         get_recipe("vdm-moving-digits", {"system.strength": 1})
 
 

@@ -42,7 +42,7 @@ def training_data(recipe: Recipe, data: Path | None, world: World) -> tuple[Load
     if len(held_out) == 0:  # a folder of a single file
         return joint, []
     fixed = Loader(held_out, share, seed=0, rank=world.rank, world=world.size)
-    validation = [fixed.batch(number) for number in range(recipe.log.boards.validation_batches)]
+    validation = [fixed.batch(number) for number in range(recipe.log.validation_batches)]
     loader.report |= fixed.report  # the run tells of all that it could not use
     return joint, validation
 

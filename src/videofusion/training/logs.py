@@ -36,7 +36,7 @@ class Log:
 
     def __init__(self, run: Path, recipe: Recipe, start: int, bar: bool) -> None:
         self._boards: list[Board] = []
-        if "wandb" in recipe.log.boards.boards:
+        if "wandb" in recipe.log.boards:
             self._boards.append(WeightsAndBiases(run, recipe.to_json()))
         self._path = run / "log.jsonl"
         _cut_off(self._path)
@@ -52,7 +52,7 @@ class Log:
             mininterval=pause,
         )
         self._left_out: set[str] = set()
-        if "tensorboard" in recipe.log.boards.boards:
+        if "tensorboard" in recipe.log.boards:
             try:
                 self._boards.append(TensorBoard(run, start))
             except InputError as error:  # the recipes ask for it, so nobody may have

@@ -107,7 +107,7 @@ class State:
         parameters = {name: value for name, value in self.tensors.items() if isinstance(value, nn.Parameter)}
         # a run that tunes some of a large model should not hold, and write, the rest once more
         averaged = {name: value for name, value in parameters.items() if value.requires_grad or not is_tuned(recipe)}
-        self.ema = Ema(averaged, recipe.optimizer.name.ema_decay)
+        self.ema = Ema(averaged, recipe.optimizer.ema_decay)
         self.optimizer = make_optimizer(recipe, trained_groups(system, recipe), self._modules)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.trained: list[nn.Parameter] = [p for group in self.optimizer.param_groups for p in group["params"]]

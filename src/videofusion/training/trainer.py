@@ -95,7 +95,7 @@ def _train(recipe: Recipe, run: Path, data: Path | None, world: World, device: s
     from videofusion.training.batches import training_data
 
     where = world.device(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
-    check_boards(recipe.log.boards.boards)
+    check_boards(recipe.log.boards)
     check_sharding(recipe, world)
     check_optimizer(recipe)
     batches, validation = training_data(recipe, data, world)
@@ -223,7 +223,7 @@ class Trainer:
             used += read if recipe.batch.workers else 0.0  # in this process it is counted already
             pace.add(recipe.batch.size * recipe.batch.accumulation, spent, waited, used, read)
             log.advance(numbers["loss"], pace.rate, pace.left(self._progress()), pace.waiting, pace.reading)
-            if state.step % recipe.log.boards.interval == 0:
+            if state.step % recipe.log.interval == 0:
                 log.numbers("train", state.step, {**numbers, **pace.numbers, "seconds": state.seconds})
                 log.left_out(self._report())
             if stopped_by is None:
@@ -262,7 +262,7 @@ class Trainer:
         """Take one optimiser step over the micro-batches; returns loss, its parts, gradient norm and rate."""
         recipe, state = self.recipe, self.state
         progress = self._progress() if progress is None else progress
-        rate = state.set_rate(rate_factor(recipe.optimizer.name.schedule, state.step, recipe.optimizer.name.warmup, progress))
+        rate = state.set_rate(rate_factor(recipe.optimizer.schedule, state.step, recipe.optimizer.warmup, progress))
         state.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         per_clip = []
@@ -274,7 +274,7 @@ class Trainer:
             per_clip.append(losses.per_clip.detach())
         if not recipe.compute.shard:
             average_gradients(state.trained, self.world)
-        sums["gradient_norm"] = clip_gradients(by_device(state.trained), recipe.optimizer.name.clip_gradient)
+        sums["gradient_norm"] = clip_gradients(by_device(state.trained), recipe.optimizer.clip_gradient)
         numbers = self.world.mean({name: float(value) for name, value in sums.items()})
         for name in ("loss", "gradient_norm"):
             if not math.isfinite(numbers[name]):
@@ -310,9 +310,9 @@ class Trainer:
     def _look(self, log: Log, last: bool = False) -> None:
         """Validate, sample and write a checkpoint when it is time to; at the last step validate and sample."""
         recipe, step, improved = self.recipe, self.state.step, False
-        if (last or step % recipe.log.boards.validation_interval == 0) and self.state.validation is None:
+        if (last or step % recipe.log.validation_interval == 0) and self.state.validation is None:
             improved = self._validate(log)
-        if recipe.log.boards.sample_interval and self.prompts and (last or step % recipe.log.boards.sample_interval == 0):
+        if recipe.log.sample_interval and self.prompts and (last or step % recipe.log.sample_interval == 0):
             self._sample(log)
         if not last and (improved or self._due or step % recipe.checkpoints.interval == 0):
             self._save()

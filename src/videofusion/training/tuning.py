@@ -57,7 +57,7 @@ def tune(system: System, recipe: Recipe, started: Collection[str]) -> None:
         raise InputError(
             f"recipe key start.trains is {recipe.start.trains!r}, but the system has no such layers to train"
         )
-    rates = _rates(recipe.optimizer.name.rates)
+    rates = _rates(recipe.optimizer.rates)
     for pattern, _ in rates:
         if not any(fnmatchcase(name, pattern) for name in names.values()):
             raise InputError(
@@ -68,7 +68,7 @@ def tune(system: System, recipe: Recipe, started: Collection[str]) -> None:
         parameter.requires_grad_(_rate(rates, name) != 0)
     if not _trained(system):
         raise InputError(
-            f"recipe key optimizer.rates is {', '.join(recipe.optimizer.name.rates)}, which leaves nothing to train"
+            f"recipe key optimizer.rates is {', '.join(recipe.optimizer.rates)}, which leaves nothing to train"
         )
 
 
@@ -79,10 +79,10 @@ def trained_groups(system: System, recipe: Recipe) -> list[dict[str, Any]]:
         system: after `tune`.
         recipe: has the rates.
     """
-    groups = system.parameter_groups(recipe.optimizer.name.learning_rate)
+    groups = system.parameter_groups(recipe.optimizer.learning_rate)
     if not is_tuned(recipe):
         return groups
-    names, rates = _trained(system), _rates(recipe.optimizer.name.rates)
+    names, rates = _trained(system), _rates(recipe.optimizer.rates)
     split: list[dict[str, Any]] = []
     for group in groups:
         own: dict[float, list[nn.Parameter]] = {}
@@ -96,7 +96,7 @@ def trained_groups(system: System, recipe: Recipe) -> list[dict[str, Any]]:
 
 def is_tuned(recipe: Recipe) -> bool:
     """Whether the recipe trains some of the system only, or at rates of its own."""
-    return recipe.start.trains != "full" or bool(recipe.optimizer.name.rates)
+    return recipe.start.trains != "full" or bool(recipe.optimizer.rates)
 
 
 def _trained(system: System) -> dict[nn.Parameter, str]:

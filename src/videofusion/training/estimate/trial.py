@@ -135,7 +135,7 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _check_alone(recipe)
-    check_boards(recipe.log.boards.boards)
+    check_boards(recipe.log.boards)
     check_optimizer(recipe)
     check_run(recipe, run)
     _check_place(run)
@@ -146,7 +146,7 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
         parts = recipe_parts(recipe)
         kept, apart = [p for p in parts if not p.apart], 4 * sum(p.frozen for p in parts if p.apart)
         trained, frozen = sum(p.trained for p in kept), sum(p.frozen for p in kept)
-        needed = Held.by_numbers(trained, frozen, eight_bit=recipe.optimizer.name.name == "adamw8bit")
+        needed = Held.by_numbers(trained, frozen, eight_bit=recipe.optimizer.name == "adamw8bit")
         _check_room(needed, apart, free, where)
     torch.manual_seed(recipe.seed)
     began = read_beginning(run)
@@ -192,7 +192,7 @@ def _check_room(held: Held, apart: int, free: int | None, where: torch.device) -
 
 
 def _held(state: State) -> Held:
-    eight_bit = state.recipe.optimizer.name.name == "adamw8bit"
+    eight_bit = state.recipe.optimizer.name == "adamw8bit"
     return Held.by_tensors(state.tensors.values(), state.ema.shadow.values(), state.trained, eight_bit)
 
 
@@ -216,7 +216,7 @@ def _watched(trainer: Trainer, first: Sequence[Batch], held: Held) -> tuple[Memo
             with state.averaged():
                 trainer._losses(trainer.validation[0], recipe.seed + 1, 0)
             phases["validation"] = watch.take_peak() - held.moments
-        if recipe.log.boards.sample_interval and trainer.prompts:
+        if recipe.log.sample_interval and trainer.prompts:
             with state.averaged():
                 seeds, steps = list(range(len(trainer.prompts))), min(2, recipe.sampling.steps)
                 trainer.system.pipeline()(trainer.prompts, seed=seeds, steps=steps)
