@@ -29,16 +29,16 @@ class Settings:
     A number outside the `Range` of its annotation, and a name that is not in its `Literal`, are refused.
     """
 
-    group: ClassVar[str] = ""  # what its keys begin with
+    group: ClassVar[str]  # what its keys begin with
 
-    def __init_subclass__(cls, group: str = "", **others: Any) -> None:
-        super().__init_subclass__(**others)
-        if group:
+    def __init_subclass__(cls, group: str | None = None) -> None:
+        super().__init_subclass__()
+        if group is not None:
             cls.group = group
 
     def __post_init__(self) -> None:
         for key, kind in kinds(type(self)).items():
-            _check(f"{self.group}.{key}".lstrip("."), kind, getattr(self, key))
+            check_value(f"{self.group}.{key}", kind, getattr(self, key))
 
     def refusal(self, key: str, reason: str) -> InputError:
         """The error for a value that does not go with others.
@@ -68,19 +68,45 @@ class Settings:
         return dataclasses.replace(self, **self._read(values))
 
     @classmethod
+    def unknown_key(cls, key: str) -> InputError:
+        """The error for a key that the group has not, which names the nearest."""
+        return unknown("recipe key", f"{cls.group}.{key}", [f"{cls.group}.{each}" for each in kinds(cls)])
+
+    @classmethod
     def _read(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         known = kinds(cls)
         for key in values:
             if key not in known:
-                raise unknown("recipe key", f"{cls.group}.{key}", [f"{cls.group}.{each}" for each in known])
+                raise cls.unknown_key(key)
         return {key: read_value(f"{cls.group}.{key}", known[key], value) for key, value in values.items()}
 
 
-@functools.cache
 def kinds(settings: type) -> dict[str, Any]:
     """The annotations of a group's keys, with their metadata."""
+    return _kinds(settings)
+
+
+@functools.cache
+def _kinds(settings: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(settings, include_extras=True)
     return {each.name: hints[each.name] for each in dataclasses.fields(settings)}
+
+
+def check_value(key: str, kind: Any, value: Any) -> None:
+    """Raise `InputError` for a value outside the `Range` or the `Literal` of its key's kind."""
+    kind, allowed = _bare(kind)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        if value is None:
+            return
+        kind, inner = _bare(next(each for each in typing.get_args(kind) if each is not type(None)))
+        allowed = allowed or inner
+    if allowed is not None and not allowed.low <= value <= allowed.high:
+        raise InputError(f"recipe key {key} is {value}, but must be in [{allowed.low:g}, {allowed.high:g}]")
+    values = value if typing.get_origin(kind) is tuple else (value,)
+    kind = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+    for each in values if typing.get_origin(kind) is Literal else ():
+        if each not in typing.get_args(kind):
+            raise InputError(f"recipe key {key} is {each!r}, but must be one of {', '.join(typing.get_args(kind))}")
 
 
 def read_value(key: str, kind: Any, value: Any) -> Any:
@@ -128,22 +154,6 @@ def _read(kind: Any, value: Any) -> Any:
 
 def _wrong() -> Any:
     raise TypeError
-
-
-def _check(key: str, kind: Any, value: Any) -> None:
-    kind, allowed = _bare(kind)
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        if value is None:
-            return
-        kind, inner = _bare(next(each for each in typing.get_args(kind) if each is not type(None)))
-        allowed = allowed or inner
-    if allowed is not None and not allowed.low <= value <= allowed.high:
-        raise InputError(f"recipe key {key} is {value}, but must be in [{allowed.low:g}, {allowed.high:g}]")
-    values = value if typing.get_origin(kind) is tuple else (value,)
-    kind = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
-    for each in values if typing.get_origin(kind) is Literal else ():
-        if each not in typing.get_args(kind):
-            raise InputError(f"recipe key {key} is {each!r}, but must be one of {', '.join(typing.get_args(kind))}")
 
 
 def _bare(kind: Any) -> tuple[Any, Range | None]:

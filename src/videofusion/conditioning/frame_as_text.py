@@ -42,7 +42,7 @@ class FrameAsText(Prompt):
         self.encoder.check(prompt)
         return (
             "this model was trained on embeddings of frames (text_from=frames) and hears no prompt; "
-            "train it further on captions with pretrained=ITS FOLDER"
+            "train it further on captions with start.model=ITS FOLDER"
         )
 
     def sample(self, value: Sequence[str], request: Request) -> Conditions:

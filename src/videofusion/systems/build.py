@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
-from videofusion.data.encoded import Made
-from videofusion.data.moving_digits import WORDS, MovingDigits
+from videofusion.data.layouts.encoded import Made
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.options import SamplingOptions, read_options
 from videofusion.diffusion.schedules import make_schedule
@@ -25,7 +23,7 @@ from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.autoencoder import Latents, Pixels, Space, space_of
 from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.unet import UNet
-from videofusion.systems.config import SystemConfig
+from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import Common, SamplingDefaults, StepOptions, System
 from videofusion.systems.pretrained import (
     diffusers_base,
@@ -36,7 +34,6 @@ from videofusion.systems.pretrained import (
     trained_words,
 )
 from videofusion.systems.registry import get_system
-from videofusion.training.recipe import Recipe
 from videofusion.training.tuning import tune
 
 PROFILE_CLIPS = 256  # training clips that a system looks at before it is trained, as for the motion knob
@@ -44,25 +41,36 @@ PROFILE_CLIPS = 256  # training clips that a system looks at before it is traine
 
 def step_options(recipe: Recipe) -> StepOptions:
     """What a recipe's training steps look at."""
-    return StepOptions(**{each.name: getattr(recipe, each.name) for each in fields(StepOptions)})
+    batch, diffusion = recipe.batch, recipe.diffusion
+    return StepOptions(
+        weighting=diffusion.weighting,
+        caption_dropout=recipe.text.dropout,
+        train_frames=batch.frames,
+        reach=batch.reach,
+        reach_share=batch.reach_share,
+        time_logit=diffusion.time_logit,
+    )
 
 
 def sampling_defaults(recipe: Recipe) -> SamplingDefaults:
     """How the pipelines of a recipe's models sample."""
-    keys = {each.name: getattr(recipe, each.name) for each in fields(SamplingDefaults)}
-    keys["sampler_options"] = read_options(recipe.sampler_options)
-    options = SamplingOptions().turned(keys["sampler_options"], recipe.sampler)
+    sampling = recipe.sampling
+    given = read_options(sampling.options)
+    options = SamplingOptions().turned(given, sampling.sampler)
     with torch.device("cpu"):  # where only sizes count, others have no numbers
-        times(make_schedule(recipe.schedule), recipe.sample_steps, spacing=options.spacing)  # refuses what cannot be
-    if options.threshold and recipe.autoencoder is not None:
+        times(
+            make_schedule(recipe.diffusion.schedule), sampling.steps, spacing=options.spacing
+        )  # refuses what cannot be
+    if options.threshold and recipe.network.autoencoder is not None:
         raise InputError(f"threshold is {options.threshold}; it is for models in pixels, and this one is in latents")
-    return SamplingDefaults(**keys)
-
-
-def system_config(recipe: Recipe) -> SystemConfig:
-    """The keys of the recipe's system."""
-    kind = get_system(recipe.system).Config
-    return kind(**{each.name: getattr(recipe, each.name) for each in fields(kind)})
+    return SamplingDefaults(
+        guidance=sampling.guidance,
+        guidance_interval=sampling.guidance_interval,
+        guidance_skip=sampling.guidance_skip,
+        sampler=sampling.sampler,
+        sampler_options=given,
+        data=recipe.clips.kind,
+    )
 
 
 def build_system(
@@ -86,11 +94,10 @@ def build_system(
             what `tune` refuses.
     """
     parts = Parts(recipe, data, device, words, profiles)
-    config = system_config(recipe)
-    system: System = get_system(config.name).build(config, parts)
+    system: System = get_system(recipe.system.name).build(recipe.system, parts)
     for network in (*system.modules.values(), *system.frozen.values()):
         if isinstance(network, UNet):
-            network.check_size(recipe.size, recipe.size, parts.common.space.factor)
+            network.check_size(recipe.clips.size, recipe.clips.size, parts.common.space.factor)
     tune(system, recipe, parts.started)
     return system
 
@@ -129,11 +136,11 @@ class Parts:
             space.vae.to(device)
         _check_made(data, recipe, space, self.text)
         self.common = Common(
-            shape=(recipe.frames, recipe.size, recipe.size),
+            shape=(recipe.clips.frames, recipe.clips.size, recipe.clips.size),
             space=space,
-            schedule=recipe.schedule,
-            prediction=recipe.prediction,
-            train_text=recipe.train_text,
+            schedule=recipe.diffusion.schedule,
+            prediction=recipe.diffusion.prediction,
+            train_text=recipe.text.train,
             options=options,
             sampling=sampling,
         )
@@ -143,7 +150,7 @@ class Parts:
     @property
     def temporal(self) -> str:
         """The recipe's temporal design."""
-        return self.recipe.temporal
+        return self.recipe.network.temporal
 
     @property
     def hears_fps(self) -> bool:
@@ -179,7 +186,7 @@ class Parts:
         """
         theirs = self.image_model()
         if theirs is None:
-            return self.drawn(temporal, self.recipe.channels, **told)
+            return self.drawn(temporal, self.recipe.network.channels, **told)
         return inflated(theirs, temporal, **told)
 
     def drawn(self, temporal: str, channels: Sequence[int], **told: Any) -> UNet:
@@ -193,33 +200,34 @@ class Parts:
         Raises:
             InputError: a size of heads that does not divide the channels.
         """
-        recipe = self.recipe
-        heads: int | list[int] = recipe.heads
-        if recipe.head_size is not None:
-            if any(width % recipe.head_size for width in channels):
+        recipe, network = self.recipe, self.recipe.network
+        heads: int | list[int] = network.heads
+        if network.head_size is not None:
+            if any(width % network.head_size for width in channels):
                 raise InputError(
-                    f"recipe key head_size is {recipe.head_size}, which does not divide the channels {channels}"
+                    f"recipe key network.head_size is {network.head_size}, which does not divide the channels "
+                    f"{channels}"
                 )
-            heads = [width // recipe.head_size for width in channels]
+            heads = [width // network.head_size for width in channels]
         colours = self.common.space.channels
-        of_text = {"text_size": recipe.text_dim, "pool_text": recipe.text_encoder is None}
+        of_text = {"text_size": recipe.text.size, "pool_text": recipe.text.encoder is None}
         unet = UNet(
             **{"in_channels": colours, "out_channels": colours, **of_text, **told},
             channels=tuple(channels),
-            blocks=recipe.blocks,
-            attention=recipe.attention,
+            blocks=network.blocks,
+            attention=network.attention,
             heads=heads,
-            groups=recipe.groups,
+            groups=network.groups,
             scale_shift=True,
-            patch=recipe.patch,
+            patch=network.patch,
             temporal=temporal,
         )
-        unet.gradient_checkpointing = recipe.gradient_checkpointing
+        unet.gradient_checkpointing = recipe.compute.gradient_checkpointing
         return unet
 
     def frame_encoder(self) -> FrameEncoder:
         """A small image encoder with embeddings of the text's size, drawn."""
-        return FrameEncoder(size=self.recipe.text_dim, in_channels=self.common.space.channels)
+        return FrameEncoder(size=self.recipe.text.size, in_channels=self.common.space.channels)
 
     def begin(self, system: System, image: str) -> None:
         """Give a system the weights that the recipe starts from.
@@ -235,13 +243,13 @@ class Parts:
         if self._theirs is not None:
             own = (name for name in self._theirs.state_dict() if not name.startswith("image_embedding."))
             self.started |= {f"{image}.{name}" for name in own}
-        if recipe.pretrained is not None:
-            self.started |= load_parts(system, Path(recipe.pretrained))
-        if recipe.pretrained_base is not None and self._theirs is None:
+        if recipe.start.model is not None:
+            self.started |= load_parts(system, Path(recipe.start.model))
+        if recipe.start.image_model is not None and self._theirs is None:
             parts: dict[str, nn.Module] = system.frozen | system.modules
             network = parts[image]
             assert isinstance(network, UNet)
-            self.started |= load_image(network, self.text, Path(recipe.pretrained_base), image)
+            self.started |= load_image(network, self.text, Path(recipe.start.image_model), image)
 
     def clips(self) -> Iterator[Tensor]:
         """Training clips that can be read, [1 t c h w] where the system has them; InputError where none can.
@@ -253,27 +261,27 @@ class Parts:
 
 def _space(recipe: Recipe) -> Pixels | Latents:
     """Where the recipe's clips live; on torch's meta device an autoencoder has no numbers."""
-    if recipe.autoencoder is None:
+    if recipe.network.autoencoder is None:
         return Pixels()
-    space = space_of(load_autoencoder(recipe.autoencoder, empty=torch.get_default_device().type == "meta"))
-    space.check_size(recipe.size, recipe.size)
+    space = space_of(load_autoencoder(recipe.network.autoencoder, empty=torch.get_default_device().type == "meta"))
+    space.check_size(recipe.clips.size, recipe.clips.size)
     return space
 
 
 def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) -> WordEncoder | FrozenText:
     """What the recipe's texts are read by."""
-    if recipe.text_encoder is None:
+    if recipe.text.encoder is None:
         if words is not None:
-            return WordEncoder(words=words, size=recipe.text_dim)
-        own = WORDS if isinstance(data, MovingDigits) else _words(data)
+            return WordEncoder(words=words, size=recipe.text.size)
+        own = _words(data)
         known = trained_words(recipe)  # kept, that nothing is forgotten; adapters are made for a model and its words
-        new = [] if recipe.trains == "lora" and known else [word for word in own if word not in known]
-        return WordEncoder(words=[*known, *new], size=recipe.text_dim)
-    found = load_text_encoder(recipe.text_encoder, empty=torch.get_default_device().type == "meta")
-    if found.size != recipe.text_dim:
+        new = [] if recipe.start.trains == "lora" and known else [word for word in own if word not in known]
+        return WordEncoder(words=[*known, *new], size=recipe.text.size)
+    found = load_text_encoder(recipe.text.encoder, empty=torch.get_default_device().type == "meta")
+    if found.size != recipe.text.size:
         raise InputError(
-            f"recipe key text_dim is {recipe.text_dim}, but the text encoder {recipe.text_encoder} has embeddings of "
-            f"size {found.size}; set text_dim={found.size}"
+            f"recipe key text.size is {recipe.text.size}, but the text encoder {recipe.text.encoder} has embeddings of "
+            f"size {found.size}; set text.size={found.size}"
         )
     return found
 
@@ -287,18 +295,23 @@ def _check_made(data: Dataset, recipe: Recipe, space: Pixels | Latents, text_enc
     if made.autoencoder is not None and own != made.autoencoder:
         raise InputError(
             f"the data were encoded by the autoencoder with the fingerprint {made.autoencoder}, but that of recipe key "
-            f"autoencoder ({recipe.autoencoder}) is {own}"
+            f"autoencoder ({recipe.network.autoencoder}) is {own}"
         )
     # a text encoder that learns words makes its own embeddings
     if made.text is not None and isinstance(text_encoder, FrozenText) and text_encoder.fingerprint() != made.text:
         raise InputError(
             f"the data's texts were encoded by the text encoder with the fingerprint {made.text}, but that of recipe "
-            f"key text_encoder ({recipe.text_encoder}) is {text_encoder.fingerprint()}"
+            f"key text_encoder ({recipe.text.encoder}) is {text_encoder.fingerprint()}"
         )
 
 
 def _words(data: Dataset) -> list[str]:
-    """Every word of a folder's captions; "clip" where there is none, so that there is something to type."""
+    """The words that the data say they have, or every word of their captions; "clip" where there is none.
+
+    So that there is something to type.
+    """
+    if known := getattr(data, "words", ()):
+        return list(known)
     captions: Sequence[str] = getattr(data, "captions", ())
     return sorted({word for caption in captions for word in split_words(caption)}) or ["clip"]
 

@@ -34,7 +34,7 @@ def frame_embedding(config: VideoFusionConfig, parts: Parts) -> FrameEmbedding:
         if config.image_encoder is None
         else load_image_encoder(config.image_encoder, empty=parts.counted)
     )
-    size, space = parts.recipe.text_dim, parts.common.space
+    size, space = parts.recipe.text.size, parts.common.space
     if config.prior is None:
         return FrameEmbedding(encoder, Prior(size=encoder.size, text_size=size), None, space)
     if config.prior == "transformer":
@@ -42,13 +42,14 @@ def frame_embedding(config: VideoFusionConfig, parts: Parts) -> FrameEmbedding:
         return FrameEmbedding(encoder, TransformerPrior(sizes=sizes, text_size=size), None, space)
     if config.image_encoder is None:
         raise InputError(
-            f"recipe key prior is {config.prior}, which makes embeddings of CLIP's; set image_encoder to that CLIP"
+            f"recipe key system.prior is {config.prior}, which makes embeddings of CLIP's; set system.image_encoder to "
+            "that CLIP"
         )
     prior, text = load_prior(config.prior, empty=parts.counted)
     if prior.size != encoder.size:
         raise InputError(
-            f"recipe key prior is {config.prior}, which makes embeddings of size {prior.size}, but those of "
-            f"image_encoder {config.image_encoder} have the size {encoder.size}"
+            f"recipe key system.prior is {config.prior}, which makes embeddings of size {prior.size}, but those of "
+            f"system.image_encoder {config.image_encoder} have the size {encoder.size}"
         )
     return FrameEmbedding(encoder, prior, text, space)
 
@@ -69,14 +70,14 @@ def measure_embeddings(told: FrameEmbedding, parts: Parts) -> None:
     encoder, prior = told.image_encoder, told.prior
     if not (isinstance(encoder, FrozenFrames) and isinstance(prior, TransformerPrior) and told.text is None):
         return
-    if parts.recipe.pretrained is not None or encoder.model.device.type == "meta":
+    if parts.recipe.start.model is not None or encoder.model.device.type == "meta":
         return
     encoder.model.to(parts.device or encoder.model.device)
     place, space = encoder.model.device, parts.common.space
     found = [embed_frame(encoder, space, clip[:, base_frame(clip.shape[1])].to(place)).cpu() for clip in parts.clips()]
     if len(found) < 2:
         raise InputError(
-            f"data has {len(found)} readable clips among the first 256; prior=transformer needs two at least, whose "
-            "embeddings it is brought to the range of"
+            f"data has {len(found)} readable clips among the first 256; system.prior=transformer needs two at least, "
+            "whose embeddings it is brought to the range of"
         )
     prior.measure(torch.cat(found))

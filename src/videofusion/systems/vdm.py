@@ -48,6 +48,11 @@ class VDMConfig(SystemConfig):
         if self.text_from == "frames" and self.image_frames:
             raise self.refusal("text_from", f"takes no image_frames, and they are {self.image_frames}")
 
+    @property
+    def pictures(self) -> int:
+        """The `image_frames`."""
+        return self.image_frames
+
 
 class VDMPipeline(PlainPipeline):
     """Text to video, or to image with one frame."""
@@ -66,8 +71,8 @@ class VDMSystem(PlainDiffusion):
             named = parts.temporal.replace("residual", "factorised")
             instead = named if named in TEMPORAL_DESIGNS and named != parts.temporal else "factorised"
             raise InputError(
-                f"recipe key temporal is {parts.temporal!r}, whose network is told each frame's share of the base "
-                f"noise, and the system 'vdm' has none; set temporal={instead}"
+                f"recipe key network.temporal is {parts.temporal!r}, whose network is told each frame's share of the base "
+                f"noise, and the system 'vdm' has none; set network.temporal={instead}"
             )
         return super().build(config, parts)
 

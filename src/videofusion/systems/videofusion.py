@@ -96,6 +96,17 @@ class VideoFusionConfig(SystemConfig):
                     f"{self.variant!r}",
                 )
 
+    @property
+    def groups_clips(self) -> bool:
+        """Whether they are `grouped`."""
+        return self.grouped
+
+    def outline(self, theirs: bool) -> VideoFusionConfig:
+        """Without measured shares and groups; see `SystemConfig.outline`."""
+        share = 0.5 if self.share is None else self.share
+        from_base = self.residual_from_base and theirs
+        return replace(self, share=share, adaptive=0.0, grouped=False, residual_from_base=from_base)
+
 
 def check_embedding(name: str, variant: Variant, given: bool) -> None:
     """Raise InputError unless a variant that is told an embedding, and no other, comes with what makes one.
@@ -289,8 +300,8 @@ class VideoFusionSystem:
         size = None if told is None else told.image_encoder.size
         theirs = parts.image_model(size)
         if config.grouped and not any((*getattr(parts.data, "identities", ()), *getattr(parts.data, "actions", ()))):
-            raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
-        base = theirs or parts.drawn("image", parts.recipe.channels, image_size=size)
+            raise InputError("recipe key system.grouped is True, but the data name no clip's identity or action")
+        base = theirs or parts.drawn("image", parts.recipe.network.channels, image_size=size)
         seen = {"in_channels": 2 * colours if variant.beside else colours, "fps": parts.hears_fps}
         temporal = variant.temporal(parts.temporal)
         if theirs is not None and config.residual_from_base:
@@ -311,11 +322,11 @@ class VideoFusionSystem:
 
     def _begin(self, parts: Parts) -> None:
         """Start the residual generator from the base where the recipe says so, and have a base hear what it must."""
-        if self.config.residual_from_base and parts.recipe.pretrained is None:
+        if self.config.residual_from_base and parts.recipe.start.model is None:
             own = start_from(self.residual, self.base)
             parts.started |= {name for name in own if name.replace("residual.", "base.", 1) in parts.started}
         heard = "base.image_embedding.linear_1.weight" in parts.started
-        if parts.recipe.pretrained_base is not None and self.base.image_embedding is not None and not heard:
+        if parts.recipe.start.image_model is not None and self.base.image_embedding is not None and not heard:
             # of a fixed base too, which would never hear what the variant lives by
             self.base.image_embedding.requires_grad_()
 
