@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from videofusion.errors import InputError
 from videofusion.settings import Settings, kinds
-from videofusion.systems.registry import get_system, system_names
+from videofusion.systems.registry import get_system, system_names, usable_systems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class SystemConfig(Settings, group="system"):
     @classmethod
     def unknown_key(cls, key: str) -> InputError:
         """The error for a key that the system has not; one that another system has is told as that one's."""
-        others = [name for name in config_names() if key in kinds(find_config(name))]
+        others = [name for name in usable_systems() if key in kinds(find_config(name))]
         if not others:
             return super().unknown_key(key)
         return InputError(
@@ -62,3 +62,13 @@ def config_names() -> list[str]:
 def find_config(name: str) -> type[SystemConfig]:
     """The class of a system's keys; raises `InputError` for a name that no system has."""
     return get_system(name).Config
+
+
+def make_config(name: str, **values: Any) -> SystemConfig:
+    """A system's keys by its name; for recipes, which are listed without importing a system.
+
+    Args:
+        name: of the system.
+        values: of its keys that are not as its class has them.
+    """
+    return find_config(name).from_json(values)

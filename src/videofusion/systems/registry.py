@@ -54,6 +54,11 @@ def system_names() -> list[str]:
     return [*BUILT_IN, *(name for name in {**_installed(), **_registered} if name not in BUILT_IN)]
 
 
+def usable_systems() -> list[str]:
+    """Those of them whose class can be imported; a warning names each other one."""
+    return [*BUILT_IN, *_registered, *(name for name in _installed() if name not in _registered and _load(name))]
+
+
 def get_system(name: str) -> type[SystemClass]:
     """The class of a system.
 

@@ -71,8 +71,8 @@ class VDMSystem(PlainDiffusion):
             named = parts.temporal.replace("residual", "factorised")
             instead = named if named in TEMPORAL_DESIGNS and named != parts.temporal else "factorised"
             raise InputError(
-                f"recipe key network.temporal is {parts.temporal!r}, whose network is told each frame's share of the base "
-                f"noise, and the system 'vdm' has none; set network.temporal={instead}"
+                f"recipe key network.temporal is {parts.temporal!r}, whose network is told each frame's share of the "
+                f"base noise, and the system 'vdm' has none; set network.temporal={instead}"
             )
         return super().build(config, parts)
 
