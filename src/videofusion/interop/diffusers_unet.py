@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.errors import InputError
-from videofusion.networks.unet import TIME_ID_SIZE, UNet
+from videofusion.networks.inputs import TIME_ID_SIZE
+from videofusion.networks.unet import UNet
 from videofusion.parts import read_tensors
 from videofusion.trusted import check_values, read_config
 
