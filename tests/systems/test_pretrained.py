@@ -12,9 +12,10 @@ import videofusion as vf
 from videofusion.data.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_unet import unet_from_diffusers
+from videofusion.networks.inflation import inflated
 from videofusion.networks.temporal import TEMPORAL_DESIGNS
 from videofusion.systems.build import build_system
-from videofusion.systems.pretrained import inflated, is_diffusers
+from videofusion.systems.pretrained import is_diffusers
 from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.recipe import Recipe
 from videofusion.training.recipes import get_recipe

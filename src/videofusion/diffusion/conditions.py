@@ -104,9 +104,9 @@ class Conditions:
     def _null(self, name: str, given: Value) -> Value:
         """A null value for as many clips as a value is given for, and where frames differ for as many frames."""
         null = self.null[name]
-        if isinstance(null, tuple):
+        if isinstance(null, tuple) or isinstance(given, tuple):
             return tuple(each.expand_as(own) for each, own in zip(null, given, strict=True))
-        whole = FRAME in _AXES.get(name, ()) and isinstance(given, Tensor)
+        whole = FRAME in _AXES.get(name, ())
         return null.expand_as(given) if whole else null.expand(len(given), *null.shape[1:])
 
     def window(self, frames: int | Sequence[int], stop: int | None = None) -> Conditions:

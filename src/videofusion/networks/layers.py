@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -298,7 +298,7 @@ class SpatialTransformer(nn.Module):
             h = block(h, inputs)
             if self.temporals is not None:  # which see a map, a view of the tokens
                 h = h.reshape(n, height, width, c).permute(0, 3, 1, 2)
-                h = inputs.add(h, self.temporals[i]).permute(0, 2, 3, 1).reshape(n, height * width, c)
+                h = inputs.add(h, cast("nn.ModuleList", self.temporals[i])).permute(0, 2, 3, 1).reshape(n, height * width, c)
         if self.linear:
             h = self.proj_out(h)
         h = h.reshape(n, height, width, c).permute(0, 3, 1, 2)

@@ -72,7 +72,7 @@ class Level(nn.Module):
         """One residual block with the attention that follows it."""
         x = self.resnets[index](x, inputs)
         if self.temporal_blocks is not None:
-            x = inputs.add(x, self.temporal_blocks[index])
+            x = inputs.add(x, cast("nn.ModuleList", self.temporal_blocks[index]))
         before = x
         if self.attentions is not None and index < len(self.attentions):
             x = self.attentions[index](x, inputs)
@@ -258,7 +258,8 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         given: dict[str, Tensor] = {name: value for name, value in told.items() if value is not None}
         for name in given:
             if name not in INPUTS and name not in self.config.inputs:
-                raise InputError(f"{name} is no input of a network; there are {', '.join((*INPUTS, *self.config.inputs))}")
+                known = ", ".join((*INPUTS, *self.config.inputs))
+                raise InputError(f"{name} is no input of this network; there are {known}")
         if "beside" in given:
             z = torch.cat([z, given["beside"]], dim=2)
         if z.shape[2] != self.config.in_channels:
@@ -326,7 +327,8 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Its residual blocks, attentions, temporal layers and changes of resolution, one after the other."""
         yield from self.temporal_entry or ()
         for level in (*self.down_blocks, self.mid_block, *self.up_blocks):
-            yield from (*level.resnets, *(level.temporal_blocks or ()))
+            yield from level.resnets
+            yield from (layer for layers in level.temporal_blocks or () for layer in layers)
             for parts in (level.attentions, level.temporals, level.downsamplers, level.upsamplers):
                 yield from parts or ()
             yield from (each for each in (level.temporal_halve, level.temporal_double) if each is not None)
@@ -356,7 +358,7 @@ def _check_design(name: str, design: TemporalDesign, attention: Sequence[str]) -
 def _controlled(skips: list[Tensor], x: Tensor, control: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
     """Features of the way down, and of the middle, with residuals [b t c h w] added."""
     if len(control) != len(skips) + 1:
-        raise InputError(f"control has {len(control)} residuals; this network takes {len(skips) + 1}, the middle's last")
+        raise InputError(f"control has {len(control)} residuals; this network takes {len(skips) + 1}")
     added = []
     for i, (features, residual) in enumerate(zip((*skips, x), control, strict=True)):
         flat = residual.flatten(0, 1)

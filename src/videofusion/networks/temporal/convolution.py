@@ -93,9 +93,13 @@ class ConvolutionStack(nn.Module):
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        for i in range(1, 5):
-            parts = [TimeNorm(groups, channels, eps=1e-5), nn.SiLU(), TimeConvolution(channels)]
-            setattr(self, f"conv{i}", nn.ModuleList(parts if i == 1 else [*parts[:2], nn.Identity(), parts[2]]))
+
+        def unit(*gap: nn.Module) -> nn.ModuleList:
+            norm = TimeNorm(groups, channels, eps=1e-5)
+            return nn.ModuleList([norm, nn.SiLU(), *gap, TimeConvolution(channels)])
+
+        self.conv1 = unit()
+        self.conv2, self.conv3, self.conv4 = (unit(nn.Identity()) for _ in range(3))
         begin_at_nothing(self.conv4[-1])
 
     def forward(self, x: Tensor, inputs: LayerInputs) -> Tensor:
