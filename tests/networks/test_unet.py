@@ -55,7 +55,9 @@ def _no_gradients(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 videos = pytest.mark.parametrize("temporal", TEMPORAL_DESIGNS)
-beginning_as_images = pytest.mark.parametrize("temporal", [n for n, row in TEMPORAL_DESIGNS.items() if row.begins_as_image])
+beginning_as_images = pytest.mark.parametrize(
+    "temporal", [n for n, row in TEMPORAL_DESIGNS.items() if row.begins_as_image]
+)
 
 
 def kinds(temporal: str) -> set[str]:
@@ -63,7 +65,9 @@ def kinds(temporal: str) -> set[str]:
     row = TEMPORAL_DESIGNS[temporal]
     levels = [row.at(level, 2) for level in range(2)]
     return {
-        kind for each in levels for kind in (*each.entry, *each.within, *each.blocks, *each.transformer, *each.attention)
+        kind
+        for each in levels
+        for kind in (*each.entry, *each.within, *each.blocks, *each.transformer, *each.attention)
     }
 
 
@@ -279,13 +283,12 @@ class TestConditions:
         with pytest.raises(InputError, match="share"):
             make("residual")(**told)
 
-
     def test_channels_beside_the_clip_are_seen_with_it(self, told: dict[str, Tensor]) -> None:
         unet = make("factorised", in_channels=5)
         beside = torch.randn(B, T, 2, 8, 8)
         whole = unet(**told | {"z": torch.cat([told["z"], beside], dim=2)})
         assert torch.equal(unet(**told, beside=beside), whole)
-        with pytest.raises(InputError, match="z has 3 channels.*takes 5"):
+        with pytest.raises(InputError, match=r"z has 3 channels.*takes 5"):
             unet(**told)
 
     def test_control_is_added_where_the_way_down_meets_the_way_up_and_in_the_middle(
@@ -299,13 +302,13 @@ class TestConditions:
         for i in range(len(none)):
             changed = tuple(each + (i == j) for j, each in enumerate(none))
             assert not torch.allclose(unet(**told, control=changed), before, atol=1e-3)
-        with pytest.raises(InputError, match="4 residuals.*takes 5"):
+        with pytest.raises(InputError, match=r"4 residuals.*takes 5"):
             unet(**told, control=none[1:])
         with pytest.raises(InputError, match=r"residual 4 of control is \[6, 16, 4, 2\].*\[6, 16, 4, 4\]"):
             unet(**told, control=(*none[:4], none[4][..., :2]))
 
     def test_an_input_that_there_is_not_is_refused(self, told: dict[str, Tensor]) -> None:
-        with pytest.raises(InputError, match="loudness is no input.*text"):
+        with pytest.raises(InputError, match=r"loudness is no input.*text"):
             make("image")(**told, loudness=torch.ones(B))
 
     def test_an_input_from_outside_is_an_entry_of_the_table(

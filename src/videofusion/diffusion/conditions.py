@@ -16,15 +16,15 @@ KINDS = ("embedding", "tokens", "beside", "residuals")  # of a network's inputs
 Value = Tensor | tuple[Tensor, ...]
 
 
-def _condition(*axes: str, kind: str | None = None) -> Any:
-    """A field that is not given unless it is.
+def _is(*axes: str, kind: str | None = None) -> dict[str, Any]:
+    """What a field declares of itself.
 
     Args:
         axes: its first axes, `CLIP` or `FRAME`, one of each at most.
         kind: what it is to a network, one of `KINDS`: joins the embedding of time; is looked at by cross-attention;
             stands beside the noisy clip's channels; is added to features. None for what no network is told.
     """
-    return field(default=None, metadata={"axes": axes, "kind": kind})
+    return {"axes": axes, "kind": kind}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,19 +54,19 @@ class Conditions:
         null: what `without` puts in place of a name, tensors with a first axis of 1.
     """
 
-    text: Tensor | None = _condition(CLIP, kind="tokens")
-    text_mask: Tensor | None = _condition(CLIP, kind="tokens")
-    pooled_text: Tensor | None = _condition(CLIP, kind="embedding")
-    time_ids: Tensor | None = _condition(CLIP, kind="embedding")
-    image_embedding: Tensor | None = _condition(CLIP, kind="embedding")
-    labels: Tensor | None = _condition(CLIP, kind="embedding")
-    fps: Tensor | None = _condition(CLIP, kind="embedding")
-    middle_frame: Tensor | None = _condition(CLIP)
-    middle_noise: Tensor | None = _condition(CLIP)
-    frames: Tensor | None = _condition(FRAME, kind="embedding")
-    share: Tensor | None = _condition(CLIP, FRAME, kind="embedding")
-    beside: Tensor | None = _condition(CLIP, FRAME, kind="beside")
-    control: tuple[Tensor, ...] | None = _condition(CLIP, FRAME, kind="residuals")
+    text: Tensor | None = field(default=None, metadata=_is(CLIP, kind="tokens"))
+    text_mask: Tensor | None = field(default=None, metadata=_is(CLIP, kind="tokens"))
+    pooled_text: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
+    time_ids: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
+    image_embedding: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
+    labels: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
+    fps: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
+    middle_frame: Tensor | None = field(default=None, metadata=_is(CLIP))
+    middle_noise: Tensor | None = field(default=None, metadata=_is(CLIP))
+    frames: Tensor | None = field(default=None, metadata=_is(FRAME, kind="embedding"))
+    share: Tensor | None = field(default=None, metadata=_is(CLIP, FRAME, kind="embedding"))
+    beside: Tensor | None = field(default=None, metadata=_is(CLIP, FRAME, kind="beside"))
+    control: tuple[Tensor, ...] | None = field(default=None, metadata=_is(CLIP, FRAME, kind="residuals"))
     added: Mapping[str, Tensor] = field(default_factory=dict)
     temporal: float = 1.0
     null: Mapping[str, Value] = field(default_factory=dict)

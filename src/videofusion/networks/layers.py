@@ -298,7 +298,11 @@ class SpatialTransformer(nn.Module):
             h = block(h, inputs)
             if self.temporals is not None:  # which see a map, a view of the tokens
                 h = h.reshape(n, height, width, c).permute(0, 3, 1, 2)
-                h = inputs.add(h, cast("nn.ModuleList", self.temporals[i])).permute(0, 2, 3, 1).reshape(n, height * width, c)
+                h = (
+                    inputs.add(h, cast("nn.ModuleList", self.temporals[i]))
+                    .permute(0, 2, 3, 1)
+                    .reshape(n, height * width, c)
+                )
         if self.linear:
             h = self.proj_out(h)
         h = h.reshape(n, height, width, c).permute(0, 3, 1, 2)

@@ -55,7 +55,9 @@ class TestLayers:
 
 
 def test_levels_have_fields_of_their_own_from_either_end() -> None:
-    row = TemporalDesign(attention=("middle", "place"), levels={-1: {"attention": ("joint",)}, 0: {"blocks": ("place",)}})
+    row = TemporalDesign(
+        attention=("middle", "place"), levels={-1: {"attention": ("joint",)}, 0: {"blocks": ("place",)}}
+    )
     assert [row.at(level, 3).attention for level in range(3)] == [("middle", "place")] * 2 + [("joint",)]
     assert [row.at(level, 3).blocks for level in range(3)] == [("place",), (), ()]
     assert row.at(0, 1).blocks == ("place",)  # where there is one level, it is the finest first

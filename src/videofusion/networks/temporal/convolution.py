@@ -165,5 +165,3 @@ def begin_as_identity(layer: nn.Conv2d) -> None:
     nn.init.dirac_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-
-
