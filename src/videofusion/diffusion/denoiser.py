@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
 from videofusion.diffusion.conditions import Conditions
@@ -54,6 +53,5 @@ class NetworkDenoiser:
             )
         if self.prediction == "x0" and not bool(sigma.all()):
             raise InputError("prediction is 'x0', which says nothing of the noise where there is none; use v or eps")
-        seen = z if conditions.beside is None else torch.cat([z, conditions.beside.to(z)], dim=2)
-        output = self.network(seen, self.schedule.network_time(t), temporal=conditions.temporal, **conditions.given())
+        output = self.network(z, self.schedule.network_time(t), temporal=conditions.temporal, **conditions.given())
         return Prediction.of(self.prediction, output, z, expand(alpha, z), expand(sigma, z))

@@ -22,13 +22,13 @@ from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.autoencoder import Latents, Pixels, Space, space_of
 from videofusion.networks.fingerprints import fingerprint
+from videofusion.networks.inflation import inflated
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import Common, SamplingDefaults, StepOptions, System
 from videofusion.systems.pretrained import (
     diffusers_base,
     hears_fps,
-    inflated,
     load_image,
     load_parts,
     trained_words,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +13,9 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from_diffusers
+from videofusion.networks.inflation import widened
 from videofusion.networks.layers import Embedding
-from videofusion.networks.unet import UNet
+from videofusion.networks.unet import UNet, is_temporal
 from videofusion.parts import WEIGHTS, read_tensors
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
@@ -93,45 +93,6 @@ def _check_base(recipe: Recipe, network: Mapping[str, object], colours: int) -> 
         )
 
 
-def of_its_sizes(image: UNet, temporal: str, **told: Any) -> UNet:
-    """A network of an image model's sizes, with temporal layers.
-
-    Args:
-        image: without.
-        temporal: a row of `TEMPORAL_DESIGNS`.
-        told: what else it is told, as keywords of `UNet`; the text as the image model is.
-    """
-    sizes = {name: value for name, value in image.config.items() if not name.startswith("_")}
-    told = {name: value for name, value in told.items() if name not in ("text_size", "pool_text")}
-    unet = UNet(**{**sizes, **told, "temporal": temporal}).train()
-    unet.gradient_checkpointing = image.gradient_checkpointing
-    return unet
-
-
-def inflated(image: UNet, temporal: str, **told: Any) -> UNet:
-    """A video model that begins as an image model, frame by frame: temporal layers that add nothing yet.
-
-    Args:
-        image: whose weights are copied.
-        temporal: a row of `TEMPORAL_DESIGNS`.
-        told: what else it is told, as keywords of `UNet`: nothing at first.
-    """
-    unet = of_its_sizes(image, temporal, **told)
-    unet.load_state_dict(_widened(image.state_dict(), unet.state_dict()), strict=False)
-    return unet
-
-
-def _widened(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights whose first layer sees as many channels as a network's own does: those beside the frame weigh nothing."""
-    first, name = own["conv_in.weight"], "conv_in.weight"
-    narrow = weights.get(name)
-    if narrow is None or len(narrow) != len(first) or narrow.shape[1] >= first.shape[1]:
-        return dict(weights)
-    wide = torch.zeros_like(first)
-    wide[:, : narrow.shape[1]] = narrow
-    return {**weights, name: wide}
-
-
 def start_from(residual: UNet, base: UNet) -> set[str]:
     """Start the residual generator's spatial layers from the base's; what it sees beside its frame weighs nothing.
 
@@ -142,7 +103,7 @@ def start_from(residual: UNet, base: UNet) -> set[str]:
         InputError: the two have other sizes.
     """
     narrow, own = base.spatial_state(), residual.spatial_state()
-    weights = _widened(narrow, own)
+    weights = widened(narrow, own)
     wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
     if wrong:
         raise InputError(f"residual_from_base needs generators of the same channels; {wrong[0]} differs")
@@ -179,7 +140,10 @@ def _new_layers(module: nn.Module, part: Path) -> set[str]:
     rates = set() if config.get("fps") else {name for name in module.state_dict() if name.startswith("fps_embedding.")}
     if theirs == module.config.temporal:
         return rates
-    own, found = ({name for name in each if ".temporals." in name} for each in (module.state_dict(), _weights(part)))
+    own, found = (
+        {name for name in each if is_temporal(name) and not name.startswith("fps_embedding.")}
+        for each in (module.state_dict(), _weights(part))
+    )
     if found - own:
         raise InputError(
             f"network.temporal is {module.config.temporal!r}, but start.model {part} has the layers of {theirs!r}, of "
@@ -256,7 +220,7 @@ def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str
     weights, whole = _weights(part), set(wanted)
     if part.name in ("unet", "base") and "conv_in.weight" in wanted:  # it may be told more than its image model
         narrow = weights.get("conv_in.weight")
-        weights = _widened(weights, wanted)
+        weights = widened(weights, wanted)
         if weights.get("conv_in.weight") is not narrow:
             whole.discard("conv_in.weight")
     if isinstance(module, WordEncoder) and "tokens.weight" in weights:

@@ -25,6 +25,7 @@ from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
+from videofusion.networks.inflation import of_its_sizes
 from videofusion.networks.prior import Prior, TransformerPrior
 from videofusion.networks.unet import UNet
 from videofusion.settings import Range
@@ -34,7 +35,7 @@ from videofusion.systems.decomposed import Variant, VideoFusion, get_variant
 from videofusion.systems.embedding import frame_embedding, measure_embeddings
 from videofusion.systems.interface import Common, Losses
 from videofusion.systems.pipeline import PipelineSettings, VideoPipeline
-from videofusion.systems.pretrained import of_its_sizes, start_from
+from videofusion.systems.pretrained import start_from
 
 
 @dataclass(frozen=True, kw_only=True)
