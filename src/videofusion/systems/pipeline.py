@@ -26,14 +26,14 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.grids import times
-from videofusion.diffusion.guidance import ClassifierFree, check_times_and_skip
+from videofusion.diffusion.guidance import ClassifierFree, Term, check_times_and_skip
 from videofusion.diffusion.known import Following, Known
 from videofusion.diffusion.noise import Keys, NoiseSource, bind
 from videofusion.diffusion.options import SamplingOptions
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.diffusion.samplers.loop import OnPrediction, OnState, Progress
 from videofusion.diffusion.schedules import Schedule, make_schedule
-from videofusion.errors import InputError
+from videofusion.errors import InputError, unknown
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.unet import UNet
 
@@ -260,7 +260,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         steps: int = 20,
         sampler: str | None = None,
         sampler_options: Mapping[str, Any] | None = None,
-        guidance: float | None = None,
+        guidance: float | Mapping[str, float] | None = None,
         known: Known | None = None,
         start: int = 0,
         hooks: Hooks = Hooks(),
@@ -281,7 +281,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             sampler: a key of `SAMPLERS`; the model's own by default.
             sampler_options: values of `SamplingOptions` in place of the model's own, as {"spacing": "flow"}.
             guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
-                for how things move keeps that, unless this is 1.
+                for how things move keeps that, unless this is 1. Or scales by the names of conditions, as {"text": 4.0,
+                "beside": 1.5}, each beyond what is left without the ones before it; see `ClassifierFree`.
             known: frames that are given; the others are made to follow from them.
             start: number of the first frame in a longer video that the clip is a part of, at least 0: frames of equal
                 numbers have equal residual noise.
@@ -300,8 +301,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         for message in checked(self.conditions, {"prompt": prompts}):
             warnings.warn(message, UserWarning, stacklevel=3)
         guidance = self.config.guidance if guidance is None else guidance
-        if not (math.isfinite(guidance) and guidance >= 0):
-            raise InputError(f"guidance is {guidance}; it must be a number of at least 0 (1 is off)")
+        scales = self._scales(guidance)
         for message in checked(self.conditions, values):
             warnings.warn(message, UserWarning, stacklevel=3)
         if start < 0:
@@ -319,30 +319,46 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             None if motion_seed is None else _seeds("motion_seed", motion_seed, len(prompts)),
         )
 
-        def part(denoiser: Denoiser, count: int, told: Conditions, scale: float, given: Known | None) -> Prepared:
+        def part(denoiser: Denoiser, count: int, told: Conditions, terms: list[Term], given: Known | None) -> Prepared:
             size, numbers = (shape[0], count, *shape[2:]), range(start, start + count)
-            return self._prepared(denoiser, told, scale, given, size, numbers, keys, steps, sampler, options)
+            return self._prepared(denoiser, told, terms, given, size, numbers, keys, steps, sampler, options)
 
         def draw(denoiser: Denoiser, count: int, told: Conditions) -> Tensor:
-            return self.run(part(denoiser, count, told, guidance, None), hooks=hooks)
+            return self.run(part(denoiser, count, told, scales, None), hooks=hooks)
 
         request = Request(
             shape=shape,
             device=self.text.device,
             keys=keys,
-            guidance=guidance,
+            guidance=float(scales[0].scale),
             known=known,
             prompts=prompts,
             draw=draw,
         )
         told = told_by_user(self.conditions, {"prompt": prompts, **values}, request)
-        return part(self.denoiser(), shape[1], told, self.frames_guidance(guidance), known)
+        frames_scales = scales if isinstance(guidance, Mapping) else self._scales(self.frames_guidance(guidance))
+        return part(self.denoiser(), shape[1], told, frames_scales, known)
+
+    def _scales(self, guidance: float | Mapping[str, float]) -> list[Term]:
+        """The terms of guidance, that of the prompt first where it is a number; InputError for scales that are none."""
+        if isinstance(guidance, Mapping):
+            names = [condition.name for condition in self.conditions]
+            for name in guidance:
+                if name not in names:
+                    raise unknown("condition of guidance", name, names)
+            terms = [((name,), scale) for name, scale in guidance.items()] or [(("text",), 1.0)]
+        else:
+            terms = [(tuple(condition.name for condition in self.conditions if condition.guided), guidance)]
+        for _, scale in terms:
+            if not (math.isfinite(scale) and scale >= 0):
+                raise InputError(f"guidance is {guidance}; it must be a number of at least 0 (1 is off)")
+        return [Term(names, scale) for names, scale in terms]
 
     def _prepared(
         self,
         denoiser: Denoiser,
         told: Conditions,
-        guidance: float,
+        terms: list[Term],
         known: Known | None,
         shape: tuple[int, ...],
         numbers: range,
@@ -354,7 +370,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         schedule, source = make_schedule(self.config.schedule), self.noise_source()
         guided: Denoiser = ClassifierFree(
             denoiser,
-            guidance,
+            terms,
             rescale=options.rescale,
             threshold=options.threshold or None,
             interval=self.config.guidance_interval,
