@@ -17,7 +17,7 @@ from videofusion.training.estimate.sizes import recipe_parts, recipe_work
 from videofusion.training.estimate.trial import dry_run
 from videofusion.training.trainer import train
 
-SYSTEMS = [{"system": "videofusion"}, {"system": "vdm", "network.temporal": "factorised"}]
+SYSTEMS = [{"system.adaptive": 0.5}, {"system": "vdm", "network.temporal": "factorised"}]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -26,7 +26,7 @@ def test_a_run_trains_in_latents_and_its_model_makes_clips(
 ) -> None:
     recipe = smallest(
         **system,
-        **{"network.autoencoder": str(saved_vae), "clips.frames": 3, "budget.steps": 2, "system.adaptive": 0.5},
+        **{"network.autoencoder": str(saved_vae), "clips.frames": 3, "budget.steps": 2},
     )
     train(recipe, tmp_path / "run", device="cpu", bar=False)
     pipe = videofusion.load(tmp_path / "run" / "model", device="cpu")
@@ -88,7 +88,7 @@ def test_training_from_encoded_data_is_that_from_videos_to_the_bit(
     recipe = smallest(
         "folder64",
         **system,
-        **{"network.autoencoder": str(saved_vae), "clips.frames": 3, "budget.steps": 2, "system.adaptive": 0.5},
+        **{"network.autoencoder": str(saved_vae), "clips.frames": 3, "budget.steps": 2},
     )
     for name, data in (("plain", videos), ("encoded", out)):
         train(recipe, tmp_path / name, data, device="cpu", bar=False)
