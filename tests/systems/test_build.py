@@ -147,7 +147,7 @@ def test_temporal_layers_that_a_trained_model_lacks_begin_as_the_identity(digits
             first.residual(z, torch.tensor([100.0, 900.0]), **told),
         )
     started.pipeline().save_pretrained(tmp_path / "second")
-    with pytest.raises(InputError, match="would be lost; set network.temporal=residual_middle_place"):
+    with pytest.raises(InputError, match=r"would be lost; set network\.temporal=residual_middle_place"):
         build_system(recipe(**{"start.model": str(tmp_path / "second"), "network.temporal": "residual_middle"}), digits)
 
 
