@@ -105,8 +105,10 @@ def test_data_of_another_autoencoder_are_refused(videos: Path, saved_vae: Path, 
     other.save_pretrained(tmp_path / "other")
     theirs = fingerprint(load_autoencoder(tmp_path / "other"))
     recipe = smallest("folder64", **{"network.autoencoder": str(tmp_path / "other"), "clips.frames": 3})
-    with pytest.raises(InputError, match=f"fingerprint {ours}, but that of recipe key autoencoder .* is {theirs}"):
+    with pytest.raises(
+        InputError, match=f"fingerprint {ours}, but that of recipe key network.autoencoder .* is {theirs}"
+    ):
         train(recipe, tmp_path / "run", out, device="cpu", bar=False)
-    with pytest.raises(InputError, match=r"recipe key autoencoder \(None\) is none"):
+    with pytest.raises(InputError, match=r"recipe key network.autoencoder \(None\) is none"):
         train(smallest("folder64", **{"clips.frames": 3}), tmp_path / "run", out, device="cpu", bar=False)
     assert not (tmp_path / "run").exists()
