@@ -18,7 +18,6 @@ from videofusion.training.trainer import train
 
 TINY = {
     "network.channels": (8, 8),
-    "system.residual_channels": (8, 8),
     "network.attention": ("none", "plain"),
     "network.temporal": "residual",
     "network.heads": 2,
@@ -58,7 +57,10 @@ def test_systems_join_by_name_and_a_model_is_only_measured(tmp_path, here, capsy
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(DigitsMeasure.__init__, "__defaults__", (2, 128))  # fewer real clips, and replicates
     monkeypatch.setitem(FidelityMeasure.__call__.__kwdefaults__, "replicates", 2)
-    for name, changes in (("fusion", {}), ("vdm", {"system": "vdm", "network.temporal": "factorised"})):
+    for name, changes in (
+        ("fusion", {"system.residual_channels": (8, 8)}),
+        ("vdm", {"system": "vdm", "network.temporal": "factorised"}),
+    ):
         recipe = get_recipe("tiny", {**TINY, **changes})
         (tmp_path / f"{name}.json").write_text(json.dumps(recipe.to_json()))
     fusion, vdm = (str(tmp_path / f"{name}.json") for name in ("fusion", "vdm"))

@@ -56,7 +56,7 @@ def test_a_budget_of_arithmetic_gives_the_lighter_system_more_steps(tmp_path):
     runs = by_flops(tmp_path, [base, *system_runs([str(light), str(heavy)], given)], given, None)
     assert runs[0] is base
     assert runs[1].seconds is None
-    assert runs[1].overrides["steps"] > 2 * runs[2].overrides["steps"] > 0
+    assert runs[1].overrides["budget.steps"] > 2 * runs[2].overrides["budget.steps"] > 0
     few = Budget(flops=1e3, seeds=1)
     with pytest.raises(InputError, match=r"the run light-0 cannot be made: a budget of 1e\+03 FLOP is not enough"):
         by_flops(tmp_path, system_runs([str(light)], few), few, None)
@@ -181,11 +181,14 @@ def test_a_plan_keeps_its_stills_over_photographs(tmp_path):
     base = Run(name="base", recipe="base-digits", measured="")
     clips = Run(name="clips", recipe="moving-digits")
     for data, kinds in (("digits-over-photos", ("static-over-photos", "digits-over-photos")), (None, None)):
-        found = tuple(run_recipe(tmp_path, run, data).data for run in (base, clips))
+        found = tuple(run_recipe(tmp_path, run, data).clips.kind for run in (base, clips))
         assert found == (kinds or ("static-digits", "moving-digits"))
     command = train_command(tmp_path, base, "digits-over-photos")
     assert command[command.index("--data") + 1] == "static-over-photos"
-    assert run_recipe(tmp_path, Run(name="own", recipe="folder64"), "digits-over-photos").data == "digits-over-photos"
+    assert (
+        run_recipe(tmp_path, Run(name="own", recipe="folder64"), "digits-over-photos").clips.kind
+        == "digits-over-photos"
+    )
 
 
 def test_a_dry_run_counts_every_run_and_writes_nothing(tmp_path):

@@ -16,15 +16,15 @@ from videofusion.training.estimate.sizes import recipe_parts
 
 ALL = PLANS
 SHARED = (
-    "size",
-    "frames",
-    "batch_size",
-    "train_frames",
-    "reach",
-    "reach_share",
-    "learning_rate",
-    "patch",
-    "time_logit",
+    "clips.size",
+    "clips.frames",
+    "batch.size",
+    "batch.frames",
+    "batch.reach",
+    "batch.reach_share",
+    "optimizer.learning_rate",
+    "network.patch",
+    "diffusion.time_logit",
 )
 
 
@@ -86,7 +86,7 @@ def test_the_comparison_from_scratch_has_every_system_at_every_seed_with_as_many
         recipe.system.residual_from_base for recipe in recipes.values() if recipe.system.name == "videofusion"
     )
     for key in SHARED:
-        assert len({getattr(recipe, key) for recipe in recipes.values()}) == 1, key
+        assert len({recipe.dotted()[key] for recipe in recipes.values()}) == 1, key
     sizes = {system: parameters(recipe_parts(recipe)) for system, recipe in recipes.items()}
     sizes.pop("published")  # which has a prior and an encoder beside
     assert max(sizes.values()) < 1.07 * min(sizes.values())  # "framewise" has no temporal layers
@@ -112,10 +112,10 @@ def test_every_run_is_a_recipe_under_what_all_share(name, tmp_path):
     recipes = [run_recipe(tmp_path, run) for run in trained]
     keys = SHARED[:4] if name == "videofusion-table-4" else SHARED  # after one step, of which the course says nothing
     for key in keys:
-        assert len({getattr(recipe, key) for recipe in recipes}) == 1, key
+        assert len({recipe.dotted()[key] for recipe in recipes}) == 1, key
     # a run that goes on where another one of its own ended has what both have
     before = {run.name: run.seconds for run in runs}
-    goes_on = {run.name: before[run.base] if run.start == "pretrained" else 0 for run in trained}
+    goes_on = {run.name: before[run.base] if run.start == "start.model" else 0 for run in trained}
     assert len({run.seconds + goes_on[run.name] for run in trained}) == 1
     for recipe in recipes:  # keys that do not go together are refused
         assert recipe_parts(recipe.replace({"start.model": "none", "start.image_model": "none"}))

@@ -39,15 +39,15 @@ class OneWord:
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
+        {"system.share": 0.5},
         {"system": "vdm", "network.temporal": "factorised"},
-        {"system.variant": "published"},
-        {"system.variant": "image-first", "network.temporal": "residual_middle_place"},
+        {"system.share": 0.5, "system.variant": "published"},
+        {"system.share": 0.5, "system.variant": "image-first", "network.temporal": "residual_middle_place"},
     ],
 )
 def test_counted_without_computing_is_what_is_there(changes):
     recipe = smallest(
-        **{"clips.frames": 3, "network.attention": ("none", "none"), "system.share": 0.5}, **changes
+        **{"clips.frames": 3, "network.attention": ("none", "none")}, **changes
     )  # with attention to text a CPU keeps more
     system = build_system(recipe, OneWord())
     assert recipe_parts(recipe) == count_parts(system.modules)
@@ -89,6 +89,7 @@ def test_without_attention_work_grows_with_the_pixels():
     "changes",
     [
         {
+            "system.share": 0.5,
             "system.variant": "image-first",
             "system.base_loss": "fixed",
             "batch.frames": 3,
@@ -107,7 +108,7 @@ def test_without_attention_work_grows_with_the_pixels():
 )
 def test_a_budget_of_arithmetic_is_spent_by_the_steps_that_it_is_said_to_be_enough_for(changes, monkeypatch):
     monkeypatch.setattr(sizes, "recipe_work", cache(recipe_work))
-    recipe = smallest(**{"clips.frames": 7, "network.attention": ("none", "none"), "system.share": 0.5}, **changes)
+    recipe = smallest(**{"clips.frames": 7, "network.attention": ("none", "none")}, **changes)
     system = build_system(recipe, OneWord())
     clips = recipe.batch.size
     batch = Batch(torch.zeros(clips, 7, 3, 8, 8), ["clip"] * clips, ["clip"] * clips, torch.arange(clips))

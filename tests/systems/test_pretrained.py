@@ -23,12 +23,7 @@ from videofusion.training.estimate.sizes import recipe_parts
 from videofusion.training.trainer import train
 
 SCALED = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-AS_THEIRS = {
-    "diffusion.schedule": "scaled_linear",
-    "diffusion.prediction": "eps",
-    "diffusion.weighting": "eps",
-    "system.residual_from_base": False,
-}
+AS_THEIRS = {"diffusion.schedule": "scaled_linear", "diffusion.prediction": "eps", "diffusion.weighting": "eps"}
 
 
 def saved(folder: Path, model: torch.nn.Module, **scheduler: object) -> Path:
@@ -69,13 +64,8 @@ def conditional(folder: Path, channels: int, **options: object) -> Path:
 
 
 def recipe(folder: Path, **changes: object) -> Recipe:
-    keys = {
-        **AS_THEIRS,
-        "start.image_model": str(folder),
-        "system.base_loss": "fixed",
-        "log.sample_interval": 0,
-        **changes,
-    }
+    fusion = {"system.residual_from_base": False, "system.base_loss": "fixed"} if "system" not in changes else {}
+    keys = {**AS_THEIRS, **fusion, "start.image_model": str(folder), "log.sample_interval": 0, **changes}
     return get_recipe("tiny", keys)
 
 
@@ -183,7 +173,7 @@ def test_vdm_is_trained_and_sampled_from_it(pictures: Path, tmp_path: Path) -> N
     [("residual", "factorised"), ("residual_coarse", "factorised_coarse"), ("framewise", "factorised")],
 )
 def test_vdm_with_a_row_that_is_told_a_share_says_what_to_set(row: str, instead: str) -> None:
-    with pytest.raises(InputError, match=f"the system 'vdm' has none; set temporal={instead}$"):
+    with pytest.raises(InputError, match=f"the system 'vdm' has none; set network.temporal={instead}$"):
         build_system(get_recipe("tiny", {"system": "vdm", "network.temporal": row}), MovingDigits(4, 16, "train"))
 
 
@@ -201,10 +191,10 @@ def test_weights_that_cannot_be_read_are_named(pictures: Path, damage: str) -> N
 def test_what_it_has_to_be_told_must_be_there(tmp_path: Path, saved_vae: Path) -> None:
     data = MovingDigits(4, 16, "train")
     reads = conditional(tmp_path / "reads", 3)
-    with pytest.raises(InputError, match=r"embeddings of size 16; set text_encoder=.*reads text_dim=16"):
+    with pytest.raises(InputError, match=r"embeddings of size 16; set text.encoder=.*reads text.size=16"):
         build_system(recipe(reads), data)
     latents = conditional(tmp_path / "latents", 4)
-    with pytest.raises(InputError, match=r"the recipe works in pixels; set autoencoder=.*latents if it has"):
+    with pytest.raises(InputError, match=r"the recipe works in pixels; set network.autoencoder=.*latents if it has"):
         build_system(recipe(latents), data)
     classes = conditional(tmp_path / "classes", 3, num_class_embeds=5)
     with pytest.raises(InputError, match="has to be told class numbers"):

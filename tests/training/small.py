@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from videofusion.clip import write_clip
+from videofusion.settings import kinds
+from videofusion.systems.config import find_config
 from videofusion.training import Recipe, get_recipe
 from videofusion.training.checkpoints import newest
 
@@ -30,9 +32,13 @@ def smallest(name: str = "tiny", **changes: object) -> Recipe:
         "log.validation_interval": 2,
         "log.sample_interval": 0,
     }
-    if (changes.get("system") or get_recipe(name).system.name) == "vdm":
-        del sizes["system.residual_channels"]
-    return get_recipe(name, {**sizes, **changes})
+    return get_recipe(name, {**fitting(sizes, str(changes.get("system") or get_recipe(name).system.name)), **changes})
+
+
+def fitting(keys: dict[str, object], system: str) -> dict[str, object]:
+    """The keys of a recipe, without those that a system has not."""
+    own = kinds(find_config(system))
+    return {key: value for key, value in keys.items() if not key.startswith("system.") or key[7:] in own}
 
 
 def write_waves(folder: Path, frames: int) -> None:

@@ -57,11 +57,11 @@ def words_of(run: Path) -> list[str]:
 def test_words_keep_their_places_when_captions_change(videos, tmp_path):
     """Sorted anew, as many words as before would each mean another."""
     run = tmp_path / "run"
-    go(videos, run, 2, learning_rate=0.0)
+    go(videos, run, 2, **{"optimizer.learning_rate": 0.0})
     tokens = newest(run / "checkpoints", pytest.fail).weights["text_encoder.tokens.weight"]
     assert words_of(run) == ["a", "blue", "green", "red", "wave"]
     tell(videos, {**CAPTIONS, "1.webp": "an amber wave"})  # for blue; "an" is new as well
-    go(videos, run, 4, learning_rate=0.0)
+    go(videos, run, 4, **{"optimizer.learning_rate": 0.0})
     assert words_of(run) == ["a", "blue", "green", "red", "wave"]
     assert torch.equal(newest(run / "checkpoints", pytest.fail).weights["text_encoder.tokens.weight"], tokens)
     changed, unknown = notes_of(run)[-4:-2]

@@ -82,7 +82,7 @@ def test_it_is_refused_where_it_is_not_installed_before_the_folder_is_made(
 
 
 def test_an_unknown_board_is_refused() -> None:
-    with pytest.raises(InputError, match="recipe key log is 'wanda', but must be one of tensorboard, wandb"):
+    with pytest.raises(InputError, match=r"recipe key log\.boards is 'wanda', but must be one of tensorboard, wandb"):
         toy_recipe().replace({"log.boards": "tensorboard,wanda"})
     assert toy_recipe().replace({"log.boards": "wandb,tensorboard"}).log.boards == ("wandb", "tensorboard")
     assert toy_recipe().replace({"log.boards": ""}).log.boards == ()

@@ -17,7 +17,7 @@ from videofusion.training.estimate.sizes import recipe_parts, recipe_work
 from videofusion.training.estimate.trial import dry_run
 from videofusion.training.trainer import train
 
-SYSTEMS = [{"system": "videofusion"}, {"system": "vdm", "network.temporal": "factorised"}]
+SYSTEMS = [{"system.adaptive": 0.5}, {"system": "vdm", "network.temporal": "factorised"}]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -26,7 +26,7 @@ def test_a_run_trains_in_latents_and_its_model_makes_clips(
 ) -> None:
     recipe = smallest(
         **system,
-        **{"network.autoencoder": str(saved_vae), "clips.frames": 3, "budget.steps": 2, "system.adaptive": 0.5},
+        **{"network.autoencoder": str(saved_vae), "clips.frames": 3, "budget.steps": 2},
     )
     train(recipe, tmp_path / "run", device="cpu", bar=False)
     pipe = videofusion.load(tmp_path / "run" / "model", device="cpu")
@@ -88,7 +88,7 @@ def test_training_from_encoded_data_is_that_from_videos_to_the_bit(
     recipe = smallest(
         "folder64",
         **system,
-        **{"network.autoencoder": str(saved_vae), "clips.frames": 3, "budget.steps": 2, "system.adaptive": 0.5},
+        **{"network.autoencoder": str(saved_vae), "clips.frames": 3, "budget.steps": 2},
     )
     for name, data in (("plain", videos), ("encoded", out)):
         train(recipe, tmp_path / name, data, device="cpu", bar=False)
@@ -105,8 +105,10 @@ def test_data_of_another_autoencoder_are_refused(videos: Path, saved_vae: Path, 
     other.save_pretrained(tmp_path / "other")
     theirs = fingerprint(load_autoencoder(tmp_path / "other"))
     recipe = smallest("folder64", **{"network.autoencoder": str(tmp_path / "other"), "clips.frames": 3})
-    with pytest.raises(InputError, match=f"fingerprint {ours}, but that of recipe key autoencoder .* is {theirs}"):
+    with pytest.raises(
+        InputError, match=f"fingerprint {ours}, but that of recipe key network.autoencoder .* is {theirs}"
+    ):
         train(recipe, tmp_path / "run", out, device="cpu", bar=False)
-    with pytest.raises(InputError, match=r"recipe key autoencoder \(None\) is none"):
+    with pytest.raises(InputError, match=r"recipe key network.autoencoder \(None\) is none"):
         train(smallest("folder64", **{"clips.frames": 3}), tmp_path / "run", out, device="cpu", bar=False)
     assert not (tmp_path / "run").exists()

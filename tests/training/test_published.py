@@ -177,7 +177,7 @@ def test_they_are_counted_without_their_weights(whole: dict[str, object], tmp_pa
         ),
         (
             {"system": "vdm", "system.image_encoder": "PRIOR"},
-            "key system.image_encoder is of the system 'videofusion', and this is 'vdm'",
+            "is of the system 'videofusion', and this is 'vdm'",
         ),
         ({"system.image_encoder": "nowhere"}, 'image_encoder is "nowhere"; it must be a folder'),
         ({"system.prior": "PRIOR"}, "which makes embeddings of CLIP's; set system.image_encoder"),

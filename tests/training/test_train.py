@@ -148,7 +148,7 @@ def test_starts_from_a_pretrained_image_network(tmp_path, system):
         system=system,
         **{"network.temporal": temporal, "start.image_model": str(tmp_path / "image"), "network.channels": (32, 32)},
     )
-    with pytest.raises(InputError, match="pretrained_base"):
+    with pytest.raises(InputError, match=r"start\.image_model"):
         train(other, tmp_path / "other", device="cpu", bar=False)
 
 

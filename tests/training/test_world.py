@@ -137,7 +137,7 @@ def test_not_a_number_in_one_process_ends_all_and_names_its_clip(tmp_path):
 
 def test_a_batch_is_shared_evenly_or_not_at_all():
     assert [World(rank, 3).share(6) for rank in range(3)] == [2, 2, 2]
-    with pytest.raises(InputError, match="recipe key batch_size is 6, but must be a multiple of 4"):
+    with pytest.raises(InputError, match=r"recipe key batch\.size is 6, but must be a multiple of 4"):
         training_data(smallest(**{"batch.size": 6}), None, World(1, 4))
 
 
@@ -193,9 +193,9 @@ def test_sharding_that_cannot_be_is_refused(changes, world, message):
 
 
 def test_sharding_is_refused_before_anything_is_made(tmp_path):
-    with pytest.raises(InputError, match="recipe key shard is True, but there is one process"):
+    with pytest.raises(InputError, match=r"recipe key compute\.shard is True, but there is one process"):
         train(smallest(**{"compute.shard": True}), tmp_path / "run", device="cpu", bar=False)
-    with pytest.raises(InputError, match="--dry-run is of one process, but recipe key shard is True"):
+    with pytest.raises(InputError, match=r"--dry-run is of one process, but recipe key compute\.shard is True"):
         dry_run(smallest(**{"compute.shard": True}), tmp_path / "run", device="cpu")
     assert not list(tmp_path.iterdir())
 

@@ -96,7 +96,9 @@ def read_words(command: Callable[..., Any], name: str, words: Sequence[str]) -> 
     except SystemExit as stop:
         if stop.code in (0, None):  # after --help
             raise
-        raise InputError(_sentence(said.getvalue())) from stop
+        sentence = _sentence(said.getvalue())
+        more = "" if sentence.startswith("recipe key") else f" ({name} --help shows the options)"
+        raise InputError(f"{sentence}{more}") from stop
     return ready
 
 

@@ -295,13 +295,13 @@ def _check_made(data: Dataset, recipe: Recipe, space: Pixels | Latents, text_enc
     if made.autoencoder is not None and own != made.autoencoder:
         raise InputError(
             f"the data were encoded by the autoencoder with the fingerprint {made.autoencoder}, but that of recipe key "
-            f"autoencoder ({recipe.network.autoencoder}) is {own}"
+            f"network.autoencoder ({recipe.network.autoencoder}) is {own}"
         )
     # a text encoder that learns words makes its own embeddings
     if made.text is not None and isinstance(text_encoder, FrozenText) and text_encoder.fingerprint() != made.text:
         raise InputError(
             f"the data's texts were encoded by the text encoder with the fingerprint {made.text}, but that of recipe "
-            f"key text_encoder ({recipe.text.encoder}) is {text_encoder.fingerprint()}"
+            f"key text.encoder ({recipe.text.encoder}) is {text_encoder.fingerprint()}"
         )
 
 

@@ -76,7 +76,7 @@ def test_what_cannot_begin_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file, not a folder"):
         dry_run(smallest(), tmp_path / "file" / "run", device="cpu")
-    with pytest.raises(InputError, match="pretrained is"):
+    with pytest.raises(InputError, match=r"start\.model is"):
         dry_run(smallest(**{"start.model": str(tmp_path)}), tmp_path / "run", device="cpu")
 
 
