@@ -53,8 +53,6 @@ _PIPELINE = {
     **dict.fromkeys(("guidance_interval", "guidance_skip", "share", "profiles"), (0, 1)),
 }
 BOUNDS: dict[str, Mapping[str, tuple[float, float]]] = {
-    "VideoFusionPipeline": _PIPELINE,
-    "VDMPipeline": _PIPELINE,
     "UNet": {
         **dict.fromkeys(("in_channels", "out_channels", "channels"), (1, 8192)),
         **dict.fromkeys(("text_size", "image_size", "added_size"), _WIDE),
@@ -186,7 +184,8 @@ def check_own(path: Path, kind: type) -> dict[str, Any]:
 
 def check_values(path: Path, class_name: str, values: Mapping[str, Any]) -> None:
     """Raise InputError for a number of a configuration that is out of the bounds of its class."""
-    for key, bounds in BOUNDS.get(class_name, {}).items():
+    usual = _PIPELINE if class_name.endswith("Pipeline") else {}
+    for key, bounds in BOUNDS.get(class_name, usual).items():
         if values.get(key) is not None:
             _check_numbers(path, key, values[key], *bounds)
 
