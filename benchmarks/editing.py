@@ -3,8 +3,9 @@
     python benchmarks/editing.py --clips 1 --steps 50 --refinements 0 1
 
 Test clips of moving digits. Inverted with their captions and sampled again, without guidance: PSNR in dB. With a mask:
-whether what it keeps is kept to the bit. With another colour in the prompt, guidance as the model is made for: how often
-a tracker reads that colour, and how far from the clip's own digit it finds this one, in pixels, the mean over frames.
+whether what it keeps is kept to the bit. With another colour in the prompt, guidance as the model is made for: how
+often a tracker reads that colour, and how far from the clip's own digit it finds this one, in pixels, the mean over
+frames.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from videofusion.interop.registration import register_pipelines
+from videofusion.systems.registry import find_pipeline
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from videofusion.models import load as load
     from videofusion.networks.unet import UNet as UNet
     from videofusion.systems.pipeline import VideoPipeline as VideoPipeline
+    from videofusion.systems.registry import register_system as register_system
     from videofusion.systems.vdm import VDMPipeline as VDMPipeline
     from videofusion.systems.videofusion import VideoFusionPipeline as VideoFusionPipeline
     from videofusion.tasks.edit import edit as edit
@@ -52,13 +54,14 @@ _HOME = {
     "generate": "videofusion.tasks",
     "load": "videofusion.models",
     "read_clip": "videofusion.clip",
+    "register_system": "videofusion.systems.registry",
     "save_sheet": "videofusion.clip",
     "write_clip": "videofusion.clip",
 }
 
 __all__ = sorted([*_HOME, "__version__"])
 
-register_pipelines({name: home for name, home in _HOME.items() if name.endswith("Pipeline")})
+register_pipelines(find_pipeline)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from videofusion.errors import InputError
 from videofusion.networks.tiny_autoencoder import TinyAutoencoder
-from videofusion.systems.vdm import VDMSystem
 from videofusion.tasks import METHODS, edit
 
 KINDS = ["image-first", "joint", "published", "vdm"]
@@ -85,9 +84,8 @@ def test_what_is_outside_of_the_mask_is_kept_to_the_bit(method: str, kind: str) 
 
 def test_latents_outside_of_the_mask_are_kept_to_the_bit() -> None:
     torch.manual_seed(0)
-    vae, side = TinyAutoencoder(width=8, latent_channels=3, factor=2), 2 * SIZE
-    system = vdm()
-    pipe = VDMSystem(system.unet, system.text_encoder, shape=(FRAMES, side, side), vae=vae).pipeline()
+    side = 2 * SIZE
+    pipe = vdm(vae=TinyAutoencoder(width=8, latent_channels=3, factor=2), shape=(FRAMES, side, side)).pipeline()
     mask = torch.zeros(1, 1, side, side)
     mask[..., 4:8, 4:8] = 1
     made = edit(pipe, clips(side), CAPTIONS[:2], mask=mask, steps=2, output="latent")

@@ -151,7 +151,7 @@ def draw_skeletons(points: Float[Tensor, "b t 17 3"], height: int, width: int) -
         for number, (one, other) in enumerate(LIMBS):
             if min(found[one, 2], found[other, 2]) < SURE:
                 continue
-            hue = np.uint8([[[180 * number // len(LIMBS), 255, 255]]])
+            hue = np.array([[[180 * number // len(LIMBS), 255, 255]]], np.uint8)
             colour = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].tolist()
             ends = [tuple(round(float(each)) for each in found[end, :2]) for end in (one, other)]
             cv2.line(picture, *ends, colour, thick, cv2.LINE_AA)

@@ -21,6 +21,8 @@ from videofusion.diffusion.samplers.loop import StepNoise
 from videofusion.diffusion.schedules import Schedule
 from videofusion.errors import InputError
 
+_OWN = ("text", "text_mask", "pooled_text", "image_embedding")  # conditions that a clip has of its own
+
 
 class Start(NamedTuple):
     """Where sampling begins.
@@ -92,7 +94,7 @@ class Inverted:
     Args:
         clip: where clips are made [b t c h w].
         strength: part of the sampler's steps that are inverted, and taken again, in (0, 1].
-        source: text of the clip and what belongs to it, as `Conditions` have them; None for no text.
+        source: the clip's own text and embedding; None for no text.
         refinements: of every step of the inversion.
         fresh: part of the power of the frames' own noise that is exchanged for the model's noise of another seed, in
             [0, 1]. The base noise of decomposed noise stays: the same content moves otherwise (VideoFusion, sec. 4.7).
@@ -129,10 +131,10 @@ class Inverted:
 
     def _shown(self, conditions: Conditions, clip: Tensor) -> Conditions:
         """The conditions under which the clip is inverted: its own text, and its own middle frame."""
-        told = conditions.without("text")
-        if self.source is not None:
-            texts = {name: getattr(self.source, name) for name in ("text", "text_mask", "pooled_text")}
-            told = replace(conditions, **texts)
+        if self.source is None:
+            told = conditions.without("text")
+        else:
+            told = replace(conditions, **{name: getattr(self.source, name) for name in _OWN})
         if told.middle_frame is None:
             return told
         middle = base_frame(clip.shape[1])

@@ -58,8 +58,9 @@ def _preparation(folder: Path) -> Preparation:
         raise InputError(f"{folder} has no {_PROCESSOR}, which says how its pictures are prepared")
     told: dict[str, Any] = read_json(file)
     size = told.get("size")
-    sides = (size.get("height"), size.get("width")) if isinstance(size, dict) else (size, size)
-    if not all(type(side) is int and 1 <= side <= 4096 for side in sides):
+    sides = [size.get(each) for each in ("height", "width")] if isinstance(size, dict) else [size, size]
+    height, width = (side if type(side) is int and 1 <= side <= 4096 else None for side in sides)
+    if height is None or width is None:
         raise InputError(f"{file} has size {size}; it must have a height and a width of 1 to 4096 pixels")
     multiple = told.get("ensure_multiple_of") or 1
     if not (type(multiple) is int and 1 <= multiple <= 256):
@@ -72,7 +73,7 @@ def _preparation(folder: Path) -> Preparation:
             raise InputError(f"{file} has {key} {given}; it must be three numbers, deviations above 0")
         values[name] = tuple(float(each) for each in given)
     return Preparation(
-        size=(int(sides[0]), int(sides[1])),
+        size=(height, width),
         keep_aspect=bool(told.get("keep_aspect_ratio", False)),
         multiple=multiple,
         **values,

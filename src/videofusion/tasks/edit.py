@@ -16,9 +16,9 @@ from videofusion.clip.check import check_clip
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.editing import Beginning, Inverted, Noised
 from videofusion.diffusion.known import Known
+from videofusion.diffusion.noise import base_frame
 from videofusion.errors import InputError, unknown
 from videofusion.systems.pipeline import VideoPipeline
-from videofusion.systems.training import text_conditions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +28,13 @@ class Asked:
     Args:
         clip: where the model makes clips [b t c h w].
         strength: in (0, 1].
-        source: the text of the clip; None where it is not told.
+        source: makes the conditions under which the clip is what it is.
         refinements: of inversion.
     """
 
     clip: Tensor
     strength: float
-    source: Conditions | None
+    source: Callable[[], Conditions]
     refinements: int
 
 
@@ -64,13 +64,13 @@ METHODS = {
     "inversion": Method(
         summary="find the clip's own noise by DDIM, and sample from it under the prompt",
         strength=1.0,
-        begin=lambda asked: Inverted(asked.clip, asked.strength, asked.source, asked.refinements),
+        begin=lambda asked: Inverted(asked.clip, asked.strength, asked.source(), asked.refinements),
         sampler="ddim",
     ),
     "vary": Method(
         summary="find the clip's own noise, exchange a part of what is not shared by its frames, and sample again",
         strength=0.5,
-        begin=lambda asked: Inverted(asked.clip, 1.0, asked.source, asked.refinements, fresh=asked.strength),
+        begin=lambda asked: Inverted(asked.clip, 1.0, asked.source(), asked.refinements, fresh=asked.strength),
         sampler="ddim",
     ),
 }
@@ -136,12 +136,15 @@ def edit(
     pixels = clips.to(pipe.text.device).float()
     pipe.space.check_size(height, width)
     known = None if mask is None else Known(pixels, range(frames), weight, mask=mask)
-    asked = Asked(
-        clip=pipe.space.encode(pixels),
-        strength=strength,
-        source=_texts(pipe, source, len(prompts)),
-        refinements=refinements,
-    )
+    size: dict[str, Any] = {"frames": frames, "height": height, "width": width}
+    texts = _texts(source, prompts)
+    encoded = pipe.space.encode(pixels)
+
+    def shown() -> Conditions:
+        asked = {name: value for name, value in sampling.items() if name != "progress"}
+        return source_conditions(pipe, encoded, prompts, texts, **size, **asked)
+
+    asked = Asked(clip=encoded, strength=strength, source=shown, refinements=refinements)
     sampling = {"sampler": how.sampler or pipe.config.sampler} | {
         name: value for name, value in sampling.items() if name != "sampler" or value is not None
     }
@@ -149,21 +152,35 @@ def edit(
         prompt,
         beginning=how.begin(asked),
         known=known,
-        frames=frames,
-        height=height,
-        width=width,
         output=output,
+        **size,
         **sampling,
     )
 
 
-def _texts(pipe: VideoPipeline, source: str | Sequence[str] | None, clips: int) -> Conditions | None:
-    """The text of the clips as conditions; raises InputError for another number of them."""
+def source_conditions(
+    pipe: VideoPipeline, clip: Tensor, prompts: Sequence[str], texts: Sequence[str] | None, **asked: Any
+) -> Conditions:
+    """The conditions under which a clip is what it is: its text or none, and what follows from its middle frame.
+
+    Args:
+        pipe: the model.
+        clip: where the model makes clips [b t c h w].
+        prompts: for the clips that are to be made of it.
+        texts: of the clip; None where nothing is said.
+        asked: of those clips, as `VideoPipeline.prepare` takes it.
+    """
+    middle = base_frame(clip.shape[1])
+    known = None if clip.shape[1] == 1 else Known(clip[:, middle : middle + 1], [middle], latent=True)
+    told = pipe.prepare(prompts if texts is None else texts, known=known, **asked).conditions
+    return told.without("text") if texts is None else told
+
+
+def _texts(source: str | Sequence[str] | None, prompts: Sequence[str]) -> list[str] | None:
+    """The texts of the clips; raises InputError for another number of them."""
     if source is None:
         return None
-    texts = [source] * clips if isinstance(source, str) else list(source)
-    if len(texts) != clips:
-        raise InputError(f"source has {len(texts)} texts; it must have one, or one for each of {clips} clips")
-    for each in texts:
-        pipe.check_prompt(each)
-    return text_conditions(pipe.text, texts)
+    texts = [source] * len(prompts) if isinstance(source, str) else list(source)
+    if len(texts) != len(prompts):
+        raise InputError(f"source has {len(texts)} texts; it must have one, or one for each of {len(prompts)} clips")
+    return texts
