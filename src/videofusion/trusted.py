@@ -47,7 +47,7 @@ LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _WIDE = (1, 65_536)  # features of a layer
 _DEEP = (1, 256)  # layers in a row
 # By class, what the numbers of its configuration may be; those of a list each.
-_PIPELINE = {
+PIPELINE_BOUNDS = {
     **dict.fromkeys(("frames", "height", "width"), (1, 4096)),
     **dict.fromkeys(("guidance", "motion_guidance"), (0, 100)),
     **dict.fromkeys(("guidance_interval", "guidance_skip", "share", "profiles"), (0, 1)),
@@ -184,7 +184,7 @@ def check_own(path: Path, kind: type) -> dict[str, Any]:
 
 def check_values(path: Path, class_name: str, values: Mapping[str, Any]) -> None:
     """Raise InputError for a number of a configuration that is out of the bounds of its class."""
-    usual = _PIPELINE if class_name.endswith("Pipeline") else {}
+    usual = PIPELINE_BOUNDS if class_name.endswith("Pipeline") else {}
     for key, bounds in BOUNDS.get(class_name, usual).items():
         if values.get(key) is not None:
             _check_numbers(path, key, values[key], *bounds)

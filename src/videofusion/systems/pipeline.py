@@ -6,13 +6,11 @@ from any noisy clip along any times) and `decode`. Tasks use these parts.
 
 from __future__ import annotations
 
-import inspect
 import math
-import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -28,7 +26,7 @@ from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.editing import Beginning, Start
 from videofusion.diffusion.grids import times
-from videofusion.diffusion.guidance import ClassifierFree, Term, check_times_and_skip
+from videofusion.diffusion.guidance import ClassifierFree, Term
 from videofusion.diffusion.known import Following, Known
 from videofusion.diffusion.noise import Keys, NoiseSource, bind
 from videofusion.diffusion.options import SamplingOptions
@@ -38,47 +36,10 @@ from videofusion.diffusion.schedules import Schedule, make_schedule
 from videofusion.errors import InputError, unknown
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.unet import UNet
+from videofusion.systems.saved import PipelineSettings, constructor, may_be_none
 
 LARGEST = 4096  # frames, or pixels of a side, of a clip
 MOST_STEPS = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class PipelineSettings:
-    """What a pipeline saves beside its networks; a system's own settings are in a class below this one.
-
-    Args:
-        schedule: by name.
-        frames: of a clip by default; 1 for an image model.
-        height: in pixels by default.
-        width: in pixels by default.
-        guidance: scale by default.
-        guidance_interval: lowest and highest time at which clips are guided, in [0, 1]; see `ClassifierFree`.
-        guidance_skip: how much of its temporal layers the unguided call goes without, in [0, 1]; likewise.
-        sampler: by default, a key of `SAMPLERS`.
-        sampler_options: by default, those of `SamplingOptions` that are not as there, by name.
-        data: what it was trained on, as a recipe names it; "" if not known.
-
-    Raises:
-        InputError: a value that no pipeline can have.
-    """
-
-    schedule: str = "cosine"
-    frames: int = 16
-    height: int = 32
-    width: int = 32
-    guidance: float = 2.0
-    guidance_interval: list[float] | tuple[float, ...] = (0.0, 1.0)  # diffusers reads a union
-    guidance_skip: float = 0.0
-    sampler: str = "dpm++"
-    sampler_options: dict[str, Any] | None = None
-    data: str = ""
-
-    def __post_init__(self) -> None:
-        check_times_and_skip(self.guidance_interval, self.guidance_skip)
-        SamplingOptions().turned(self.sampler_options or {}, self.sampler)
-        object.__setattr__(self, "guidance_interval", list(self.guidance_interval))
-        object.__setattr__(self, "sampler_options", dict(self.sampler_options or {}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +102,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
-        cls._optional_components = [name for name, kind in cls.PARTS.items() if _may_be_none(kind)]
+        cls.__init__ = constructor(cls.PARTS, cls.Settings)  # type: ignore[method-assign]
+        cls._optional_components = [name for name, kind in cls.PARTS.items() if may_be_none(kind)]
 
     def check(self) -> None:
         """Raise InputError where parts and settings do not go together."""
@@ -353,6 +314,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def _scales(self, guidance: float | Mapping[str, float]) -> list[Term]:
         """The terms of guidance, that of the prompt first where it is a number; InputError for scales that are none."""
+        terms: list[tuple[tuple[str, ...], float]]
         if isinstance(guidance, Mapping):
             names = [condition.name for condition in self.conditions]
             for name in guidance:
@@ -502,47 +464,6 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         for network in self.networks:
             network.check_size(height, width, factor)
         return clips, frames, self.networks[0].config.out_channels, height // factor, width // factor
-
-
-def _constructor(cls: type[VideoPipeline]) -> Callable[..., None]:
-    """The constructor of a pipeline of these parts and settings, with the signature that diffusers reads."""
-    kinds = {each.name: kind for each, kind in _settings(cls.Settings)}
-    usual = {each.name: _default(each) for each, _ in _settings(cls.Settings)}
-    named = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    # Python has arguments with a default behind those without
-    for name, kind in sorted(cls.PARTS.items(), key=lambda part: _may_be_none(part[1])):
-        default = None if _may_be_none(kind) else inspect.Parameter.empty
-        named.append(inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind))
-    for name, kind in kinds.items():
-        named.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=usual[name], annotation=kind))
-    signature = inspect.Signature(named)
-
-    def construct(self: VideoPipeline, *parts: Any, **given: Any) -> None:
-        super(VideoPipeline, self).__init__()
-        bound = signature.bind(self, *parts, **given)
-        bound.apply_defaults()
-        settings = cls.Settings(**{name: bound.arguments[name] for name in kinds})
-        self.register_modules(**{name: bound.arguments[name] for name in cls.PARTS})
-        self.register_to_config(**vars(settings))
-        self.check()
-
-    construct.__signature__ = signature  # type: ignore[attr-defined]
-    construct.__annotations__ = {**cls.PARTS, **kinds}
-    construct.__qualname__, construct.__name__ = f"{cls.__qualname__}.__init__", "__init__"
-    return construct
-
-
-def _settings(settings: type[PipelineSettings]) -> list[tuple[Any, Any]]:
-    hints = typing.get_type_hints(settings)
-    return [(each, hints[each.name]) for each in fields(settings)]
-
-
-def _default(each: Any) -> Any:
-    return each.default if each.default is not MISSING else each.default_factory()
-
-
-def _may_be_none(kind: Any) -> bool:
-    return type(None) in typing.get_args(kind)
 
 
 def _by(sizes: Sequence[int]) -> str:

@@ -35,7 +35,8 @@ from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
 from videofusion.systems.interface import Common, Losses
-from videofusion.systems.pipeline import PipelineSettings, VideoPipeline
+from videofusion.systems.pipeline import VideoPipeline
+from videofusion.systems.saved import PipelineSettings
 
 if TYPE_CHECKING:
     from videofusion.systems.build import Parts
@@ -68,13 +69,11 @@ class PlainSettings(PipelineSettings):
         prediction: what the network predicts.
         noise: "independent", or a key of `KINDS` in `diffusion/kernels.py`.
         noise_parameter: of that kind; its own by default.
-        context: whether frames that are given stand clean beside the noisy ones, see `ContextFrames`.
     """
 
     prediction: str = "v"
     noise: str = "independent"
     noise_parameter: float | None = None
-    context: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,7 +103,8 @@ class PlainPipeline(VideoPipeline):
     def conditions(self) -> Sequence[Condition]:
         words = Prompt(self.text) if self.image_encoder is None else FrameAsText(self.text, self.image_encoder)
         rate = (FrameRate(),) if self.unet.config.fps else ()
-        context = (ContextFrames([()]),) if self.config.context else ()
+        sizes = self.unet.config
+        context = (ContextFrames([()]),) if sizes.in_channels == 2 * sizes.out_channels + 1 else ()
         return (words, *rate, *context)
 
     def denoiser(self) -> NetworkDenoiser:
@@ -264,8 +264,7 @@ class PlainDiffusion:
 
     def settings(self) -> dict[str, Any]:
         """What the pipeline saves beside its parts."""
-        context = any(isinstance(each, ContextFrames) for each in self.conditions)
-        return {**self.common.settings(), "prediction": self.common.prediction, "context": context}
+        return {**self.common.settings(), "prediction": self.common.prediction}
 
     def pipeline(self) -> VideoPipeline:
         """The pipeline with the present weights."""

@@ -34,8 +34,9 @@ from videofusion.systems.config import SystemConfig
 from videofusion.systems.decomposed import Variant, VideoFusion, get_variant
 from videofusion.systems.embedding import frame_embedding, measure_embeddings
 from videofusion.systems.interface import Common, Losses
-from videofusion.systems.pipeline import PipelineSettings, VideoPipeline
+from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.pretrained import start_from
+from videofusion.systems.saved import PipelineSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,7 +114,7 @@ def _train(recipe: Recipe, run: Path, data: Path | None, world: World, device: s
 
 def _beginning(run: Path, system: Any, dataset: Dataset, began: Beginning | None) -> list[str]:
     """Keep what a run begins with; of one that goes on, say what is not as it was then."""
-    encoder = system.text_encoder
+    encoder = getattr(system, "text_encoder", None)
     words = encoder.words if isinstance(encoder, WordEncoder) else None
     now = beginning(dataset, words, getattr(system, "profiles", None))
     if began is None:
