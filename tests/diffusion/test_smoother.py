@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from videofusion.diffusion import Conditions, Prediction, get_sampler, make_schedule, times
-from videofusion.diffusion.smoother import InterleavedSmoother
+from videofusion.diffusion.smoother import InterleavedSmoother, along_flow, halfway
 from videofusion.errors import InputError
 
 SCHEDULE = make_schedule("cosine")
@@ -68,6 +68,23 @@ def test_another_interpolator_is_asked_with_neighbours() -> None:
     found = InterleavedSmoother(STOPS, (0,), interpolate=after_it)(prediction(clip, STOPS[0]), STOPS[0]).x0
     assert torch.equal(asked[0][0].unflatten(0, (2, 3)), clip[:, [0, 2, 4]])
     assert torch.equal(found[:, [1, 3, 5]], clip[:, [2, 4, 6]])
+
+
+def blob(x: float, size: int = 64) -> Tensor:
+    """A round thing with its centre there [1 3 h w]."""
+    place = torch.arange(float(size))
+    picture = torch.exp(-((place - x) ** 2 + (place[:, None] - size / 2) ** 2) / 50)
+    return (2 * picture - 1).expand(1, 3, -1, -1)
+
+
+def test_along_the_flow_things_move_where_the_mean_has_them_twice() -> None:
+    pytest.importorskip("cv2")
+    before, after, right = blob(24), blob(36), blob(30)
+    errors = [float((how(before, after) - right).square().mean()) for how in (along_flow, halfway)]
+    assert errors[0] < 0.3 * errors[1]
+    torch.testing.assert_close(along_flow(before, before), before, rtol=0, atol=0.02)
+    with pytest.raises(InputError, match="optical flow takes 16x16 pixels or more"):
+        along_flow(before[..., :8], after[..., :8])
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++"])

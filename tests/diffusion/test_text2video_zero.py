@@ -22,6 +22,7 @@ from videofusion.diffusion.text2video_zero import (
     warp,
 )
 from videofusion.errors import InputError
+from videofusion.interop.diffusers_unet import unet_from_diffusers
 
 GOLDEN = Path(__file__).parent / "golden" / "text2video_zero.safetensors"
 UNET = {
@@ -70,16 +71,19 @@ def golden() -> dict[str, Tensor]:
     return load_file(GOLDEN)
 
 
-@pytest.fixture(scope="module")
-def network(golden: dict[str, Tensor]) -> Frames:
+@pytest.fixture(scope="module", params=["diffusers' network", "ours"])
+def network(golden: dict[str, Tensor], request: pytest.FixtureRequest) -> nn.Module:
+    """The kept network with a written-out processor, and as our own with its reach for the first frame."""
     unet = UNet2DConditionModel(**UNET).eval()
     weights = {name.removeprefix("unet."): value for name, value in golden.items() if name.startswith("unet.")}
     unet.load_state_dict(weights)
+    if request.param == "ours":
+        return unet_from_diffusers(unet, "text2video_zero")
     unet.set_attn_processor(FirstFrame())
     return Frames(unet)
 
 
-def parts(network: Frames, golden: dict[str, Tensor]) -> tuple[ClassifierFree, Conditions, Tensor]:
+def parts(network: nn.Module, golden: dict[str, Tensor]) -> tuple[ClassifierFree, Conditions, Tensor]:
     told = Conditions(text=golden["text"], null={"text": golden["null"]})
     return (
         ClassifierFree(NetworkDenoiser(network, SCHEDULE, "eps"), GUIDANCE),
@@ -89,7 +93,7 @@ def parts(network: Frames, golden: dict[str, Tensor]) -> tuple[ClassifierFree, C
 
 
 @torch.no_grad()
-def test_has_the_numbers_of_diffusers_with_its_step_too_early(network: Frames, golden: dict[str, Tensor]) -> None:
+def test_has_the_numbers_of_diffusers_with_its_step_too_early(network: nn.Module, golden: dict[str, Tensor]) -> None:
     denoiser, told, stops = parts(network, golden)
     options = {"schedule": SCHEDULE, "conditions": told, "motion": (64 / 512, 64 / 512), "steps": AT}
     first, eps = golden["first"][None], golden["eps"][None]
@@ -150,7 +154,7 @@ def test_noised_again_a_clip_has_the_scales_of_the_later_time(name: str) -> None
 
 @torch.no_grad()
 def test_without_motion_and_with_nothing_in_front_the_first_frame_is_repeated(
-    network: Frames, golden: dict[str, Tensor]
+    network: nn.Module, golden: dict[str, Tensor]
 ) -> None:
     denoiser, told, stops = parts(network, golden)
     options = {"schedule": SCHEDULE, "conditions": told, "motion": (0.0, 0.0), "steps": AT}
@@ -171,7 +175,7 @@ def test_without_motion_and_with_nothing_in_front_the_first_frame_is_repeated(
 
 
 @torch.no_grad()
-def test_a_video_made_in_parts_is_the_one_made_at_once(network: Frames, golden: dict[str, Tensor]) -> None:
+def test_a_video_made_in_parts_is_the_one_made_at_once(network: nn.Module, golden: dict[str, Tensor]) -> None:
     """Frames know the first one only: so every part begins with it, and has the later ones' own numbers."""
     denoiser, told, stops = parts(network, golden)
     options = {"schedule": SCHEDULE, "conditions": told, "steps": AT}
