@@ -110,6 +110,7 @@ def test_moves_frames_as_diffusers_did(golden: dict[str, Tensor]) -> None:
     assert torch.equal(warp(golden["still"][None], shift)[0], golden["moved"])
 
 
+@pytest.mark.filterwarnings("ignore")  # of what is deprecated there
 @pytest.mark.peer
 @torch.no_grad()
 def test_the_kept_numbers_are_those_of_diffusers_today(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.noise import base_frame
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.samplers.inversion import invert
-from videofusion.diffusion.samplers.loop import StepNoise
+from videofusion.diffusion.samplers.loop import Progress, StepNoise
 from videofusion.diffusion.schedules import Schedule
 from videofusion.errors import InputError
 
@@ -98,6 +98,7 @@ class Inverted:
         refinements: of every step of the inversion.
         fresh: part of the power of the frames' own noise that is exchanged for the model's noise of another seed, in
             [0, 1]. The base noise of decomposed noise stays: the same content moves otherwise (VideoFusion, sec. 4.7).
+        progress: wraps the steps of the inversion.
     """
 
     clip: Tensor
@@ -105,6 +106,7 @@ class Inverted:
     source: Conditions | None = None
     refinements: int = 0
     fresh: float = 0.0
+    progress: Progress | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.fresh <= 1:
@@ -123,6 +125,7 @@ class Inverted:
             schedule=schedule,
             conditions=self._shown(conditions, clip),
             refinements=self.refinements,
+            progress=self.progress,
         )
         if not self.fresh:
             return Start(z, times)

@@ -46,7 +46,7 @@ def along_flow(before: Tensor, after: Tensor) -> Tensor:
     pictures = [to_uint8(frames).numpy() for frames in (before, after)]
     grey = [[cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames] for frames in pictures]
     made = torch.zeros_like(before)
-    for frames, ours, theirs in ((before, *grey), (after, *reversed(grey))):
+    for frames, ours, theirs in ((before, grey[0], grey[1]), (after, grey[1], grey[0])):
         flow = np.stack([method.calc(one, other, None) for one, other in zip(ours, theirs, strict=True)])
         made += _moved(frames, torch.from_numpy(flow).to(frames) / 2) / 2
     return made

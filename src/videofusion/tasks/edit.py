@@ -17,6 +17,7 @@ from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.editing import Beginning, Inverted, Noised
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.noise import base_frame
+from videofusion.diffusion.samplers.loop import Progress
 from videofusion.errors import InputError, unknown
 from videofusion.systems.pipeline import VideoPipeline
 
@@ -30,12 +31,14 @@ class Asked:
         strength: in (0, 1].
         source: makes the conditions under which the clip is what it is.
         refinements: of inversion.
+        progress: wraps its steps.
     """
 
     clip: Tensor
     strength: float
     source: Callable[[], Conditions]
     refinements: int
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,17 @@ class Method:
     sampler: str | None = None
 
 
+def _inverted(asked: Asked, strength: float, fresh: float = 0.0) -> Inverted:
+    return Inverted(
+        asked.clip,
+        strength,
+        asked.source(),
+        refinements=asked.refinements,
+        fresh=fresh,
+        progress=asked.progress,
+    )
+
+
 METHODS = {
     "sdedit": Method(
         summary="noise the clip, and take the noise away under the prompt: the more strength, the less stays",
@@ -64,13 +78,13 @@ METHODS = {
     "inversion": Method(
         summary="find the clip's own noise by DDIM, and sample from it under the prompt",
         strength=1.0,
-        begin=lambda asked: Inverted(asked.clip, asked.strength, asked.source(), asked.refinements),
+        begin=lambda asked: _inverted(asked, asked.strength),
         sampler="ddim",
     ),
     "vary": Method(
         summary="find the clip's own noise, exchange a part of what is not shared by its frames, and sample again",
         strength=0.5,
-        begin=lambda asked: Inverted(asked.clip, 1.0, asked.source(), asked.refinements, fresh=asked.strength),
+        begin=lambda asked: _inverted(asked, 1.0, fresh=asked.strength),
         sampler="ddim",
     ),
 }
@@ -144,7 +158,13 @@ def edit(
         asked = {name: value for name, value in sampling.items() if name != "progress"}
         return source_conditions(pipe, encoded, prompts, texts, **size, **asked)
 
-    asked = Asked(clip=encoded, strength=strength, source=shown, refinements=refinements)
+    asked = Asked(
+        clip=encoded,
+        strength=strength,
+        source=shown,
+        refinements=refinements,
+        progress=sampling.get("progress"),
+    )
     sampling = {"sampler": how.sampler or pipe.config.sampler} | {
         name: value for name, value in sampling.items() if name != "sampler" or value is not None
     }
