@@ -16,8 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from videofusion.interop.registration import register_pipelines
-
-__version__ = "0.1.0"
+from videofusion.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from videofusion.clip import contact_sheet as contact_sheet

@@ -8,8 +8,9 @@ import os
 import pytest
 import torch
 
-from videofusion.clip import check_output, save_sheet, write_clip, write_whole
+from videofusion.clip import check_output, save_sheet, write_clip
 from videofusion.errors import InputError, RunError
+from videofusion.files import write_whole
 
 CLIP = torch.zeros(3, 3, 16, 16)
 

@@ -16,8 +16,8 @@ from videofusion.comparison.runs import results, run_recipe
 from videofusion.domains import domain_with, domains
 from videofusion.errors import InputError
 from videofusion.evaluation.domain import domain_of
-from videofusion.models import find
-from videofusion.recipes.catalogue import RECIPES, get_recipe, trained_model
+from videofusion.models import find, trained_model
+from videofusion.recipes.catalogue import RECIPES, get_recipe
 from videofusion.recipes.recipe import Recipe
 from videofusion.training.estimate.sizes import steps_within
 
