@@ -33,7 +33,7 @@ from videofusion.comparison.compare import Budget, job_threads
 from videofusion.comparison.runs import claim, run_facts, train_run
 from videofusion.cores import cores
 from videofusion.curation.curate import Curated, curate
-from videofusion.curation.plan import Weights, stages_of
+from videofusion.curation.stage_table import Weights, stages_of
 from videofusion.curation.summary import dropped_for
 from videofusion.curation.thresholds import parse
 from videofusion.digits import protocol

@@ -15,13 +15,13 @@ from pathlib import Path
 
 # From the ground up: a room imports from itself and from those before it. A module of the top is a room, too.
 ROOMS = (
-    *("errors", "cores", "files", "keys", "device", "locking", "on_ray", "domains"),
+    *("version", "errors", "cores", "files", "keys", "device", "locking", "on_ray", "domains"),
     *("video", "clip", "diffusion", "networks", "trusted", "parts", "conditioning", "interop", "data", "recipes"),
-    *("systems", "tasks", "training", "models", "generation", "evaluation", "curation", "comparison"),
+    *("systems", "tasks", "models", "training", "generation", "evaluation", "curation", "comparison"),
     *("", "digits", "cli", "__main__", "studies", "tools"),  # "" is what `import videofusion` gives
 )
 PACKAGE = "videofusion"
-_MIRRORS = ("cli",)  # a command is named after what it calls
+_MIRRORS = ("cli", "studies", "tools")  # a command is named after what it calls
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _classes(known: Mapping[str, Module]) -> Iterator[tuple[Module, ast.ClassDef
 
 
 def of_one_name(known: Mapping[str, Module]) -> list[str]:
-    """Names that several files have; those of the command line are named after what they call."""
+    """Names that several files have; commands are named after what they call."""
     names = Counter(module.path.name for module in known.values() if module.room not in _MIRRORS)
     return sorted(name for name, count in names.items() if count > 1 and name != "__init__.py")
 

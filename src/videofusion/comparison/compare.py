@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from videofusion.comparison.cost import cost_apart
-from videofusion.comparison.measure import Measure
+from videofusion.comparison.finding import Measure
 from videofusion.comparison.runs import (
     RESULTS,
     append,

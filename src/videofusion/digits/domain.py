@@ -67,7 +67,7 @@ def grounds_of(model: str, data: str | None) -> str:
     Raises:
         InputError: it is not told, and the model is not known to make digits.
     """
-    from videofusion.evaluation.domain import domain_of
+    from videofusion.evaluation.model_domain import domain_of
 
     domain = domain_of(model) if data is None else data
     if domain not in GROUNDS_OF:
