@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from videofusion import files
 from videofusion.errors import InputError, RunError
 from videofusion.files import write_folder
 from videofusion.recipes.catalogue import get_recipe
@@ -97,8 +98,8 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) ->
 
     for owner, name in [
         (safetensors.torch, "save_file"),
-        (checkpoints, "sync"),
-        (checkpoints.shutil, "rmtree"),
+        (files, "sync"),
+        (files.shutil, "rmtree"),
         (Path, "mkdir"),
         (Path, "rename"),
         (Path, "write_text"),
@@ -138,7 +139,7 @@ def test_full_disk_anywhere_in_a_save_is_one_sentence_and_leaves_nothing(tmp_pat
         save(folder, example(1))
         with pytest.MonkeyPatch.context() as patch:
             fail_at(patch, call, OSError(errno.ENOSPC, "No space left on device"))
-            with pytest.raises(RunError, match=r"could not write .*No space left"):
+            with pytest.raises(RunError, match=r"could not be written: .*No space left"):
                 save(folder, example(2))
         assert_same(newest(folder, pytest.fail), example(newest(folder, pytest.fail).step))
         assert set(names(folder)) <= {"step-00000001", "step-00000002"}
