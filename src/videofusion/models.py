@@ -7,6 +7,7 @@ put its folder under `models_shipped` and add a line to `SHIPPED`.
 from __future__ import annotations
 
 import hashlib
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "models_shipped"
 PRECISIONS = ("float32", "bfloat16")  # the recipes' names
+
+
+_PIPELINES = {"VDMPipeline": "videofusion.systems.vdm", "VideoFusionPipeline": "videofusion.systems.videofusion"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +117,6 @@ def load(
 
     import torch
 
-    import videofusion
     from videofusion.device import pick_device
     from videofusion.files import refuse_pickles
     from videofusion.networks.unet import UNet
@@ -121,7 +124,8 @@ def load(
     from videofusion.systems.pipeline import VideoPipeline
 
     where = pick_device(device)
-    kind = getattr(videofusion, str(index.get("_class_name")), None)
+    home = _PIPELINES.get(str(index.get("_class_name")))
+    kind = home and getattr(importlib.import_module(home), str(index["_class_name"]))
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(f"model {folder} is a {index.get('_class_name')}, which is no pipeline of videofusion")
     check_own(folder / "model_index.json", kind)
