@@ -145,32 +145,6 @@ def test_full_disk_anywhere_in_a_save_is_one_sentence_and_leaves_nothing(tmp_pat
         assert set(names(folder)) <= {"step-00000001", "step-00000002"}
 
 
-@pytest.mark.parametrize("existing", [True, False])
-def test_folder_is_replaced_whole_or_not_at_all(tmp_path, existing):
-    target = tmp_path / "model"
-
-    def fill(text):
-        def work(new):
-            (new / "a.txt").write_text(text)
-            (new / "sub").mkdir()
-            (new / "sub" / "b.txt").write_text(text)
-            if text == "bad":
-                raise OSError(errno.ENOSPC, "No space left on device")
-
-        return work
-
-    if existing:
-        write_folder(target, fill("old"))
-    with pytest.raises(RunError):
-        write_folder(target, fill("bad"))
-    assert target.exists() == existing
-    if existing:
-        assert (target / "sub" / "b.txt").read_text() == "old"
-    write_folder(target, fill("new"))
-    assert (target / "a.txt").read_text() == "new"
-    assert names(tmp_path) == ["model"]
-
-
 def test_unfinished_and_damaged_ones_are_passed_over_with_a_line(tmp_path):
     for step in (1, 2, 3, 4):
         save(tmp_path, example(step))

@@ -39,6 +39,7 @@ def domains() -> tuple[Domain, ...]:
             about=_about,
             measure=partial(_measure, grounds=GROUNDS_OF[name]),
             rates=("digit", "colour", "direction", "same ends"),
+            shares=("place_kept",),
             **(_measured() if name == "moving-digits" else {}),
             words=_words if name == "moving-digits" else tuple,  # there was one domain when models did not say theirs
         )
