@@ -174,7 +174,7 @@ TUNED = {
 
 @pytest.mark.parametrize("changes", TUNED.values(), ids=TUNED)
 def test_resumes_to_the_same_bits_and_moves_only_what_is_trained(changes, model, tmp_path):
-    if changes.get("trains") == "lora":
+    if changes.get("start.trains") == "lora":
         pytest.importorskip("peft")
     recipe = smallest(**{"start.model": str(model)}, **changes)
     for run, steps in (("whole", 4), ("parts", 3), ("parts", 4)):
