@@ -15,12 +15,12 @@ from videofusion.conditioning.image import FrameEncoder
 from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.interop.image_encoders import load_image_encoder
-from videofusion.models import export
 from videofusion.networks.fingerprints import fingerprint
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system
 from videofusion.training.estimate.sizes import recipe_parts
 from videofusion.training.estimate.trial import dry_run
+from videofusion.training.export import export_model as export
 from videofusion.training.trainer import train
 
 pytest.importorskip("transformers", reason="transformers is not here (the extra clip brings it)")
@@ -106,7 +106,7 @@ def test_each_part_goes_with_the_other_small_one(keys: dict[str, str], saved_pri
     keys = {key: str(saved_prior) if value == "CLIP" else value for key, value in keys.items()}
     train(recipe(**keys), tmp_path / "run", device="cpu", bar=False)
     pipe = videofusion.load(tmp_path / "run" / "model", device="cpu")
-    assert isinstance(pipe.image_encoder, FrameEncoder) == ("image_encoder" not in keys)
+    assert isinstance(pipe.image_encoder, FrameEncoder) == ("system.image_encoder" not in keys)
     assert pipe("a red three", steps=1).isfinite().all()
 
 
