@@ -76,9 +76,7 @@ def _opened(folder: Path, what: str, until: float) -> IO[str]:
             if time.monotonic() < until:
                 time.sleep(0.05)
                 continue
-            raise InputError(
-                f"{what} {folder} is in use{owner}; wait until that has ended, or take another folder"
-            ) from error
+            raise InputError(f"{what} {folder} is in use{owner}; wait until it ends, or use another folder") from error
         except BaseException:
             file.close()
             raise
@@ -100,7 +98,7 @@ def _take(file: IO[str], folder: Path, what: str) -> bool:
             raise
         except OSError as error:  # a network's file system that was mounted without locks
             reason = f"its file system has no locks ({error.strerror or error})"
-    warnings.warn(f"{what} {folder} cannot be locked: {reason}; start no second process in it", stacklevel=4)
+    warnings.warn(f"{what} {folder} cannot be locked: {reason}; do not start a second process in it", stacklevel=4)
     return True
 
 

@@ -123,7 +123,7 @@ def load(
     where = pick_device(device)
     kind = getattr(videofusion, str(index.get("_class_name")), None)
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
-        raise InputError(f"model {folder} is a {index.get('_class_name')}, which is no pipeline of videofusion")
+        raise InputError(f"model {folder} is a {index.get('_class_name')}, which is not a pipeline of videofusion")
     check_own(folder / "model_index.json", kind)
     refuse_pickles(folder)
     components: dict[str, Any] = {}

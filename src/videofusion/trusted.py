@@ -111,14 +111,14 @@ def parts_of(folder: Path, index: Mapping[str, Any]) -> dict[str, tuple[str, str
     for name, entry in index.items():
         if name not in PARTS:
             if not name.startswith("_") and isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str):
-                raise InputError(f"model {folder} has the part {name!r}, which is none of {', '.join(PARTS)}")
+                raise InputError(f"model {folder} has the part {name!r}, which is not one of {', '.join(PARTS)}")
             continue
         if entry == [None, None]:
             continue
         allowed = {f"{module}.{kind}": (module, kind) for module, kind in PARTS[name]}
         said = ".".join(entry) if isinstance(entry, list) and all(isinstance(each, str) for each in entry) else entry
         if not (isinstance(entry, list) and len(entry) == 2 and tuple(map(str, entry)) in allowed.values()):
-            raise InputError(f"model {folder} names {said} as its {name}; allowed are {', '.join(allowed)}")
+            raise InputError(f"model {folder} names {said} as its {name}; it must be one of {', '.join(allowed)}")
         found[name] = allowed[str(said)]
     return found
 
@@ -127,7 +127,7 @@ def refuse_code(folder: Path) -> None:
     """Raise InputError for a folder with a program in it: no part needs one, and libraries look for them."""
     for file in sorted(folder.rglob("*")):
         if file.suffix.lower() in _CODE:
-            raise InputError(f"{file} is a program; a model's folder holds numbers only, and this one is refused")
+            raise InputError(f"{file} is a program; a model folder may hold numbers only")
 
 
 def check_own(path: Path, kind: type) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def check_own(path: Path, kind: type) -> dict[str, Any]:
         if not isinstance(default, bool | int | float | str) or (key in _LISTS and isinstance(value, list)):
             continue
         if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
-            raise InputError(f"{path}: {key} is {_short(value)}, but must be such as {default!r}")
+            raise InputError(f"{path}: {key} is {_short(value)}, but must be like {default!r}")
     return values
 
 
@@ -180,7 +180,7 @@ def check_foreign(path: Path) -> dict[str, Any]:
     """
     adapter = path.with_name("adapter_config.json")
     if adapter.exists():
-        raise InputError(f"{adapter} names another model, which transformers would load; merge the adapter into one")
+        raise InputError(f"{adapter} names another model, which transformers would load; merge the adapter into it")
     values = read_config(path)
     _check_foreign(path, values)
     return values
@@ -191,7 +191,7 @@ def _check_foreign(path: Path, values: Any, key: str = "") -> None:
         for name, value in values.items():
             named = name.endswith("_implementation") and "/" in str(value)  # a kernel from the Hub
             if (name in _RUNS and value) or named:
-                raise InputError(f"{path} has the key {name!r}, by which a library runs or fetches code; it is refused")
+                raise InputError(f"{path} has the key {name!r}, which makes a library run or fetch code; remove it")
             _check_foreign(path, value, name)
     elif isinstance(values, list):
         for value in values:
@@ -199,7 +199,7 @@ def _check_foreign(path: Path, values: Any, key: str = "") -> None:
     elif isinstance(values, int | float) and not isinstance(values, bool):
         most = _MOST_LAYERS if "layers" in key or "depth" in key else _MOST_FOREIGN
         if isinstance(values, int) and abs(values) > most:
-            raise InputError(f"{path}: {key} is {_short(values)}, but at most {most:,} is read")
+            raise InputError(f"{path}: {key} is {_short(values)}, but at most {most:,} can be read")
 
 
 def _check_numbers(path: Path, key: str, value: Any, low: float, high: float) -> None:

@@ -37,7 +37,7 @@ def test_a_generated_video_goes_on_with_its_own_prompt_and_seed(three: Path, cap
 def test_a_video_does_not_replace_what_it_goes_on_from(three: Path, capsys: pytest.CaptureFixture) -> None:
     before = three.read_bytes()
     assert main(["extend", str(three), "-o", str(three), "--frames", "20", *FEW]) == 2
-    assert "exists; name another file, or give --force" in capsys.readouterr().err
+    assert "exists; name another file, or add --force" in capsys.readouterr().err
     assert three.read_bytes() == before
 
 

@@ -140,7 +140,7 @@ def test_generated_folders_that_are_refused(tmp_path):
     floats = tmp_path / "floats"
     floats.mkdir()
     np.save(floats / "a.npy", np.full((3, 4, 8, 8, 3), np.nan, np.float32))
-    with pytest.raises(InputError, match="holds float32; allowed is uint8"):
+    with pytest.raises(InputError, match="holds float32; it must hold uint8"):
         generated_clips(floats, PRESET)
 
 

@@ -26,9 +26,7 @@ def test_a_row_is_done_when_line_and_file_are_there_and_settings_are_equal(tmp_p
     with open_results(tmp_path) as results:
         assert results.is_done("a", ["a.mp4"], SETTINGS)
         assert not results.is_done("a", ["a.webp"], SETTINGS)
-        with pytest.raises(
-            InputError, match=r"other settings: seed \(1 there, 2 now\); name another folder, or delete"
-        ):
+        with pytest.raises(InputError, match=r"other settings: seed \(1 there, 2 now\); use another folder, or delete"):
             results.is_done("a", ["a.mp4"], {**SETTINGS, "seed": 2})
         results.add({"row": 1, "id": "a", "state": "failed", "reason": "none"})
         assert not results.is_done("a", ["a.mp4"], SETTINGS)

@@ -41,5 +41,5 @@ def test_a_file_is_no_folder_for_results(command, capsys, tmp_path):
 def test_a_report_is_not_replaced_unless_it_is_said(command, capsys, tmp_path):
     (tmp_path / f"{command}.json").write_text("mine")
     assert main([command, "--out", str(tmp_path)]) == 2
-    assert "give --force to replace it" in capsys.readouterr().err
+    assert "add --force to replace it" in capsys.readouterr().err
     assert (tmp_path / f"{command}.json").read_text() == "mine"

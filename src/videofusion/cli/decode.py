@@ -56,8 +56,7 @@ def decode(
         own = str(told.get("model", ""))
         if model is None and own not in SHIPPED:
             raise InputError(
-                f'"{file}" says that it was made with the model {own[:200]!r}; a file may name any folder, so say with '
-                "--model which one is meant"
+                f'"{file}" was made with the model {own[:200]!r}; a file may name any folder, so name it with --model'
             )
         pipe = load(own, device=device)
         try:

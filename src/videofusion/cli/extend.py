@@ -108,12 +108,12 @@ def extend(
     for key in _PATHS:
         if own.get(key) is not None and key not in told and str(own[key]) not in SHIPPED:
             raise InputError(
-                f'"{video}" says that it was made with the {key} {str(own[key])[:200]!r}; a file may name any folder, '
-                f"so say with --{key} which one is meant"
+                f'"{video}" was made with the {key} {str(own[key])[:200]!r}; a file may name any folder, '
+                f"so name it with --{key}"
             )
     told = {key: own[key] for key in _REMEMBERED if own.get(key) is not None} | told
     if not str(told.get("prompt", "")).strip():
-        raise InputError(f'prompt is not given, and "{video}" says nothing of it; --prompt says what the video shows')
+        raise InputError(f'prompt is not given, and "{video}" contains none; say with --prompt what the video shows')
 
     from diffusers.utils import logging
     from tqdm import tqdm

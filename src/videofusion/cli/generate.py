@@ -105,10 +105,10 @@ def generate(
                 "videofusion.load(model, lora=...).save_pretrained(folder) makes one of both"
             )
         if force:
-            raise InputError("--force and --prompts are both given; to have a row made anew, delete its file")
+            raise InputError("--force and --prompts are both given; to make a row again, delete its file")
         if low_memory:
             raise InputError(
-                "--low-memory and --prompts are both given; leave one out: each batch would read the weights anew"
+                "--low-memory and --prompts are both given; leave one out: each batch would read the weights again"
             )
         return _many(
             prompts, out, model, defaults, batch, format, sheet, fps, scale, device, precision, engine, workers

@@ -77,7 +77,9 @@ def evaluate(
         refuse_existing([out], force)
     for folder, own in ((generated, layout), (real, real_layout)):
         if own == "auto" and not folder.expanduser().exists():  # else it may be a name on the Hub
-            raise InputError(f'"{folder}" is not there; it must be a folder of clips, or what else docs/data.md lists')
+            raise InputError(
+                f'"{folder}" does not exist; it must be clips in one of the layouts that docs/data.md lists'
+            )
 
     from tqdm import tqdm
 
@@ -202,6 +204,6 @@ def _by_name(option: str, given: Sequence[str], names: Sequence[str]) -> dict[st
             name, value = names[0], each
         if name not in names or name in found:
             allowed = ", ".join(names) or "none: what is measured takes no file"
-            raise InputError(f'{option} has "{each}"; allowed is NAME=..., once each, with the names {allowed}')
+            raise InputError(f'{option} has "{each}"; it must be NAME=..., once each, with the names {allowed}')
         found[name] = value
     return found

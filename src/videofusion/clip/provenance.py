@@ -44,7 +44,7 @@ def provenance_text(provenance: Mapping[str, Any]) -> str:
     try:
         return json.dumps(known)  # in ASCII, which every one of the containers keeps as it is
     except (TypeError, ValueError) as error:
-        raise InputError(f"provenance holds something that JSON cannot: {error}") from error
+        raise InputError(f"provenance holds a value that JSON cannot represent: {error}") from error
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:

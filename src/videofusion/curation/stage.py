@@ -97,7 +97,7 @@ def within(name: str, value: float, low: float, high: float) -> None:
         InputError: it is.
     """
     if not low <= value <= high:
-        raise InputError(f"{name} is {value:g}; allowed are values from {low:g} to {high:g}")
+        raise InputError(f"{name} is {value:g}; it must be from {low:g} to {high:g}")
 
 
 def chunks_of(jobs: Sequence[Job], size: int) -> list[list[Job]]:

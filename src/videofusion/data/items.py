@@ -120,9 +120,9 @@ def part(items: Items, split: str, holdout: float | int) -> Items:
         InputError: no such split, or a holdout outside of (0, 1).
     """
     if split not in SPLITS:
-        raise InputError(f'split is "{split}"; allowed are {", ".join(SPLITS)}')
+        raise InputError(f'split is "{split}"; it must be one of {", ".join(SPLITS)}')
     if not 0 < holdout < 1:
-        raise InputError(f"holdout is {holdout}; allowed are values between 0 and 1")
+        raise InputError(f"holdout is {holdout}; it must be between 0 and 1")
     own: Callable[[str, float | int], Items] | None = getattr(items, "part", None)
     if own is not None:  # clips that are not to be looked at one by one
         return own(split, holdout)
@@ -131,7 +131,7 @@ def part(items: Items, split: str, holdout: float | int) -> Items:
     if split == "test":
         found = [item for item in items if item.split == "test"]
         if not found:
-            raise InputError('split is "test", but the data name no test part; allowed are all, train, val')
+            raise InputError('split is "test", but the data name no test part; it must be all, train or val')
         return found
     if any(item.split == "val" for item in items):
         return [item for item in items if (item.split or "train") == split]

@@ -38,5 +38,5 @@ def _settings(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read: {error}") from error
     if not isinstance(values, dict):
-        raise InputError(f"{file} cannot be read: it holds no json object")
+        raise InputError(f"{file} cannot be read: it is not a JSON object")
     return values

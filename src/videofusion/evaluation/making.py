@@ -103,7 +103,7 @@ def _went_on(
     """The end, as long as a clip, of the videos of so many frames that clips are the beginning of."""
     length, base = clips.shape[1], list(seeds)
     if frames < length:
-        raise InputError(f"frames is {frames}; a video that goes on has at least those of a clip, {length}")
+        raise InputError(f"frames is {frames}; an extended video has at least the frames of a clip, {length}")
     new = length - default_overlap(length)
     while clips.shape[1] < frames:
         base = base if held else [seed + _OTHER_BASE for seed in base]

@@ -150,7 +150,9 @@ def check(
         InputError: see `evaluate`.
     """
     if batch < 1 or replicates < 0 or replicates == 1:
-        raise InputError(f"batch is {batch} and replicates {replicates}; allowed are 1 or more, and 0 or 2 and more")
+        raise InputError(
+            f"batch is {batch} and replicates {replicates}; batch must be at least 1, replicates 0 or at least 2"
+        )
     if made != preset.count or (preset.real_count is not None and real != preset.real_count):
         raise InputError(
             f"there are {made} generated and {real} real clips, but {preset.name} takes {preset.count} and "

@@ -44,7 +44,7 @@ class Metric:
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.frames not in FRAMES:
             raise InputError(
-                f'kind is "{self.kind}" and frames "{self.frames}"; allowed are {", ".join(KINDS)} and '
+                f'kind is "{self.kind}" and frames "{self.frames}"; it must be one of {", ".join(KINDS)} and '
                 f"{', '.join(FRAMES)}"
             )
         if self.frames == "all" and self.kind not in ("frechet", "kernel"):
@@ -111,7 +111,7 @@ class Preset:
                 f"size {self.size}; a count is at least 2, all others 1"
             )
         if not 0 <= self.given < self.frames:
-            raise InputError(f"given is {self.given}; of {self.frames} frames, allowed are 0 to {self.frames - 1}")
+            raise InputError(f"given is {self.given}; it must be 0 to {self.frames - 1}, of {self.frames} frames")
         if self.paired and (self.start != "first" or self.real_count != self.count):
             raise InputError(
                 f'paired clips start at the first frame and are equally many, but start is "{self.start}", count '
@@ -123,7 +123,7 @@ class Preset:
             ("split", self.split, SPLITS),
         ):
             if value not in allowed:
-                raise InputError(f'{name} is "{value}"; allowed are {", ".join(allowed)}')
+                raise InputError(f'{name} is "{value}"; it must be one of {", ".join(allowed)}')
 
     @property
     def extractors(self) -> tuple[str, ...]:

@@ -65,10 +65,10 @@ def load_state(path: str | Path) -> tuple[dict[str, Accumulator], int]:
             meta = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it has no iteration)
     except (OSError, SafetensorError) as error:
-        raise InputError(f'"{path}" is no state of an evaluation: {error}') from error
+        raise InputError(f'"{path}" is not the state of an evaluation: {error}') from error
     kinds = {entry.removeprefix("kind/"): kind for entry, kind in meta.items() if entry.startswith("kind/")}
     if "done" not in meta or not _KINDS.keys() >= set(kinds.values()):
-        raise InputError(f'"{path}" is no state of an evaluation, or that of another version: it says {meta}')
+        raise InputError(f'"{path}" is not the state of an evaluation, or that of another version: it says {meta}')
     found: dict[str, Accumulator] = {}
     for name, kind in kinds.items():
         parts = {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}

@@ -97,7 +97,7 @@ def generate_many(
         raise InputError(f"batch is {batch}; it must be at least 1")
     check_engine(engine, workers)
     if form.ending not in CLIP_ENDINGS:
-        raise InputError(f'form has the ending "{form.ending}"; allowed endings are {", ".join(CLIP_ENDINGS)}')
+        raise InputError(f'form has the ending "{form.ending}"; it must end in one of {", ".join(CLIP_ENDINGS)}')
     rows = read_rows(prompts, defaults)
     weights = digest(find(model)) + ("" if precision == "float32" else f" in {precision}")
     with open_results(out) as results:
@@ -176,7 +176,7 @@ def check_engine(engine: str, workers: int | None) -> None:
         InputError: so; workers without the engine "ray", or none with it; Ray is not installed.
     """
     if engine not in ENGINES:
-        raise InputError(f'engine is "{engine}"; allowed are {", ".join(ENGINES)}')
+        raise InputError(f'engine is "{engine}"; it must be one of {", ".join(ENGINES)}')
     if engine == "ray":
         check_ray(1 if workers is None else workers)
     elif workers is not None:

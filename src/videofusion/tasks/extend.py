@@ -49,7 +49,7 @@ def generate(
     if frames is None or frames <= length or length == 1:
         return pipe(prompt, frames=frames, output=output, **sampling)
     if frames > LARGEST:
-        raise InputError(f"frames is {frames}; at most {LARGEST} are made at once, and extend goes on from there")
+        raise InputError(f"frames is {frames}; at most {LARGEST} are made at once; extend continues from there")
     if output not in ("clip", "latent"):
         raise InputError(f'output is {output!r}; it must be "clip" or "latent"')
     overlap = check_windows(pipe, length, frames)
@@ -184,7 +184,7 @@ def check_windows(pipe: VideoPipeline, had: int, frames: int, overlap: int | Non
     if not 1 <= overlap < length:
         raise InputError(f"overlap is {overlap}; this model's clips have {length} frames, it must be 1 to {length - 1}")
     if had < overlap:
-        raise InputError(f"clip has {had} frames; {overlap} are needed to go on from (overlap)")
+        raise InputError(f"clip has {had} frames; {overlap} are needed to continue from (overlap)")
     if frames <= had:
         raise InputError(f"frames is {frames}; the clip has {had}, it must be more")
     pipe.check_known(range(overlap), length)

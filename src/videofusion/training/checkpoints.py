@@ -305,7 +305,7 @@ def refuse_pickles(path: Path) -> None:
     for file in found:
         if file.suffix in endings:
             raise InputError(
-                f"{file} is a pickle, which can run code when it is opened and is refused; convert it where you "
+                f"{file} is a pickle, which can run code when it is opened; convert it on a machine where you "
                 'trust it: safetensors.torch.save_file(torch.load(file, weights_only=True), "x.safetensors")'
             )
 
@@ -346,14 +346,14 @@ def newest(folder: Path, note: Callable[[str], None]) -> Checkpoint | None:
         return found
     if damaged:
         raise InputError(
-            f"none of the {len(damaged)} checkpoints in {folder} can be used, and the run does not begin anew over "
-            f"them: {'; '.join(map(str, damaged.values()))}; put back a copy of one, or take another run folder"
+            f"none of the {len(damaged)} checkpoints in {folder} can be used, and the run does not start "
+            f"over: {'; '.join(map(str, damaged.values()))}; put back a copy of one, or use another run folder"
         )
     lost = sorted(path.name for path in folder.glob(f"{_UNREADABLE}step-*"))
     if lost:
         raise InputError(
-            f"{folder} has damaged checkpoints only ({', '.join(lost)}), and the run does not begin anew over them; "
-            "put back a copy of a whole one, or take another run folder"
+            f"{folder} has damaged checkpoints only ({', '.join(lost)}), and the run does not start over; "
+            "put back a copy of a whole one, or use another run folder"
         )
     return None
 

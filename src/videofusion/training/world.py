@@ -136,7 +136,7 @@ class World:
                 raise
             raise RunError(
                 f"another process of this run ended, or was silent for {PATIENCE.seconds // 60} minutes, so process "
-                f"{self.rank} of {self.size} ends too; {left()}, from where the same command goes on"
+                f"{self.rank} of {self.size} ends too; {left()}, from which the same command resumes"
             ) from error
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:

@@ -171,7 +171,7 @@ class Streamed:
         if split == "all":
             return self
         if split == "test":
-            raise InputError('split is "test", but streamed shards name no test part; allowed are all, train, val')
+            raise InputError('split is "test", but streamed shards name no test part; it must be all, train or val')
         if len(self.shards) == 1:
             shard, numbers = self.shards[0]
             cut = len(numbers) - min(max(1, round(holdout * len(numbers))), len(numbers) - 1)
