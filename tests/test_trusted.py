@@ -69,7 +69,7 @@ def test_a_part_that_is_in_no_table_is_refused_before_it_is_imported(
 
 def test_a_part_of_another_name_is_refused(model: Path) -> None:
     change(model / "model_index.json", helper=["evil", "Evil"])
-    with pytest.raises(InputError, match="has the part 'helper', which is none of"):
+    with pytest.raises(InputError, match="has the part 'helper', which is not one of"):
         load(model, device="cpu")
 
 

@@ -92,7 +92,7 @@ def test_a_folder_that_a_file_names_is_not_believed(
     write_clip(clip, video, 8.0, {"prompt": "a red three", key: told})
     assert main(["extend", str(video), "-o", str(out), "--frames", "14", *FEW]) == 2
     said = capsys.readouterr().err
-    assert f"say with --{key} which one is meant" in said
+    assert f"name it with --{key}" in said
     assert not set("\x1b\x07") & set(said)
     assert not out.exists()
 

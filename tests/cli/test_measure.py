@@ -102,7 +102,7 @@ def test_digits_from_folders_to_a_record_and_a_joined_table(
     record["protocol"]["count"] = 9
     (tmp_path / "b.json").write_text(json.dumps(record))
     assert main(["results", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
-    assert "cannot stand in one table: count of digits is 9" in capsys.readouterr().err
+    assert "cannot share a table: count of digits is 9" in capsys.readouterr().err
 
 
 def test_embedded_takes_any_clips_and_stands_beside_no_other(

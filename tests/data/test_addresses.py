@@ -225,5 +225,5 @@ def test_training_on_such_a_folder_ends_before_it_begins(shard: Path, tmp_path: 
     for more in ([], ["--dry-run"], ["--fetch", "https"]):
         words = ["train", "folder64", "--run", str(tmp_path / "run"), "--data", str(shard.parent), "--device", "cpu"]
         assert main([*words, *more]) == 2
-        assert "is no address" in capsys.readouterr().err
+        assert "is not an address" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()

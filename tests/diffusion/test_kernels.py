@@ -189,7 +189,7 @@ def test_a_new_kind_is_a_line_and_one_that_is_no_covariance_a_sentence(monkeypat
     monkeypatch.setitem(
         KINDS, "box", Kind(2, "what it is", lambda i, j, p: kernels._root(((i - j).abs() < p).double()))
     )
-    with pytest.raises(InputError, match="'box' noise without a positive definite covariance; it must be what it is"):
+    with pytest.raises(InputError, match="'box' noise has no positive definite covariance; it must be what it is"):
         make_noise("box", 3)
     assert torch.equal(make_noise("box", 1).covariance(frames=range(4)), torch.eye(4).double()[None])
 

@@ -123,5 +123,5 @@ def test_more_frames_than_the_model_has_go_on_from_its_first_clip(kind: str) -> 
     alone = generate(pipe, CAPTIONS[0], frames=11, seed=3, steps=2)
     torch.testing.assert_close(alone, made[0], atol=1e-4, rtol=0)
     assert torch.equal(generate(pipe, CAPTIONS[0], frames=4, **ONE), pipe(CAPTIONS[0], frames=4, **ONE))
-    with pytest.raises(InputError, match="at most 4096 are made at once, and extend continues"):
+    with pytest.raises(InputError, match="at most 4096 are made at once; extend continues"):
         generate(pipe, CAPTIONS[0], frames=5000)

@@ -18,7 +18,7 @@ def main(words):
         (["digits-motion", "--pairs", "1"], "pairs is 1"),
         (["digits-report", "--model", "no-such-model"], "no-such-model"),
         (["embedded-report", "--clips", "255"], "over 255 samples, but under 256"),
-        (["embedded-report", "--distortions", "blurr"], 'distortions has "blurr"; allowed are blur'),
+        (["embedded-report", "--distortions", "blurr"], 'distortions has "blurr"; it must be one of blur'),
         (["embedded-report", "--data", "absent"], 'data "absent" is not a folder'),
     ],
 )

@@ -37,7 +37,7 @@ def test_the_keys_of_a_recipe_reach_the_clips(array):
     ("keys", "said"),
     [
         ({"layout": "frames"}, "is not a folder"),
-        ({"fold": 2}, "fold is 2; allowed is 1"),
+        ({"fold": 2}, "fold is 2; it must be 1"),
         ({"fps_range": "4"}, "a range being two numbers"),
         ({"fps_range": "4,8", "fps": 2}, "allowed is one of them"),
         ({"fps_range": "8,4"}, "the lower one first"),

@@ -58,7 +58,7 @@ class SamplingOptions:
             readers = _readers(name)
             if readers and sampler not in readers:
                 raise InputError(
-                    f"{name} is {value!r}, which the sampler {sampler!r} does not use; {' and '.join(readers)} would"
+                    f"{name} is {value!r}, which the sampler {sampler!r} does not read; {' and '.join(readers)} would"
                 )
             _check(name, value)
         return replace(self, **given)

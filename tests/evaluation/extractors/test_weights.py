@@ -146,7 +146,7 @@ def test_a_torchscript_runs_by_flag_and_checksum_only(i3d_file, tmp_path):
         load_extractor("i3d-torchscript", path, torchscript=True, sha256="00", device="cpu")
     with pytest.raises(InputError, match="are a TorchScript"):
         load_extractor("i3d", path, device="cpu")
-    with pytest.raises(InputError, match="no TorchScript"):
+    with pytest.raises(InputError, match="not a TorchScript"):
         load_extractor("i3d-torchscript", i3d_file, torchscript=True, sha256=sha256(i3d_file), device="cpu")
     extractor = load_extractor("i3d-torchscript", path, torchscript=True, sha256=sha256(path), device="cpu")
     clips = torch.full((2, 10, 3, 4, 4), 0.5)
