@@ -136,9 +136,9 @@ def test_layouts_are_found_by_looking(tmp_path):
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["a.mp4", "b.tar"], "holds shards and videos; set layout to one of"),
-        (["a/1.png", "b.mp4"], "holds videos and pictures; set layout to one of"),
-        (["a/1.png", "a/2.png"], r"set layout to \"frames\".* or \"images\""),
+        (["a.mp4", "b.tar"], "holds shards and videos; choose one \\(layout\\): folder"),
+        (["a/1.png", "b.mp4"], "holds videos and pictures; choose one \\(layout\\): folder"),
+        (["a/1.png", "a/2.png"], r"choose \(layout\) \"frames\".* or \"images\""),
         (["a.doc"], "contains no video"),
     ],
 )

@@ -80,11 +80,11 @@ def detect(path: str | Path) -> tuple[str, Path]:
     there = [kind for kind, is_there in kinds.items() if is_there]
     if there == ["pictures"]:
         raise InputError(
-            f'data "{path}" contains pictures; set layout to "frames" (each folder is a clip) or '
+            f'data "{path}" contains pictures; choose (layout) "frames" (each folder is a clip) or '
             '"images" (each picture is a clip)'
         )
     if len(there) > 1:
-        raise InputError(f'data "{path}" holds {" and ".join(there)}; set layout to one of {", ".join(LAYOUTS)}')
+        raise InputError(f'data "{path}" holds {" and ".join(there)}; choose one (layout): {", ".join(LAYOUTS)}')
     if not there:
         tables = _tables(root)  # of files that lie elsewhere
         return ("table", tables[0]) if len(tables) == 1 else ("folder", root)  # which says what is missing
