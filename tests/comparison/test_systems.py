@@ -113,7 +113,7 @@ def test_what_measures_what():
         measure("base-digits")
     with pytest.raises(InputError, match="data is not given"):
         measure("folder64")
-    with pytest.raises(InputError, match='protocol is "tats", but clips of moving digits'):
+    with pytest.raises(InputError, match='protocol is "tats", but clips of moving-digits'):
         measure("moving-digits", protocol="tats")
 
 

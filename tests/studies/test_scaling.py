@@ -11,9 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from studies import scaling
 from studies.scaling import Cluster, plan_step, scaling_report
+from videofusion.cli import run_command
 from videofusion.data.batch import Batch, Sample
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
+from videofusion.recipes.catalogue import get_recipe
 from videofusion.systems.build import build_system
 from videofusion.training.estimate import sizes
 from videofusion.training.estimate.memory import Part, Watch, count_parts
