@@ -1,4 +1,4 @@
-"""One process at a time in a folder that runs, comparisons and long writings use."""
+"""A lock on a folder: one process at a time for runs, comparisons and other long work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def locked(folder: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Within the block no other process is in the folder; the system ends that with the process, however it dies.
 
     The folder is made if missing, and goes again if nothing is in it afterwards. Over NFS the lock holds where the
-    server and all machines have locks (Linux passes them on); a file system without them is told of in a warning.
+    server and all machines have locks (Linux passes them on); a file system without them gives a warning.
 
     Args:
         folder: that is to be used.

@@ -88,10 +88,10 @@ def load(
         lora: LoRA weights that are added to the model's: a file that training or diffusers wrote, or a folder with it.
         lora_scale: how much of them; 1 is as trained.
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.
-        low_memory: keep only the network in memory that is at work, and read each one's weights anew for every batch of
+        low_memory: keep only the network at work in memory, and read each one's weights again for every batch of
             clips; for models whose networks work one after the other (VideoFusion's variant "image-first").
         precision: that of the networks that see frames, one of `PRECISIONS`. In "bfloat16" they take half of the
-            memory, and less time where the device computes in it; samplers go on in float32.
+            memory, and less time where the device computes in it; samplers stay in float32.
 
     Raises:
         InputError: there is no such model, device or precision, or the folder is not one this version can read; the

@@ -1,4 +1,4 @@
-"""The mode of files that others write for us."""
+"""Permissions of files that other libraries write for us."""
 
 from __future__ import annotations
 

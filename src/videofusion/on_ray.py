@@ -1,4 +1,4 @@
-"""Work for a pool of actors on Ray Data: what curation and generation share."""
+"""A pool of actors on Ray Data, shared by curation and generation."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a model's folder may name and hold: parts of a table, numbers within bounds, and nothing that runs.
+"""What a model folder may contain: parts from a table, numbers within bounds, and no programs.
 
-All of it is looked at before anything that the folder names is imported.
+Everything is checked before anything that the folder names is imported.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 PARTS["prior_tokenizer"] = PARTS["tokenizer"]
 
-# What transformers is told wherever it reads a folder: fetch nothing, run nothing, ask nobody.
+# Options for transformers wherever it reads a folder: fetch nothing, run nothing, ask nobody.
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 _WIDE = (1, 65_536)  # features of a layer
@@ -105,7 +105,7 @@ def parts_of(folder: Path, index: Mapping[str, Any]) -> dict[str, tuple[str, str
         index: what its model_index.json holds.
 
     Raises:
-        InputError: a part that stands in no row of `PARTS`.
+        InputError: a part that is not in `PARTS`.
     """
     found = {}
     for name, entry in index.items():

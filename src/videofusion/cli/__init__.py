@@ -17,7 +17,7 @@ from videofusion.errors import InputError, RunError, printable, unknown
 
 
 class Command(NamedTuple):
-    """Where a command's function is, and what it does in a few words."""
+    """A command: where its function is, and a short summary."""
 
     place: str
     summary: str

@@ -1,4 +1,4 @@
-"""What commands share: the words of a command line, in messages and before any work."""
+"""Shared by commands: option names in messages, and checks of the command line before any work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a clip is: the check at every public entry, and the step to bytes and back."""
+"""The check of clips at every public entry, and conversion to bytes and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a result goes: the check before work starts, and a write that is whole or absent."""
+"""Output files: checked before work starts, and written in full or not at all."""
 
 from __future__ import annotations
 

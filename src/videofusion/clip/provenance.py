@@ -1,6 +1,6 @@
-"""Where a clip comes from, inside its file: machine-made clips say so.
+"""Provenance inside a clip's file: generated clips say so.
 
-One JSON text, at the place where each container keeps a comment: MP4's comment, GIF's
+One JSON text, in the place where each container keeps a comment: MP4's comment, GIF's
 comment, the image description of WebP's EXIF, PNG's "Description" text.
 """
 

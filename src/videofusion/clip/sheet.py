@@ -1,4 +1,4 @@
-"""Clips as one picture: a row per clip, a column per frame, captions above the rows."""
+"""Contact sheets: a row per clip, a column per frame, captions above the rows."""
 
 from __future__ import annotations
 

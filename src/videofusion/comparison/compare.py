@@ -1,8 +1,8 @@
 """The machinery of `videofusion compare`: trains the runs of a plan one after the other, and measures each.
 
 It knows no plan (`plans.py` has them): only a list of runs with the same data, seconds of training, sampler and
-measure. Every result is a line of `results.jsonl`. Stopped at any moment, the same command goes on: finished runs are
-lines already, the one that was stopped goes on from its last checkpoint.
+measure. Every result is a line of `results.jsonl`. Stopped at any moment, the same command resumes: finished runs
+are lines already, and the one that was stopped continues from its last checkpoint.
 """
 
 from __future__ import annotations

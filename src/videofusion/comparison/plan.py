@@ -1,4 +1,4 @@
-"""Plans: named lists of runs, and what a paper reports of each. The library has none; studies add to `PLANS`."""
+"""Plans: named lists of runs, and what a paper reports about each. The library has none; studies add to `PLANS`."""
 
 from __future__ import annotations
 

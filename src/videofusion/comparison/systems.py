@@ -1,4 +1,4 @@
-"""From what a user names, recipes and models, to the runs of a comparison; and how its clips are measured."""
+"""From the recipes and models that a user names to the runs of a comparison and its measure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`curate`: a folder of videos in; rows of every stage, the clips that are kept, and a report out."""
+"""`curate`: from a folder of videos to rows of every stage, the clips to keep, and a report."""
 
 from __future__ import annotations
 

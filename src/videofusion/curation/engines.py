@@ -1,4 +1,4 @@
-"""Who does a stage's work: this process, a pool of processes, or Ray; the rows are the same."""
+"""Where a stage runs: in this process, a pool of processes, or on Ray; the rows are the same."""
 
 from __future__ import annotations
 

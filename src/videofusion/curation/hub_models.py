@@ -1,4 +1,4 @@
-"""The user's models: a folder, or a name on the Hub, and a short name for what is in it."""
+"""Models that the user names, a folder or a name on the Hub, with a short name for their contents."""
 
 from __future__ import annotations
 

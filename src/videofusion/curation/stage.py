@@ -30,7 +30,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(ABC):
-    """One thing to find out about a span; its fields are its settings, and it travels to other processes.
+    """One measurement of a span; its fields are its settings, and it can be pickled to other processes.
 
     A new stage is a subclass: what is `ClassVar` here, and `look`.
     """

@@ -1,4 +1,4 @@
-"""What a clip must reach to be kept: bounds on the stages' columns, by value or by percentile."""
+"""Thresholds for keeping a clip: bounds on the stages' columns, by value or by percentile."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Addresses of shards: nothing is fetched because a file says so, and no command is ever taken from one.
+"""Addresses of shards: a file alone never causes a fetch, and never provides a command.
 
-What may be fetched, and how, the user says: with `--fetch` on the command line, or with `fetching` in Python.
+The user says what may be fetched, and how: with `--fetch` on the command line, or with `fetching` in Python.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def fetching(how: str | None) -> Iterator[None]:
 
 
 def allowed(url: str, index: str) -> Fetch:
-    """How an address that stands in a file is fetched.
+    """How an address found in a file is fetched.
 
     Args:
         url: it.

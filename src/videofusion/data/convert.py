@@ -1,4 +1,4 @@
-"""From a folder to tar shards and back: the files' bytes stay as they are, and so do captions."""
+"""From a folder to tar shards and back, with the same bytes and captions."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def encode(
     shard_bytes: int = 512 * 2**20,
     progress: Progress | None = None,
 ) -> tuple[int, dict[str, str]]:
-    """Encode all frames of all videos, or go on with a folder where that was stopped.
+    """Encode all frames of all videos, or resume in a folder where that was stopped.
 
     Each shard is there whole or not at all. What cannot be read is left out, and named in its shard.
 

@@ -1,4 +1,4 @@
-"""What a source of clips is: a list of items, each of which says where its frames are and what they show."""
+"""Sources of clips: lists of items, each of which says where its frames are and what they show."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def _ended(error: Exception) -> RunError:
 
 
 class _Read(NamedTuple):
-    """A batch, reason by name for the clips that others had to stand in for, and the CPU seconds that it took."""
+    """A batch, the replaced clips with their reasons, and the CPU seconds that it took."""
 
     batch: Batch
     bad: dict[str, str]

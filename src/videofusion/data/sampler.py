@@ -1,4 +1,4 @@
-"""Which clip of a video a draw shows: the same rules for every source."""
+"""How a clip is drawn from a video: the same rules for every source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which part of a data set a clip belongs to, as its split files or its folders say.
+"""Which part of a data set a clip belongs to, from its split files or folders.
 
 UCF101 has `trainlist01.txt` and `testlist01.txt` (to 03), whose lines are "Class/name.avi" with
 or without the class's number; HMDB51 has `CLASS_test_split1.txt` (to 3), whose lines are a file
@@ -93,7 +93,7 @@ def _lines(file: Path) -> list[tuple[str, str]]:
 
 
 def _key(name: str) -> str:
-    """Class and clip, without an ending: clips may have been coded anew, or be folders of frames."""
+    """Class and clip, without an ending: clips may be encoded again, or be folders of frames."""
     path = PurePosixPath(name)
     known = path.suffix.lower() in VIDEO_ENDINGS + PICTURE_ENDINGS
     return f"{path.parent.name}/{path.stem if known else path.name}"

@@ -23,7 +23,7 @@ NUGGET = 0.01  # of the variance is each frame's own where a kernel is too smoot
 
 
 class Kind(NamedTuple):
-    """How frames go together.
+    """How frames correlate.
 
     Args:
         parameter: by default.

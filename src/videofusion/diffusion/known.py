@@ -1,4 +1,4 @@
-"""Frames that are given: a denoiser around a denoiser, which has the other frames follow from them."""
+"""Given frames: a denoiser around a denoiser that makes the other frames follow from them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def write_folder(
 ) -> Path:
     """Write clips of moving digits as mp4 files with a `metadata.jsonl` (file_name, text, objects).
 
-    The same call again goes on where a former one was stopped, and with a larger count it adds
+    The same call resumes where it was stopped, and with a larger count it adds
     clips to those that are there.
 
     Args:

@@ -1,1 +1,1 @@
-"""How good a clip is: a judge for the built-in moving digits, Fréchet distances, protocols."""
+"""Measuring clips: protocols, feature networks, metrics."""

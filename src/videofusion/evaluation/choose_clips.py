@@ -1,4 +1,4 @@
-"""Which clips of a folder a protocol compares, and what keeps a folder from being compared at all."""
+"""Selects the clips of a folder that a protocol compares, and refuses folders that it cannot compare."""
 
 from __future__ import annotations
 

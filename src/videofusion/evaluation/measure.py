@@ -1,4 +1,4 @@
-"""An evaluation by a protocol: clips through the networks, batch after batch, and the metrics at the end."""
+"""An evaluation by a protocol: clips through the networks in batches, then the metrics."""
 
 from __future__ import annotations
 

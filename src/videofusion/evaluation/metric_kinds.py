@@ -1,4 +1,4 @@
-"""From the features of two sets of clips to numbers: a function for each kind of metric."""
+"""One function for each kind of metric: from the features of two sets of clips to numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics that any protocol's clips can be measured by, beside its own: `videofusion evaluate --metrics NAME ...`."""
+"""Metrics that work with any protocol: `videofusion evaluate --metrics NAME ...`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocols of published numbers by name, each with the place that it was read from."""
+"""Published protocols by name, each with its source."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Preset:
         paired: whether the real clips are those whose names the generated ones have, in the same order.
         assumed: what the source does not say and is chosen here.
         differs: what is known to be other here than in the source.
-        note: what has to stand beside every number.
+        note: what is printed beside every number.
     """
 
     name: str

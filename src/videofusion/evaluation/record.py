@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: a JSON record with its provenance, and a markdown table."""
+"""The output of an evaluation: a JSON record with its provenance, and a Markdown table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of evaluations: what a number is worth goes with it, and unlike ones do not stand in one table."""
+"""Tables of evaluation records; records that do not compare are refused."""
 
 from __future__ import annotations
 

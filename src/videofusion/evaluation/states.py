@@ -1,4 +1,4 @@
-"""Accumulators to one file and back, so that an evaluation that was stopped goes on where it was."""
+"""Saves and loads accumulators, so that a stopped evaluation can resume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KINDS = {kind.__name__: kind for kind in (RunningMoments, FeatureSample, Incept
 def state_file(result: Path, depends_on: Sequence[Any]) -> Path:
     """Where the state of an evaluation lies until its result is there: beside it.
 
-    The name tells what the evaluation depends on, so no other one goes on from it.
+    The name covers everything that the evaluation depends on, so no other one resumes from it.
 
     Args:
         result: the file of the result.

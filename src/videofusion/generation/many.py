@@ -1,4 +1,4 @@
-"""`generate_many`: a file of prompts to a folder of clips, with a record that lets it go on where it stopped."""
+"""`generate_many`: from a file of prompts to a folder of clips, with a record from which it resumes."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def generate_many(
 ) -> Summary:
     """Make a clip for every row of a file, and a line for each in `out`/results.jsonl as soon as it is made.
 
-    The same call goes on where it stopped: a row is done when its line says so, its files exist and its settings are
+    The same call resumes where it stopped: a row is done when its line says so, its files exist and its settings are
     those of the line. A row that is done with other settings is refused, so that no clip is lost by a slip; delete its
-    file to have it made anew. A row that failed is tried again. A signal ends the work after the batch in hand.
+    file to make it again. A row that failed is tried again. A signal ends the work after the current batch.
 
     Args:
         prompts: JSONL, see `read_rows`.

@@ -1,4 +1,4 @@
-"""Models of transformers from folders: weights that are safetensors and fit, or one sentence that says why not."""
+"""Loads models of transformers from folders, as safetensors and strictly, or says why not."""
 
 from __future__ import annotations
 

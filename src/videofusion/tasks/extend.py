@@ -1,4 +1,4 @@
-"""Longer videos: a clip goes on, window after window, each from the last frames of what there is."""
+"""Longer videos: clips extended window after window, each from the last frames so far."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def generate(
     output: str = "clip",
     **sampling: Any,
 ) -> Tensor:
-    """Clips of any length: those longer than the model's own go on from its first one, as `extend` has them go on.
+    """Clips of any length: those longer than the model's own extend its first one, as `extend` does.
 
     Args:
         pipe: the model.
@@ -74,7 +74,7 @@ def extend(
     on_window: Window | None = None,
     **sampling: Any,
 ) -> Tensor:
-    """Have a clip go on.
+    """Extend a clip.
 
     Every window has as many frames as the model's clips. Its first ones are the last of what there is, noised on the
     way; only the others are new. Base noise is the same in all windows, residual noise goes by a frame's number in the

@@ -44,7 +44,7 @@ _UNREADABLE = "unreadable-"  # before the name of a damaged one that the run has
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Everything that a run needs to go on as though it had never stopped.
+    """Everything that a run needs to resume as though it had never stopped.
 
     Args:
         step: optimiser steps taken; also the position in the data, which is a function of it.

@@ -1,4 +1,4 @@
-"""What is made of a run's weights: sample grids, the model's folder, the pipeline of any checkpoint.
+"""Outputs of a run's weights: sample grids, the model folder, the pipeline of any checkpoint.
 
 In a run all processes take part, one writes.
 """

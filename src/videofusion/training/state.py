@@ -25,7 +25,7 @@ from videofusion.training.world import World
 
 
 class System(Protocol):
-    """What training needs of a system."""
+    """What training needs from a system."""
 
     @property
     def modules(self) -> dict[str, nn.Module]: ...

@@ -1,4 +1,4 @@
-"""The processes that share a run: which one this is, and what they tell each other.
+"""The processes that share a run: which one this is, and how they communicate.
 
 `torchrun` starts them and says in the environment how many there are. Each takes its share of every batch; gradients
 are averaged (`gradients.py`) or come averaged out of sharded networks (`sharding.py`). All take the same decisions,

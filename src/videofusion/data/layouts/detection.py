@@ -1,4 +1,4 @@
-"""Which kind of data lies at a path; a new kind is a function in this table."""
+"""Detects the layout of a path; a new layout is a function in this table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens between the frames of a clip: flicker, motion given its flow, drift and consistency of features.
+"""Metrics over time: flicker, warping error, drift and consistency of features.
 
 All give a number for each clip (drift: for each frame), to be averaged by `RunningMoments`, whose interval is over
 clips.

@@ -1,4 +1,4 @@
-"""How near a clip is to the one it should be, for reconstruction and prediction: PSNR and SSIM."""
+"""PSNR and SSIM, for reconstruction and prediction."""
 
 from __future__ import annotations
 
