@@ -12,7 +12,7 @@ from studies.paper_plans import PUBLISHED
 from videofusion.comparison.compare import Budget, Run
 from videofusion.comparison.plan import Claim, Plan
 
-WEIGHT = 2.0  # of reconstruction guidance; VDM says "above 1", the seeds not what its tables have
+WEIGHT = 2.0  # of reconstruction guidance; VDM says "above 1", not what its tables have
 GUIDANCE_WEIGHTS = (2.0, 5.0)  # of text; VDM's w is our scale less 1
 LONGER, LONGEST = 30, 51  # frames of videos that go on for 2 and for 5 windows
 _METHODS = {"reconstruction": WEIGHT, "replacement": 0.0}
@@ -140,7 +140,7 @@ GIVEN_PLANS: tuple[Plan, ...] = (
         data="results_10M_train.csv of WebVid (docs/recipes.md); VDM's own captioned videos are not public",
         source="Video Diffusion Models, its table of autoregressive extension",
         claims=_claims(),
-        lost="the seed says neither how long the videos are nor how many frames of a window are given (here 9 of 16, "
+        lost="the paper says neither how long the videos are nor how many frames of a window are given (here 9 of 16, "
         f"{LONGER} frames, at full size 64), nor the weight of reconstruction guidance (here {WEIGHT:g}). Measured is "
         "the end of each video, as long as a clip. Of each pair of numbers the first is quoted",
     ),

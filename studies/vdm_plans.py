@@ -137,7 +137,7 @@ VDM_PLANS: tuple[Plan, ...] = (
         ),
         lost="the rows of frame skip 4 have no counterpart in moving digits; of each pair of numbers, against the "
         "training and the validation set, the first is quoted. A weight w is our scale 1 + w, as the paper's formula "
-        "has it; the seed does not say whether the table's 1.0 is meant so",
+        "has it; the paper does not say whether the table's 1.0 means that",
     ),
     Plan(
         name="colour-shift",
@@ -188,7 +188,7 @@ VDM_PLANS: tuple[Plan, ...] = (
             )
             for measure in ("consistency", "quality")
         ),
-        lost="the figure is a picture, its numbers are not in the seed's text. Not here: its latents, spatial and "
+        lost="the figure is a picture, its numbers are not in the text. Not here: its latents, spatial and "
         "temporal attention side by side (here one after the other); and here the adaptor's scale and shift are made "
         "from a frame's number, in every residual block, so that they cost next to nothing but replace no convolution. "
         "Training on embeddings of frames takes half of the run's seconds here (at full size it comes on top, as in "
