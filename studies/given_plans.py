@@ -109,8 +109,8 @@ def _prediction_plan(name: str) -> Plan:
             Claim(better="langevin", than="ancestral", measure="consistency", theirs=said),
             *(scores if name == "k600" else ()),
         ),
-        lost="the other methods of the table are not in this library; the paper does not give the weight of reconstruction "
-        f"guidance, here it is {WEIGHT:g}. Digit and colour are right if they are the given frame's; the model ignores "
+        lost="the other methods of the table are not in this library; the paper does not give the weight of "
+        f"reconstruction guidance, here it is {WEIGHT:g}. Digit and colour are right if they are the given frame's; the model ignores "
         "the prompt",
     )
 
