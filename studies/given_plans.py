@@ -110,8 +110,8 @@ def _prediction_plan(name: str) -> Plan:
             *(scores if name == "k600" else ()),
         ),
         lost="the other methods of the table are not in this library; the paper does not give the weight of "
-        f"reconstruction guidance, here it is {WEIGHT:g}. Digit and colour are right if they are the given frame's; the model ignores "
-        "the prompt",
+        f"reconstruction guidance, here it is {WEIGHT:g}. Digit and colour are right if they are the given "
+        "frame's; the model ignores the prompt",
     )
 
 

@@ -14,7 +14,7 @@ from videofusion.clip import check_clip
 from videofusion.errors import InputError
 from videofusion.evaluation.clip_sets import ClipSet
 from videofusion.evaluation.extractors import Extractor
-from videofusion.evaluation.metric_kinds import KINDS, Given, Measured
+from videofusion.evaluation.metric_kinds import Given, Measured, measured
 from videofusion.evaluation.metrics.frechet import check_enough
 from videofusion.evaluation.metrics.means import MEANS, Seen
 from videofusion.evaluation.protocols import Metric, Preset
@@ -110,7 +110,7 @@ def evaluate(
     given = Given(sides["real"][1], sides["made"][1], replicates, seed, allow_few)
     found: dict[str, Measured] = {}
     for metric in metrics:
-        found |= KINDS[metric.kind](metric, given)
+        found |= measured(metric, given)
     return found
 
 

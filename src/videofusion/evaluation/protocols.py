@@ -1,8 +1,8 @@
-"""What a protocol is: all that a number depends on beside the clips; `preset_table.py` has those of published ones.
+"""What a protocol is: all that a number depends on beside the clips; `protocol_table.py` has the published ones.
 
 A protocol says which clips of the real data are taken, how frames reach a network, which network and layer, which
 metrics and how many samples. What the source of a protocol does not say is in `assumed`; what is known to be other
-here than there is in `differs`. (`protocol.py` is another thing: what the reports on moving digits share.)
+here than there is in `differs`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from videofusion.errors import InputError
 from videofusion.evaluation.metrics.means import MEANS
 
-KINDS = ("frechet", "kernel", "inception-score", "precision-recall", "density-coverage", "diversity", *MEANS)
+OF_SETS = ("frechet", "kernel", "inception-score", "precision-recall", "density-coverage", "diversity")
 FRAMES = ("clip", "all", "mean", "first")
 STARTS = ("video", "window", "first", "spread")
 RESIZES = ("bilinear", "bilinear-antialias", "bicubic-antialias")
@@ -26,7 +26,7 @@ class Metric:
 
     Args:
         name: what it is called in a record.
-        kind: one of `KINDS`.
+        kind: one of `OF_SETS`, or of `MEANS`.
         extractor: name of the feature network; "" for a kind that takes none.
         layer: of the network.
         frames: what a sample is: "clip" for the features of a clip, "all" for each frame by itself, "mean" for the
@@ -42,9 +42,10 @@ class Metric:
     splits: int = 10
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS or self.frames not in FRAMES:
+        kinds = (*OF_SETS, *MEANS)
+        if self.kind not in kinds or self.frames not in FRAMES:
             raise InputError(
-                f'kind is "{self.kind}" and frames "{self.frames}"; it must be one of {", ".join(KINDS)} and '
+                f'kind is "{self.kind}" and frames "{self.frames}"; they must be one of {", ".join(kinds)} and '
                 f"{', '.join(FRAMES)}"
             )
         if self.frames == "all" and self.kind not in ("frechet", "kernel"):
