@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import inspect
 import re
+import shlex
+import typing
 from pathlib import Path
 
 import pytest
@@ -40,8 +45,8 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """The commands in a page's code, without what continues on a next line."""
-    text = page.read_text(encoding="utf-8")
+    """The commands in a page's code."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     code = "\n".join(re.findall(r"^```.*?^```|^ {4,}[^\n]*$", text, flags=re.DOTALL | re.MULTILINE))
     return re.findall(r"^ *((?:videofusion|python) .+)$", code, flags=re.MULTILINE)
 
@@ -67,6 +72,29 @@ def test_commands_exist(page):
             assert (ROOT / (words[2].replace(".", "/") + ".py")).exists(), line
         elif words[1].endswith(".py"):
             assert (ROOT / words[1]).exists(), line
+
+
+@user_pages
+def test_options_exist(page):
+    for line in commands(page):
+        words = shlex.split(line, comments=True)
+        name = next((name for name in (" ".join(words[1:3]), words[1]) if name in COMMANDS), None)
+        if words[0] != "videofusion" or name in (None, "train"):  # whose options are its recipe's keys
+            continue
+        module, _, function = COMMANDS[name].place.partition(":")
+        known = options(getattr(importlib.import_module(module), function))
+        for word in words:
+            if word.startswith("--") and word != "--":
+                assert word[2:].partition("=")[0].replace("-", "_") in known, f"{word} in {line}"
+
+
+def options(command) -> set[str]:
+    """The names of a command's options, those of its groups among them."""
+    names = set(inspect.signature(command).parameters) | {"help"}
+    for hint in typing.get_type_hints(command).values():
+        if dataclasses.is_dataclass(hint):
+            names |= {each.name for each in dataclasses.fields(hint)}
+    return names
 
 
 @user_pages
