@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,16 +53,18 @@ def example(title: str) -> str:
 
 
 @pytest.fixture
-def names() -> Iterator[dict[str, Any]]:
-    """A namespace for examples; what they add to tables is gone afterwards."""
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The namespace of a module for examples; what they add to tables is gone afterwards."""
+    module = ModuleType("extending")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     tables = [
-        getattr(importlib.import_module(module), table)
-        for module, names in TABLES.items()
-        if is_there(module)
+        getattr(importlib.import_module(place), table)
+        for place, names in TABLES.items()
+        if is_there(place)
         for table in names
     ]
     before = [dict(table) for table in tables]
-    yield {"__name__": "extending"}
+    yield vars(module)
     for table, entries in zip(tables, before, strict=True):
         table.clear()
         table.update(entries)
