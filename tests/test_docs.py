@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from videofusion.cli import COMMANDS
+from videofusion.recipes.catalogue import RECIPES, get_recipe
 
 ROOT = Path(__file__).parents[1]
 LAB = ROOT / "docs" / "lab"
@@ -79,13 +80,28 @@ def test_options_exist(page):
     for line in commands(page):
         words = shlex.split(line, comments=True)
         name = next((name for name in (" ".join(words[1:3]), words[1]) if name in COMMANDS), None)
-        if words[0] != "videofusion" or name in (None, "train"):  # whose options are its recipe's keys
+        if words[0] != "videofusion" or name in (None, "train"):
             continue
         module, _, function = COMMANDS[name].place.partition(":")
         known = options(getattr(importlib.import_module(module), function))
         for word in words:
             if word.startswith("--") and word != "--":
                 assert word[2:].partition("=")[0].replace("-", "_") in known, f"{word} in {line}"
+
+
+@every_page
+def test_keys_of_recipes_exist(page):
+    for line in commands(page):
+        words = shlex.split(line, comments=True)
+        if words[:2] != ["videofusion", "train"] or words[2] not in RECIPES or "swaying" in words:
+            continue
+        recipe = get_recipe(words[2])
+        if "--system" in words:
+            recipe = recipe.replace({"system": words[words.index("--system") + 1]})
+        for word in words:
+            if word.startswith("--") and "." in word:
+                key = word[2:].partition("=")[0].replace("-", "_")
+                assert key.replace(".no_", ".") in recipe.dotted(), f"{word} in {line}"
 
 
 def options(command) -> set[str]:

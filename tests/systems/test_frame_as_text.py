@@ -79,19 +79,28 @@ def test_a_model_hears_frames_that_are_given_and_no_prompt(tmp_path):
 
 def test_training_goes_on_with_captions(tmp_path: Path):
     digits = MovingDigits(4, 16, "train", 0.0)
-    small = {"system": "vdm", "channels": "16,16", "frames": "4", "text_dim": "16", "temporal": "factorised"}
-    first = build_system(get_recipe("tiny", {**small, "text_from": "frames"}), digits)
+    small = {
+        "system": "vdm",
+        "network.channels": "16,16",
+        "clips.frames": "4",
+        "text.size": "16",
+        "network.temporal": "factorised",
+    }
+    first = build_system(get_recipe("tiny", {**small, "system.text_from": "frames"}), digits)
     first.pipeline().save_pretrained(tmp_path)
-    then = build_system(get_recipe("tiny", {**small, "pretrained": str(tmp_path)}), digits)
+    then = build_system(get_recipe("tiny", {**small, "start.model": str(tmp_path)}), digits)
     assert then.image_encoder is None
     assert all(torch.equal(a, b) for a, b in zip(first.unet.parameters(), then.unet.parameters(), strict=True))
-    on = build_system(get_recipe("tiny", {**small, "text_from": "frames", "pretrained": str(tmp_path)}), digits)
+    on = build_system(get_recipe("tiny", {**small, "system.text_from": "frames", "start.model": str(tmp_path)}), digits)
     for name, value in on.image_encoder.state_dict().items():
         assert torch.equal(value, first.image_encoder.state_dict()[name]), name
 
 
 def test_other_systems_do_not_take_it():
-    with pytest.raises(InputError, match="text_from is 'frames', which the system 'vdm' takes without image_frames"):
-        get_recipe("tiny", {"text_from": "frames"})
-    with pytest.raises(InputError, match="this is 'vdm' with image_frames=2"):
-        get_recipe("tiny", {"system": "vdm", "temporal": "factorised", "text_from": "frames", "image_frames": 2})
+    with pytest.raises(InputError, match="text_from is of the system 'vdm'"):
+        get_recipe("tiny", {"system.text_from": "frames"})
+    with pytest.raises(InputError, match="text_from is 'frames', but takes no image_frames, and they are 2"):
+        get_recipe(
+            "tiny",
+            {"system": "vdm", "network.temporal": "factorised", "system.text_from": "frames", "system.image_frames": 2},
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -38,8 +37,8 @@ from videofusion.systems.pretrained import (
     trained_words,
 )
 from videofusion.systems.training import SamplingDefaults, StepOptions
-from videofusion.systems.vdm import VDMSystem
-from videofusion.systems.videofusion import VideoFusionSystem
+from videofusion.systems.vdm import VDMConfig, VDMSystem
+from videofusion.systems.videofusion import VideoFusionConfig, VideoFusionSystem
 from videofusion.training.tuning import tune
 
 PROFILE_CLIPS = 256  # training clips whose lambda is measured for the motion knob
@@ -47,19 +46,36 @@ PROFILE_CLIPS = 256  # training clips whose lambda is measured for the motion kn
 
 def step_options(recipe: Recipe) -> StepOptions:
     """What a recipe's training steps look at."""
-    return StepOptions(**{each.name: getattr(recipe, each.name) for each in fields(StepOptions)})
+    batch, diffusion = recipe.batch, recipe.diffusion
+    return StepOptions(
+        weighting=diffusion.weighting,
+        caption_dropout=recipe.text.dropout,
+        train_frames=batch.frames,
+        reach=batch.reach,
+        reach_share=batch.reach_share,
+        time_logit=diffusion.time_logit,
+    )
 
 
 def sampling_defaults(recipe: Recipe) -> SamplingDefaults:
     """How the pipelines of a recipe's models sample."""
-    keys = {each.name: getattr(recipe, each.name) for each in fields(SamplingDefaults)}
-    keys["sampler_options"] = read_options(recipe.sampler_options)
-    options = SamplingOptions().turned(keys["sampler_options"], recipe.sampler)
+    sampling = recipe.sampling
+    given = read_options(sampling.options)
+    options = SamplingOptions().turned(given, sampling.sampler)
     with torch.device("cpu"):  # where only sizes count, others have no numbers
-        times(make_schedule(recipe.schedule), recipe.sample_steps, spacing=options.spacing)  # refuses what cannot be
-    if options.threshold and recipe.autoencoder is not None:
+        times(
+            make_schedule(recipe.diffusion.schedule), sampling.steps, spacing=options.spacing
+        )  # refuses what cannot be
+    if options.threshold and recipe.network.autoencoder is not None:
         raise InputError(f"threshold is {options.threshold}; it is for models in pixels, and this one is in latents")
-    return SamplingDefaults(**keys)
+    return SamplingDefaults(
+        guidance=sampling.guidance,
+        guidance_interval=sampling.guidance_interval,
+        guidance_skip=sampling.guidance_skip,
+        sampler=sampling.sampler,
+        sampler_options=given,
+        data=recipe.clips.kind,
+    )
 
 
 def build_system(
@@ -83,51 +99,55 @@ def build_system(
             what `tune` refuses.
     """
     text_encoder = _text_encoder(recipe, data, words)
-    shape = (recipe.frames, recipe.size, recipe.size)
+    shape = (recipe.clips.frames, recipe.clips.size, recipe.clips.size)
     options, sampling = step_options(recipe), sampling_defaults(recipe)
     space = _space(recipe)
     if device is not None and space.vae is not None:
         space.vae.to(device)
     _check_made(data, recipe, space, text_encoder)
-    published = recipe.system == "videofusion" and recipe.variant == "published"
+    config = recipe.system
+    published = isinstance(config, VideoFusionConfig) and config.variant == "published"
     colours = space.channels
     told = embedding_parts(recipe, colours, text_encoder) if published else EmbeddingParts()
     theirs = diffusers_base(recipe, colours, told.size)
-    if recipe.system == "vdm":
-        _check_row(recipe.temporal)
+    if isinstance(config, VDMConfig):
+        _check_row(recipe.network.temporal)
         if theirs is None:
-            unet = _unet(recipe, colours, colours, recipe.channels, recipe.temporal, fps=hears_fps(recipe))
+            unet = _unet(
+                recipe, colours, colours, recipe.network.channels, recipe.network.temporal, fps=hears_fps(recipe)
+            )
         else:
-            unet = inflated(theirs, recipe.temporal, fps=hears_fps(recipe))
+            unet = inflated(theirs, recipe.network.temporal, fps=hears_fps(recipe))
         system: VideoFusionSystem | VDMSystem = VDMSystem(
             unet,
             text_encoder,
             shape=shape,
-            schedule=recipe.schedule,
-            prediction=recipe.prediction,
-            train_text=recipe.train_text,
+            schedule=recipe.diffusion.schedule,
+            prediction=recipe.diffusion.prediction,
+            train_text=recipe.text.train,
             options=options,
             sampling=sampling,
             vae=space.vae,
-            image_encoder=frame_encoder(recipe, colours) if recipe.text_from == "frames" else None,
-            noise=recipe.noise,
-            noise_parameter=recipe.noise_parameter,
+            image_encoder=frame_encoder(recipe, colours) if config.text_from == "frames" else None,
+            noise=config.noise,
+            noise_parameter=config.noise_parameter,
         )
         image = unet
     else:
-        if recipe.grouped and not any((*getattr(data, "identities", ()), *getattr(data, "actions", ()))):
-            raise InputError("recipe key grouped is True, but the data name no clip's identity or action")
-        image = theirs or _unet(recipe, colours, colours, recipe.channels, "image", image_size=told.size)
-        seen = 2 * colours if recipe.variant in SEES_BASE else colours
-        temporal = "framewise" if recipe.variant == "framewise" else recipe.temporal
-        if theirs is not None and recipe.residual_from_base:
+        assert isinstance(config, VideoFusionConfig)
+        if config.grouped and not any((*getattr(data, "identities", ()), *getattr(data, "actions", ()))):
+            raise InputError("recipe key system.grouped is True, but the data name no clip's identity or action")
+        image = theirs or _unet(recipe, colours, colours, recipe.network.channels, "image", image_size=told.size)
+        seen = 2 * colours if config.variant in SEES_BASE else colours
+        temporal = "framewise" if config.variant == "framewise" else recipe.network.temporal
+        if theirs is not None and config.residual_from_base:
             residual = of_its_sizes(theirs, temporal, in_channels=seen, fps=hears_fps(recipe))
         else:
             residual = _unet(
                 recipe,
                 colours,
                 seen,
-                recipe.residual_channels,
+                config.residual_channels,
                 temporal,
                 image_size=told.size,
                 fps=hears_fps(recipe),
@@ -137,20 +157,20 @@ def build_system(
             residual,
             text_encoder,
             shape=shape,
-            schedule=recipe.schedule,
-            prediction=recipe.prediction,
-            variant=recipe.variant,
-            share=recipe.share,
-            adaptive=recipe.adaptive,
-            profiles=_profiles(recipe, data, space) if profiles is None else [list(row) for row in profiles],
-            base_loss=recipe.base_loss,
-            base_frames=recipe.base_frames,
-            base_rate_ratio=recipe.base_rate_ratio,
-            train_text=recipe.train_text,
+            schedule=recipe.diffusion.schedule,
+            prediction=recipe.diffusion.prediction,
+            variant=config.variant,
+            share=config.share,
+            adaptive=config.adaptive,
+            profiles=_profiles(config, data, space) if profiles is None else [list(row) for row in profiles],
+            base_loss=config.base_loss,
+            base_frames=config.base_frames,
+            base_rate_ratio=config.base_rate_ratio,
+            train_text=recipe.text.train,
             options=options,
             sampling=sampling,
-            motion_guidance=recipe.motion_guidance,
-            grouped=recipe.grouped,
+            motion_guidance=config.motion_guidance,
+            grouped=config.grouped,
             image_encoder=told.image_encoder,
             prior=told.prior,
             prior_text=told.prior_text,
@@ -159,23 +179,24 @@ def build_system(
         measure_embeddings(told, recipe, space, _some_clips(data, space), device)
     for network in (*system.modules.values(), *system.frozen.values()):
         if isinstance(network, UNet):
-            network.check_size(recipe.size, recipe.size, space.factor)
+            network.check_size(recipe.clips.size, recipe.clips.size, space.factor)
     started: set[str] = set()  # parameters, "part.name", whose weights are not drawn
     if theirs is not None:
         part = "base" if isinstance(system, VideoFusionSystem) else "unet"
         started |= {f"{part}.{name}" for name in theirs.state_dict() if not name.startswith("image_embedding.")}
     if told.prior is not None and told.prior_text is not None:
         started |= {f"prior.{name}" for name in told.prior.state_dict()}
-    if recipe.pretrained is not None:
-        started |= load_parts(system, Path(recipe.pretrained))
-    if recipe.pretrained_base is not None and theirs is None:
+    if recipe.start.model is not None:
+        started |= load_parts(system, Path(recipe.start.model))
+    if recipe.start.image_model is not None and theirs is None:
         part = "base" if isinstance(system, VideoFusionSystem) else "unet"
-        started |= load_image(image, text_encoder, Path(recipe.pretrained_base), part)
-    if recipe.residual_from_base and recipe.pretrained is None and isinstance(system, VideoFusionSystem):
+        started |= load_image(image, text_encoder, Path(recipe.start.image_model), part)
+    from_base = isinstance(config, VideoFusionConfig) and config.residual_from_base
+    if from_base and recipe.start.model is None and isinstance(system, VideoFusionSystem):
         own = start_from(system.residual, image)
         started |= {name for name in own if name.replace("residual.", "base.", 1) in started}
     heard = "base.image_embedding.linear_1.weight" in started
-    if recipe.pretrained_base is not None and image.image_embedding is not None and not heard:
+    if recipe.start.image_model is not None and image.image_embedding is not None and not heard:
         image.image_embedding.requires_grad_()  # of a fixed base too, which would never hear what the variant lives by
     tune(system, recipe, started)
     return system
@@ -183,27 +204,27 @@ def build_system(
 
 def _space(recipe: Recipe) -> Pixels | Latents:
     """Where the recipe's clips live; on torch's meta device an autoencoder has no numbers."""
-    if recipe.autoencoder is None:
+    if recipe.network.autoencoder is None:
         return Pixels()
-    space = space_of(load_autoencoder(recipe.autoencoder, empty=torch.get_default_device().type == "meta"))
-    space.check_size(recipe.size, recipe.size)
+    space = space_of(load_autoencoder(recipe.network.autoencoder, empty=torch.get_default_device().type == "meta"))
+    space.check_size(recipe.clips.size, recipe.clips.size)
     return space
 
 
 def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) -> WordEncoder | FrozenText:
     """What the recipe's texts are read by."""
-    if recipe.text_encoder is None:
+    if recipe.text.encoder is None:
         if words is not None:
-            return WordEncoder(words=words, size=recipe.text_dim)
+            return WordEncoder(words=words, size=recipe.text.size)
         own = _words(data)
         known = trained_words(recipe)  # kept, that nothing is forgotten; adapters are made for a model and its words
-        new = [] if recipe.trains == "lora" and known else [word for word in own if word not in known]
-        return WordEncoder(words=[*known, *new], size=recipe.text_dim)
-    found = load_text_encoder(recipe.text_encoder, empty=torch.get_default_device().type == "meta")
-    if found.size != recipe.text_dim:
+        new = [] if recipe.start.trains == "lora" and known else [word for word in own if word not in known]
+        return WordEncoder(words=[*known, *new], size=recipe.text.size)
+    found = load_text_encoder(recipe.text.encoder, empty=torch.get_default_device().type == "meta")
+    if found.size != recipe.text.size:
         raise InputError(
-            f"recipe key text_dim is {recipe.text_dim}, but the text encoder {recipe.text_encoder} has embeddings of "
-            f"size {found.size}; set text_dim={found.size}"
+            f"recipe key text.size is {recipe.text.size}, but the text encoder {recipe.text.encoder} has embeddings of "
+            f"size {found.size}; set text.size={found.size}"
         )
     return found
 
@@ -217,13 +238,13 @@ def _check_made(data: Dataset, recipe: Recipe, space: Pixels | Latents, text_enc
     if made.autoencoder is not None and own != made.autoencoder:
         raise InputError(
             f"the data were encoded by the autoencoder with the fingerprint {made.autoencoder}, but that of recipe key "
-            f"autoencoder ({recipe.autoencoder}) is {own}"
+            f"network.autoencoder ({recipe.network.autoencoder}) is {own}"
         )
     # a text encoder that learns words makes its own embeddings
     if made.text is not None and isinstance(text_encoder, FrozenText) and text_encoder.fingerprint() != made.text:
         raise InputError(
             f"the data's texts were encoded by the text encoder with the fingerprint {made.text}, but that of recipe "
-            f"key text_encoder ({recipe.text_encoder}) is {text_encoder.fingerprint()}"
+            f"key text.encoder ({recipe.text.encoder}) is {text_encoder.fingerprint()}"
         )
 
 
@@ -238,30 +259,31 @@ def _unet(
     fps: bool = False,
 ) -> UNet:
     """A network of the recipe for frames of so many colours, told the middle frame's embedding or the clip's rate."""
-    heads: int | list[int] = recipe.heads
-    if recipe.head_size is not None:
-        if any(width % recipe.head_size for width in channels):
+    heads: int | list[int] = recipe.network.heads
+    if recipe.network.head_size is not None:
+        if any(width % recipe.network.head_size for width in channels):
             raise InputError(
-                f"recipe key head_size is {recipe.head_size}, which does not divide the channels {channels}"
+                f"recipe key network.head_size is {recipe.network.head_size}, which does not divide the channels "
+                f"{channels}"
             )
-        heads = [width // recipe.head_size for width in channels]
+        heads = [width // recipe.network.head_size for width in channels]
     unet = UNet(
         in_channels=seen,
         out_channels=colours,
         channels=tuple(channels),
-        blocks=recipe.blocks,
-        attention=recipe.attention,
+        blocks=recipe.network.blocks,
+        attention=recipe.network.attention,
         heads=heads,
-        text_size=recipe.text_dim,
+        text_size=recipe.text.size,
         image_size=image_size,
-        pool_text=recipe.text_encoder is None,  # whose first token is one that gathers the text
+        pool_text=recipe.text.encoder is None,  # whose first token is one that gathers the text
         fps=fps,
-        groups=recipe.groups,
+        groups=recipe.network.groups,
         scale_shift=True,
-        patch=recipe.patch,
+        patch=recipe.network.patch,
         temporal=temporal,
     )
-    unet.gradient_checkpointing = recipe.gradient_checkpointing
+    unet.gradient_checkpointing = recipe.compute.gradient_checkpointing
     return unet
 
 
@@ -272,8 +294,8 @@ def _check_row(temporal: str) -> None:
     named = temporal.replace("residual", "factorised")
     instead = named if named in TEMPORAL_DESIGNS and named != temporal else "factorised"
     raise InputError(
-        f"recipe key temporal is {temporal!r}, whose network is told each frame's share of the base noise, and the "
-        f"system 'vdm' has none; set temporal={instead}"
+        f"recipe key network.temporal is {temporal!r}, whose network is told each frame's share of the base noise, and "
+        f"the system 'vdm' has none; set network.temporal={instead}"
     )
 
 
@@ -288,13 +310,13 @@ def _words(data: Dataset) -> list[str]:
     return sorted({word for caption in captions for word in split_words(caption)}) or ["clip"]
 
 
-def _profiles(recipe: Recipe, data: Dataset, space: Pixels | Latents) -> list[list[float]] | None:
+def _profiles(config: VideoFusionConfig, data: Dataset, space: Pixels | Latents) -> list[list[float]] | None:
     """Quantiles of the lambda measured on training clips; the median alone where training takes no other."""
-    if not recipe.adaptive and recipe.share is not None:
+    if not config.adaptive and config.share is not None:
         return None
     shares = [measured_share(clip) for clip in _some_clips(data, space)]
     profiles = share_profiles(torch.cat(shares))
-    return profiles if recipe.adaptive else profiles[len(profiles) // 2 :][:1]
+    return profiles if config.adaptive else profiles[len(profiles) // 2 :][:1]
 
 
 def _some_clips(data: Dataset, space: Pixels | Latents) -> Iterator[Tensor]:

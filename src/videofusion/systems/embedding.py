@@ -18,6 +18,7 @@ from videofusion.interop.priors import load_prior
 from videofusion.networks.autoencoder import Latents, Pixels
 from videofusion.networks.prior import Prior, TransformerPrior, transformer_sizes
 from videofusion.recipes.recipe import Recipe
+from videofusion.systems.videofusion import VideoFusionConfig
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class EmbeddingParts:
 
 def frame_encoder(recipe: Recipe, colours: int) -> FrameEncoder:
     """The small image encoder of a recipe, for frames of so many colours."""
-    return FrameEncoder(size=recipe.text_dim, in_channels=colours)
+    return FrameEncoder(size=recipe.text.size, in_channels=colours)
 
 
 def embedding_parts(recipe: Recipe, colours: int, text_encoder: WordEncoder | FrozenText) -> EmbeddingParts:
@@ -56,33 +57,37 @@ def embedding_parts(recipe: Recipe, colours: int, text_encoder: WordEncoder | Fr
     Raises:
         InputError: a folder that holds no such model; parts that do not fit each other.
     """
+    config = recipe.system
+    assert isinstance(config, VideoFusionConfig)
     empty = torch.get_default_device().type == "meta"
     encoder: FrameEncoder | FrozenFrames = (
         frame_encoder(recipe, colours)
-        if recipe.image_encoder is None
-        else load_image_encoder(recipe.image_encoder, empty=empty)
+        if config.image_encoder is None
+        else load_image_encoder(config.image_encoder, empty=empty)
     )
-    theirs = recipe.prior not in (None, "transformer")
+    theirs = config.prior not in (None, "transformer")
     if not theirs:
-        return EmbeddingParts(encoder, _own_prior(recipe, encoder.size, text_encoder))
-    if recipe.image_encoder is None:
+        return EmbeddingParts(encoder, _own_prior(config.prior, recipe.text.size, encoder.size, text_encoder))
+    if config.image_encoder is None:
         raise InputError(
-            f"recipe key prior is {recipe.prior}, which makes embeddings of CLIP's; set image_encoder to that CLIP"
+            f"recipe key system.prior is {config.prior}, which makes embeddings of CLIP's; set system.image_encoder to "
+            "that CLIP"
         )
-    prior, text = load_prior(str(recipe.prior), empty=empty)
+    prior, text = load_prior(str(config.prior), empty=empty)
     if prior.size != encoder.size:
         raise InputError(
-            f"recipe key prior is {recipe.prior}, which makes embeddings of size {prior.size}, but those of "
-            f"image_encoder {recipe.image_encoder} have the size {encoder.size}"
+            f"recipe key system.prior is {config.prior}, which makes embeddings of size {prior.size}, but those of "
+            f"system.image_encoder {config.image_encoder} have the size {encoder.size}"
         )
     return EmbeddingParts(encoder, prior, text)
 
 
-def _own_prior(recipe: Recipe, size: int, text_encoder: WordEncoder | FrozenText) -> Prior | TransformerPrior:
-    if recipe.prior is None:
-        return Prior(size=size, text_size=recipe.text_dim)
-    sizes = transformer_sizes(size, recipe.text_dim, text_encoder.length)
-    return TransformerPrior(sizes=sizes, text_size=recipe.text_dim)
+def _own_prior(
+    kind: str | None, text_size: int, size: int, text_encoder: WordEncoder | FrozenText
+) -> Prior | TransformerPrior:
+    if kind is None:
+        return Prior(size=size, text_size=text_size)
+    return TransformerPrior(sizes=transformer_sizes(size, text_size, text_encoder.length), text_size=text_size)
 
 
 def measure_embeddings(
@@ -106,14 +111,14 @@ def measure_embeddings(
     encoder, prior = parts.image_encoder, parts.prior
     if not (isinstance(encoder, FrozenFrames) and isinstance(prior, TransformerPrior) and parts.prior_text is None):
         return
-    if recipe.pretrained is not None or encoder.model.device.type == "meta":
+    if recipe.start.model is not None or encoder.model.device.type == "meta":
         return
     encoder.model.to(device or encoder.model.device)
     place = encoder.model.device
     found = [embed_frame(encoder, space, clip[:, base_frame(clip.shape[1])].to(place)).cpu() for clip in clips]
     if len(found) < 2:
         raise InputError(
-            f"data has {len(found)} readable clips among the first 256; prior=transformer needs two at least, whose "
-            "embeddings it is brought to the range of"
+            f"data has {len(found)} readable clips among the first 256; system.prior=transformer needs two at least, "
+            "whose embeddings it is brought to the range of"
         )
     prior.measure(torch.cat(found))

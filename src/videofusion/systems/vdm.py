@@ -8,8 +8,8 @@ The same system on an image U-Net and one-frame clips trains image models, such 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
 from videofusion.networks.autoencoder import space_of
 from videofusion.networks.unet import UNet
+from videofusion.settings import Range
+from videofusion.systems.config import SystemConfig
 from videofusion.systems.pipeline import Draw, VideoPipeline
 from videofusion.systems.training import (
     Choices,
@@ -42,6 +44,41 @@ from videofusion.systems.training import (
     pipeline_parts,
     text_conditions,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VDMConfig(SystemConfig):
+    """Plain diffusion's keys in a recipe; with the temporal design "image" it trains image models.
+
+    Args:
+        noise: over a clip's frames: "independent", or correlated: "mixed" or "progressive" (PYoCo), "ou", "rbf", or
+            "shuffled" (FreeNoise: the first window's again, in another order).
+        noise_parameter: of correlated noise: the share of all frames ("mixed"), the correlation of neighbours
+            ("progressive"), a length in frames ("ou", "rbf"), the frames of a window ("shuffled"); see `KINDS` in
+            `diffusion/kernels.py`, which has what it is when None.
+        image_frames: pictures, single frames of other clips, that a step looks at beside each clip (VDM's joint
+            training); temporal layers do not see them.
+        text_from: what stands for the text in training: the "captions", or an embedding of each clip's middle frame
+            ("frames", MagicVideo's unsupervised training), so that clips need none; a run that starts from the result
+            takes it to captions.
+    """
+
+    name: ClassVar[str] = "vdm"
+
+    noise: str = "independent"
+    noise_parameter: float | None = None
+    image_frames: Annotated[int, Range(0, 64)] = 0
+    text_from: Literal["captions", "frames"] = "captions"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.text_from == "frames" and self.image_frames:
+            raise self.refusal("text_from", f"takes no image_frames, and they are {self.image_frames}")
+
+    @property
+    def pictures(self) -> int:
+        """The `image_frames`."""
+        return self.image_frames
 
 
 class VDMSystem:
@@ -266,7 +303,7 @@ class VDMPipeline(VideoPipeline):
         self.text.check(prompt)
         return (
             "this model was trained on embeddings of frames (text_from=frames) and hears no prompt; "
-            "train it further on captions with pretrained=ITS FOLDER"
+            "train it further on captions with start.model=ITS FOLDER"
         )
 
     def complete(

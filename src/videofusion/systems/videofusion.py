@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ from videofusion.networks.autoencoder import space_of
 from videofusion.networks.layers import normalised
 from videofusion.networks.prior import Prior, TransformerPrior
 from videofusion.networks.unet import UNet
+from videofusion.settings import Range
+from videofusion.systems.config import SystemConfig
 from videofusion.systems.decomposed import CORRECTS_BASE, VideoFusion, check_variant
 from videofusion.systems.pipeline import Draw, VideoPipeline
 from videofusion.systems.prior import (
@@ -54,6 +56,76 @@ from videofusion.systems.training import (
 MIDDLE_NOISE = 0.15  # most noise that a training step adds to the middle frame: the one at sampling is not perfect
 BASE_LOSSES = ("stop", "joint", "fixed")
 BASE_FRAMES = ("middle", "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFusionConfig(SystemConfig):
+    """VideoFusion's keys in a recipe; the recipe's `network.channels` are those of the base generator.
+
+    Args:
+        variant: "joint", "corrected", "published", "framewise" or "image-first" (docs/videofusion.md).
+        share: the share ratio λ of the frames other than the middle one; None takes it from the data, by how far a
+            frame is from the middle one.
+        adaptive: probability that a clip's λ is measured from its own frames instead; the motion knob is for models
+            that were trained so.
+        grouped: clips of one identity share base noise and clips of one action residual noise, within a batch (the
+            paper's section 4.7); for a folder whose metadata has the columns `identity` or `action`.
+        base_loss: "stop" (stop-gradient on the base, eq. (14)), "joint" (none) or "fixed" (base not trained).
+        base_frames: what the base generator learns from in a step: the "middle" frame (the paper), or "all" frames that
+            the step looks at, each as a picture.
+        base_rate_ratio: the base generator's learning rate over the others' (small when it is pretrained).
+        residual_channels: channels of each level of the residual generator; as many levels as the base generator's.
+        residual_from_base: start the residual generator's spatial layers from the base's, of the same channels; where
+            that is a U-Net of diffusers, it has its sizes.
+        image_encoder: folder of CLIP's image encoder of transformers, whose embedding of the middle frame the variant
+            "published" is told; when None, a small one is trained.
+        prior: what makes that embedding from the text at sampling: a small network when None; "transformer" for DALL-E
+            2's, of its own sizes; or the folder of a diffusers pipeline with one, and with the text encoder that it
+            reads, to train it on, or with the rate 0 for prior.* to keep it as it is.
+        motion_guidance: guidance scale of the frames around the middle one, for the variant "image-first"; that of all
+            frames when None.
+    """
+
+    name: ClassVar[str] = "videofusion"
+    may_change: ClassVar[tuple[str, ...]] = ("motion_guidance",)
+
+    variant: Literal["joint", "corrected", "published", "framewise", "image-first"] = "joint"
+    share: Annotated[float | None, Range(0, 0.999)] = None
+    adaptive: Annotated[float, Range(0, 1)] = 0.0
+    grouped: bool = False
+    base_loss: Literal["stop", "joint", "fixed"] = "stop"
+    base_frames: Literal["middle", "all"] = "middle"
+    base_rate_ratio: Annotated[float, Range(0, 10)] = 1.0
+    residual_channels: tuple[int, ...] = (32, 64, 96)
+    residual_from_base: bool = False
+    image_encoder: str | None = None
+    prior: str | None = None
+    motion_guidance: Annotated[float | None, Range(0, 100)] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.motion_guidance is not None and self.variant != "image-first":
+            raise self.refusal(
+                "motion_guidance", f"only the variant 'image-first' takes one, and this is {self.variant!r}"
+            )
+        for key in ("image_encoder", "prior"):
+            if getattr(self, key) is not None and self.variant != "published":
+                raise self.refusal(
+                    key,
+                    "only the variant 'published' is told an embedding of the middle frame, and this is "
+                    f"{self.variant!r}",
+                )
+
+    @property
+    def groups_clips(self) -> bool:
+        """Whether they are `grouped`."""
+        return self.grouped
+
+    def outline(self, theirs: bool) -> VideoFusionConfig:
+        """Without measured shares and groups; see `SystemConfig.outline`."""
+        share = 0.5 if self.share is None else self.share
+        from_base = self.residual_from_base and theirs
+        return replace(self, share=share, adaptive=0.0, grouped=False, residual_from_base=from_base)
 
 
 class VideoFusionSystem:
