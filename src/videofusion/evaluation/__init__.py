@@ -1,1 +1,1 @@
-"""Measuring clips: protocols, feature networks, metrics."""
+"""How good clips are: metrics, the feature networks that they look through, protocols of published numbers."""

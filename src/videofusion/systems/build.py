@@ -12,7 +12,7 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.motion import measured_share, share_profiles
 from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
-from videofusion.data.layouts.encoded import Made
+from videofusion.data.items import Encoding
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.options import SamplingOptions, read_options
 from videofusion.diffusion.schedules import make_schedule
@@ -21,6 +21,7 @@ from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.fingerprints import fingerprint
+from videofusion.networks.inflation import inflated, of_its_sizes
 from videofusion.networks.temporal import TEMPORAL_DESIGNS, temporal_design
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
@@ -29,17 +30,15 @@ from videofusion.systems.embedding import EmbeddingParts, embedding_parts, frame
 from videofusion.systems.pretrained import (
     diffusers_base,
     hears_fps,
-    inflated,
     load_image,
     load_parts,
-    of_its_sizes,
     start_from,
     trained_words,
 )
 from videofusion.systems.training import SamplingDefaults, StepOptions
+from videofusion.systems.tuning import tune
 from videofusion.systems.vdm import VDMConfig, VDMSystem
 from videofusion.systems.videofusion import VideoFusionConfig, VideoFusionSystem
-from videofusion.training.tuning import tune
 
 PROFILE_CLIPS = 256  # training clips whose lambda is measured for the motion knob
 
@@ -231,7 +230,7 @@ def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) ->
 
 def _check_made(data: Dataset, recipe: Recipe, space: Pixels | Latents, text_encoder: WordEncoder | FrozenText) -> None:
     """Raise InputError where data were encoded by another autoencoder or text encoder than the recipe's."""
-    made: Made | None = getattr(data, "made", None)
+    made: Encoding | None = getattr(data, "made", None)
     if made is None:
         return
     own = "none" if space.vae is None else fingerprint(space.vae)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
+from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys, base_frame
 from videofusion.keys import Stream, uniform
@@ -30,6 +31,28 @@ class Losses:
     total: Tensor
     parts: Mapping[str, Tensor]
     per_clip: Tensor
+
+
+@runtime_checkable
+class System(Protocol):
+    """What training needs of a system."""
+
+    @property
+    def modules(self) -> dict[str, nn.Module]: ...
+
+    @property
+    def frozen(self) -> dict[str, nn.Module]:
+        """Parts that are never trained, and in no checkpoint: what the recipe names, or its seed, has their weights."""
+
+    @property
+    def space(self) -> Space:
+        """Where the clips of its loss live."""
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]: ...
+
+    def loss(self, batch: Batch, keys: Keys, step: int, progress: float = 1.0) -> Losses: ...
+
+    def pipeline(self) -> Any: ...
 
 
 @dataclass(frozen=True)

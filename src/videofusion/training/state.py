@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,36 +13,15 @@ from torch import Tensor, nn
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
-from videofusion.networks.autoencoder import Space
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
+from videofusion.systems.training import System
+from videofusion.systems.tuning import is_tuned, trained_groups
 from videofusion.training.checkpoints import Checkpoint, check_shapes, read_into
 from videofusion.training.ema import Ema
 from videofusion.training.optimizers import make_optimizer, moment, moments
 from videofusion.training.sharding import shard, whole
-from videofusion.training.tuning import is_tuned, trained_groups
 from videofusion.training.world import World
-
-
-class System(Protocol):
-    """What training needs from a system."""
-
-    @property
-    def modules(self) -> dict[str, nn.Module]: ...
-
-    @property
-    def frozen(self) -> dict[str, nn.Module]:
-        """Parts that are never trained, and in no checkpoint: what the recipe names, or its seed, has their weights."""
-
-    @property
-    def space(self) -> Space:
-        """Where the clips of its loss live."""
-
-    def parameter_groups(self, lr: float) -> list[dict[str, Any]]: ...
-
-    def loss(self, batch: Batch, keys: Keys, step: int, progress: float = 1.0) -> Any: ...
-
-    def pipeline(self) -> Any: ...
 
 
 class Batches(Protocol):

@@ -32,8 +32,10 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch, Dataset
 from videofusion.data.loader import workers_watched
 from videofusion.errors import RunError
+from videofusion.files import recover_folder
 from videofusion.locking import locked
 from videofusion.recipes.recipe import Recipe
+from videofusion.systems.training import System
 from videofusion.training import checkpoints
 from videofusion.training.beginning import (
     Beginning,
@@ -53,7 +55,7 @@ from videofusion.training.run_folder import Result, check_run, open_run
 from videofusion.training.session import session
 from videofusion.training.sharding import by_device, check_offload, check_sharding
 from videofusion.training.signals import StopSignal, stop_signal
-from videofusion.training.state import Batches, State, System, training_keys
+from videofusion.training.state import Batches, State, training_keys
 from videofusion.training.world import World
 
 
@@ -187,7 +189,7 @@ class Trainer:
         notes = list(self._notes)
         found = checkpoints.newest_of_all(self.run / "checkpoints", notes.append, self.world)
         if self.world.writes:
-            checkpoints.recover_folder(self.run / "model")
+            recover_folder(self.run / "model")
         if found is None:
             torch.manual_seed(self.recipe.seed)  # dropout, where a network has it; all else is drawn by keys
         else:
