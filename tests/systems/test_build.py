@@ -38,7 +38,7 @@ def recipe(**changes: str) -> Recipe:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_of_a_recipe_is_built_and_has_a_loss(variant, digits):
     system = build_system(recipe(**{"system.variant": variant}), digits)
-    assert system.variant == system.pipeline().config.variant == variant
+    assert system.config.variant == system.pipeline().config.variant == variant
     clips = digits.batch([0, 1], 0, 0)
     with torch.no_grad():
         assert system.loss(clips, training_keys(0, [0, 1]), 1).per_clip.isfinite().all()
@@ -67,7 +67,7 @@ def test_prediction_and_weighting_reach_system_and_pipeline(kind, digits):
         ),
         digits,
     )
-    assert (system.prediction, system.options.weighting) == ("x0", "clipped_v")
+    assert (system.common.prediction, system.options.weighting) == ("x0", "clipped_v")
     config = system.pipeline().config
     if isinstance(system, VDMSystem):
         assert config.prediction == "x0"
@@ -91,7 +91,7 @@ def test_a_model_gets_profiles_when_lambda_is_adaptive(digits):
     usual = build_system(recipe(), digits)
     assert torch.equal(torch.tensor(usual.profiles), profiles[5:6])
     with pytest.raises(InputError, match=r"motion is 1\.0; this model was not trained for it"):
-        usual.pipeline().share(1, 4, 1.0)
+        usual.pipeline()("red", motion=1.0)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -228,7 +228,7 @@ def test_grouping_needs_data_that_name_identity_or_action(digits):
 def test_clips_of_weizmann_share_by_person_and_action(shared_data):
     folder = VideoFolder(shared_data / "weizmann64", frames=4, size=16)
     system = build_system(recipe(**{"system.grouped": "true", "system.share": "0.9"}), folder)
-    assert system.grouped
+    assert system.config.grouped
     clips = Batch.of([folder.sample(0), folder.sample(1)], [0, 1])
     assert clips.names[0].split("/")[0] == clips.actions[0]
     assert clips.identities[0].startswith("person")

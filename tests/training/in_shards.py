@@ -22,7 +22,7 @@ from toy import ToyBatches, ToySystem, toy_recipe
 from videofusion.data.loader import Loader
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system
-from videofusion.systems.training import System
+from videofusion.systems.interface import System
 from videofusion.training import checkpoints
 from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import Checkpoint, load, read_into

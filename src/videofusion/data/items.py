@@ -50,9 +50,7 @@ class Encoding:
             )
         if self.fps is not None and sampler.fps != self.fps:
             wanted = f"stride {sampler.stride}" if sampler.fps is None else f"fps {sampler.fps}"
-            raise InputError(
-                f"the data were encoded at fps {self.fps:g}, but {wanted} is asked for; use that fps"
-            )
+            raise InputError(f"the data were encoded at fps {self.fps:g}, but {wanted} is asked for; use that fps")
         for key, value, allowed in (("crop", sampler.crop, "center"), ("flip", sampler.flip, False)):
             if value != allowed:
                 raise InputError(f"{key} is {value}, but the data are encoded with {key} {allowed}")

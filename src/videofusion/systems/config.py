@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from videofusion.errors import InputError, unknown
+from videofusion.errors import InputError
 from videofusion.settings import Settings, kinds
+from videofusion.systems.registry import get_system, system_names, usable_systems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class SystemConfig(Settings, group="system"):
     @classmethod
     def unknown_key(cls, key: str) -> InputError:
         """The error for a key that the system has not; one that another system has is told as that one's."""
-        others = [name for name in config_names() if key in kinds(find_config(name))]
+        others = [name for name in usable_systems() if key in kinds(find_config(name))]
         if not others:
             return super().unknown_key(key)
         return InputError(
@@ -54,33 +54,14 @@ class SystemConfig(Settings, group="system"):
         )
 
 
-# Where each system's class is: imported when a recipe names it, since systems need torch.
-_CONFIGS: dict[str, str | type[SystemConfig]] = {
-    "videofusion": "videofusion.systems.videofusion:VideoFusionConfig",
-    "vdm": "videofusion.systems.vdm:VDMConfig",
-}
-
-
-def register_config(config: type[SystemConfig]) -> type[SystemConfig]:
-    """Let recipes name a system; a decorator."""
-    _CONFIGS[config.name] = config
-    return config
-
-
 def config_names() -> list[str]:
     """The systems that a recipe may name."""
-    return list(_CONFIGS)
+    return system_names()
 
 
 def find_config(name: str) -> type[SystemConfig]:
     """The class of a system's keys; raises `InputError` for a name that no system has."""
-    if name not in _CONFIGS:
-        raise unknown("system", name, _CONFIGS)
-    found = _CONFIGS[name]
-    if isinstance(found, str):
-        module, _, name_there = found.partition(":")
-        found = getattr(importlib.import_module(module), name_there)
-    return found
+    return get_system(name).Config
 
 
 def make_config(name: str, **values: Any) -> SystemConfig:

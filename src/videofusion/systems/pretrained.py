@@ -13,12 +13,12 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from_diffusers
+from videofusion.networks.inflation import widened
 from videofusion.networks.layers import Embedding
 from videofusion.networks.unet import UNet, is_temporal
 from videofusion.parts import WEIGHTS, read_tensors
 from videofusion.recipes.recipe import Recipe
-from videofusion.systems.vdm import VDMSystem
-from videofusion.systems.videofusion import VideoFusionSystem
+from videofusion.systems.interface import System
 
 _THEIRS = ("UNet2DConditionModel", "UNet2DModel")
 
@@ -102,20 +102,17 @@ def start_from(residual: UNet, base: UNet) -> set[str]:
     Raises:
         InputError: the two have other sizes.
     """
-    weights, own = base.spatial_state(), residual.spatial_state()
-    noisy, seen = weights["conv_in.weight"], torch.zeros_like(own["conv_in.weight"])
-    if len(noisy) == len(seen):
-        seen[:, : noisy.shape[1]] = noisy
-        weights["conv_in.weight"] = seen
+    narrow, own = base.spatial_state(), residual.spatial_state()
+    weights = widened(narrow, own)
     wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
     if wrong:
         raise InputError(f"residual_from_base needs generators of the same channels; {wrong[0]} differs")
     residual.load_state_dict(weights, strict=False)
-    wider = {"conv_in.weight"} if seen.shape[1] != noisy.shape[1] else set()
+    wider = {"conv_in.weight"} if weights["conv_in.weight"].shape != narrow["conv_in.weight"].shape else set()
     return {f"residual.{name}" for name in own.keys() - wider}
 
 
-def load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> set[str]:
+def load_parts(system: System, folder: Path) -> set[str]:
     """Load every part of a trained system: a run folder or its model folder; returns what was, as "part.name"."""
     model = _model_folder(folder)
     loaded: set[str] = set()
@@ -221,6 +218,11 @@ def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str
         InputError: the file lacks one of that shape; the sentence begins with `what`.
     """
     weights, whole = _weights(part), set(wanted)
+    if part.name in ("unet", "base") and "conv_in.weight" in wanted:  # it may be told more than its image model
+        narrow = weights.get("conv_in.weight")
+        weights = widened(weights, wanted)
+        if weights.get("conv_in.weight") is not narrow:
+            whole.discard("conv_in.weight")
     if isinstance(module, WordEncoder) and "tokens.weight" in weights:
         words = read_json(part / "config.json")["words"]
         weights["tokens.weight"] = _by_word(module, weights["tokens.weight"], words)

@@ -12,7 +12,7 @@ from videofusion.errors import InputError
 from videofusion.networks.lora import add_lora, attention_layers, is_adapter
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
-from videofusion.systems.training import System
+from videofusion.systems.interface import System
 
 
 def tune(system: System, recipe: Recipe, started: Collection[str]) -> None:

@@ -17,8 +17,8 @@ from videofusion.errors import InputError
 from videofusion.files import write_folder
 from videofusion.networks.lora import save_pipeline
 from videofusion.recipes.recipe import Recipe
+from videofusion.systems.interface import System
 from videofusion.systems.pipeline import VideoPipeline
-from videofusion.systems.training import System
 from videofusion.training.checkpoints import check_shapes, load, read_into
 from videofusion.training.sharding import whole_pipeline
 from videofusion.training.world import World

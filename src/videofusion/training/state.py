@@ -15,7 +15,7 @@ from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
-from videofusion.systems.training import System
+from videofusion.systems.interface import System
 from videofusion.systems.tuning import is_tuned, trained_groups
 from videofusion.training.checkpoints import Checkpoint, check_shapes, read_into
 from videofusion.training.ema import Ema

@@ -35,7 +35,7 @@ from videofusion.errors import RunError
 from videofusion.files import recover_folder
 from videofusion.locking import locked
 from videofusion.recipes.recipe import Recipe
-from videofusion.systems.training import System
+from videofusion.systems.interface import System
 from videofusion.training import checkpoints
 from videofusion.training.beginning import (
     Beginning,
@@ -115,7 +115,7 @@ def _train(recipe: Recipe, run: Path, data: Path | None, world: World, device: s
 
 def _beginning(run: Path, system: Any, dataset: Dataset, began: Beginning | None) -> list[str]:
     """Keep what a run begins with; of one that goes on, say what is not as it was then."""
-    encoder = system.text_encoder
+    encoder = getattr(system, "text_encoder", None)
     words = encoder.words if isinstance(encoder, WordEncoder) else None
     now = beginning(dataset, words, getattr(system, "profiles", None))
     if began is None:

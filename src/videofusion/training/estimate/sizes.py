@@ -21,9 +21,8 @@ from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system, step_options
+from videofusion.systems.interface import System
 from videofusion.systems.pretrained import is_diffusers
-from videofusion.systems.vdm import VDMSystem
-from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.estimate.memory import Part, Watch, count_parts
 
 
@@ -177,7 +176,7 @@ class _NoClips:
         raise IndexError(index)
 
 
-def _outline(recipe: Recipe) -> VideoFusionSystem | VDMSystem:
+def _outline(recipe: Recipe) -> System:
     """The recipe's system on the meta device, as a step in which all frames are looked at sees it."""
     if recipe.start.trains != "full":
         raise InputError(
