@@ -69,7 +69,11 @@ PARTS = ("raw", "curated")
 REFERENCE = 2000  # real test clips that the distances are from, as in the comparison
 SHOWN = 6
 CHANNELS = "32,64,128"  # of its networks, three times as large as the comparison's
-LARGER: dict[str, Any] = {"patch": 2, "attention": "none,none,transformer", "channels": CHANNELS}
+LARGER: dict[str, Any] = {
+    "network.patch": 2,
+    "network.attention": "none,none,transformer",
+    "network.channels": CHANNELS,
+}
 
 
 def described(count: int) -> list[tuple[str, list[DigitClipSpec]]]:
@@ -200,7 +204,7 @@ def measure(folder: Path, args: argparse.Namespace) -> int:
 
     base = next(run for run in bases(budget) if run.name == NARROW_BASE)
     base = replace(base, overrides={**base.overrides, **LARGER})
-    own = {**LARGER, "residual_channels": CHANNELS, "reach_share": 0.06}
+    own = {**LARGER, "system.residual_channels": CHANNELS, "batch.reach_share": 0.06}
     runs = {part: fusion_run(budget, f"on-{part}", base.name, **own) for part in PARTS}
     specs = evaluation_prompts(args.clips, held_out=False, seed=1, frames=FRAMES)
     places = {part: folder / run.name / "clips.safetensors" for part, run in runs.items()}

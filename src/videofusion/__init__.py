@@ -19,6 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from videofusion.interop.registration import register_pipelines
+from videofusion.systems.registry import find_pipeline
 from videofusion.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from videofusion.recipes.catalogue import get_recipe as get_recipe
     from videofusion.recipes.recipe import Recipe as Recipe
     from videofusion.systems.pipeline import VideoPipeline as VideoPipeline
+    from videofusion.systems.registry import register_system as register_system
     from videofusion.systems.vdm import VDMPipeline as VDMPipeline
     from videofusion.systems.videofusion import VideoFusionPipeline as VideoFusionPipeline
     from videofusion.tasks.extend import extend as extend
@@ -59,6 +61,7 @@ _HOME = {
     "get_recipe": "videofusion.recipes.catalogue",
     "load": "videofusion.models",
     "read_clip": "videofusion.clip",
+    "register_system": "videofusion.systems.registry",
     "save_sheet": "videofusion.clip",
     "train": "videofusion.training.trainer",
     "write_clip": "videofusion.clip",
@@ -66,7 +69,7 @@ _HOME = {
 
 __all__ = sorted([*_HOME, "__version__"])
 
-register_pipelines({name: home for name, home in _HOME.items() if name.endswith("Pipeline")})
+register_pipelines(find_pipeline)
 
 
 def __getattr__(name: str) -> Any:

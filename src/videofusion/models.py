@@ -7,23 +7,20 @@ put its folder under `models_shipped` and add a line to `SHIPPED`.
 from __future__ import annotations
 
 import hashlib
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videofusion.errors import InputError, unknown
 from videofusion.recipes.catalogue import RECIPES
-from videofusion.trusted import PARTS, check_own, parts_of, read_config, refuse_code
+from videofusion.systems.registry import find_pipeline
+from videofusion.trusted import check_own, parts_of, read_config, refuse_code
 
 if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline
 
 FOLDER = Path(__file__).parent / "models_shipped"
 PRECISIONS = ("float32", "bfloat16")  # the recipes' names
-
-
-_PIPELINES = {"VDMPipeline": "videofusion.systems.vdm", "VideoFusionPipeline": "videofusion.systems.videofusion"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +121,7 @@ def load(
     from videofusion.systems.pipeline import VideoPipeline
 
     where = pick_device(device)
-    home = _PIPELINES.get(str(index.get("_class_name")))
-    kind = home and getattr(importlib.import_module(home), str(index["_class_name"]))
+    kind = find_pipeline(str(index.get("_class_name")))
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(f"model {folder} is a {index.get('_class_name')}, which is no pipeline of videofusion")
     check_own(folder / "model_index.json", kind)
@@ -139,7 +135,7 @@ def load(
             turns.add(components[name], folder / name)
         else:
             fill(components[name], folder / name, where)
-    if low_memory and (len(networks) < 2 or index.get("variant") != "image-first"):
+    if low_memory and not kind.networks_take_turns(index):
         raise InputError(
             f"low_memory is True, but the networks of {folder} do not work one after the other; those of VideoFusion's "
             'variant "image-first" do'
@@ -147,7 +143,7 @@ def load(
     for name, (module, class_name) in parts.items():
         if name not in components:
             components[name] = open_part(module, class_name, folder / name, where)
-    settings = {key: value for key, value in index.items() if not key.startswith("_") and key not in PARTS}
+    settings = {key: value for key, value in index.items() if not key.startswith("_") and key not in kind.PARTS}
     try:
         pipe: VideoPipeline = kind(**components, **settings)
     except (ValueError, TypeError, AttributeError) as error:

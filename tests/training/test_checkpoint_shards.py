@@ -110,7 +110,7 @@ def test_a_pickle_beside_the_shards_is_refused(written, tmp_path):
 
 def test_without_storage_in_torch_nothing_is_passed_over(written, monkeypatch):
     monkeypatch.delattr("torch.distributed.checkpoint.HuggingFaceStorageWriter")
-    with pytest.raises(InputError, match=r"recipe key shard is True, but torch .* knows no safetensors"):
+    with pytest.raises(InputError, match=r"recipe key compute.shard is True, but torch .* knows no safetensors"):
         shards.check_storage()
     with pytest.raises(RunError, match=r"install the torch of constraints\.txt"):
         newest(written, pytest.fail)

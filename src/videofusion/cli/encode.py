@@ -33,8 +33,8 @@ def encode(
     Args:
         source: your clips
         out: a new folder, or one that the same command began
-        autoencoder: its folder, as for the recipe key autoencoder
-        text: embed the captions by this text encoder of transformers; as for the recipe key text_encoder
+        autoencoder: its folder, as for the recipe key network.autoencoder
+        text: embed the captions by this text encoder of transformers; as for the recipe key text.encoder
         size: height and width in pixels; frames are resized to cover it and cut to it around their centre, for good
         fps: keep so many frames a second; all frames of the files by default, which leaves fps and stride to the recipe
         layout: how the source is laid out; docs/data.md shows each

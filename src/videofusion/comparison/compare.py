@@ -42,7 +42,7 @@ from videofusion.training.signals import stop_signal
 
 REAL = "real clips"  # the line that no model has
 LOOKS = "looks.jsonl"
-_CONSTANT = {"schedule_rate": "constant"}
+_CONSTANT = {"optimizer.schedule": "constant"}
 SHOWN = "shown.safetensors"  # in a run's folder: its first clips, for the pictures
 
 

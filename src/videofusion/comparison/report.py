@@ -28,6 +28,7 @@ from videofusion.domains import domains
 from videofusion.errors import InputError
 from videofusion.evaluation.metrics.base_frame import WANTED
 from videofusion.evaluation.record import markdown_table
+from videofusion.recipes.recipe import Recipe
 from videofusion.training.estimate.memory import human
 
 # Columns of the table that are there where any run has them: head, and what stands in it.
@@ -172,7 +173,7 @@ def _notes(folder: Path, rows: Sequence[Row]) -> list[str]:
     found = claimed(folder)
     said = list(dict.fromkeys(str(row["note"]) for row in rows if row.get("note")))
     trained = sorted({row["seconds"] for row in rows if row.get("seconds")})
-    clocks = {row["recipe"].get("clock", "wall") for row in rows if "recipe" in row}
+    clocks = {Recipe.from_json(row["recipe"]).budget.clock for row in rows if "recipe" in row}
     if trained:
         own = ", which are those that its own threads compute" if "processor" in clocks else ""
         each = " or ".join(f"{seconds:g}" for seconds in trained)

@@ -17,8 +17,8 @@ from videofusion.errors import InputError
 from videofusion.files import write_folder
 from videofusion.networks.lora import save_pipeline
 from videofusion.recipes.recipe import Recipe
+from videofusion.systems.interface import System
 from videofusion.systems.pipeline import VideoPipeline
-from videofusion.systems.training import System
 from videofusion.training.checkpoints import check_shapes, load, read_into
 from videofusion.training.sharding import whole_pipeline
 from videofusion.training.world import World
@@ -40,8 +40,10 @@ def checkpoint_pipeline(path: Path) -> VideoPipeline:
     """
     found = load(path)
     model = path.resolve().parent.parent / "model"
-    if found.recipe.get("trains") == "lora":
-        raise InputError(f"checkpoint {path} has adapters beside weights (trains is 'lora'); export {model} instead")
+    if Recipe.from_json(found.recipe).start.trains == "lora":
+        raise InputError(
+            f"checkpoint {path} has adapters beside weights (start.trains is 'lora'); export {model} instead"
+        )
     if not (model / "model_index.json").is_file():
         raise InputError(
             f"checkpoint {path} has no sizes and words of its own, and there is no {model} to take them from"
@@ -68,8 +70,8 @@ def grid_prompts(recipe: Recipe, captions: Sequence[Sequence[str]], world: World
         captions: of this process's share of each validation batch, which are shown where the recipe has no prompts.
         world: the processes that have the other shares.
     """
-    if recipe.prompts:
-        return list(recipe.prompts)[:MOST_PROMPTS]
+    if recipe.sampling.prompts:
+        return list(recipe.sampling.prompts)[:MOST_PROMPTS]
     shares = world.gathered([list(share) for share in captions])
     found = (caption for batch in zip(*shares, strict=True) for share in batch for caption in share if caption)
     return list(dict.fromkeys(found))[:MOST_PROMPTS]
@@ -105,10 +107,10 @@ def write_model(system: System, recipe: Recipe, folder: Path, world: World) -> N
     Raises:
         RunError: see `write_folder`.
     """
-    pipeline = whole_pipeline(system.pipeline(), world.writes) if recipe.shard else system.pipeline()
+    pipeline = whole_pipeline(system.pipeline(), world.writes) if recipe.compute.shard else system.pipeline()
 
     def fill(new: Path) -> None:
-        if recipe.trains == "lora":
+        if recipe.start.trains == "lora":
             save_pipeline(pipeline, new)
         else:
             pipeline.save_pretrained(new)

@@ -13,25 +13,14 @@ from videofusion.training.signals import exit_code
 
 # What may differ between the sessions of one run: how long it goes, what it prints, how fast it computes.
 _MAY_CHANGE = {
-    *(
-        "steps",
-        "seconds",
-        "clock",
-        "workers",
-        "compile",
-        "gradient_checkpointing",
-        "shard",
-        "offload",
-        "log",
-        "log_interval",
-        "validation_interval",
-        "checkpoint_interval",
-        "checkpoint_minutes",
-        "keep",
-    ),
-    *("sample_interval", "prompts", "sample_steps", "guidance", "motion_guidance"),
-    *("guidance_interval", "guidance_skip", "sampler", "sampler_options"),
+    *("budget", "log", "checkpoints", "sampling"),  # whole groups
+    *("batch.workers", "compute.compile", "compute.gradient_checkpointing", "compute.shard", "compute.offload"),
 }
+
+
+def _may_change(recipe: Recipe, key: str) -> bool:
+    group, _, rest = key.partition(".")
+    return key in _MAY_CHANGE or group in _MAY_CHANGE or (group == "system" and rest in recipe.system.may_change)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +71,11 @@ def check_run(recipe: Recipe, run: Path) -> None:
     try:
         if path.exists():
             check_regular(path)
-            saved = Recipe.from_json(parse_json(path.read_text(encoding="utf-8"))).to_json()
+            saved, mine = Recipe.from_json(parse_json(path.read_text(encoding="utf-8"))).dotted(), recipe.dotted()
             differing = [
-                f"{key} ({saved[key]!r} there, {value!r} here)"
-                for key, value in recipe.to_json().items()
-                if saved[key] != value and key not in _MAY_CHANGE
+                f"{key} ({_shown(saved.get(key))} there, {_shown(mine.get(key))} here)"
+                for key in dict.fromkeys((*mine, *saved))
+                if saved.get(key) != mine.get(key) and not _may_change(recipe, key)
             ]
             if differing:
                 raise InputError(f"run folder {run} is of another recipe; what differs: {', '.join(differing)}")
@@ -96,3 +85,7 @@ def check_run(recipe: Recipe, run: Path) -> None:
         if isinstance(error, InputError):
             raise
         raise InputError(f"run folder {run} has a recipe.json that cannot be read: {error}") from error
+
+
+def _shown(value: object) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
