@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.distributed import checkpoint as storage
 from torch.distributed.tensor import DTensor
 from toy import ToyBatches, ToySystem, toy_recipe
-from videofusion.systems.interface import System
 
 from videofusion.data.loader import Loader
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system
+from videofusion.systems.interface import System
 from videofusion.training import checkpoints
 from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import Checkpoint, load, read_into
