@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from videofusion.errors import InputError, unknown
 from videofusion.recipes.catalogue import RECIPES
-from videofusion.systems.registry import find_pipeline
+from videofusion.registry import find_pipeline
 from videofusion.trusted import check_own, parts_of, read_config, refuse_code
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "models_shipped"
 PRECISIONS = ("float32", "bfloat16")  # the recipes' names
-
-
-_PIPELINES = {"VDMPipeline": "videofusion.systems.vdm", "VideoFusionPipeline": "videofusion.systems.videofusion"}
 
 
 @dataclass(frozen=True, kw_only=True)
