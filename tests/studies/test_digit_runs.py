@@ -69,7 +69,7 @@ def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path
     assert runs["fixed-base"].overrides == {
         **own, "system.base_loss": "fixed", "system.base_frames": "middle"
     }  # fmt: skip
-    assert runs["vdm-narrow-1"].settings(tmp_path)["pretrained_base"] == str(tmp_path / "base-narrow")
+    assert runs["vdm-narrow-1"].settings(tmp_path)["start.image_model"] == str(tmp_path / "base-narrow")
     assert {run.base for run in runs.values() if run.measured and not run.of} == {"base-narrow", "base-wide"}
     less = runs["videofusion-guidance-2-1"]
     assert (less.of, less.sampling) == ("videofusion-1", {"guidance": 2.0})

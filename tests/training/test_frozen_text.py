@@ -136,7 +136,7 @@ def test_embeddings_made_before_are_what_is_used(
 
 def test_what_does_not_fit_is_refused(encoded: Path, saved_vae: Path, saved_text: Path, tmp_path: Path) -> None:
     both = {"network.autoencoder": str(saved_vae), "text.encoder": str(saved_text), **SMALL}
-    with pytest.raises(InputError, match=r"text_dim is 32, but the text encoder .* has embeddings of size 16"):
+    with pytest.raises(InputError, match=r"text.size is 32, but the text encoder .* has embeddings of size 16"):
         train(smallest("folder64", **both, **{"text.size": 32}), tmp_path / "run", encoded, device="cpu", bar=False)
     shutil.copytree(saved_text, tmp_path / "other")
     words = tmp_path / "other" / "tokenizer" / "tokenizer_config.json"

@@ -106,7 +106,7 @@ def test_each_part_goes_with_the_other_small_one(keys: dict[str, str], saved_pri
     keys = {key: str(saved_prior) if value == "CLIP" else value for key, value in keys.items()}
     train(recipe(**keys), tmp_path / "run", device="cpu", bar=False)
     pipe = videofusion.load(tmp_path / "run" / "model", device="cpu")
-    assert isinstance(pipe.image_encoder, FrameEncoder) == ("image_encoder" not in keys)
+    assert isinstance(pipe.image_encoder, FrameEncoder) == ("system.image_encoder" not in keys)
     assert pipe("a red three", steps=1).isfinite().all()
 
 

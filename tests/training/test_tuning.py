@@ -67,7 +67,7 @@ def test_what_did_not_start_from_weights_is_trained_whole(trains, image):
     """A residual generator beside a pretrained base is drawn: what is frozen of it would stay noise."""
     if trains == "lora":
         pytest.importorskip("peft")
-    found = beside(image, trains=trains)
+    found = beside(image, **{"start.trains": trains})
     trained = set(rates(found))
     own = {name for name, value in found.tensors.items() if isinstance(value, nn.Parameter)}
     assert {name for name in own if name.startswith("residual.")} <= trained
@@ -78,14 +78,21 @@ def test_what_did_not_start_from_weights_is_trained_whole(trains, image):
 
 def test_where_the_residual_generator_starts_from_the_base_its_wider_input_does_not(image):
     """It begins with no weight for the middle frame, and frozen so would never see it."""
-    trained = set(rates(beside(image, trains="temporal", residual_from_base=True, variant="image-first")))
+    trained = set(
+        rates(
+            beside(
+                image,
+                **{"start.trains": "temporal", "system.residual_from_base": True, "system.variant": "image-first"},
+            )
+        )
+    )
     spatial = {name for name in trained if not any(kind in name for kind in ("temporals", "_embedding"))}
     assert spatial == {"residual.conv_in.weight"}
 
 
 def test_of_an_image_model_the_drawn_temporal_layers_are_trained_beside_adapters(image):
     pytest.importorskip("peft")
-    found = beside(image, trains="lora", system="vdm", temporal="factorised")
+    found = beside(image, **{"start.trains": "lora", "network.temporal": "factorised"}, system="vdm")
     trained = rates(found)
     assert {"temporals" in name or "_embedding." in name or ".lora_" in name for name in trained} == {True}
     assert {
@@ -101,7 +108,7 @@ def test_new_words_are_learned_beside_known_ones(image, tmp_path):
     config = model / "text_encoder" / "config.json"
     values = json.loads(config.read_text())
     config.write_text(json.dumps({**values, "words": ["other", *values["words"][1:]]}))
-    found = set(rates(beside(model, trains="temporal")))
+    found = set(rates(beside(model, **{"start.trains": "temporal"})))
     assert {name for name in found if name.startswith("text_encoder.")} == {"text_encoder.tokens.weight"}
 
 
@@ -174,7 +181,7 @@ TUNED = {
 
 @pytest.mark.parametrize("changes", TUNED.values(), ids=TUNED)
 def test_resumes_to_the_same_bits_and_moves_only_what_is_trained(changes, model, tmp_path):
-    if changes.get("trains") == "lora":
+    if changes.get("start.trains") == "lora":
         pytest.importorskip("peft")
     recipe = smallest(**{"start.model": str(model)}, **changes)
     for run, steps in (("whole", 4), ("parts", 3), ("parts", 4)):

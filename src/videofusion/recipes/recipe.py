@@ -33,19 +33,19 @@ class Recipe:
 
     Args:
         name: the recipe's name; a run folder belongs to one.
-        system: which system, and its own keys: an instance of its class, as `VideoFusionConfig(share=0.5)`.
+        system: the keys of this system alone; in Python an instance of its class, as `VideoFusionConfig(share=0.5)`.
         network: the networks' sizes.
         text: how captions are read.
-        diffusion: schedule, prediction and weighting.
-        clips: what is trained on.
+        diffusion: the schedule, what is predicted and how errors are weighted.
+        clips: what is trained on, and how a folder is read.
         batch: what a step looks at.
-        optimizer: and its rates.
+        optimizer: how weights follow their gradients.
         start: what the weights start from.
         budget: when the run ends.
         compute: precision, memory and processes.
         log: what the run shows of itself.
-        checkpoints: when it saves its state.
-        sampling: of its sample grids, and of the model by default.
+        checkpoints: when the run saves its state.
+        sampling: how the sample grids are made, and how the model samples by default.
         seed: the seed of everything random.
     """
 

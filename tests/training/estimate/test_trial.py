@@ -66,7 +66,7 @@ def test_folder_of_a_run_stays_as_it_is(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     dry_run(smallest(), tmp_path, device="cpu")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-    with pytest.raises(InputError, match=r"another recipe; what differs: share"):
+    with pytest.raises(InputError, match=r"another recipe; what differs: system\.share"):
         dry_run(smallest(**{"system.share": 0.25}), tmp_path, device="cpu")
 
 
