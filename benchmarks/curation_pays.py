@@ -28,12 +28,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from studies.digit_runs import NARROW_BASE, bases, fusion_run
-from videofusion.clip import save_sheet, write_clip, write_whole
+from videofusion.clip import save_sheet, write_clip
 from videofusion.comparison.compare import Budget, job_threads
 from videofusion.comparison.runs import claim, run_facts, train_run
 from videofusion.cores import cores
 from videofusion.curation.curate import Curated, curate
-from videofusion.curation.plan import Weights, stages_of
+from videofusion.curation.stage_table import Weights, stages_of
 from videofusion.curation.summary import dropped_for
 from videofusion.curation.thresholds import parse
 from videofusion.digits import protocol
@@ -46,6 +46,7 @@ from videofusion.errors import InputError, RunError
 from videofusion.evaluation import making
 from videofusion.evaluation.metrics.proportions import Rate
 from videofusion.evaluation.record import markdown_table, write_record
+from videofusion.files import write_whole
 from videofusion.models import load
 from videofusion.training.signals import stop_signal
 

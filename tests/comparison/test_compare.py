@@ -140,7 +140,7 @@ def test_a_run_that_is_to_stop_leaves_a_checkpoint(tmp_path):
 def test_the_process_of_a_run_ends_with_the_one_that_began_it(ends):
     """Which holds the other end of its input."""
     code = (
-        "import threading, time; from videofusion.comparison import trained as module; "
+        "import threading, time; from videofusion.cli import supervised as module; "
         "threading.Thread(target=module._end_with_parent, daemon=True).start(); print('there', flush=True); "
         f"time.sleep({60 if ends else 0.3})"
     )

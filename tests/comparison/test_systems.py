@@ -21,7 +21,7 @@ from videofusion.comparison.systems import (
 )
 from videofusion.digits.moving_digits import evaluation_prompts, render
 from videofusion.errors import InputError
-from videofusion.evaluation.domain import domain_of
+from videofusion.evaluation.model_domain import domain_of
 from videofusion.recipes.catalogue import get_recipe
 
 ONE = Budget(seconds=5, seeds=1, clips=128)

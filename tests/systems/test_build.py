@@ -11,7 +11,7 @@ from videofusion.data.batch import Batch, Sample
 from videofusion.data.folder import VideoFolder
 from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError
-from videofusion.evaluation.domain import domain_of
+from videofusion.evaluation.model_domain import domain_of
 from videofusion.networks.autoencoder import Pixels
 from videofusion.recipes.catalogue import get_recipe
 from videofusion.recipes.recipe import Recipe

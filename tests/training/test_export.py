@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from small import smallest
 
 from videofusion.errors import InputError
-from videofusion.models import export
 from videofusion.parts import WEIGHTS
 from videofusion.training.checkpoints import _sealed, load, place, read_state
+from videofusion.training.export import export_model as export
 from videofusion.training.trainer import train
 
 

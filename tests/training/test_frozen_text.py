@@ -19,10 +19,10 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.interop.text_encoders import load_text_encoder
-from videofusion.models import export
 from videofusion.systems.build import build_system
 from videofusion.training.batches import training_data
 from videofusion.training.estimate.sizes import recipe_parts
+from videofusion.training.export import export_model as export
 from videofusion.training.trainer import train
 from videofusion.training.world import World
 

@@ -15,12 +15,12 @@ from videofusion.conditioning.image import FrameEncoder
 from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.interop.image_encoders import load_image_encoder
-from videofusion.models import export
 from videofusion.networks.fingerprints import fingerprint
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system
 from videofusion.training.estimate.sizes import recipe_parts
 from videofusion.training.estimate.trial import dry_run
+from videofusion.training.export import export_model as export
 from videofusion.training.trainer import train
 
 pytest.importorskip("transformers", reason="transformers is not here (the extra clip brings it)")

@@ -117,7 +117,7 @@ def _run(words: list[str]) -> int:
         print(_overview(COMMANDS))
         return 0
     if words[0] == "--version":
-        from videofusion import __version__
+        from videofusion.version import __version__
 
         print(__version__)
         return 0

@@ -50,8 +50,8 @@ def encode(
 
     from videofusion.data.addresses import fetching
     from videofusion.data.encode import encode as encode_source
+    from videofusion.data.items import Encoding
     from videofusion.data.layouts.detection import open_source
-    from videofusion.data.layouts.encoded import Made
     from videofusion.device import pick_device
     from videofusion.interop.autoencoders import load_autoencoder
     from videofusion.interop.text_encoders import load_text_encoder
@@ -67,7 +67,7 @@ def encode(
         reader.model.to(where)
     told = None if reader is None else reader.fingerprint()
     own = None if space is None or space.vae is None else fingerprint(space.vae)
-    made = Made(autoencoder=own, text=told, height=size, width=size, fps=fps)
+    made = Encoding(autoencoder=own, text=told, height=size, width=size, fps=fps)
     with fetching(fetch):
         found = open_source(source, layout, fold)
     with tqdm(unit="video", leave=False) as bar:

@@ -15,6 +15,7 @@ import torch
 
 from videofusion.domains import domains
 from videofusion.errors import InputError, RunError
+from videofusion.files import write_whole
 from videofusion.locking import locked
 from videofusion.recipes.catalogue import get_recipe
 from videofusion.recipes.groups import Clips
@@ -100,7 +101,7 @@ def train_run(
     Raises:
         RunError: training failed.
     """
-    command = [sys.executable, "-m", "videofusion.comparison.trained", *train_command(folder, run, data)[1:]]
+    command = [sys.executable, "-m", "videofusion.cli.supervised", *train_command(folder, run, data)[1:]]
     if run.seconds is not None:
         command += ["--steps", "1000000", *_budget(run.seconds, threads)]
     with locked(folder / run.name, "run folder", patience=_GRACE):
@@ -201,9 +202,7 @@ def whole_lines(path: Path) -> Iterator[str]:
 def append(path: Path, row: Mapping[str, Any]) -> None:
     """Add a line to a file of them, whole or not at all."""
     lines = [*whole_lines(path)] if path.exists() else []
-    new = path.with_name(path.name + ".part")
-    new.write_text("".join([*lines, json.dumps(row, sort_keys=True) + "\n"]), encoding="utf-8")
-    new.replace(path)
+    write_whole(path, "".join([*lines, json.dumps(row, sort_keys=True) + "\n"]).encode())
 
 
 def claimed(folder: Path) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from videofusion.comparison.compare import Budget, Run
-from videofusion.comparison.measure import Measure
+from videofusion.comparison.finding import Measure
 from videofusion.comparison.runs import results, run_recipe
 from videofusion.domains import domain_with, domains
 from videofusion.errors import InputError
-from videofusion.evaluation.domain import domain_of
-from videofusion.models import find
-from videofusion.recipes.catalogue import RECIPES, get_recipe, trained_model
+from videofusion.evaluation.model_domain import domain_of
+from videofusion.models import find, trained_model
+from videofusion.recipes.catalogue import RECIPES, get_recipe
 from videofusion.recipes.recipe import Recipe
 from videofusion.training.estimate.sizes import steps_within
 
@@ -239,7 +239,7 @@ def choose_measure(
     recipe = alike.recipe or _cut(alike)
     if data is None:
         raise InputError(f"data is not given, but {recipe.name} trains on a folder of clips")
-    from videofusion.comparison.folder import held_out_measure, protocol_measure
+    from videofusion.comparison.held_out import held_out_measure, protocol_measure
 
     place = Path(data)
     if not protocol or extractors is None:

@@ -39,6 +39,7 @@ def domains() -> tuple[Domain, ...]:
             about=_about,
             measure=partial(_measure, grounds=GROUNDS_OF[name]),
             rates=("digit", "colour", "direction", "same ends"),
+            shares=("place_kept",),
             **(_measured() if name == "moving-digits" else {}),
             words=_words if name == "moving-digits" else tuple,  # there was one domain when models did not say theirs
         )
@@ -67,7 +68,7 @@ def grounds_of(model: str, data: str | None) -> str:
     Raises:
         InputError: it is not told, and the model is not known to make digits.
     """
-    from videofusion.evaluation.domain import domain_of
+    from videofusion.evaluation.model_domain import domain_of
 
     domain = domain_of(model) if data is None else data
     if domain not in GROUNDS_OF:

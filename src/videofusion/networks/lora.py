@@ -105,7 +105,7 @@ def find_lora(path: str | Path) -> Path:
     Raises:
         InputError: there is none, or it is a pickle.
     """
-    from videofusion.training.checkpoints import refuse_pickles
+    from videofusion.files import refuse_pickles
 
     path = Path(path)
     if path.is_file():

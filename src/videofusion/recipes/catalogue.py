@@ -12,7 +12,6 @@ from typing import Any
 
 from videofusion.errors import InputError, unknown
 from videofusion.files import check_regular, parse_json
-from videofusion.models import find
 from videofusion.recipes.groups import (
     Batch,
     Budget,
@@ -187,25 +186,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "vdm-folder64": vdm_folder64,
     **PAPER_RECIPES,
 }
-
-
-def trained_model(name: str) -> Path | None:
-    """The folder of a model, where a name is no recipe's; None for a recipe's.
-
-    Args:
-        name: of a recipe, the path of a json file, or what `load` takes.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if name in RECIPES or name.endswith(".json"):
-        return None
-    try:
-        return find(name)
-    except InputError as error:
-        raise InputError(
-            f'"{name}" is neither a recipe ({", ".join(RECIPES)}, or the path of a recipe.json) nor a model: {error}'
-        ) from error
 
 
 def get_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:

@@ -13,7 +13,7 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
-from videofusion.data.layouts.encoded import Made
+from videofusion.data.items import Encoding
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.options import SamplingOptions, read_options
 from videofusion.diffusion.schedules import make_schedule
@@ -34,7 +34,7 @@ from videofusion.systems.pretrained import (
     trained_words,
 )
 from videofusion.systems.registry import get_system
-from videofusion.training.tuning import tune
+from videofusion.systems.tuning import tune
 
 PROFILE_CLIPS = 256  # training clips that a system looks at before it is trained, as for the motion knob
 
@@ -288,7 +288,7 @@ def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) ->
 
 def _check_made(data: Dataset, recipe: Recipe, space: Pixels | Latents, text_encoder: WordEncoder | FrozenText) -> None:
     """Raise InputError where data were encoded by another autoencoder or text encoder than the recipe's."""
-    made: Made | None = getattr(data, "made", None)
+    made: Encoding | None = getattr(data, "made", None)
     if made is None:
         return
     own = "none" if space.vae is None else fingerprint(space.vae)

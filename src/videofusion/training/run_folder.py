@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videofusion.errors import InputError
-from videofusion.files import check_regular, parse_json
+from videofusion.files import check_regular, parse_json, replacing
 from videofusion.recipes.recipe import Recipe
 from videofusion.training.signals import exit_code
 
@@ -55,9 +55,8 @@ def open_run(recipe: Recipe, run: Path) -> None:
     path = run / "recipe.json"
     try:
         run.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(".recipe.json.new")
-        new.write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
-        new.replace(path)
+        with replacing(path) as new:
+            new.write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"run folder {run} cannot be used: {error.strerror or error}") from error
 

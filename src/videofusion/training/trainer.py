@@ -32,6 +32,7 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch, Dataset
 from videofusion.data.loader import workers_watched
 from videofusion.errors import RunError
+from videofusion.files import recover_folder
 from videofusion.locking import locked
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
@@ -188,7 +189,7 @@ class Trainer:
         notes = list(self._notes)
         found = checkpoints.newest_of_all(self.run / "checkpoints", notes.append, self.world)
         if self.world.writes:
-            checkpoints.recover_folder(self.run / "model")
+            recover_folder(self.run / "model")
         if found is None:
             torch.manual_seed(self.recipe.seed)  # dropout, where a network has it; all else is drawn by keys
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -12,9 +12,7 @@ from videofusion.errors import InputError
 from videofusion.networks.lora import add_lora, attention_layers, is_adapter
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
-
-if TYPE_CHECKING:
-    from videofusion.systems.interface import System
+from videofusion.systems.interface import System
 
 
 def tune(system: System, recipe: Recipe, started: Collection[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from videofusion.comparison.compare import Budget
-from videofusion.comparison.folder import ProtocolMeasure, held_out_measure, protocol_measure
+from videofusion.comparison.held_out import ProtocolMeasure, held_out_measure, protocol_measure
 from videofusion.comparison.systems import Alike, Shape, choose_measure
 from videofusion.digits.moving_digits import evaluation_prompts, render
 from videofusion.errors import InputError

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videofusion.comparison.measure import SHOWN, Finding
+from videofusion.comparison.finding import SHOWN, Finding
 from videofusion.data.batch import BadClip
 from videofusion.data.layouts.detection import open_source
 from videofusion.errors import InputError
