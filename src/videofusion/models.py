@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from videofusion.errors import InputError, unknown
 from videofusion.recipes.catalogue import RECIPES
-from videofusion.systems.registry import find_pipeline
+from videofusion.registry import find_pipeline
 from videofusion.trusted import check_own, parts_of, read_config, refuse_code
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 
 from videofusion.errors import InputError
 from videofusion.files import check_regular, parse_json
-from videofusion.systems.registry import others_parts
+from videofusion.registry import others_parts
 
 # By the name of a part in a pipeline: the modules and classes that it may be. Nothing else is imported.
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {

@@ -12,9 +12,9 @@ import pytest
 from videofusion.errors import InputError
 from videofusion.recipes.catalogue import get_recipe
 from videofusion.recipes.recipe import Recipe
+from videofusion.recipes.system_config import SystemConfig, find_config, make_config, register_config
 from videofusion.settings import Range, Settings
 from videofusion.systems import config
-from videofusion.systems.config import SystemConfig, find_config, make_config, register_config
 from videofusion.systems.vdm import VDMConfig
 from videofusion.systems.videofusion import VideoFusionConfig
 

@@ -13,7 +13,7 @@ from tiny import CAPTIONS, FRAMES, SIZE, batch, by_part, evaluated, keys, unet, 
 from videofusion.conditioning.context import ContextFrames
 from videofusion.conditioning.prompt import Prompt
 from videofusion.diffusion.known import Known
-from videofusion.systems.config import SystemConfig
+from videofusion.recipes.system_config import SystemConfig
 from videofusion.systems.plain import PlainDiffusion, Stage
 
 

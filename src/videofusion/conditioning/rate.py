@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from videofusion.conditioning.condition import Condition, Request, Step
-from videofusion.data.batch import Batch
+from videofusion.conditioning.condition import Clips, Condition, Request, Step
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
@@ -24,7 +23,7 @@ class FrameRate(Condition):
     def network(self, colours: int) -> dict[str, Any]:
         return {"fps": True}
 
-    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
+    def train(self, batch: Clips, keys: Keys, step: Step) -> Conditions:
         if batch.fps is None:
             return Conditions()
         kept = uniform(keys.content, Stream.RATE, step.number) >= step.dropout

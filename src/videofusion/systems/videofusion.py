@@ -15,7 +15,7 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import frames_encoder
 from videofusion.conditioning.middle_frame import MiddleFrame
 from videofusion.conditioning.motion import Motion, measured_share, share_profiles
-from videofusion.conditioning.prior import is_trained
+from videofusion.conditioning.prior_diffusion import is_trained
 from videofusion.conditioning.prompt import Prompt
 from videofusion.conditioning.rate import FrameRate
 from videofusion.conditioning.text import WordEncoder
@@ -28,9 +28,9 @@ from videofusion.errors import InputError
 from videofusion.networks.inflation import of_its_sizes
 from videofusion.networks.prior import Prior, TransformerPrior
 from videofusion.networks.unet import UNet
+from videofusion.recipes.system_config import SystemConfig
 from videofusion.settings import Range
 from videofusion.systems.build import Parts
-from videofusion.systems.config import SystemConfig
 from videofusion.systems.decomposed import Variant, VideoFusion, get_variant
 from videofusion.systems.embedding import frame_embedding, measure_embeddings
 from videofusion.systems.interface import Common, Losses
@@ -299,7 +299,7 @@ class VideoFusionSystem:
     def build(cls, config: VideoFusionConfig, parts: Parts) -> VideoFusionSystem:
         """The system of a recipe; see `SystemClass`."""
         variant, colours = get_variant(config.variant), parts.common.space.channels
-        told = frame_embedding(config, parts) if variant.embedding else None
+        told = frame_embedding(config.image_encoder, config.prior, parts) if variant.embedding else None
         size = None if told is None else told.image_encoder.size
         theirs = parts.image_model(size)
         if config.grouped and not any((*getattr(parts.data, "identities", ()), *getattr(parts.data, "actions", ()))):

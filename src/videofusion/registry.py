@@ -16,12 +16,9 @@ import importlib
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from videofusion.errors import InputError, printable, unknown
-
-if TYPE_CHECKING:
-    from videofusion.systems.interface import SystemClass
 
 GROUP = "videofusion.systems"
 # Where the package's own are, and their pipelines: found without an import, since systems need torch.
@@ -29,15 +26,15 @@ BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "videofusion": ("videofusion.systems.videofusion", "VideoFusionSystem", "VideoFusionPipeline"),
     "vdm": ("videofusion.systems.vdm", "VDMSystem", "VDMPipeline"),
 }
-_registered: dict[str, type[SystemClass]] = {}
+_registered: dict[str, Any] = {}
 
 
-def register_system(name: str, system: type[SystemClass]) -> type[SystemClass]:
+def register_system(name: str, system: Any) -> Any:
     """Let recipes name a system, and `load` read its models, for as long as this process runs.
 
     Args:
         name: in recipes; also that of its `Config`.
-        system: the class.
+        system: the class, a `SystemClass`.
 
     Raises:
         InputError: a system of the package has that name; the class lacks something.
@@ -59,16 +56,15 @@ def usable_systems() -> list[str]:
     return [*BUILT_IN, *_registered, *(name for name in _installed() if name not in _registered and _load(name))]
 
 
-def get_system(name: str) -> type[SystemClass]:
-    """The class of a system.
+def get_system(name: str) -> Any:
+    """The class of a system, which is a `SystemClass`.
 
     Raises:
         InputError: no system has that name, or the package that brings it cannot be imported.
     """
     if name in BUILT_IN:
         module, kind, _ = BUILT_IN[name]
-        found: type[SystemClass] = getattr(importlib.import_module(module), kind)
-        return found
+        return getattr(importlib.import_module(module), kind)
     if name in _registered:
         return _registered[name]
     if name in _installed():
@@ -114,11 +110,11 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 @functools.cache
-def _load(name: str) -> type[SystemClass] | None:
+def _load(name: str) -> Any:
     """The class of an entry point; None after a warning in one line where it cannot be had."""
     entry = _installed()[name]
     try:
-        system: Any = entry.load()
+        system = entry.load()
         _check(name, system)
     except Exception as error:  # a stranger's module may raise anything
         first = (str(error).strip().splitlines() or [""])[0]
