@@ -19,11 +19,12 @@ from test_trainer import log_of
 from toy import toy_trainer
 
 from videofusion.errors import InputError
-from videofusion.models import export, load
+from videofusion.models import load
 from videofusion.parts import WEIGHTS
 from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import newest, place
 from videofusion.training.estimate.trial import dry_run
+from videofusion.training.export import export_model as export
 from videofusion.training.sharding import check_sharding
 from videofusion.training.signals import stop_signal
 from videofusion.training.trainer import train

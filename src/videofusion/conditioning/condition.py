@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.known import Known
@@ -20,28 +21,6 @@ from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError, unknown
 
 Kind = Literal["embedding", "tokens", "beside", "residuals", "none"]
-
-
-@runtime_checkable
-class Clips(Protocol):
-    """What conditions read of a batch of training clips; see `data.batch.Batch`."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def clip(self) -> Tensor: ...
-
-    @property
-    def captions(self) -> list[str]: ...
-
-    @property
-    def labels(self) -> list[str]: ...
-
-    @property
-    def fps(self) -> Tensor | None: ...
-
-    @property
-    def text(self) -> tuple[Tensor, Tensor] | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +105,7 @@ class Condition:
         """
         return {}
 
-    def train(self, batch: Clips, keys: Keys, step: Step) -> Conditions:
+    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         """What a batch of training clips says.
 
         Args:
@@ -209,7 +188,7 @@ def network_inputs(conditions: Sequence[Condition], colours: int) -> dict[str, A
     return found
 
 
-def told_in_training(conditions: Sequence[Condition], batch: Clips, keys: Keys, step: Step) -> Conditions:
+def told_in_training(conditions: Sequence[Condition], batch: Batch, keys: Keys, step: Step) -> Conditions:
     """What a system is told of a batch of training clips."""
     return together(condition.train(batch, keys, step) for condition in conditions)
 

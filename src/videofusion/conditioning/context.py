@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videofusion.conditioning.condition import Clips, Condition, Request, Step
+from videofusion.conditioning.condition import Condition, Request, Step
+from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
@@ -42,7 +43,7 @@ class ContextFrames(Condition):
     def network(self, colours: int) -> dict[str, Any]:
         return {"in_channels": 1 + colours}
 
-    def train(self, batch: Clips, keys: Keys, step: Step) -> Conditions:
+    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         b, t = batch.clip.shape[:2]
         drawn = (
             (uniform(keys.content, Stream.CONTEXT, step.number) * len(self.sets)).long().clamp_max(len(self.sets) - 1)

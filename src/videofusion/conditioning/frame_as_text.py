@@ -8,11 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from videofusion.conditioning.condition import Clips, Request, Step
+from videofusion.conditioning.condition import Request, Step
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.prompt import Prompt, dropped, text_conditions
 from videofusion.conditioning.text import WordEncoder
+from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys, base_frame
 
@@ -33,7 +34,7 @@ class FrameAsText(Prompt):
     def modules(self) -> dict[str, nn.Module]:
         return {**super().modules, "image_encoder": self.image_encoder}
 
-    def train(self, batch: Clips, keys: Keys, step: Step) -> Conditions:
+    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         embedding = self.image_encoder(batch.clip[:, base_frame(batch.clip.shape[1])])
         return frame_as_text(text_conditions(self.encoder, [""] * len(embedding)), embedding, dropped(keys, step))
 

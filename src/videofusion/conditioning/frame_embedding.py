@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videofusion.conditioning.condition import Clips, Condition, Request, Step
+from videofusion.conditioning.condition import Condition, Request, Step
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder, FrozenFrames, embed_frame
 from videofusion.conditioning.prior_diffusion import augmented, is_trained, prior_conditions, prior_errors, sample_prior
 from videofusion.conditioning.prompt import captions_of
+from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys, base_frame
 from videofusion.errors import InputError
@@ -94,11 +95,11 @@ class FrameEmbedding(Condition):
     def network(self, colours: int) -> dict[str, Any]:
         return {"image_size": self.image_encoder.size}
 
-    def train(self, batch: Clips, keys: Keys, step: Step) -> Conditions:
+    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         return self._told(self._embedded(batch), keys, step)
 
     def learn(
-        self, batch: Clips, keys: Keys, step: Step, t: Tensor, told: Conditions
+        self, batch: Batch, keys: Keys, step: Step, t: Tensor, told: Conditions
     ) -> tuple[Conditions, Tensor | None]:
         """What networks are told of a batch, and what its prior has to learn.
 
@@ -119,7 +120,7 @@ class FrameEmbedding(Condition):
             errors = prior_errors(self.prior, embedding, t, texts, keys, step.number)
         return self._told(embedding, keys, step), errors
 
-    def _embedded(self, batch: Clips) -> Tensor:
+    def _embedded(self, batch: Batch) -> Tensor:
         return embed_frame(self.image_encoder, self.space, batch.clip[:, base_frame(batch.clip.shape[1])])
 
     def _told(self, embedding: Tensor, keys: Keys, step: Step) -> Conditions:

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from videofusion.conditioning.condition import Clips, Condition, Request, Step
+from videofusion.conditioning.condition import Condition, Request, Step
 from videofusion.conditioning.prompt import dropped
+from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import unknown
@@ -31,7 +32,7 @@ class ClassLabel(Condition):
     def network(self, colours: int) -> dict[str, Any]:
         return {"labels": len(self.names) + 1}
 
-    def train(self, batch: Clips, keys: Keys, step: Step) -> Conditions:
+    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         names = batch.labels or [""] * len(batch)
         numbers = [
             0 if drop else self._number.get(name, 0) for name, drop in zip(names, dropped(keys, step), strict=True)

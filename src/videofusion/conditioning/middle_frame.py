@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from videofusion.conditioning.condition import Clips, Condition, Request, Step
+from videofusion.conditioning.condition import Condition, Request, Step
+from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.noise import Keys, base_frame
@@ -30,7 +31,7 @@ class MiddleFrame(Condition):
     def __init__(self, image_model: Callable[[], Denoiser]) -> None:
         self.image_model = image_model
 
-    def train(self, batch: Clips, keys: Keys, step: Step) -> Conditions:
+    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         middle = base_frame(batch.clip.shape[1])
         frame = batch.clip[:, middle : middle + 1]
         deviation = MIDDLE_NOISE * uniform(keys.content, Stream.MIDDLE_AMOUNT, step.number).to(frame)

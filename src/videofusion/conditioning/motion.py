@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from videofusion.conditioning.condition import Clips, Condition, Request, Step
+from videofusion.conditioning.condition import Condition, Request, Step
+from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
 from videofusion.errors import InputError
@@ -120,7 +121,7 @@ class Motion(Condition):
     ) -> None:
         self.fixed, self.profiles, self.adaptive = fixed, profiles, adaptive
 
-    def train(self, batch: Clips, keys: Keys, step: Step) -> Conditions:
+    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         clip = batch.clip
         share = usual_share(self.fixed, self.profiles, clip.shape[1]).to(clip).expand(len(clip), -1)
         if self.adaptive:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videofusion.conditioning.condition import Clips, Condition, Request, Step
+from videofusion.conditioning.condition import Condition, Request, Step
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
+from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys
 from videofusion.keys import Stream, uniform
@@ -50,7 +51,7 @@ class Prompt(Condition):
             return {"text_size": self.encoder.config.size, "pool_text": True}
         return {"text_size": self.encoder.size, "pool_text": False}
 
-    def train(self, batch: Clips, keys: Keys, step: Step) -> Conditions:
+    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         texts = captions_of(batch, keys, step) if self.captions else [""] * len(batch)
         return text_conditions(self.encoder, texts, batch.text)
 
@@ -76,7 +77,7 @@ def dropped(keys: Keys, step: Step) -> list[bool]:
     return (uniform(keys.content, Stream.CAPTION, step.number) < step.dropout).tolist()
 
 
-def captions_of(batch: Clips, keys: Keys, step: Step) -> list[str]:
+def captions_of(batch: Batch, keys: Keys, step: Step) -> list[str]:
     """The captions that a step hears; "" where one is dropped."""
     return ["" if drop else text for text, drop in zip(batch.captions, dropped(keys, step), strict=True)]
 

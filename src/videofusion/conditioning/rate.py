@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from videofusion.conditioning.condition import Clips, Condition, Request, Step
+from videofusion.conditioning.condition import Condition, Request, Step
+from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
@@ -23,7 +24,7 @@ class FrameRate(Condition):
     def network(self, colours: int) -> dict[str, Any]:
         return {"fps": True}
 
-    def train(self, batch: Clips, keys: Keys, step: Step) -> Conditions:
+    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         if batch.fps is None:
             return Conditions()
         kept = uniform(keys.content, Stream.RATE, step.number) >= step.dropout

@@ -64,11 +64,11 @@ def constructor(parts: Mapping[str, Any], settings: type[PipelineSettings]) -> C
     arguments = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     for name in sorted(parts, key=lambda part: may_be_none(parts[part])):
         default = None if may_be_none(parts[name]) else inspect.Parameter.empty
-        either = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        arguments.append(inspect.Parameter(name, either, default=default, annotation=parts[name]))
+        positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        arguments.append(inspect.Parameter(name, positional, default=default, annotation=parts[name]))
     for each in fields(settings):
-        only = inspect.Parameter.KEYWORD_ONLY
-        arguments.append(inspect.Parameter(each.name, only, default=each.default, annotation=kinds[each.name]))
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        arguments.append(inspect.Parameter(each.name, keyword, default=each.default, annotation=kinds[each.name]))
     signature = inspect.Signature(arguments)
 
     def construct(self: Any, *given: Any, **named: Any) -> None:
