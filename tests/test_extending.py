@@ -30,7 +30,7 @@ TABLES = {
     "videofusion.evaluation.metrics.means": ["MEANS"],
     "videofusion.networks.inputs": ["EMBEDDED"],
     "videofusion.networks.temporal.design": ["LAYERS", "TEMPORAL_DESIGNS"],
-    "videofusion.systems.registry": ["_registered"],
+    "videofusion.registry": ["_registered"],
 }
 
 
@@ -136,7 +136,7 @@ def test_a_condition_and_a_system(names):
     run("A condition", names)
     run("A system in your own package", names)
     from videofusion.conditioning.condition import Step
-    from videofusion.systems.registry import get_system
+    from videofusion.registry import get_system
 
     assert get_system("swaying") is names["Swaying"]
     batch = SimpleNamespace(clip=torch.full((2, 3, 3, 4, 4), 0.25))
