@@ -135,8 +135,9 @@ def test_a_condition_and_a_system(names):
     run("A temporal layer, and a row", names)
     run("A condition", names)
     run("A system in your own package", names)
-    from videofusion.conditioning.condition import Step
     from videofusion.systems.registry import get_system
+
+    from videofusion.conditioning.condition import Step
 
     assert get_system("swaying") is names["Swaying"]
     batch = SimpleNamespace(clip=torch.full((2, 3, 3, 4, 4), 0.25))
