@@ -26,15 +26,15 @@ BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "videofusion": ("videofusion.systems.videofusion", "VideoFusionSystem", "VideoFusionPipeline"),
     "vdm": ("videofusion.systems.vdm", "VDMSystem", "VDMPipeline"),
 }
-_registered: dict[str, Any] = {}
+_registered: dict[str, type[Any]] = {}
 
 
-def register_system(name: str, system: Any) -> Any:
+def register_system(name: str, system: type[Any]) -> type[Any]:
     """Let recipes name a system, and `load` read its models, for as long as this process runs.
 
     Args:
         name: in recipes; also that of its `Config`.
-        system: the class, a `SystemClass`.
+        system: the class.
 
     Raises:
         InputError: a system of the package has that name; the class lacks something.
@@ -56,15 +56,16 @@ def usable_systems() -> list[str]:
     return [*BUILT_IN, *_registered, *(name for name in _installed() if name not in _registered and _load(name))]
 
 
-def get_system(name: str) -> Any:
-    """The class of a system, which is a `SystemClass`.
+def get_system(name: str) -> type[Any]:
+    """The class of a system.
 
     Raises:
         InputError: no system has that name, or the package that brings it cannot be imported.
     """
     if name in BUILT_IN:
         module, kind, _ = BUILT_IN[name]
-        return getattr(importlib.import_module(module), kind)
+        found: type[Any] = getattr(importlib.import_module(module), kind)
+        return found
     if name in _registered:
         return _registered[name]
     if name in _installed():
@@ -110,11 +111,11 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 @functools.cache
-def _load(name: str) -> Any:
+def _load(name: str) -> type[Any] | None:
     """The class of an entry point; None after a warning in one line where it cannot be had."""
     entry = _installed()[name]
     try:
-        system = entry.load()
+        system: Any = entry.load()
         _check(name, system)
     except Exception as error:  # a stranger's module may raise anything
         first = (str(error).strip().splitlines() or [""])[0]

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from videofusion.systems.build import Parts
 
 
-def frame_embedding(image_encoder: str | None, prior: str | None, parts: Parts) -> FrameEmbedding:
+def frame_embedding(parts: Parts, image_encoder: str | None, prior: str | None) -> FrameEmbedding:
     """What tells the generators of a recipe the middle frame.
 
     Args:
-        image_encoder: folder of CLIP's, or None for a small one that is trained.
-        prior: None, "transformer" or a folder, as the system's key says.
-        parts: what the rest of the recipe gives.
+        parts: what the recipe gives.
+        image_encoder: folder of the encoder; a small one of fixed weights when None.
+        prior: "transformer", or a folder; a small network when None.
 
     Raises:
         InputError: a folder that holds no such model; parts that do not fit each other.
@@ -43,13 +43,13 @@ def frame_embedding(image_encoder: str | None, prior: str | None, parts: Parts) 
             f"recipe key system.prior is {prior}, which makes embeddings of CLIP's; set system.image_encoder to "
             "that CLIP"
         )
-    network, text = load_prior(prior, empty=parts.counted)
-    if network.size != encoder.size:
+    made, text = load_prior(prior, empty=parts.counted)
+    if made.size != encoder.size:
         raise InputError(
-            f"recipe key system.prior is {prior}, which makes embeddings of size {network.size}, but those of "
+            f"recipe key system.prior is {prior}, which makes embeddings of size {made.size}, but those of "
             f"system.image_encoder {image_encoder} have the size {encoder.size}"
         )
-    return FrameEmbedding(encoder, network, text, space)
+    return FrameEmbedding(encoder, made, text, space)
 
 
 def measure_embeddings(told: FrameEmbedding, parts: Parts) -> None:

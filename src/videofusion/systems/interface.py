@@ -85,7 +85,7 @@ class SystemClass(Protocol):
 
         Args:
             config: an instance of `Config`.
-            parts: what the rest of the recipe and the data give, the `Parts` of `systems/build.py`.
+            parts: what the rest of the recipe and the data give, `systems.build.Parts`.
 
         Raises:
             InputError: what does not go together.

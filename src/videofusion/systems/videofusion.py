@@ -299,7 +299,7 @@ class VideoFusionSystem:
     def build(cls, config: VideoFusionConfig, parts: Parts) -> VideoFusionSystem:
         """The system of a recipe; see `SystemClass`."""
         variant, colours = get_variant(config.variant), parts.common.space.channels
-        told = frame_embedding(config.image_encoder, config.prior, parts) if variant.embedding else None
+        told = frame_embedding(parts, config.image_encoder, config.prior) if variant.embedding else None
         size = None if told is None else told.image_encoder.size
         theirs = parts.image_model(size)
         if config.grouped and not any((*getattr(parts.data, "identities", ()), *getattr(parts.data, "actions", ()))):
