@@ -34,7 +34,7 @@ def register_system(name: str, system: type[Any]) -> type[Any]:
 
     Args:
         name: in recipes; also that of its `Config`.
-        system: the class, a `SystemClass`.
+        system: the class.
 
     Raises:
         InputError: a system of the package has that name; the class lacks something.
@@ -115,7 +115,7 @@ def _load(name: str) -> type[Any] | None:
     """The class of an entry point; None after a warning in one line where it cannot be had."""
     entry = _installed()[name]
     try:
-        system = entry.load()
+        system: Any = entry.load()
         _check(name, system)
     except Exception as error:  # a stranger's module may raise anything
         first = (str(error).strip().splitlines() or [""])[0]
