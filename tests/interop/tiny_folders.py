@@ -106,7 +106,8 @@ def sd_pipeline(scheduler: Any = None, **options: Any) -> Any:
         text_encoder=text_encoder(),
         tokenizer=tokenizer(),
         unet=unet(**options),
-        scheduler=scheduler or diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, steps_offset=1),
+        scheduler=scheduler
+        or diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         **NOTHING,
     )
 
@@ -119,5 +120,5 @@ def xl_pipeline() -> Any:
         text_encoder_2=text_encoder(32, seed=3, projection=24),
         tokenizer_2=tokenizer(),
         unet=xl_unet(),
-        scheduler=diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, steps_offset=1),
+        scheduler=diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
     )

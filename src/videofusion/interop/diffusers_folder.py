@@ -241,7 +241,7 @@ def _text_parts(folder: Path, index: Mapping[str, Any]) -> tuple[TextPart, ...]:
         )
     if not found:
         raise InputError(
-            f"{folder / 'model_index.json'} names no text_encoder; expected was one of {_or(ENCODERS)}, with a tokenizer"
+            f"{folder / 'model_index.json'} names no text_encoder; expected was {_or(ENCODERS)}, with a tokenizer"
         )
     return tuple(found)
 
@@ -301,8 +301,8 @@ def _check_text(folder: Path, network: Mapping[str, Any], text: tuple[TextPart, 
     pooled = text[-1].pooled
     if pooled is None:
         raise InputError(
-            f"{folder / text[-1].name} is a {text[-1].kind}; expected was a CLIPTextModelWithProjection, whose embedding "
-            "of the whole text the U-Net is told"
+            f"{folder / text[-1].name} is a {text[-1].kind}; expected was a CLIPTextModelWithProjection, whose "
+            "embedding of the whole text the U-Net is told"
         )
     count, rest = divmod(added - pooled, TIME_ID_SIZE)
     if rest or count not in (5, 6):

@@ -1,0 +1,65 @@
+"""Image models out of folders: prompts as diffusers encodes them, and one picture as diffusers makes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tiny_folders as tiny
+import torch
+
+from videofusion.conditioning.prompts import size_ids
+from videofusion.diffusion.denoiser import NetworkDenoiser
+from videofusion.diffusion.grids import times
+from videofusion.diffusion.guidance import ClassifierFree
+from videofusion.diffusion.samplers import ddim
+from videofusion.diffusion.schedules import make_schedule
+from videofusion.interop.image_model import ImageModel, load_image_model
+
+PROMPTS = ["a red cat", "blue (dogs)"]
+
+
+@pytest.fixture(scope="module", params=["sd", "xl"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ImageModel]:
+    """A pipeline of diffusers, and the same out of its folder."""
+    theirs = tiny.sd_pipeline() if request.param == "sd" else tiny.xl_pipeline()
+    theirs.set_progress_bar_config(disable=True)
+    return theirs, load_image_model(tiny.save(theirs, tmp_path_factory.mktemp("model") / request.param))
+
+
+@pytest.mark.parametrize("negative", [None, "", "grey, flat"])
+@torch.no_grad()
+def test_prompts_are_embedded_as_diffusers_does(pair: tuple[Any, ImageModel], negative: str | None) -> None:
+    theirs, ours = pair
+    xl = ours.facts.time_ids > 0
+    found = ours.prompts.conditions(PROMPTS, negative)
+    told = {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": True}
+    given = None if negative is None else [negative] * 2
+    expected = theirs.encode_prompt(PROMPTS, negative_prompt=given, **told)
+    without = found.without("text")
+    torch.testing.assert_close(found.text, expected[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(without.text, expected[1], rtol=0, atol=1e-6)
+    if xl:
+        torch.testing.assert_close(found.pooled_text, expected[2], rtol=0, atol=1e-6)
+        torch.testing.assert_close(without.pooled_text, expected[3], rtol=0, atol=1e-6)
+    assert (found.pooled_text is not None) == xl
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs
+@torch.no_grad()
+def test_one_picture_is_theirs(pair: tuple[Any, ImageModel]) -> None:
+    theirs, ours = pair
+    facts = ours.facts
+    noise = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    options = {"num_inference_steps": 10, "guidance_scale": 5.0, "output_type": "pt", "negative_prompt": "grey"}
+    expected = 2 * theirs("a red cat", height=16, width=16, latents=noise[:, 0], **options).images - 1
+    conditions = ours.prompts.conditions(["a red cat"], "grey")
+    if facts.time_ids:
+        conditions = ours.prompts.conditions(["a red cat"], "grey", time_ids=size_ids(16, 16))
+    schedule = make_schedule(facts.schedule)
+    denoiser = NetworkDenoiser(ours.unet, schedule, facts.prediction)
+    grid = times(schedule, 10, spacing=facts.spacing)
+    made = ddim(ClassifierFree(denoiser, 5.0, ("text",)), noise, grid, schedule=schedule, conditions=conditions)
+    assert (facts.height, facts.width) == (16, 16)
+    torch.testing.assert_close(ours.space.decode(made)[:, 0], expected, rtol=0, atol=1e-4)
+    assert float(expected.std()) > 0.05
