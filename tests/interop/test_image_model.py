@@ -8,7 +8,7 @@ import pytest
 import tiny_folders as tiny
 import torch
 
-from videofusion.conditioning.prompts import size_ids
+from videofusion.conditioning.prompt_encoder import size_ids
 from videofusion.diffusion.denoiser import NetworkDenoiser
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.guidance import ClassifierFree

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from videofusion.conditioning.prompts import PromptEncoder
+from videofusion.conditioning.prompt_encoder import PromptEncoder
 from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.diffusers_folder import DiffusersFolder, read_folder
 from videofusion.interop.diffusers_unet import unet_from_diffusers

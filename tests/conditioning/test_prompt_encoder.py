@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videofusion.conditioning.prompts import MOST_CHUNKS, PromptEncoder, size_ids, weighted
+from videofusion.conditioning.prompt_encoder import MOST_CHUNKS, PromptEncoder, size_ids, weighted
 from videofusion.errors import InputError
 from videofusion.interop.text_encoders import load_text_encoder
 
