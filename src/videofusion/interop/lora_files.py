@@ -122,7 +122,7 @@ def _pairs(
     return pairs
 
 
-def _weight(parts: Mapping[str, Any], layer: str, file: Path) -> nn.Parameter:
+def _weight(parts: Mapping[str, Any], layer: str, file: Path) -> Tensor:
     """The weight that an adapter of that name changes."""
     part, _, name = layer.partition(".")
     module = parts.get(part)
