@@ -27,24 +27,25 @@ from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from studies.digit_runs import NARROW_BASE, bases, fusion_run
 from videofusion.clip import save_sheet, write_clip, write_whole
+from videofusion.comparison.compare import Budget, job_threads
+from videofusion.comparison.runs import claim, run_facts, train_run
 from videofusion.cores import cores
 from videofusion.curation.curate import Curated, curate
 from videofusion.curation.plan import Weights, stages_of
-from videofusion.curation.report import dropped_for
+from videofusion.curation.summary import dropped_for
 from videofusion.curation.thresholds import parse
-from videofusion.data.moving_digits import DigitClipSpec, MovingDigits, evaluation_prompts, render
+from videofusion.digits import protocol
+from videofusion.digits.comparison import LEAST_CLIPS, SAMPLING
+from videofusion.digits.fidelity import FidelityMeasure, reference_specs
+from videofusion.digits.judge import JUMP, Judge
+from videofusion.digits.moving_digits import DigitClipSpec, MovingDigits, evaluation_prompts, render
+from videofusion.digits.tracker import STILL
 from videofusion.errors import InputError, RunError
-from videofusion.evaluation import protocol
-from videofusion.evaluation.comparison.compare import Budget, job_threads
-from videofusion.evaluation.comparison.digits import LEAST_CLIPS, SAMPLING
-from videofusion.evaluation.comparison.plans import NARROW_BASE, bases, fusion_run
-from videofusion.evaluation.comparison.runs import claim, run_facts, train_run
-from videofusion.evaluation.fidelity import FidelityMeasure, reference_specs
-from videofusion.evaluation.judge import JUMP, Judge
-from videofusion.evaluation.rates import Rate
+from videofusion.evaluation import making
+from videofusion.evaluation.metrics.proportions import Rate
 from videofusion.evaluation.record import markdown_table, write_record
-from videofusion.evaluation.tracker import STILL
 from videofusion.models import load
 from videofusion.training.signals import stop_signal
 
@@ -211,7 +212,7 @@ def measure(folder: Path, args: argparse.Namespace) -> int:
             if not train_run(folder, run, threads, str(folder / part), is_over=lambda: stop.name is not None):
                 return False
             captions = [spec.caption for spec in specs]
-            made = protocol.make(load(run.model_in(folder)), captions, range(len(specs)), SAMPLING, label=part)
+            made = making.make(load(run.model_in(folder)), captions, range(len(specs)), SAMPLING, label=part)
             save_file({"clips": made}, places[part].with_suffix(".part"))
             places[part].with_suffix(".part").replace(places[part])
             return True

@@ -10,8 +10,9 @@ import time
 import torch
 
 from videofusion.conditioning.motion import share_profiles
-from videofusion.data.moving_digits import GROUNDS_OF, MovingDigits
 from videofusion.diffusion.noise import base_frame
+from videofusion.digits.domain import GROUNDS_OF
+from videofusion.digits.moving_digits import MovingDigits
 from videofusion.evaluation.record import markdown_table
 
 FRAMES, SIZE, TWO_DIGITS, CLIPS, BATCH = 16, 32, 0.2, 2000, 50

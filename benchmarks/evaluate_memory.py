@@ -27,10 +27,10 @@ from measure import machine
 
 from videofusion.clip import write_clip
 from videofusion.cores import cores
-from videofusion.data.check import for_each_file
-from videofusion.data.digits_render import render
-from videofusion.data.digits_spec import DigitClipSpec
-from videofusion.data.moving_digits import MovingDigits
+from videofusion.data.checking import for_each_file
+from videofusion.digits.drawing import render
+from videofusion.digits.moving_digits import MovingDigits
+from videofusion.digits.spec import DigitClipSpec
 
 FRAMES, SIZE = 16, 128
 SETS = {"made": 1, "real": 2}  # with their seeds

@@ -17,7 +17,7 @@ import numpy as np
 from measure import clock, machine
 from scipy.linalg import sqrtm
 
-from videofusion.evaluation.frechet import Array, feature_distance, frechet_distance, moments
+from videofusion.evaluation.metrics.frechet import Array, feature_distance, frechet_distance, moments
 
 
 def by_square_root(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:

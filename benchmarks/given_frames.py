@@ -13,10 +13,10 @@ import time
 
 import torch
 
-from videofusion.data.moving_digits import MovingDigits
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.noise import base_frame
-from videofusion.evaluation.judge import Judge
+from videofusion.digits.judge import Judge
+from videofusion.digits.moving_digits import MovingDigits
 from videofusion.evaluation.record import markdown_table
 from videofusion.models import load
 

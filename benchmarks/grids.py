@@ -75,9 +75,10 @@ def of_model(model: str, clips: int, samplers: Sequence[str], steps: Sequence[in
     The same prompts and seeds everywhere, so that few clips tell grids apart; samplers that inject noise have no clip
     that many steps would lead to, and are judged only.
     """
-    from videofusion.data.moving_digits import evaluation_prompts
-    from videofusion.evaluation.judge import Judge
-    from videofusion.evaluation.protocol import Sampling, answers, make
+    from videofusion.digits.judge import Judge
+    from videofusion.digits.moving_digits import evaluation_prompts
+    from videofusion.digits.protocol import answers
+    from videofusion.evaluation.making import Sampling, make
     from videofusion.models import load
 
     pipe, judge = load(model, device="cpu"), Judge.load()

@@ -16,18 +16,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from videofusion.data.moving_digits import evaluation_prompts, render
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.guidance import ClassifierFree
 from videofusion.diffusion.noise import Keys, base_frame
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
-from videofusion.evaluation import protocol
-from videofusion.evaluation.comparison.digits import SAMPLING, place_kept
-from videofusion.evaluation.fidelity import FidelityMeasure, reference_specs
-from videofusion.evaluation.judge import Judge
+from videofusion.digits import protocol
+from videofusion.digits.comparison import SAMPLING, place_kept
+from videofusion.digits.fidelity import FidelityMeasure, reference_specs
+from videofusion.digits.judge import Judge
+from videofusion.digits.moving_digits import evaluation_prompts, render
+from videofusion.digits.tracker import SIZE
+from videofusion.evaluation import making
 from videofusion.evaluation.record import markdown_table
-from videofusion.evaluation.tracker import SIZE
 from videofusion.models import load
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.training import text_conditions
@@ -80,7 +81,7 @@ def main() -> None:
     specs = evaluation_prompts(args.clips, held_out=False, seed=1, frames=FRAMES)
     captions, real = [spec.caption for spec in specs], render(specs, FRAMES, SIZE)
     sampling = replace(SAMPLING, guidance=args.guidance, steps=args.steps)
-    made = protocol.make(pipe, captions, list(range(args.clips)), sampling, label="clips")
+    made = making.make(pipe, captions, list(range(args.clips)), sampling, label="clips")
     found = Judge.load().look(made)
     fidelity = FidelityMeasure(Judge.load(), render(reference_specs(REFERENCE, FRAMES, 0.0), FRAMES, SIZE))(made)
     rates = protocol.rates(protocol.answers(found, specs))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from studies.plans import PLANS
 from videofusion.cli import main
 
 
@@ -9,21 +10,20 @@ from videofusion.cli import main
     ("words", "named"),
     [
         ([], "DIR is not given"),
-        (["new", "--seconds", "-1"], "seconds is -1"),
+        (["new", "tiny", "--seconds", "-1"], "seconds is -1"),
         (["new", "--report-only"], "no finished run"),
-        (["new", "--budget", "soon"], 'budget is "soon", which is neither a time nor arithmetic'),
+        (["new", "tiny", "--budget", "soon"], 'budget is "soon", which is neither a time nor arithmetic'),
         (["new", "--plan", "table-9"], 'plan is "table-9"; allowed are decomposed, systems, videofusion-table-1'),
         (["new", "no-such-recipe"], '"no-such-recipe" is neither a recipe'),
         (["new", "moving-digits", "--plan", "systems"], 'no system "moving-digits"; it has vdm, joint'),
-        (["new", "moving-digits", "--find-budget"], "--find-budget is given, which trains VDM only"),
-        (["new", "--plan", "systems", "--find-budget"], "--find-budget is given, which trains VDM only"),
+        (["new"], "SYSTEM is not given"),
         (["new", "moving-digits", "--full"], "full is given without --plan"),
         (["new", "moving-digits", "--clips", "5"], "clips is 5, but the measure of moving digits needs at least 128"),
         (["new", "moving-digits", "--steps", "0"], "steps is (0,)"),
         (["new", "--plan", "decomposed", "--full"], "which has no full size"),
         (["new", "--plan", "videofusion-table-1", "--full"], "trains on UCF101"),
         (["new", "folder64"], "data is not given"),
-        (["new", "--data", "clips"], "plans make their own"),
+        (["new", "--plan", "systems", "--data", "clips"], "plans make their own"),
         (["new", "moving-digits", "--jobs", "1000"], "jobs is 1000"),
     ],
 )
@@ -51,10 +51,8 @@ def test_the_plans_are_listed_without_a_folder(capsys):
 
 @pytest.mark.slow
 def test_every_plan_can_be_built_at_its_full_size(capsys, tmp_path, monkeypatch):
-    from videofusion.evaluation.comparison.plans import plans
-
     monkeypatch.chdir(tmp_path)
-    for name, plan in plans().items():
+    for name, plan in PLANS.items():
         if plan.full is not None:
             assert main(["compare", "new", "--plan", name, "--full", "--dry-run"]) == 0
             out = capsys.readouterr().out
@@ -64,11 +62,17 @@ def test_every_plan_can_be_built_at_its_full_size(capsys, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+def test_the_package_knows_no_plan(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("videofusion.comparison.plan.PLANS", {})
+    assert main(["compare", str(tmp_path / "new"), "--plan", "decomposed"]) == 2
+    assert "run by python -m studies.compare" in capsys.readouterr().err
+
+
 def test_stopped_before_a_run_is_finished_it_reports_nothing(capsys, tmp_path, monkeypatch):
-    from videofusion.evaluation.comparison import compare
+    from videofusion.comparison import compare
 
     monkeypatch.setattr(compare, "train_run", lambda *args: False)  # the time was up
-    monkeypatch.setattr("videofusion.evaluation.comparison.digits.DigitsMeasure.real", lambda self: None)
+    monkeypatch.setattr("videofusion.digits.comparison.DigitsMeasure.real", lambda self: None)
     words = ["compare", str(tmp_path / "new"), "moving-digits", "--seeds", "1"]
     assert main(words) == 0
     said = capsys.readouterr()

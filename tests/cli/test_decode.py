@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 import videofusion as vf
 from videofusion.cli import main
 from videofusion.clip import read_clip, read_provenance
-from videofusion.data.decode import open_video
 from videofusion.generation.keeping import kept_bytes, read_kept
+from videofusion.video.decode import open_video
 
 SHADES = torch.linspace(-1, 1, 3).reshape(3, 1, 1, 1).expand(3, 3, 8, 8)
 

@@ -16,9 +16,9 @@ from videofusion import clip as clips
 from videofusion import models
 from videofusion.cli import main
 from videofusion.clip import read_clip, read_provenance
-from videofusion.data.decode import open_video
 from videofusion.errors import InputError, RunError
 from videofusion.generation.keeping import read_kept
+from videofusion.video.decode import open_video
 
 
 def grey(seed: int) -> Tensor:
@@ -245,7 +245,7 @@ def test_a_clip_that_cannot_be_written_is_kept(
         whole(path, data)
 
     monkeypatch.setattr("videofusion.generation.keeping.write_whole", disk_is_full)
-    monkeypatch.setattr("videofusion.clip.encode.write_whole", disk_is_full)
+    monkeypatch.setattr("videofusion.clip.writing.write_whole", disk_is_full)
     assert run(full / "a.mp4", "--seed", "5") == 1
     err = capsys.readouterr().err
     assert "No space left on device" in err

@@ -13,20 +13,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from videofusion.cli import main
-from videofusion.data.decode import VideoFile
-from videofusion.data.digits_folder import write_folder
+from videofusion.digits.clip_files import write_folder
 from videofusion.errors import RunError
 from videofusion.evaluation import measure
 from videofusion.evaluation.choose_clips import generated_clips, real_clips
 from videofusion.evaluation.clip_sets import FolderClips
 from videofusion.evaluation.extractors import load_extractor, video
 from videofusion.evaluation.extractors.i3d import I3D
-from videofusion.evaluation.frechet import feature_distance
-from videofusion.evaluation.kernel import polynomial_mmd
-from videofusion.evaluation.over_time import flicker
-from videofusion.evaluation.preset_table import find_preset
-from videofusion.evaluation.reconstruction import psnr
+from videofusion.evaluation.metrics.frechet import feature_distance
+from videofusion.evaluation.metrics.kernel import polynomial_mmd
+from videofusion.evaluation.metrics.over_time import flicker
+from videofusion.evaluation.metrics.reconstruction import psnr
+from videofusion.evaluation.protocol_table import find_preset
 from videofusion.evaluation.resize import squared
+from videofusion.video.decode import VideoFile
 
 COUNT = 8
 DIGITS = ("--protocol", "digits", "--count", str(COUNT), "--allow-few", "--replicates", "3", "--device", "cpu")

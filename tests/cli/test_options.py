@@ -17,7 +17,7 @@ from videofusion.cli.models import export
 from videofusion.cli.options import check_quotes, check_sampling, in_options
 from videofusion.cli.train import train
 from videofusion.errors import InputError
-from videofusion.training.recipe import Recipe
+from videofusion.recipes.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,9 @@ def test_what_the_words_alone_show_is_told_without_torch(tmp_path: Path) -> None
         ["decode", "none.safetensors", "-o", str(tmp_path / "there.mp4")],
         ["export", "no-such", str(tmp_path / "model")],
         ["compare", str(tmp_path / "runs"), "no-such"],
-        ["digits-report", "--model", "no-such"],
-        ["digits-motion", "--model", "no-such"],
         ["evaluate", "none", "none"],
         ["train", "no-such", "--run", str(tmp_path / "run")],
         ["train", "tiny", "--run", str(tmp_path / "run"), "--set", "stepz=1"],
-        ["scaling", "no-such"],
     ]
     code = (
         "import sys; from videofusion.cli import main\n"

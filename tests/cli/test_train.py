@@ -9,9 +9,9 @@ import pytest
 
 from videofusion.cli import main
 from videofusion.errors import InputError
-from videofusion.training import scaling, trial
-from videofusion.training.recipe import Recipe
-from videofusion.training.recipes import RECIPES, get_recipe
+from videofusion.recipes.catalogue import RECIPES, get_recipe
+from videofusion.recipes.recipe import Recipe
+from videofusion.training.estimate import trial
 
 
 class Found:
@@ -105,14 +105,3 @@ def test_bad_values_are_one_sentence(
     assert sentence in err
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
-
-
-def test_scaling_is_of_the_recipe_and_the_gpus_that_were_asked_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = []
-    monkeypatch.setattr(scaling, "scaling_report", lambda *words: asked.append(words) or "a table")
-    words = ["tiny", "--gpus", "2", "16", "--clips", "4", "--utilisation", "0.5", "--set", "batch_size=64"]
-    assert main(["scaling", *words]) == 0
-    assert capsys.readouterr().out == "a table\n"
-    assert asked == [(get_recipe("tiny", {"batch_size": 64}), (2, 16), 4, scaling.Cluster(utilisation=0.5))]

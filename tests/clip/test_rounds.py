@@ -12,11 +12,11 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from videofusion.clip import read_clip, write_clip, write_frames
-from videofusion.clip.encode import _EXACT as WRITTEN
-from videofusion.data.decode import open_video
-from videofusion.data.frames import resize
-from videofusion.data.upright import upright
+from videofusion.clip.writing import _EXACT as WRITTEN
 from videofusion.errors import RunError
+from videofusion.video.decode import open_video
+from videofusion.video.frames import resize
+from videofusion.video.upright import upright
 
 SIDE = 32
 

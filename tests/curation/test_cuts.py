@@ -10,8 +10,8 @@ import pytest
 from videofusion.curation.cuts import Cuts, Uncut, clips_of
 from videofusion.curation.spans import Span
 from videofusion.curation.stage import Job
-from videofusion.data.footage import Unreadable
 from videofusion.errors import InputError
+from videofusion.video.footage import Unreadable
 
 pytest.importorskip("scenedetect")
 pytest.importorskip("cv2")

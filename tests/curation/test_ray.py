@@ -18,12 +18,12 @@ from videofusion.curation.duplicates import Duplicates
 from videofusion.curation.embeddings import Embeddings, Similarity
 from videofusion.curation.engines import check_engine
 from videofusion.curation.motion import Motion
+from videofusion.curation.ocr import Text
 from videofusion.curation.pool import DIED, run_here
-from videofusion.curation.ray_engine import _read, _written, run_ray
+from videofusion.curation.ray_stages import _read, _written, run_ray
 from videofusion.curation.spans import Span
 from videofusion.curation.stage import Job, chunks_of
 from videofusion.curation.thresholds import parse
-from videofusion.curation.writing import Text
 from videofusion.errors import InputError
 
 MODULE = """

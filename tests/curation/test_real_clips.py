@@ -16,10 +16,10 @@ import pytest
 from videofusion.curation.cuts import Cuts
 from videofusion.curation.duplicates import Duplicates, copies
 from videofusion.curation.motion import Motion
+from videofusion.curation.ocr import Text
 from videofusion.curation.spans import Span
 from videofusion.curation.stage import Job
-from videofusion.curation.writing import Text
-from videofusion.data.decode import open_video
+from videofusion.video.decode import open_video
 
 pytest.importorskip("scenedetect")
 cv2 = pytest.importorskip("cv2")

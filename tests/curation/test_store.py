@@ -12,8 +12,8 @@ from videofusion.curation.spans import Span
 from videofusion.curation.stage import Job, Row, Stage, chunks_of, told
 from videofusion.curation.store import Store
 from videofusion.curation.work import bad_row, rows_of
-from videofusion.data.footage import Unreadable
 from videofusion.errors import InputError
+from videofusion.video.footage import Unreadable
 
 pytest.importorskip("pyarrow")
 

@@ -14,8 +14,8 @@ import pytest
 
 from videofusion.cli import main
 from videofusion.data.addresses import Fetch, fetching, scheme_of
-from videofusion.data.check import check_folder
-from videofusion.data.layouts import open_source
+from videofusion.data.checking import check_folder
+from videofusion.data.layouts.detection import open_source
 from videofusion.errors import InputError, RunError
 
 
@@ -176,7 +176,7 @@ def test_an_address_is_fetched_where_that_is_allowed(
 def test_an_answer_may_not_lead_to_a_local_file_or_be_endless(
     server, shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import videofusion.data.streaming as streaming
+    import videofusion.data.layouts.streaming as streaming
 
     monkeypatch.setattr(streaming.time, "sleep", lambda seconds: None)
     monkeypatch.setenv("VIDEOFUSION_SHARDS", str(tmp_path / "cache"))

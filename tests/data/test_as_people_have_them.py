@@ -13,9 +13,9 @@ from PIL import Image
 
 from videofusion.cli import main
 from videofusion.clip import read_clip
-from videofusion.data.decode import Unreadable, decode_all, open_video
-from videofusion.data.report import folder_report
-from videofusion.data.stills import Pictures
+from videofusion.data.statistics import folder_report
+from videofusion.video.decode import Unreadable, decode_all, open_video
+from videofusion.video.stills import Pictures
 
 HEIGHT, WIDTH = 48, 64
 
@@ -181,7 +181,7 @@ def test_equal_time_stamps_lose_no_frame(tmp_path, stamps):
 
 
 def test_decoding_times_that_go_back_are_put_one_after_the_other():
-    from videofusion.data.packets import Packet, timeline
+    from videofusion.video.packets import Packet, timeline
 
     stamps = [0, 2, 1, 3, 0, 2, 1, 3]  # two parts, each with its own begin
     packets = [Packet(pts, number % 4, pts + 1, False, False, False) for number, pts in enumerate(stamps)]

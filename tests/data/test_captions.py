@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from videofusion.data.layouts import open_source
-from videofusion.data.listing import list_frames, list_videos
-from videofusion.data.metadata import MOST_WORDS
-from videofusion.data.shards import list_shards
-from videofusion.data.tables import list_table
+from videofusion.data.layouts.detection import open_source
+from videofusion.data.layouts.listing import list_frames, list_videos
+from videofusion.data.layouts.metadata import MOST_WORDS
+from videofusion.data.layouts.shards import list_shards
+from videofusion.data.layouts.tables import list_table
 
 
 def fill(root: Path, **files: str | bytes) -> None:

@@ -14,9 +14,9 @@ import pytest
 from damage import FRAMES, KINDS, WAYS, make_folder, sizes_in, write_video
 from full_decode import complaint
 
-from videofusion.data.check import check_folder, check_item
-from videofusion.data.decode import VideoFile
+from videofusion.data.checking import check_folder, check_item
 from videofusion.data.items import Item
+from videofusion.video.decode import VideoFile
 
 # files, damaged ones, different videos of each kind
 COUNTS = [pytest.param((48, 24, 1), id="48"), pytest.param((1000, 200, 4), id="1000", marks=pytest.mark.slow)]
@@ -25,7 +25,7 @@ MEGABYTE = 2**20
 CHECK = """
 import sys
 from pathlib import Path
-from videofusion.data.check import check_folder
+from videofusion.data.checking import check_folder
 found = check_folder(sys.argv[1], frames=1)
 status = Path("/proc/self/status").read_text()
 print(len(found), status.partition("VmHWM:")[2].split()[0])
@@ -91,7 +91,7 @@ def test_training_over_the_folder_ends_and_tells_what_it_left_out(damaged, tmp_p
     # they take a while to load, which the other tests here need not wait for
     from videofusion.cli import main
     from videofusion.data.folder import VideoFolder
-    from videofusion.training.recipes import get_recipe
+    from videofusion.recipes.catalogue import get_recipe
 
     folder, _, expected = damaged
     if len(list(folder.iterdir())) < 1000:

@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from videofusion.data.decode import Unreadable, decode, decode_all, open_video
 from videofusion.data.folder import VideoFolder
-from videofusion.data.footage import Excerpt
+from videofusion.video.decode import Unreadable, decode, decode_all, open_video
+from videofusion.video.footage import Excerpt
 
 
 def with_sound(path, picture_of, count=24, sound_first=0.0, rate=10):

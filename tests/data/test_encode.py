@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from videofusion.data.batch import BadClip, Batch
-from videofusion.data.check import check_folder
-from videofusion.data.decode import open_video
+from videofusion.data.checking import check_folder
 from videofusion.data.encode import encode, kept_frames
-from videofusion.data.encoded import Made
 from videofusion.data.folder import VideoFolder
-from videofusion.data.layouts import detect, open_source
+from videofusion.data.layouts.detection import detect, open_source
+from videofusion.data.layouts.encoded import Made
 from videofusion.data.loader import Loader
 from videofusion.errors import InputError
 from videofusion.networks.autoencoder import Latents
+from videofusion.video.decode import open_video
 
 MADE = Made(autoencoder="a", height=16, width=16)
 

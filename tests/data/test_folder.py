@@ -173,7 +173,7 @@ def test_what_is_known_of_long_videos_stays_within_the_bound(monkeypatch):
     from videofusion.data.clips import Clips
     from videofusion.data.items import Item, Source
     from videofusion.data.sampler import ClipSampler
-    from videofusion.data.stills import Rows
+    from videofusion.video.stills import Rows
 
     opened = []
 

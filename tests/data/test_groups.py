@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from videofusion.data.batch import Batch, Sample
-from videofusion.data.listing import list_videos
+from videofusion.data.layouts.listing import list_videos
 from videofusion.data.loader import Loader
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from videofusion.data.clips import Clips
-from videofusion.data.footage import Unreadable
 from videofusion.data.items import Item, Source
 from videofusion.data.loader import Loader
 from videofusion.data.sampler import ClipSampler, Draws, mirrored
-from videofusion.data.stills import Rows
 from videofusion.errors import InputError
+from videofusion.video.footage import Unreadable
+from videofusion.video.stills import Rows
 
 MIDDLE = Draws(0.5, 0.5, 0.5, 0.9, 0.5, 0.0)
 

@@ -22,13 +22,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from videofusion.cli import main
-from videofusion.data.check import check_folder
-from videofusion.data.encoded import FORMAT
+from videofusion.data.checking import check_folder
 from videofusion.data.items import part
-from videofusion.data.layouts import open_source
-from videofusion.data.report import folder_report
-from videofusion.data.stills import natural
+from videofusion.data.layouts.detection import open_source
+from videofusion.data.layouts.encoded import FORMAT
+from videofusion.data.statistics import folder_report
 from videofusion.errors import InputError
+from videofusion.video.stills import natural
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(RAN) (w) file closefile\nshowpage\n%%EOF\n"
 

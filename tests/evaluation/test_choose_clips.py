@@ -14,7 +14,7 @@ from videofusion.clip import write_clip
 from videofusion.errors import InputError, RunError
 from videofusion.evaluation.choose_clips import check_apart, generated_clips, real_clips
 from videofusion.evaluation.clip_sets import without_ending
-from videofusion.evaluation.preset_table import find_preset
+from videofusion.evaluation.protocol_table import find_preset
 
 PRESET = replace(find_preset("embedded"), count=3, real_count=3, frames=4, size=8)
 

@@ -13,11 +13,11 @@ from videofusion.errors import InputError, RunError
 from videofusion.evaluation import measure, tally
 from videofusion.evaluation.clip_sets import LiveClips
 from videofusion.evaluation.extractors import NetworkExtractor
-from videofusion.evaluation.frechet import feature_distance
-from videofusion.evaluation.inception import inception_score
-from videofusion.evaluation.kernel import ClipKernels, polynomial_mmd
 from videofusion.evaluation.measure import evaluate
-from videofusion.evaluation.presets import Metric, Preset
+from videofusion.evaluation.metrics.frechet import feature_distance
+from videofusion.evaluation.metrics.inception_score import inception_score
+from videofusion.evaluation.metrics.kernel import ClipKernels, polynomial_mmd
+from videofusion.evaluation.protocols import Metric, Preset
 
 T, S = 3, 4
 

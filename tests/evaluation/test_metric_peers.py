@@ -6,10 +6,10 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from videofusion.evaluation.frechet import feature_distance
-from videofusion.evaluation.inception import inception_score
-from videofusion.evaluation.kernel import kernel_distance, polynomial_mmd
-from videofusion.evaluation.reconstruction import clip_psnr, psnr, ssim
+from videofusion.evaluation.metrics.frechet import feature_distance
+from videofusion.evaluation.metrics.inception_score import inception_score
+from videofusion.evaluation.metrics.kernel import kernel_distance, polynomial_mmd
+from videofusion.evaluation.metrics.reconstruction import clip_psnr, psnr, ssim
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore")]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from videofusion.clip.check import from_uint8
-from videofusion.evaluation.presets import RESIZES
+from videofusion.evaluation.protocols import RESIZES
 from videofusion.evaluation.resize import squared
 
 RANDOM = np.random.default_rng(0)

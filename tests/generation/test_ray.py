@@ -14,18 +14,18 @@ import pytest
 import torch
 
 from videofusion.errors import InputError
-from videofusion.generation import ray_engine
+from videofusion.generation import ray_prompts as ray_engine
 from videofusion.generation.maker import Form
 from videofusion.generation.many import Summary, generate_many
-from videofusion.generation.ray_engine import DIED, run_ray
+from videofusion.generation.ray_prompts import DIED, run_ray
 from videofusion.generation.rows import Row
+from videofusion.recipes.catalogue import get_recipe
 from videofusion.systems.build import build_system
-from videofusion.training.recipes import get_recipe
 
 DEADLY = """
 import os, signal
 from pathlib import Path
-from videofusion.generation import ray_engine
+from videofusion.generation import ray_prompts as ray_engine
 
 class Deadly(ray_engine._Worker):
     def __call__(self, item):
@@ -53,7 +53,7 @@ def cluster(ray: Any, **variables: str) -> Iterator[None]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    from videofusion.data.moving_digits import MovingDigits
+    from videofusion.digits.moving_digits import MovingDigits
 
     torch.manual_seed(0)
     recipe = get_recipe("tiny", {"channels": "16,16", "residual_channels": "16,16", "text_dim": "16"})

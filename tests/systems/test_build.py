@@ -9,15 +9,15 @@ import torch
 
 from videofusion.data.batch import Batch, Sample
 from videofusion.data.folder import VideoFolder
-from videofusion.data.moving_digits import MovingDigits
+from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.evaluation.domain import domain_of
 from videofusion.networks.autoencoder import Pixels
+from videofusion.recipes.catalogue import get_recipe
+from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import PROFILE_CLIPS, _some_clips, build_system
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.vdm import VDMSystem
-from videofusion.training.recipe import Recipe
-from videofusion.training.recipes import get_recipe
 from videofusion.training.trainer import training_keys
 
 SMALL = {"channels": "16,16", "residual_channels": "16,16", "frames": "4", "text_dim": "16", "train_frames": "none"}
@@ -147,7 +147,7 @@ def test_a_trained_model_s_words_are_found_by_name(key, digits, tmp_path, monkey
     """Captions may have words in another order, more and fewer; a caption then says the same, and none is lost."""
     first = build_system(recipe(system="vdm", temporal="image"), digits)
     first.pipeline().save_pretrained(tmp_path)
-    monkeypatch.setattr("videofusion.systems.build.WORDS", ["zebra", "three", "red", "left", "moving", "a"])
+    monkeypatch.setattr(MovingDigits, "words", ["zebra", "three", "red", "left", "moving", "a"])
     encoder = build_system(recipe(system="vdm", temporal="image", **{key: str(tmp_path)}), digits).text_encoder
     assert encoder.words == [*first.text_encoder.words, "zebra"]
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_adapters_have_the_words_of_their_model(digits, tmp_path, monkeypatch):
     pytest.importorskip("peft", reason="needs the extra lora")
     first = build_system(recipe(system="vdm", temporal="image"), digits)
     first.pipeline().save_pretrained(tmp_path)
-    monkeypatch.setattr("videofusion.systems.build.WORDS", ["zebra", "three"])
+    monkeypatch.setattr(MovingDigits, "words", ["zebra", "three"])
     adapted = recipe(system="vdm", temporal="image", trains="lora", pretrained=str(tmp_path))
     assert build_system(adapted, digits).text_encoder.words == first.text_encoder.words
 

@@ -10,13 +10,13 @@ import torch
 from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, batch, keys, vdm
 
 from videofusion.conditioning.image import FrameEncoder
-from videofusion.data.moving_digits import MovingDigits
 from videofusion.diffusion.known import Known
+from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.models import load
+from videofusion.recipes.catalogue import get_recipe
 from videofusion.systems.build import build_system
 from videofusion.systems.vdm import VDMSystem
-from videofusion.training.recipes import get_recipe
 
 CLIPS = 3
 

@@ -9,16 +9,16 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel, UNet2DModel
 
 import videofusion as vf
-from videofusion.data.moving_digits import MovingDigits
+from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_unet import unet_from_diffusers
 from videofusion.networks.temporal import TEMPORAL_DESIGNS
+from videofusion.recipes.catalogue import get_recipe
+from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system
 from videofusion.systems.pretrained import inflated, is_diffusers
 from videofusion.systems.videofusion import VideoFusionSystem
-from videofusion.training.recipe import Recipe
-from videofusion.training.recipes import get_recipe
-from videofusion.training.sizes import recipe_parts
+from videofusion.training.estimate.sizes import recipe_parts
 from videofusion.training.trainer import train
 
 SCALED = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -16,10 +16,10 @@ from tiny import CAPTIONS, SIZE, videofusion
 
 from videofusion.cli import main
 from videofusion.clip import read_clip, read_provenance
-from videofusion.data.decode import open_video
 from videofusion.errors import InputError, RunError
 from videofusion.generation.continuing import continued
 from videofusion.tasks import check_windows, extend
+from videofusion.video.decode import open_video
 
 HIGH, WIDE = 360, 640
 

@@ -20,13 +20,13 @@ from torch.distributed.tensor import DTensor
 from toy import ToyBatches, ToySystem, toy_recipe
 
 from videofusion.data.loader import Loader
+from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system
 from videofusion.training import checkpoints
 from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import Checkpoint, load, read_into
 from videofusion.training.gradients import clip_gradients
 from videofusion.training.logs import NoLog
-from videofusion.training.recipe import Recipe
 from videofusion.training.sharding import by_device, collected
 from videofusion.training.state import State, System, training_keys
 from videofusion.training.trainer import Trainer

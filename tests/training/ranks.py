@@ -24,8 +24,8 @@ from videofusion.cli import main
 from videofusion.data.batch import Batch
 from videofusion.data.loader import Loader
 from videofusion.errors import InputError, RunError
+from videofusion.recipes.recipe import Recipe
 from videofusion.training import gradients
-from videofusion.training.recipe import Recipe
 from videofusion.training.run_folder import open_run
 from videofusion.training.trainer import Trainer, train
 from videofusion.training.world import World

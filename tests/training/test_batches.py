@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from videofusion.digits.domain import OVER_PHOTOS
 from videofusion.errors import InputError
+from videofusion.recipes.catalogue import get_recipe
 from videofusion.training.batches import training_data
-from videofusion.training.recipe import OVER_PHOTOS
-from videofusion.training.recipes import get_recipe
 from videofusion.training.world import World
 
 FOLDER = {"data": "folder", "frames": 4, "size": 16, "batch_size": 2, "workers": 0}

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from videofusion.errors import InputError, RunError
+from videofusion.recipes.catalogue import get_recipe
 from videofusion.training import checkpoints
 from videofusion.training.checkpoints import Checkpoint, check_shapes, load, newest, place, prune, save, write_folder
-from videofusion.training.recipes import get_recipe
 
 
 def example(step: int = 1, validation: float | None = None) -> Checkpoint:

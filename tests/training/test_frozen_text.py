@@ -22,7 +22,7 @@ from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.models import export
 from videofusion.systems.build import build_system
 from videofusion.training.batches import training_data
-from videofusion.training.sizes import recipe_parts
+from videofusion.training.estimate.sizes import recipe_parts
 from videofusion.training.trainer import train
 from videofusion.training.world import World
 

@@ -26,7 +26,7 @@ from videofusion.training import checkpoints
 from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import newest
 from videofusion.training.run_folder import open_run
-from videofusion.training.runs import read_run
+from videofusion.training.run_list import read_run
 from videofusion.training.trainer import Trainer
 from videofusion.training.world import World
 

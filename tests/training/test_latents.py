@@ -12,10 +12,10 @@ from videofusion.errors import InputError
 from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.networks.fingerprints import fingerprint
 from videofusion.training.checkpoints import newest
-from videofusion.training.memory import count_parts
-from videofusion.training.sizes import recipe_parts, recipe_work
+from videofusion.training.estimate.memory import count_parts
+from videofusion.training.estimate.sizes import recipe_parts, recipe_work
+from videofusion.training.estimate.trial import dry_run
 from videofusion.training.trainer import train
-from videofusion.training.trial import dry_run
 
 SYSTEMS = [{"system": "videofusion"}, {"system": "vdm", "temporal": "factorised"}]
 

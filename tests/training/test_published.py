@@ -12,16 +12,16 @@ from small import smallest, state_of, write_waves
 import videofusion
 from videofusion.cli import main
 from videofusion.conditioning.image import FrameEncoder
-from videofusion.data.moving_digits import MovingDigits
+from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.interop.image_encoders import load_image_encoder
 from videofusion.models import export
 from videofusion.networks.fingerprints import fingerprint
+from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system
-from videofusion.training.recipe import Recipe
-from videofusion.training.sizes import recipe_parts
+from videofusion.training.estimate.sizes import recipe_parts
+from videofusion.training.estimate.trial import dry_run
 from videofusion.training.trainer import train
-from videofusion.training.trial import dry_run
 
 pytest.importorskip("transformers", reason="transformers is not here (the extra clip brings it)")
 

@@ -23,10 +23,10 @@ from videofusion.models import export, load
 from videofusion.parts import WEIGHTS
 from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import newest, place
+from videofusion.training.estimate.trial import dry_run
 from videofusion.training.sharding import check_sharding
 from videofusion.training.signals import stop_signal
 from videofusion.training.trainer import train
-from videofusion.training.trial import dry_run
 from videofusion.training.world import World
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import IndependentNoise, Keys
 from videofusion.networks.autoencoder import Pixels
-from videofusion.training.recipe import Recipe
+from videofusion.recipes.recipe import Recipe
 from videofusion.training.run_folder import open_run
 from videofusion.training.trainer import Trainer
 

@@ -28,7 +28,6 @@ COMMANDS = {
     "extend": Command("videofusion.cli.extend:extend", "have a video go on, as long as you like"),
     "decode": Command("videofusion.cli.decode:decode", "make a video of what could not be decoded or written"),
     "train": Command("videofusion.cli.train:train", "train a recipe on built-in data or on your own folder of clips"),
-    "scaling": Command("videofusion.cli.train:scaling", "say what a recipe needs on many GPUs, on paper"),
     "runs": Command("videofusion.cli.runs:runs", "list run folders: state, step, loss, speed, last sample"),
     "export": Command("videofusion.cli.models:export", "write a model's folder in half precision, to share it"),
     "models": Command("videofusion.cli.models:models", "list the models that --model knows by name"),
@@ -40,12 +39,8 @@ COMMANDS = {
     "data curate": Command("videofusion.cli.curate:curate", "cut videos into clips and keep what is worth training on"),
     "evaluate": Command("videofusion.cli.measure:evaluate", "measure generated clips by a published protocol"),
     "results": Command("videofusion.cli.measure:results", "join the records of evaluations into one table"),
-    "digits-report": Command("videofusion.cli.evaluate:digits_report", "judge a model on moving digits"),
-    "digits-motion": Command("videofusion.cli.evaluate:digits_motion", "measure content and motion apart"),
-    "judge-report": Command("videofusion.cli.evaluate:judge_report", "test the judge of moving digits on real clips"),
-    "embedded-report": Command("videofusion.cli.evaluate:embedded_report", "test the feature network that ships"),
     "weights convert": Command("videofusion.cli.weights:convert", "write a feature network's weights as safetensors"),
-    "compare": Command("videofusion.cli.compare:compare", "train and measure systems side by side, or a paper's table"),
+    "compare": Command("videofusion.cli.compare:compare", "train and measure systems side by side"),
 }
 
 
@@ -56,12 +51,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `videofusion`; the process's own by default.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    return _guarded(lambda: _run(words))
+
+
+def run_command(command: Callable[..., Any], name: str, argv: Sequence[str] | None = None) -> int:
+    """Run one function as `main` runs a command, and return its exit code; for commands outside the table.
+
+    Args:
+        command: a typed function.
+        name: what was typed to run it, as `python -m tools.digits_report`.
+        argv: the words after that; the process's own by default.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    return _guarded(lambda: _call(command, name, words))
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """The exit code of some work; its errors as sentences."""
     _wait_politely()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         warnings.simplefilter("default", UserWarning)
         try:
-            code = _run(words)
+            code = work()
             sys.stdout.flush()  # so that what cannot be written is told here
             return code
         except SystemExit as stop:  # how tyro ends after --help (0) and after wrong options (2)
@@ -118,16 +130,19 @@ def _run(words: list[str]) -> int:
         name = " ".join(words[:2]) if group else name
         raise unknown("command", name, group or COMMANDS)
 
+    module, _, function = COMMANDS[name].place.partition(":")
+    command: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return _call(command, f"videofusion {name}", words[len(name.split()) :])
+
+
+def _call(command: Callable[..., Any], name: str, words: list[str]) -> int:
     import tyro
 
     from videofusion.cli.options import check_quotes, in_options
 
-    module, _, function = COMMANDS[name].place.partition(":")
-    command: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    rest = words[len(name.split()) :]
-    check_quotes(rest, command)
+    check_quotes(words, command)
     try:
-        return tyro.cli(command, prog=f"videofusion {name}", args=rest) or 0
+        return tyro.cli(command, prog=name, args=words) or 0
     except InputError as error:
         raise InputError(in_options(str(error), command)) from error
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from videofusion.errors import InputError
-from videofusion.training.recipes import trained_model
+from videofusion.recipes.catalogue import trained_model
 
 if TYPE_CHECKING:
-    from videofusion.evaluation.comparison.compare import Budget, Run
-    from videofusion.evaluation.comparison.plans import Plan
+    from videofusion.comparison.compare import Budget, Run
+    from videofusion.comparison.plan import Plan
 
 Texts = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=FILE")]
 
@@ -38,17 +38,17 @@ def compare(
     sha256: Texts = (),
     allow_few: tyro.conf.FlagCreatePairsOff[bool] = False,
     jobs: int = 1,
-    find_budget: tyro.conf.FlagCreatePairsOff[bool] = False,
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False,
     report_only: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> int:
     """Train systems under one budget, or load them, and measure their clips side by side.
 
-    SYSTEM is a recipe's name, the path of a recipe.json, or a model's folder, which is only measured. `--plan NAME` is
-    a list of systems, most of them a paper's table, and SYSTEM then takes some of them; `--plan list` names the plans.
-    Without either: VideoFusion beside VDM, with variants and ablations (the plan decomposed). Can be stopped at any
-    time; the same command goes on, and another SYSTEM joins. Writes DIR/table.md, table.csv, plot.png and clips-0.png,
-    ... of what is finished.
+    SYSTEM is a recipe's name, the path of a recipe.json, or a model's folder, which is only measured. Can be stopped at
+    any time; the same command goes on, and another SYSTEM joins. Writes DIR/table.md, table.csv, plot.png and
+    clips-0.png, ... of what is finished.
+
+    A checkout of the repository has plans, lists of systems, most of them a paper's table: `python -m studies.compare`
+    is this command with them. `--plan NAME` runs one, SYSTEM then takes some of its systems, `--plan list` names them.
 
     Args:
         folder: for all runs and results
@@ -71,35 +71,32 @@ def compare(
         sha256: that the weights must have
         allow_few: let under 256 clips of a folder make numbers, which are for no comparison
         jobs: runs side by side, each with its part of the cores
-        find_budget: instead, find the seconds after which VDM's samples keep a digit's place: SECONDS, or a double
         dry_run: say what would be trained, and try whether all of it can be built; write nothing
         report_only: train nothing
     """
     for name in systems if plan is None else ():
         trained_model(name)  # refuses what is none, nor a recipe
 
-    from videofusion.data.moving_digits import GROUNDS_OF
-    from videofusion.evaluation.comparison import plans
+    from videofusion.comparison.plan import find_plan, plan_list
+    from videofusion.domains import domains
 
     if plan == "list":
-        print(plans.plan_list())
+        print(plan_list())
         return 0
     if folder is None:
         raise InputError("DIR is not given; it is the folder for all runs and results")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"DIR is {folder}, which is a file; it must be a folder")
-    if find_budget and (systems or plan is not None or full):
-        raise InputError("find_budget is given, which trains VDM only; leave out SYSTEM, --plan and --full, or this")
     if full and plan is None:
         raise InputError("full is given without --plan, but recipes are at their own size; --plan list names the plans")
-    if data not in (None, *GROUNDS_OF) and (plan is not None or not systems) and not full:
+    if data not in (None, *domains()) and plan is not None and not full:
         raise InputError(
-            f"data is {data}, but plans make their own, {' or '.join(GROUNDS_OF)}; --full, or recipes without --plan, "
+            f"data is {data}, but plans make their own, {' or '.join(domains())}; --full, or recipes without --plan, "
             "take a folder"
         )
-    from videofusion.evaluation.comparison.compare import Budget
-    from videofusion.evaluation.comparison.report import any_finished
-    from videofusion.evaluation.comparison.systems import (
+    from videofusion.comparison.compare import Budget
+    from videofusion.comparison.report import any_finished
+    from videofusion.comparison.systems import (
         FULL,
         SYSTEMS,
         budget_of,
@@ -117,23 +114,17 @@ def compare(
         sampler=sampler,
         looks=looks,
     )
-    if find_budget and given.flops is not None:
-        raise InputError(f"budget is {budget}, but --find-budget looks for seconds; give it seconds to begin with")
-    if find_budget:
-        from videofusion.evaluation.comparison.budget import find_budget as find
-
-        found = find(folder, given, 64 * given.seconds, jobs)
-        print(f"--seconds {found:g} is the smallest budget tried at which VDM's samples keep a digit's place")
-        return 0
     code = 0
     if not report_only:
-        named = None if systems and plan is None else plans.find_plan(plan or plans.DECOMPOSED.name)
+        if not systems and plan is None:
+            raise InputError("SYSTEM is not given; it is a recipe or a model, or --plan names several")
+        named = None if plan is None else find_plan(plan)
         runs = by_flops(folder, _runs(systems, named, full, given), given, data)
         if dry_run:
             _try(folder, runs, data, named if full else None)
             return 0
         from videofusion.cli.measure import protocol_networks
-        from videofusion.evaluation.comparison.compare import compare as work
+        from videofusion.comparison.compare import compare as work
 
         if full and named is not None:
             protocol = protocol or named.protocol
@@ -158,8 +149,8 @@ def compare(
 
 def _runs(names: tuple[str, ...], plan: Plan | None, full: bool, budget: Budget) -> list[Run]:
     """The runs of what a user named: recipes and models, or a plan or some of its systems."""
-    from videofusion.evaluation.comparison.plans import some_systems
-    from videofusion.evaluation.comparison.systems import system_runs
+    from videofusion.comparison.plan import some_systems
+    from videofusion.comparison.systems import system_runs
 
     if plan is None:
         return system_runs(names, budget)
@@ -174,7 +165,7 @@ def _runs(names: tuple[str, ...], plan: Plan | None, full: bool, budget: Budget)
 
 def _try(folder: Path, runs: list[Run], data: str | None, full: Plan | None) -> None:
     """Say what would be trained."""
-    from videofusion.evaluation.comparison.trial import dry_run
+    from videofusion.comparison.dry_run import dry_run
 
     print(dry_run(folder, runs, data))
     if full is not None:
@@ -185,8 +176,8 @@ def _try(folder: Path, runs: list[Run], data: str | None, full: Plan | None) -> 
 def _report(folder: Path) -> None:
     """Print the table of what is finished, and write it with the pictures."""
     from videofusion.clip import write_whole
-    from videofusion.evaluation.comparison.plot import pictures, plot
-    from videofusion.evaluation.comparison.report import report, table_csv
+    from videofusion.comparison.plot import pictures, plot
+    from videofusion.comparison.report import report, table_csv
 
     table = report(folder)
     print(table)

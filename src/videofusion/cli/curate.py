@@ -65,7 +65,7 @@ def curate(
     from videofusion.curation.curate import bound_columns
     from videofusion.curation.curate import curate as curate_data
     from videofusion.curation.plan import Weights, stages_of
-    from videofusion.curation.report import dropped_for
+    from videofusion.curation.summary import dropped_for
     from videofusion.curation.thresholds import parse
 
     weights = Weights(

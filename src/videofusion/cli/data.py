@@ -45,8 +45,8 @@ def make(
     """
     from tqdm import tqdm
 
-    from videofusion.data.digits_folder import write_folder
-    from videofusion.data.moving_digits import GROUNDS_OF
+    from videofusion.digits.clip_files import write_folder
+    from videofusion.digits.domain import GROUNDS_OF
 
     with tqdm(unit="clip", desc=dataset, leave=False) as bar:
         metadata = write_folder(
@@ -78,7 +78,7 @@ def check(folder: Folder, *, layout: str = "auto", frames: int = 2, fetch: Fetch
     from tqdm import tqdm
 
     from videofusion.data.addresses import fetching
-    from videofusion.data.check import check_folder
+    from videofusion.data.checking import check_folder
 
     with fetching(fetch), tqdm(unit="file", leave=False) as bar:
         bad = check_folder(folder, layout=layout, frames=frames, progress=show_on(bar))
@@ -96,7 +96,7 @@ def report(folder: Folder, *, layout: str = "auto", fetch: Fetch = None) -> None
         fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
     """
     from videofusion.data.addresses import fetching
-    from videofusion.data.report import folder_report
+    from videofusion.data.statistics import folder_report
 
     with fetching(fetch):
         print(printable(folder_report(folder, layout)))

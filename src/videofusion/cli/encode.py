@@ -50,8 +50,8 @@ def encode(
 
     from videofusion.data.addresses import fetching
     from videofusion.data.encode import encode as encode_source
-    from videofusion.data.encoded import Made
-    from videofusion.data.layouts import open_source
+    from videofusion.data.layouts.detection import open_source
+    from videofusion.data.layouts.encoded import Made
     from videofusion.device import pick_device
     from videofusion.interop.autoencoders import load_autoencoder
     from videofusion.interop.text_encoders import load_text_encoder

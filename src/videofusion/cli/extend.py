@@ -90,7 +90,7 @@ def extend(
     refuse_existing(files, force)
 
     from videofusion.clip import read_provenance, watchable_scale
-    from videofusion.data.decode import Unreadable, open_video
+    from videofusion.video.decode import Unreadable, open_video
 
     try:
         footage = open_video(video.expanduser())

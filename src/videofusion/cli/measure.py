@@ -13,7 +13,7 @@ from videofusion.errors import InputError, printable
 
 if TYPE_CHECKING:
     from videofusion.evaluation.extractors import Extractor
-    from videofusion.evaluation.presets import Metric
+    from videofusion.evaluation.protocols import Metric
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 
@@ -83,12 +83,12 @@ def evaluate(
 
     from videofusion.clip import check_output
     from videofusion.evaluation.choose_clips import check_apart, generated_clips, real_clips
-    from videofusion.evaluation.frechet import check_enough
     from videofusion.evaluation.measure import evaluate as measure
     from videofusion.evaluation.metric_table import chosen as choose
-    from videofusion.evaluation.preset_table import find_preset
+    from videofusion.evaluation.metrics.frechet import check_enough
+    from videofusion.evaluation.protocol_table import find_preset
     from videofusion.evaluation.record import write_record
-    from videofusion.evaluation.results import make_record, result_table
+    from videofusion.evaluation.record_table import make_record, result_table
     from videofusion.evaluation.states import state_file
 
     preset = find_preset(protocol).changed(count=count, size=size, frames=frames, given=given)
@@ -149,7 +149,7 @@ def results(
     Args:
         records: of one protocol
     """
-    from videofusion.evaluation.results import joined_table, read_record
+    from videofusion.evaluation.record_table import joined_table, read_record
 
     print(printable(joined_table({str(path): read_record(path) for path in records})))
 
@@ -188,7 +188,7 @@ def protocol_networks(name: str, weights: Sequence[str], sha256: Sequence[str]) 
     Raises:
         InputError: no such protocol, or weights that are missing or wrong.
     """
-    from videofusion.evaluation.preset_table import find_preset
+    from videofusion.evaluation.protocol_table import find_preset
 
     return _extractors(find_preset(name).metrics, weights, sha256, False, None)
 

@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 
 from videofusion.errors import InputError
-from videofusion.training.recipe import Recipe
+from videofusion.recipes.recipe import Recipe
 
 Force = tyro.conf.FlagCreatePairsOff[bool]
 _MOST_STEPS = 10_000

@@ -19,7 +19,7 @@ def runs(folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DI
     Args:
         folder: where to look
     """
-    from videofusion.training.runs import find_runs, table
+    from videofusion.training.run_list import find_runs, table
 
     found = find_runs(folder)
     print(printable(table(found, folder)) if found else f"no run folders in {folder}")

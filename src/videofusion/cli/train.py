@@ -1,17 +1,17 @@
-"""`videofusion train` and `videofusion scaling`."""
+"""`videofusion train`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
 
 from videofusion.errors import InputError
-from videofusion.training.recipe import Recipe
-from videofusion.training.recipes import RECIPES, get_recipe
+from videofusion.recipes.catalogue import RECIPES, get_recipe
+from videofusion.recipes.recipe import Recipe
 
 BUILT_IN = [kind for kind in get_args(get_type_hints(Recipe)["data"]) if kind != "folder"]
 
@@ -43,14 +43,14 @@ def train(
         fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
         dry_run: print the recipe, try its data and one step, say what memory and disk it needs, and leave nothing
     """
-    overrides = {}
+    overrides: dict[str, Any] = {}
     folder = None
     if data in BUILT_IN:
         overrides["data"] = data
     elif data is not None:
         overrides["data"] = "folder"
         folder = Path(data)
-    overrides.update(_overrides(set))
+    overrides.update(read_settings(set))
     if steps is not None:
         overrides["steps"] = str(steps)
     if seconds is not None:
@@ -62,7 +62,7 @@ def train(
     if dry_run:
         print(json.dumps(resolved.to_json(), indent=1))
 
-        from videofusion.training import trial
+        from videofusion.training.estimate import trial
 
         with fetching(fetch):
             found = trial.dry_run(resolved, run, folder, device=str(pick_device(device)))
@@ -77,38 +77,15 @@ def train(
         return run_recipe(resolved, run, folder, device=str(pick_device(device))).exit_code
 
 
-def scaling(
-    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
-    *,
-    gpus: tuple[int, ...] = (8, 64),
-    clips: int = 1,
-    utilisation: float = 0.4,
-    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")] = (),
-) -> None:
-    """Say what a recipe needs on many GPUs, on paper: memory, bytes moved, time of a step; docs/recipes.md explains.
-
-    Args:
-        recipe: name of a recipe, or the path of the recipe.json of a run
-        gpus: how many, several times if you like
-        clips: of a micro-batch on each GPU
-        utilisation: share of a GPU's arithmetic that training reaches
-        set: change a value of the recipe
-    """
-    resolved = get_recipe(recipe, _overrides(set))
-    from videofusion.training.scaling import Cluster, scaling_report
-
-    print(scaling_report(resolved, gpus, clips, Cluster(utilisation=utilisation)))
-
-
-def _overrides(items: Sequence[str]) -> dict[str, str]:
+def read_settings(items: Sequence[str]) -> dict[str, str]:
     """Keys and values of --set."""
-    overrides = {}
+    found = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals:
             raise InputError(f'--set is "{item}", but must be KEY=VALUE, as in --set batch_size=8')
-        overrides[key.strip().replace("-", "_")] = value.strip()
-    return overrides
+        found[key.strip().replace("-", "_")] = value.strip()
+    return found
 
 
 train.__doc__ = str(train.__doc__).replace("RECIPE_NAMES", ", ".join(RECIPES)).replace("BUILT_IN", ", ".join(BUILT_IN))

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from videofusion.clip.check import check_clip as check_clip
     from videofusion.clip.check import from_uint8 as from_uint8
     from videofusion.clip.check import to_uint8 as to_uint8
-    from videofusion.clip.encode import watchable_scale as watchable_scale
-    from videofusion.clip.encode import write_clip as write_clip
-    from videofusion.clip.encode import write_frames as write_frames
     from videofusion.clip.output import CLIP_ENDINGS as CLIP_ENDINGS
     from videofusion.clip.output import check_output as check_output
     from videofusion.clip.output import write_whole as write_whole
@@ -25,6 +22,9 @@ if TYPE_CHECKING:
     from videofusion.clip.reading import read_clip as read_clip
     from videofusion.clip.sheet import contact_sheet as contact_sheet
     from videofusion.clip.sheet import save_sheet as save_sheet
+    from videofusion.clip.writing import watchable_scale as watchable_scale
+    from videofusion.clip.writing import write_clip as write_clip
+    from videofusion.clip.writing import write_frames as write_frames
 
 _HOME = {
     "CLIP_ENDINGS": "output",
@@ -36,9 +36,9 @@ _HOME = {
     "read_provenance": "provenance",
     "save_sheet": "sheet",
     "to_uint8": "check",
-    "watchable_scale": "encode",
-    "write_clip": "encode",
-    "write_frames": "encode",
+    "watchable_scale": "writing",
+    "write_clip": "writing",
+    "write_frames": "writing",
     "write_whole": "output",
 }
 

@@ -15,9 +15,9 @@ import av
 from PIL import Image
 
 import videofusion
-from videofusion.data.footage import readable
 from videofusion.errors import InputError
 from videofusion.files import check_regular, parse_json
+from videofusion.video.footage import readable
 
 _STATEMENT = "This video is AI-generated."
 # IPTC's term for it, which provenance readers look for.

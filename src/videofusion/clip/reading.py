@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from videofusion.clip.check import from_uint8
-from videofusion.data.decode import Unreadable, decode, open_video
-from videofusion.data.frames import ROUNDING, fit, frames_at
 from videofusion.errors import InputError
+from videofusion.video.decode import Unreadable, decode, open_video
+from videofusion.video.frames import ROUNDING, fit, frames_at
 
 
 def read_clip(

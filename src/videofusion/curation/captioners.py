@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from videofusion.data.footage import Frame
 from videofusion.errors import InputError, require
 from videofusion.trusted import LOCAL, check_foreign
+from videofusion.video.footage import Frame
 
 _ASK = "Describe what happens in {what} in one sentence."
 _JOIN = (

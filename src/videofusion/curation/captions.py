@@ -11,10 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from videofusion.curation.hub_models import folder_of
 from videofusion.curation.spans import pictures_of
 from videofusion.curation.stage import Job, Row, Stage, within
-from videofusion.curation.weights import folder_of
-from videofusion.data.footage import Frame
+from videofusion.video.footage import Frame
 
 
 class Captioner(Protocol):

@@ -11,14 +11,14 @@ from typing import Any
 from videofusion.curation.cuts import Cuts, clips_of
 from videofusion.curation.duplicates import Duplicates, copies
 from videofusion.curation.engines import Progress, check_engine, run_stage
-from videofusion.curation.files import Files, remove_others
-from videofusion.curation.output import write_clips_table, write_metadata
-from videofusion.curation.report import write_report
+from videofusion.curation.kept_clips import Files, remove_others
+from videofusion.curation.kept_tables import write_clips_table, write_metadata
 from videofusion.curation.spans import Span, videos_of
 from videofusion.curation.stage import BAD, KEY, Job, Row, Stage
 from videofusion.curation.store import Store
+from videofusion.curation.summary import write_report
 from videofusion.curation.thresholds import Bound, check_columns, reasons
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
 from videofusion.errors import InputError
 from videofusion.locking import locked
 

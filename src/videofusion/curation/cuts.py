@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from videofusion.curation.looks import Fades, Gap, Look, Rule, SlowLooks
 from videofusion.curation.spans import Span, small_frames
 from videofusion.curation.stage import Job, Row, Stage, within
-from videofusion.data.footage import Footage, Unreadable
+from videofusion.video.footage import Footage, Unreadable
 
 
 @dataclass(frozen=True, kw_only=True)

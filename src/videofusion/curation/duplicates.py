@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from videofusion.curation.spans import pictures_of
 from videofusion.curation.stage import Job, Row, Stage
-from videofusion.data.footage import Frame
+from videofusion.video.footage import Frame
 
 _SIDE = 16  # frequencies in both directions: 256 bits a frame
 _WORDS = 3 * _SIDE * _SIDE // 64

@@ -63,7 +63,7 @@ def _run(stage: Stage, groups: Sequence[Sequence[Job]], workers: int, engine: st
     if not groups:
         return iter(())
     if engine == "ray":
-        from videofusion.curation.ray_engine import run_ray
+        from videofusion.curation.ray_stages import run_ray
 
         return run_ray(stage, groups, workers)
     if workers == 0 or stage.alone:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from videofusion.data.decode import Video, VideoFile, open_video
-from videofusion.data.footage import Excerpt, Footage, Frame
 from videofusion.data.items import Source
 from videofusion.errors import InputError
+from videofusion.video.decode import Video, VideoFile, open_video
+from videofusion.video.footage import Excerpt, Footage, Frame
 
 
 @dataclass(frozen=True, kw_only=True)

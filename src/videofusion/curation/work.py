@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from videofusion.curation.stage import BAD, Job, Row, Stage, key_of
-from videofusion.data.footage import Unreadable
+from videofusion.video.footage import Unreadable
 
 # What a file can do to whoever reads it; anything else is a mistake of ours, and shows.
 _REASONS = (Unreadable, OSError, MemoryError)

@@ -113,7 +113,10 @@ class BadClip(Exception):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Clips by number; what `sample` returns depends on its three arguments only."""
+    """Clips by number; what `sample` returns depends on its three arguments only.
+
+    It may have `words`, all that its captions may hold, where they are known beforehand.
+    """
 
     def __len__(self) -> int: ...
 

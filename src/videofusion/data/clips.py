@@ -14,11 +14,11 @@ from torch.utils.data import get_worker_info
 
 from videofusion.clip.check import from_uint8
 from videofusion.data.batch import BadClip, Sample
-from videofusion.data.encoded import EncodedFootage
-from videofusion.data.footage import Footage, Unreadable
-from videofusion.data.frames import crop, resized, stack_resized
 from videofusion.data.items import Item, Items, Source, part
+from videofusion.data.layouts.encoded import EncodedFootage
 from videofusion.data.sampler import ClipSampler, chosen, mirrored
+from videofusion.video.footage import Footage, Unreadable
+from videofusion.video.frames import crop, resized, stack_resized
 
 _LONGEST_KEPT = 1024  # frames
 # What is known of the frames of files (times, stamps) is kept too: of an hour two megabytes. It takes up to this part

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from videofusion.data.decode import VideoFile
-from videofusion.data.footage import PICTURE_ENDINGS, Data, Unreadable, ending
 from videofusion.data.items import Item, reasons
-from videofusion.data.layouts import detect, open_source
-from videofusion.data.shards import INDEX
-from videofusion.data.stills import Pictures
+from videofusion.data.layouts.detection import detect, open_source
+from videofusion.data.layouts.shards import INDEX
 from videofusion.errors import InputError, RunError
 from videofusion.locking import FILE, locked
+from videofusion.video.decode import VideoFile
+from videofusion.video.footage import PICTURE_ENDINGS, Data, Unreadable, ending
+from videofusion.video.stills import Pictures
 
 Progress = Callable[[int, int], None]
 

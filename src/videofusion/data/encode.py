@@ -17,13 +17,13 @@ from torch import Tensor
 
 from videofusion.clip.check import from_uint8
 from videofusion.clip.output import write_whole
-from videofusion.data.encoded import FORMAT, SETTINGS, Made, read_settings, rows_of, shards_of
-from videofusion.data.footage import Footage, Unreadable
-from videofusion.data.frames import ROUNDING, fit, frames_at
 from videofusion.data.items import Item, Source, reasons
+from videofusion.data.layouts.encoded import FORMAT, SETTINGS, Made, read_settings, rows_of, shards_of
 from videofusion.errors import InputError, RunError
 from videofusion.locking import FILE, locked
 from videofusion.modes import give_usual_mode
+from videofusion.video.footage import Footage, Unreadable
+from videofusion.video.frames import ROUNDING, fit, frames_at
 
 Progress = Callable[[int, int], None]
 _FRAMES = 32  # that are decoded before they are encoded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from videofusion.data.clips import Clips
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
 from videofusion.data.sampler import ClipSampler
 
 

@@ -9,11 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from videofusion.data.footage import Excerpt, Footage, Origin
 from videofusion.errors import InputError
+from videofusion.video.footage import Excerpt, Footage, Origin
 
 if TYPE_CHECKING:
-    from videofusion.data.encoded import Made
+    from videofusion.data.layouts.encoded import Made
 else:
     Made = Any  # annotations are looked at in tests; that module needs this one
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videofusion.data.counter import keys, uniforms
-from videofusion.data.footage import Footage, Unreadable
-from videofusion.data.frames import ROUNDING, window
 from videofusion.errors import InputError
+from videofusion.video.footage import Footage, Unreadable
+from videofusion.video.frames import ROUNDING, window
 
 _CROPS = ("center", "random")
 _MIRRORED = {

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
 from videofusion.data.items import UNUSED, split_called
 from videofusion.errors import InputError
 from videofusion.files import check_regular
+from videofusion.video.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
 
 _UCF = re.compile(r"(train|test)list0*(\d+)\.txt")
 _HMDB = re.compile(r"(.+)_test_split(\d+)\.txt")

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from videofusion.data.check import for_each_file
-from videofusion.data.footage import Unreadable
+from videofusion.data.checking import for_each_file
 from videofusion.data.items import Item, Source
-from videofusion.data.layouts import open_source
+from videofusion.data.layouts.detection import open_source
 from videofusion.errors import InputError
 from videofusion.evaluation.clip_sets import FolderClips, Pick, Video, without_ending
-from videofusion.evaluation.presets import Preset
+from videofusion.evaluation.protocols import Preset
 from videofusion.evaluation.shared_files import shared_file
 from videofusion.generation.results import NAME as RESULTS
 from videofusion.generation.results import read_prompts
+from videofusion.video.footage import Unreadable
 
 Progress = Callable[[int, int], None]
 

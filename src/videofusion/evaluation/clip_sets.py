@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from videofusion.data.footage import PICTURE_ENDINGS, VIDEO_ENDINGS, Unreadable
 from videofusion.data.items import Item
 from videofusion.errors import RunError
-from videofusion.evaluation.presets import Preset
+from videofusion.evaluation.protocols import Preset
 from videofusion.evaluation.resize import squared
+from videofusion.video.footage import PICTURE_ENDINGS, VIDEO_ENDINGS, Unreadable
 
 _KINDS = "|".join(re.escape(ending) for ending in (*VIDEO_ENDINGS, *PICTURE_ENDINGS, ".npy"))
 _ENDING = re.compile(rf"({_KINDS})(?=(\[\d+\])?$)", re.IGNORECASE)  # of a file, or of the clips in one

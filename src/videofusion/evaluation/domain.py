@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from videofusion.data.digits_captions import WORDS
-from videofusion.data.moving_digits import GROUNDS_OF
+from videofusion.domains import domain_with, domains
 from videofusion.errors import InputError
 from videofusion.models import find
-from videofusion.training.recipe import OVER_PHOTOS
 
 
 def domain_of(model: str | Path) -> str | None:
@@ -25,13 +23,13 @@ def domain_of(model: str | Path) -> str | None:
     folder = find(model)
     data = _settings(folder / "model_index.json").get("data")
     if data:
-        if data in OVER_PHOTOS:
-            return "moving-digits"
-        return OVER_PHOTOS["moving-digits"] if data in OVER_PHOTOS.values() else None
-    # Models of earlier versions do not say it, but know the captions' words, and there was one domain.
+        domain = domain_with(str(data))
+        return None if domain is None else domain.name
+    # Models of earlier versions do not say it, but know the captions' words.
     config = folder / "text_encoder" / "config.json"
     words = _settings(config).get("words") if config.is_file() else None
-    return "moving-digits" if isinstance(words, list) and sorted(map(str, words)) == sorted(WORDS) else None
+    known = sorted(map(str, words)) if isinstance(words, list) and words else None
+    return next((name for name, domain in domains().items() if known == sorted(domain.words())), None)
 
 
 def _settings(file: Path) -> dict[str, Any]:
@@ -42,22 +40,3 @@ def _settings(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{file} cannot be read: it holds no json object")
     return values
-
-
-def grounds_of(model: str, data: str | None) -> str:
-    """What is behind the digits that a model is judged on, "plain" or "photos".
-
-    Args:
-        model: its folder or name.
-        data: the domain, where it is told; the model's own otherwise.
-
-    Raises:
-        InputError: it is not told, and the model is not known to make digits.
-    """
-    domain = domain_of(model) if data is None else data
-    if domain is None:
-        raise InputError(
-            f"data is not given, and {model} is not known to make moving digits; --data with "
-            f"{' or '.join(GROUNDS_OF)} judges it as if it did"
-        )
-    return GROUNDS_OF[domain]

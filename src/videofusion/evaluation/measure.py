@@ -14,10 +14,10 @@ from videofusion.clip import check_clip
 from videofusion.errors import InputError
 from videofusion.evaluation.clip_sets import ClipSet
 from videofusion.evaluation.extractors import Extractor
-from videofusion.evaluation.frechet import check_enough
-from videofusion.evaluation.means import MEANS, Seen
 from videofusion.evaluation.metric_kinds import KINDS, Given, Measured
-from videofusion.evaluation.presets import Metric, Preset
+from videofusion.evaluation.metrics.frechet import check_enough
+from videofusion.evaluation.metrics.means import MEANS, Seen
+from videofusion.evaluation.protocols import Metric, Preset
 from videofusion.evaluation.states import Accumulator, load_state, save_state
 from videofusion.evaluation.tally import Tally
 

@@ -12,14 +12,14 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from videofusion.errors import InputError
-from videofusion.evaluation.diversity import condition_diversity
-from videofusion.evaluation.extrapolation import frechet_at_infinity
-from videofusion.evaluation.frechet import Array, Spread, bootstrap, feature_distance
-from videofusion.evaluation.inception import inception_score
-from videofusion.evaluation.kernel import ClipKernels, polynomial_mmd
-from videofusion.evaluation.manifold import density_coverage, precision_recall
-from videofusion.evaluation.means import MEANS
-from videofusion.evaluation.presets import Metric
+from videofusion.evaluation.metrics.diversity import condition_diversity
+from videofusion.evaluation.metrics.extrapolation import frechet_at_infinity
+from videofusion.evaluation.metrics.frechet import Array, Spread, bootstrap, feature_distance
+from videofusion.evaluation.metrics.inception_score import inception_score
+from videofusion.evaluation.metrics.kernel import ClipKernels, polynomial_mmd
+from videofusion.evaluation.metrics.manifold import density_coverage, precision_recall
+from videofusion.evaluation.metrics.means import MEANS
+from videofusion.evaluation.protocols import Metric
 from videofusion.evaluation.tally import Tally
 
 _COSTLY_REPLICATES = 20  # at most, where each costs as much as a kernel distance, or as a line of 15 distances

@@ -4,23 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from videofusion.domains import domains
 from videofusion.errors import InputError, require
-from videofusion.evaluation.means import MEANS
-from videofusion.evaluation.presets import Metric, Preset
+from videofusion.evaluation.metrics.means import MEANS
+from videofusion.evaluation.protocols import Metric, Preset
 
-_FEATURES = {"clip": "embedding", "embedded": "frames", "digits": "frames"}  # by network, what it tells of a frame
+
+def of_frames(extractor: str, layer: str) -> tuple[Metric, ...]:
+    """What is measured over the frames of a clip, by a network's features of each."""
+    return tuple(
+        Metric(name=f"{extractor}-{name}", kind=kind, extractor=extractor, layer=layer)
+        for name, kind in (("frame-consistency", "frame-consistency"), ("drift", "content-drift"))
+    )
+
+
+def distances(extractor: str, name: str, layer: str) -> tuple[Metric, ...]:
+    """The distances of a network that ships: of frames by themselves ("quality"), and of what happens over time.
+
+    Args:
+        extractor: by name.
+        name: of the Fréchet distance over time.
+        layer: that tells of it.
+    """
+    return (
+        Metric(name="quality", kind="frechet", extractor=extractor, layer="frames", frames="all"),
+        Metric(name=name, kind="frechet", extractor=extractor, layer=layer),
+        *(
+            Metric(name=kind, kind=kind, extractor=extractor, layer=layer)
+            for kind in ("kernel", "precision-recall", "density-coverage")
+        ),
+    )
+
+
+_FEATURES = {"clip": "embedding", "embedded": "frames"}  # by network, what it tells of a frame
 
 _ALL = (
     Metric(name="clip-similarity", kind="text-similarity", extractor="clip", layer="embedding"),
-    *(
-        Metric(name=f"{network}-{name}", kind=kind, extractor=network, layer=layer)
-        for network, layer in _FEATURES.items()
-        for name, kind in (("frame-consistency", "frame-consistency"), ("drift", "content-drift"))
-    ),
+    *(metric for network, layer in _FEATURES.items() for metric in of_frames(network, layer)),
     Metric(name="clip-diversity", kind="diversity", extractor="clip", layer="embedding", frames="mean"),
     Metric(name="i3d-diversity", kind="diversity", extractor="i3d", layer="logits"),
     Metric(name="embedded-diversity", kind="diversity", extractor="embedded", layer="motion"),
-    Metric(name="digits-diversity", kind="diversity", extractor="digits", layer="course"),
+    *(metric for domain in domains().values() for metric in domain.metrics()),
     Metric(name="flicker", kind="flicker"),
     Metric(name="flow-magnitude", kind="flow-magnitude"),
     Metric(name="warping-error", kind="warping-error"),

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from videofusion.clip.check import from_uint8
-from videofusion.data.frames import fit
+from videofusion.video.frames import fit
 
 
 def squared(frame: NDArray[np.uint8], size: int, how: str) -> Float[Tensor, "3 s s"]:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from videofusion.data.arrays import ArrayClip
-from videofusion.data.decode import VideoFile
-from videofusion.data.footage import Data, Unreadable, byte_count
 from videofusion.data.items import Item
-from videofusion.data.stills import Pictures
+from videofusion.data.layouts.arrays import ArrayClip
+from videofusion.video.decode import VideoFile
+from videofusion.video.footage import Data, Unreadable, byte_count
+from videofusion.video.stills import Pictures
 
 
 def shared_file(some: Iterable[Item], others: Iterable[Item]) -> tuple[str, str] | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from videofusion.clip import write_whole
 from videofusion.errors import InputError
-from videofusion.evaluation.inception import InceptionScore
-from videofusion.evaluation.streaming import FeatureSample, RunningMoments
+from videofusion.evaluation.metrics.inception_score import InceptionScore
+from videofusion.evaluation.metrics.moments import FeatureSample, RunningMoments
 
 Accumulator = RunningMoments | FeatureSample | InceptionScore
 

@@ -9,12 +9,12 @@ import numpy as np
 from einops import rearrange
 
 from videofusion.errors import InputError
-from videofusion.evaluation.frechet import Array
-from videofusion.evaluation.inception import InceptionScore
-from videofusion.evaluation.means import MEANS, Seen
-from videofusion.evaluation.presets import Metric
+from videofusion.evaluation.metrics.frechet import Array
+from videofusion.evaluation.metrics.inception_score import InceptionScore
+from videofusion.evaluation.metrics.means import MEANS, Seen
+from videofusion.evaluation.metrics.moments import FeatureSample, RunningMoments
+from videofusion.evaluation.protocols import Metric
 from videofusion.evaluation.states import Accumulator
-from videofusion.evaluation.streaming import FeatureSample, RunningMoments
 
 _HELD_CLIPS = 16_384
 _HELD_BYTES = 2**26  # of one reading of one set

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from videofusion.clip import from_uint8, to_uint8, write_frames
-from videofusion.data.footage import Footage
-from videofusion.data.frames import fit
 from videofusion.errors import InputError
 from videofusion.generation.keeping import write
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.tasks.extend import Window, windows
+from videofusion.video.footage import Footage
+from videofusion.video.frames import fit
 
 _Frame = NDArray[np.uint8]  # h w 3
 

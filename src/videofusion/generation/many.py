@@ -160,7 +160,7 @@ def _work(
 ) -> Work:
     """The lines of the batches, made by an engine's `Maker`s of these arguments."""
     if engine == "ray":
-        from videofusion.generation.ray_engine import run_ray
+        from videofusion.generation.ray_prompts import run_ray
 
         yield from run_ray(*maker, batches, workers or 1)
         return

@@ -13,8 +13,7 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.motion import measured_share, share_profiles
 from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
-from videofusion.data.encoded import Made
-from videofusion.data.moving_digits import WORDS, MovingDigits
+from videofusion.data.layouts.encoded import Made
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.options import SamplingOptions, read_options
 from videofusion.diffusion.schedules import make_schedule
@@ -25,6 +24,7 @@ from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.temporal import TEMPORAL_DESIGNS, temporal_design
 from videofusion.networks.unet import UNet
+from videofusion.recipes.recipe import Recipe
 from videofusion.systems.decomposed import SEES_BASE
 from videofusion.systems.embedding import EmbeddingParts, embedding_parts, frame_encoder, measure_embeddings
 from videofusion.systems.pretrained import (
@@ -40,7 +40,6 @@ from videofusion.systems.pretrained import (
 from videofusion.systems.training import SamplingDefaults, StepOptions
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
-from videofusion.training.recipe import Recipe
 from videofusion.training.tuning import tune
 
 PROFILE_CLIPS = 256  # training clips whose lambda is measured for the motion knob
@@ -196,7 +195,7 @@ def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) ->
     if recipe.text_encoder is None:
         if words is not None:
             return WordEncoder(words=words, size=recipe.text_dim)
-        own = WORDS if isinstance(data, MovingDigits) else _words(data)
+        own = _words(data)
         known = trained_words(recipe)  # kept, that nothing is forgotten; adapters are made for a model and its words
         new = [] if recipe.trains == "lora" and known else [word for word in own if word not in known]
         return WordEncoder(words=[*known, *new], size=recipe.text_dim)
@@ -279,7 +278,12 @@ def _check_row(temporal: str) -> None:
 
 
 def _words(data: Dataset) -> list[str]:
-    """Every word of a folder's captions; "clip" where there is none, so that there is something to type."""
+    """The words that the data say they have, or every word of their captions; "clip" where there is none.
+
+    So that there is something to type.
+    """
+    if known := getattr(data, "words", ()):
+        return list(known)
     captions: Sequence[str] = getattr(data, "captions", ())
     return sorted({word for caption in captions for word in split_words(caption)}) or ["clip"]
 

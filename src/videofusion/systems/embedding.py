@@ -17,7 +17,7 @@ from videofusion.interop.image_encoders import load_image_encoder
 from videofusion.interop.priors import load_prior
 from videofusion.networks.autoencoder import Latents, Pixels
 from videofusion.networks.prior import Prior, TransformerPrior, transformer_sizes
-from videofusion.training.recipe import Recipe
+from videofusion.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)

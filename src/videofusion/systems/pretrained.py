@@ -16,9 +16,9 @@ from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from
 from videofusion.networks.layers import Embedding
 from videofusion.networks.unet import UNet
 from videofusion.parts import WEIGHTS, read_tensors
+from videofusion.recipes.recipe import Recipe
 from videofusion.systems.vdm import VDMSystem
 from videofusion.systems.videofusion import VideoFusionSystem
-from videofusion.training.recipe import Recipe
 
 _THEIRS = ("UNet2DConditionModel", "UNet2DModel")
 

@@ -3,7 +3,7 @@
 `import videofusion.training` stays light (no torch) so that a command line can list recipes.
 """
 
-from videofusion.training.recipe import Recipe
-from videofusion.training.recipes import RECIPES, get_recipe
+from videofusion.recipes.catalogue import RECIPES, get_recipe
+from videofusion.recipes.recipe import Recipe
 
 __all__ = ["RECIPES", "Recipe", "get_recipe"]

@@ -10,9 +10,9 @@ from videofusion.data.batch import Batch, Dataset
 from videofusion.data.folder import VideoFolder
 from videofusion.data.joint import JointLoader
 from videofusion.data.loader import Loader
-from videofusion.data.moving_digits import MovingDigits
+from videofusion.domains import domain_with
 from videofusion.errors import InputError
-from videofusion.training.recipe import OVER_PHOTOS, Recipe
+from videofusion.recipes.recipe import Recipe
 from videofusion.training.world import World
 
 _PICTURES = 1  # what their order, and made-up pictures, differ by from the clips' of a seed
@@ -49,8 +49,8 @@ def training_data(recipe: Recipe, data: Path | None, world: World) -> tuple[Load
 
 def _pictures(recipe: Recipe, data: Path | None) -> Dataset:
     """Single frames of the training clips."""
-    middle = {"moving-digits": "middle-digits", "digits-over-photos": "middle-over-photos"}
-    kind = middle.get(recipe.data, recipe.data)
+    domain = domain_with(recipe.data)
+    kind = recipe.data if domain is None else domain.still.get(recipe.data, recipe.data)
     return _dataset(recipe.replace({"frames": 1, "image_frames": 0, "data": kind}), data, "train")
 
 
@@ -63,21 +63,10 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
         return folder_clips(recipe, data, split, clips, crop=recipe.crop, flip=recipe.flip and train)
     if data is not None:
         raise InputError(f'data is {data}, but the recipe "{recipe.name}" makes its own data ({recipe.data})')
-    plain = {over: kind for kind, over in OVER_PHOTOS.items()}
-    kind, grounds = plain.get(recipe.data, recipe.data), "photos" if recipe.data in plain else "plain"
-    options: dict[str, Any] = {"split": split, "two_digits": recipe.two_digits, "grounds": grounds}
-    if kind in ("middle-digits", "digit-crops"):
-        if recipe.frames != 1:
-            raise InputError(f"recipe key frames is {recipe.frames}, but the data {recipe.data} have 1 of each clip")
-        if kind == "digit-crops":
-            if not 16 <= recipe.size <= 32:
-                raise InputError(
-                    f"recipe key size is {recipe.size}, but must be in [16, 32] for the data {recipe.data}"
-                )
-            return MovingDigits(only_middle=True, crop=recipe.size, **options)
-        return MovingDigits(size=recipe.size, only_middle=True, **options)
-    grey = kind == "static-digits"
-    return MovingDigits(recipe.frames, recipe.size, static=grey, grey=grey, **options)
+    domain = domain_with(recipe.data)
+    assert domain is not None  # recipes name no other data
+    found: Dataset = domain.dataset(recipe, split)
+    return found
 
 
 def folder_clips(recipe: Recipe, data: Path, split: str, clips: int, **options: Any) -> VideoFolder:

@@ -31,7 +31,7 @@ from torch.distributed.tensor import DTensor
 from videofusion.errors import InputError, RunError
 from videofusion.files import parse_json
 from videofusion.modes import give_usual_mode
-from videofusion.training import shards
+from videofusion.training import checkpoint_shards as shards
 from videofusion.training.sharding import cut_like
 from videofusion.training.world import World
 

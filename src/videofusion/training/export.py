@@ -15,9 +15,9 @@ from torch import Tensor
 from videofusion import models
 from videofusion.errors import InputError
 from videofusion.networks.lora import save_pipeline
+from videofusion.recipes.recipe import Recipe
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.training.checkpoints import check_shapes, load, read_into, write_folder
-from videofusion.training.recipe import Recipe
 from videofusion.training.sharding import whole_pipeline
 from videofusion.training.state import System
 from videofusion.training.world import World

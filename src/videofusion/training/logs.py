@@ -14,8 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from videofusion.errors import InputError, printable
+from videofusion.recipes.recipe import Recipe
 from videofusion.training.boards import Board, TensorBoard, WeightsAndBiases
-from videofusion.training.recipe import Recipe
 
 _BLOCK = 1 << 16  # bytes that are looked through at a time, from the end of a log
 _BEAT = 10.0  # seconds between signs of life (the log's time of change) where there is nothing to log

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.errors import InputError, require
-from videofusion.training.recipe import Recipe
+from videofusion.recipes.recipe import Recipe
 
 _SMALLEST = 4096  # numbers of a tensor whose moments bitsandbytes keeps in 8 bits
 _BLOCK = 256  # of them share a scale

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from videofusion.errors import InputError
 from videofusion.files import check_regular, parse_json
-from videofusion.training.recipe import Recipe
+from videofusion.recipes.recipe import Recipe
 from videofusion.training.signals import exit_code
 
 # What may differ between the sessions of one run: how long it goes, what it prints, how fast it computes.

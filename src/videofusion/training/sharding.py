@@ -26,8 +26,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
-from videofusion.training.recipe import Recipe
-from videofusion.training.shards import check_storage
+from videofusion.recipes.recipe import Recipe
+from videofusion.training.checkpoint_shards import check_storage
 from videofusion.training.world import World
 
 Kind = TypeVar("Kind", bound=Tensor)

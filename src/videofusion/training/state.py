@@ -15,10 +15,10 @@ from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.networks.autoencoder import Space
 from videofusion.networks.unet import UNet
+from videofusion.recipes.recipe import Recipe
 from videofusion.training.checkpoints import Checkpoint, check_shapes, read_into
 from videofusion.training.ema import Ema
 from videofusion.training.optimizers import make_optimizer, moment, moments
-from videofusion.training.recipe import Recipe
 from videofusion.training.sharding import shard, whole
 from videofusion.training.tuning import is_tuned, trained_groups
 from videofusion.training.world import World

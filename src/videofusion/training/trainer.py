@@ -33,6 +33,7 @@ from videofusion.data.batch import Batch, Dataset
 from videofusion.data.loader import workers_watched
 from videofusion.errors import RunError
 from videofusion.locking import locked
+from videofusion.recipes.recipe import Recipe
 from videofusion.training import checkpoints
 from videofusion.training.beginning import (
     Beginning,
@@ -45,10 +46,9 @@ from videofusion.training.beginning import (
 from videofusion.training.boards import check_boards
 from videofusion.training.export import grid_clips, grid_prompts, write_model
 from videofusion.training.gradients import average_gradients, clip_gradients
+from videofusion.training.learning_rate import Pace, progress, rate_factor
 from videofusion.training.logs import Log, NoLog
 from videofusion.training.optimizers import check_optimizer
-from videofusion.training.rates import Pace, progress, rate_factor
-from videofusion.training.recipe import Recipe
 from videofusion.training.run_folder import Result, check_run, open_run
 from videofusion.training.session import session
 from videofusion.training.sharding import by_device, check_sharding

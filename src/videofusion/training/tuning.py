@@ -11,7 +11,7 @@ from torch import nn
 from videofusion.errors import InputError
 from videofusion.networks.lora import add_lora, attention_layers, is_adapter
 from videofusion.networks.unet import UNet
-from videofusion.training.recipe import Recipe
+from videofusion.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from videofusion.training.state import System

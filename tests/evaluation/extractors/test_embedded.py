@@ -6,8 +6,8 @@ from torch import Generator
 from torch.nn.functional import interpolate
 
 from videofusion.errors import InputError
-from videofusion.evaluation.embedded_network import FEATURES, WEIGHTS, fitted, load_network
 from videofusion.evaluation.extractors import load_extractor
+from videofusion.evaluation.extractors.embedded_network import FEATURES, WEIGHTS, fitted, load_network
 from videofusion.evaluation.record import checksum
 
 

@@ -10,7 +10,7 @@ import torch
 from videofusion.errors import InputError
 from videofusion.evaluation.extractors import load_extractor
 from videofusion.evaluation.extractors.transformer import CLIPExtractor
-from videofusion.evaluation.means import MEANS, Seen
+from videofusion.evaluation.metrics.means import MEANS, Seen
 
 
 @pytest.mark.parametrize("name", ["clip", "videomae"])

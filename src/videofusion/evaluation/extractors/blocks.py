@@ -1,4 +1,4 @@
-"""What the two Inception networks share."""
+"""What several feature networks are made of."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ class Branches(nn.ModuleList):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([branch(x) for branch in self], 1)
+
+
+def conv(ins: int, outs: int, stride: int = 1) -> list[nn.Module]:
+    """A convolution of 3x3 with what follows it."""
+    return [nn.Conv2d(ins, outs, 3, stride, 1), nn.BatchNorm2d(outs), nn.ReLU()]

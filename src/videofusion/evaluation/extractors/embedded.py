@@ -5,7 +5,7 @@ from __future__ import annotations
 from einops import rearrange
 from torch import Tensor
 
-from videofusion.evaluation.embedded_network import LEAST_FRAMES, WEIGHTS, load_network
+from videofusion.evaluation.extractors.embedded_network import LEAST_FRAMES, WEIGHTS, load_network
 from videofusion.evaluation.extractors.interface import NetworkExtractor
 from videofusion.evaluation.record import checksum
 

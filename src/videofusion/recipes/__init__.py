@@ -1,0 +1,1 @@
+"""What to train: recipes by name, their values, and those of the papers."""

@@ -1,0 +1,1 @@
+"""What a recipe takes before it is trained: memory, sizes, a trial."""
