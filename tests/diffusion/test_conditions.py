@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from videofusion.diffusion import Conditions
+from videofusion.diffusion.conditions import INPUTS, KINDS
 from videofusion.errors import InputError
 
 TEXT, MASK = torch.randn(2, 7, 4), torch.tensor([[True] * 3 + [False] * 4, [True] * 7])
@@ -50,6 +51,39 @@ def test_a_window_keeps_global_frame_numbers_and_its_own_shares() -> None:
     assert torch.equal(window.share, share[:, 2:5])
     assert window.text is TEXT
     assert window.window(1, 3).frames.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("frames", [[1, 4], range(1, 3), range(1, 5, 3)])
+def test_a_window_may_be_any_frames(frames: list[int] | range) -> None:
+    beside, control = torch.randn(2, 6, 1, 4, 4), (torch.randn(2, 6, 3, 2, 2), torch.randn(2, 6, 5, 1, 1))
+    window = Conditions(share=torch.rand(2, 6), beside=beside, control=control).window(frames)
+    assert window.frames.tolist() == list(frames)
+    assert torch.equal(window.beside, beside[:, list(frames)])
+    assert all(torch.equal(mine, each[:, list(frames)]) for mine, each in zip(window.control, control, strict=True))
+    assert window.window([1]).frames.tolist() == [list(frames)[1]]
+
+
+def test_every_input_of_networks_is_of_a_kind_and_the_same_for_all_frames_or_not() -> None:
+    assert set(INPUTS.values()) == set(KINDS)
+    assert INPUTS["beside"] == "beside"
+    assert INPUTS["control"] == "residuals"
+    assert "middle_frame" not in INPUTS
+
+
+def test_null_values_of_what_differs_between_frames_fit_any_number_of_them() -> None:
+    beside, control = torch.ones(2, 6, 1, 4, 4), (torch.ones(2, 6, 3, 2, 2),)
+    null = {"beside": torch.zeros(1, 1, 1, 1, 1), "control": (torch.zeros(1, 1, 1, 1, 1),)}
+    free = Conditions(beside=beside, control=control, null=null).without("beside", "control")
+    assert torch.equal(free.beside, torch.zeros_like(beside))
+    assert torch.equal(free.control[0], torch.zeros_like(control[0]))
+
+
+def test_what_is_added_goes_with_its_clips() -> None:
+    conditions = Conditions(added={"loudness": torch.tensor([1.0, 2.0])}, null={"loudness": torch.zeros(1)})
+    assert conditions.given()["loudness"].tolist() == [1.0, 2.0]
+    assert conditions.select([1]).added["loudness"].tolist() == [2.0]
+    assert conditions.without("loudness").added["loudness"].tolist() == [0.0, 0.0]
+    assert conditions.window(0, 2).added["loudness"].tolist() == [1.0, 2.0]
 
 
 def test_select_takes_clips_of_the_batch() -> None:

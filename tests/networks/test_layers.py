@@ -10,6 +10,7 @@ from videofusion.networks.layers import (
     Attention,
     Downsample,
     GroupNorm,
+    LayerInputs,
     SpatialTransformer,
     Upsample,
     attend,
@@ -99,8 +100,8 @@ def test_projections_around_transformers_are_one_function(linear: bool) -> None:
     other = SpatialTransformer(8, 2, 1, None, 4, linear=not linear)
     shapes = {name: value.shape for name, value in other.state_dict().items()}
     other.load_state_dict({name: value.reshape(shapes[name]) for name, value in one.state_dict().items()})
-    x = torch.randn(2, 8, 3, 3)
-    torch.testing.assert_close(one(x, None, None), other(x, None, None))
+    x, inputs = torch.randn(2, 8, 3, 3), LayerInputs(torch.zeros(2, 1), None, None, (2, 1), torch.arange(1), 1.0)
+    torch.testing.assert_close(one(x, inputs), other(x, inputs))
 
 
 @pytest.mark.parametrize("keys", [16, SHORT + 1])

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from videofusion.diffusion.conditions import Conditions
 from videofusion.errors import InputError
+from videofusion.networks.inputs import EMBEDDED, EmbeddedInput, embed_numbers
+from videofusion.networks.layers import Embedding
 from videofusion.networks.temporal import TEMPORAL_DESIGNS
 from videofusion.networks.unet import UNet
 
@@ -53,6 +55,27 @@ def _no_gradients(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 videos = pytest.mark.parametrize("temporal", TEMPORAL_DESIGNS)
+beginning_as_images = pytest.mark.parametrize(
+    "temporal", [n for n, row in TEMPORAL_DESIGNS.items() if row.begins_as_image]
+)
+
+
+def kinds(temporal: str) -> set[str]:
+    """Every kind of layer in a row."""
+    row = TEMPORAL_DESIGNS[temporal]
+    levels = [row.at(level, 2) for level in range(2)]
+    return {
+        kind
+        for each in levels
+        for kind in (*each.entry, *each.within, *each.blocks, *each.transformer, *each.attention)
+    }
+
+
+def minds_order(temporal: str) -> bool:
+    """Whether frames, however they are numbered, may not come in another order."""
+    row = TEMPORAL_DESIGNS[temporal]
+    free = {"place", "joint", "middle", "plain"}
+    return bool(kinds(temporal) - free) or bool(row.halvings) or row.reach not in ("own", "all")
 
 
 def frame_by_frame(unet: UNet, told: dict[str, Tensor]) -> Tensor:
@@ -61,7 +84,7 @@ def frame_by_frame(unet: UNet, told: dict[str, Tensor]) -> Tensor:
 
 
 class TestImages:
-    @videos
+    @beginning_as_images
     def test_a_fresh_video_network_is_the_image_network_frame_by_frame(
         self, temporal: str, told: dict[str, Tensor]
     ) -> None:
@@ -78,7 +101,7 @@ class TestImages:
         torch.testing.assert_close(video(**told, fps=rate, temporal=0.0), frame_by_frame(image, told), **ONE_THREAD)
         assert not torch.allclose(video(**told, fps=rate), video(**told, fps=rate, temporal=0.0), atol=1e-2)
 
-    @videos
+    @pytest.mark.parametrize("temporal", [name for name, row in TEMPORAL_DESIGNS.items() if not row.halvings])
     def test_with_less_of_its_temporal_layers_it_stands_between(self, temporal: str, told: dict[str, Tensor]) -> None:
         video = make(temporal)
         none, little, half, most, whole = (video(**told, temporal=f) for f in (0.0, 1e-5, 0.5, 1 - 1e-5, 1.0))
@@ -116,20 +139,21 @@ class TestWhatMayNotMatter:
         torch.testing.assert_close(here, there, **ONE_THREAD)
         assert torch.equal(here, unet(**told))  # numbers from 0 are the default
 
-    @pytest.mark.parametrize("temporal", [n for n, row in TEMPORAL_DESIGNS.items() if "directed" not in row.attention])
+    @pytest.mark.parametrize("temporal", [name for name in TEMPORAL_DESIGNS if not minds_order(name)])
     def test_the_order_in_which_numbered_frames_come(self, temporal: str, told: dict[str, Tensor]) -> None:
-        keeps_middle = "middle" in TEMPORAL_DESIGNS[temporal].attention
+        keeps_middle = "middle" in kinds(temporal)
         unet, order = make(temporal), torch.tensor([2, 1, 0] if keeps_middle else [2, 0, 1])
         mixed = told | {"z": told["z"][:, order], "share": told["share"][:, order], "frames": order}
         torch.testing.assert_close(unet(**told)[:, order], unet(**mixed), **ONE_THREAD)
 
-    @pytest.mark.parametrize("temporal", ["directed", "directed_plain"])
-    def test_later_frames_where_attention_is_directed(self, temporal: str, told: dict[str, Tensor]) -> None:
-        unet, changed = make(temporal), told["z"].clone()
-        changed[:, -1] += 1
-        before, after = unet(**told), unet(**told | {"z": changed})
-        torch.testing.assert_close(before[:, :-1], after[:, :-1], **ONE_THREAD)
-        assert not torch.allclose(before[:, -1], after[:, -1], atol=1e-3)
+    @pytest.mark.parametrize("temporal", [name for name in TEMPORAL_DESIGNS if "directed" in kinds(name)])
+    def test_gradients_show_that_earlier_frames_see_nothing_of_later_ones(
+        self, temporal: str, told: dict[str, Tensor]
+    ) -> None:
+        unet, z = make(temporal), told.pop("z").requires_grad_()
+        for frame in range(T):
+            (seen,) = torch.autograd.grad(unet(z, **told)[:, frame].sum(), z)
+            assert [bool(seen[:, other].any()) for other in range(T)] == [other <= frame for other in range(T)]
 
     def test_a_time_for_each_frame_or_one_for_all(self, told: dict[str, Tensor]) -> None:
         unet = make("factorised")
@@ -259,6 +283,52 @@ class TestConditions:
         with pytest.raises(InputError, match="share"):
             make("residual")(**told)
 
+    def test_channels_beside_the_clip_are_seen_with_it(self, told: dict[str, Tensor]) -> None:
+        unet = make("factorised", in_channels=5)
+        beside = torch.randn(B, T, 2, 8, 8)
+        whole = unet(**told | {"z": torch.cat([told["z"], beside], dim=2)})
+        assert torch.equal(unet(**told, beside=beside), whole)
+        with pytest.raises(InputError, match=r"z has 3 channels.*takes 5"):
+            unet(**told)
+
+    def test_control_is_added_where_the_way_down_meets_the_way_up_and_in_the_middle(
+        self, told: dict[str, Tensor]
+    ) -> None:
+        unet = make("factorised")
+        shapes = [(8, 8), (8, 8), (8, 4), (16, 4), (16, 4)]
+        none = tuple(torch.zeros(B, T, c, side, side) for c, side in shapes)
+        before = unet(**told)
+        assert torch.equal(unet(**told, control=none), before)
+        for i in range(len(none)):
+            changed = tuple(each + (i == j) for j, each in enumerate(none))
+            assert not torch.allclose(unet(**told, control=changed), before, atol=1e-3)
+        with pytest.raises(InputError, match=r"4 residuals.*takes 5"):
+            unet(**told, control=none[1:])
+        with pytest.raises(InputError, match=r"residual 4 of control is \[6, 16, 4, 2\].*\[6, 16, 4, 4\]"):
+            unet(**told, control=(*none[:4], none[4][..., :2]))
+
+    def test_an_input_that_there_is_not_is_refused(self, told: dict[str, Tensor]) -> None:
+        with pytest.raises(InputError, match=r"loudness is no input.*text"):
+            make("image")(**told, loudness=torch.ones(B))
+
+    def test_an_input_from_outside_is_an_entry_of_the_table(
+        self, told: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loudness = EmbeddedInput(
+            layers=lambda options, size: Embedding(8, size, zero=True) if "loudness" in options.inputs else None,
+            embed=lambda layers, inputs, size: embed_numbers(layers, inputs["loudness"], size),
+            temporal=True,
+        )
+        monkeypatch.setitem(EMBEDDED, "loudness_embedding", loudness)
+        unet = make("image", inputs=["loudness"])
+        conditions = Conditions(added={"loudness": torch.tensor([1.0, 9.0])}, null={"loudness": torch.ones(1)})
+        z, time, text = told["z"], told["time"], told["text"]
+        heard = unet(z, time, text=text, **conditions.given())
+        quiet = unet(z, time, text=text, **conditions.without("loudness").given())
+        assert torch.equal(heard[0], quiet[0])
+        assert not torch.allclose(heard[1], quiet[1], atol=1e-3)
+        make("image").load_state_dict(unet.spatial_state(), strict=True)
+
 
 class TestSizes:
     @pytest.mark.parametrize("patch", [1, 2])
@@ -286,6 +356,9 @@ class TestSizes:
             ({"attention": ("none", "cross")}, "'cross'"),
             ({"middle_attention": "all"}, "'all'"),
             ({"temporal": "spiral"}, "'spiral'"),
+            ({"temporal": "video_ldm", "attention": ("none", "none")}, "'video_ldm'.*there is none"),
+            ({"temporal": "controlvideo", "attention": ("none", "none")}, "'controlvideo'.*there is none"),
+            ({"temporal": "tune_a_video", "attention": ("plain", "plain")}, "'tune_a_video'.*this network has none"),
         ],
     )
     def test_refuses_configurations_that_make_no_network(self, changed: dict[str, object], said: str) -> None:

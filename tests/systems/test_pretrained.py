@@ -12,11 +12,12 @@ import videofusion as vf
 from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_unet import unet_from_diffusers
+from videofusion.networks.inflation import inflated
 from videofusion.networks.temporal import TEMPORAL_DESIGNS
 from videofusion.recipes.catalogue import get_recipe
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system
-from videofusion.systems.pretrained import inflated, is_diffusers
+from videofusion.systems.pretrained import is_diffusers
 from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.estimate.sizes import recipe_parts
 from videofusion.training.trainer import train

@@ -1,8 +1,8 @@
-"""What a denoiser is told beside the noisy clip and the time, with declared axes."""
+"""What a denoiser is told beside the noisy clip and the time, with declared kinds and axes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -11,20 +11,20 @@ from torch import Tensor
 
 from videofusion.errors import InputError
 
-PER_CLIP = (
-    "text",
-    "text_mask",
-    "pooled_text",
-    "time_ids",
-    "image_embedding",
-    "labels",
-    "fps",
-    "middle_frame",
-    "middle_noise",
-    "share",
-)
-_NOT_TOLD = ("null", "temporal", "middle_frame", "middle_noise")  # what no network is told
-PER_FRAME = {"frames": 0, "share": 1}  # name -> the axis that counts frames
+CLIP, FRAME = "clip", "frame"  # names of axes
+KINDS = ("embedding", "tokens", "beside", "residuals")  # of a network's inputs
+Value = Tensor | tuple[Tensor, ...]
+
+
+def _is(*axes: str, kind: str | None = None) -> dict[str, Any]:
+    """What a field declares of itself.
+
+    Args:
+        axes: its first axes, `CLIP` or `FRAME`, one of each at most.
+        kind: what it is to a network, one of `KINDS`: joins the embedding of time; is looked at by cross-attention;
+            stands beside the noisy clip's channels; is added to features. None for what no network is told.
+    """
+    return {"axes": axes, "kind": kind}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,29 +43,38 @@ class Conditions:
         middle_noise: standard deviation of the noise on `middle_frame` [b]; none when not given. Read likewise.
         frames: global frame numbers [t], the same for the whole batch; 0 ... t-1 when not given.
         share: lambda of VideoFusion per frame [b t], in [0, 1], 1 at the base frame.
+        beside: further channels beside those of the noisy clip [b t c h w]: structure, a low-resolution clip, frames
+            that are known.
+        control: residuals that are added to a U-Net's features, [b t c h w] each: those that go from its way down to
+            its way up, then those of its middle (ControlNet).
+        added: further inputs of networks by name, [b ...] each, whose embedding is an entry of
+            `networks.inputs.EMBEDDED`.
         temporal: how much of what temporal layers add counts, in [0, 1]: 1 as they were trained; 0 leaves them out, so
             that video networks run as image networks, frame by frame.
         null: what `without` puts in place of a name, tensors with a first axis of 1.
     """
 
-    text: Tensor | None = None
-    text_mask: Tensor | None = None
-    pooled_text: Tensor | None = None
-    time_ids: Tensor | None = None
-    image_embedding: Tensor | None = None
-    labels: Tensor | None = None
-    fps: Tensor | None = None
-    middle_frame: Tensor | None = None
-    middle_noise: Tensor | None = None
-    frames: Tensor | None = None
-    share: Tensor | None = None
+    text: Tensor | None = field(default=None, metadata=_is(CLIP, kind="tokens"))
+    text_mask: Tensor | None = field(default=None, metadata=_is(CLIP, kind="tokens"))
+    pooled_text: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
+    time_ids: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
+    image_embedding: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
+    labels: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
+    fps: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
+    middle_frame: Tensor | None = field(default=None, metadata=_is(CLIP))
+    middle_noise: Tensor | None = field(default=None, metadata=_is(CLIP))
+    frames: Tensor | None = field(default=None, metadata=_is(FRAME, kind="embedding"))
+    share: Tensor | None = field(default=None, metadata=_is(CLIP, FRAME, kind="embedding"))
+    beside: Tensor | None = field(default=None, metadata=_is(CLIP, FRAME, kind="beside"))
+    control: tuple[Tensor, ...] | None = field(default=None, metadata=_is(CLIP, FRAME, kind="residuals"))
+    added: Mapping[str, Tensor] = field(default_factory=dict)
     temporal: float = 1.0
-    null: Mapping[str, Tensor] = field(default_factory=dict)
+    null: Mapping[str, Value] = field(default_factory=dict)
 
-    def given(self) -> dict[str, Tensor]:
-        """The tensors that are given, by name: a network's keyword arguments."""
-        values = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name not in _NOT_TOLD)
-        return {name: value for name, value in values if value is not None}
+    def given(self) -> dict[str, Any]:
+        """What networks are told and is given, by name: a network's keyword arguments."""
+        values = {name: getattr(self, name) for name in INPUTS}
+        return {name: value for name, value in values.items() if value is not None} | dict(self.added)
 
     def without(self, *names: str) -> Conditions:
         """The conditions with these names replaced by their null values; "text" takes its mask and pooled text along.
@@ -76,7 +85,7 @@ class Conditions:
         given = self.given()
         changed: dict[str, Any] = {}
         for name in names:
-            if name not in PER_CLIP:
+            if name not in PER_CLIP and name not in given:
                 raise InputError(f"guidance over {name!r} is not known; it must be one of {', '.join(PER_CLIP)}")
             if name not in given:
                 continue
@@ -86,27 +95,62 @@ class Conditions:
                 have = ", ".join(self.null) or "none"
                 raise InputError(f"guidance over {missing[0]!r} needs its null value; given are {have}")
             for other in related:
-                changed[other] = self._null(other, len(given[name]))
+                changed[other] = self._null(other, given[name])
             if name == "text":  # the prompt's mask says nothing of the null text
-                changed["text_mask"] = self._null("text_mask", len(given[name])) if "text_mask" in self.null else None
-        return replace(self, **changed)
+                changed["text_mask"] = self._null("text_mask", given[name]) if "text_mask" in self.null else None
+        added = {name: changed.pop(name) for name in [*changed] if name in self.added}
+        return replace(self, **changed, added={**self.added, **added})
 
-    def _null(self, name: str, clips: int) -> Tensor:
+    def _null(self, name: str, given: Value) -> Value:
+        """A null value for as many clips as a value is given for, and where frames differ for as many frames."""
         null = self.null[name]
-        return null.expand(clips, *null.shape[1:])
+        if isinstance(null, tuple) or isinstance(given, tuple):
+            return tuple(each.expand_as(own) for each, own in zip(null, given, strict=True))
+        whole = FRAME in _AXES.get(name, ())
+        return null.expand_as(given) if whole else null.expand(len(given), *null.shape[1:])
 
-    def window(self, start: int, stop: int) -> Conditions:
-        """The conditions of frames start ... stop-1; their global frame numbers are kept."""
-        changed: dict[str, Any] = {}
-        for name, axis in PER_FRAME.items():
-            value = getattr(self, name)
-            if value is not None:
-                changed[name] = value.narrow(axis, start, stop - start)
+    def window(self, frames: int | Sequence[int], stop: int | None = None) -> Conditions:
+        """The conditions of some frames of the clip; their global frame numbers are kept.
+
+        Args:
+            frames: which ones, counted in the clip: a list or a range of them, or the first of a window.
+            stop: the end of that window, which is not in it.
+        """
+        chosen = range(frames, stop or 0) if isinstance(frames, int) else frames
+        if isinstance(chosen, range) and chosen.step == 1:
+            start, length = chosen.start, len(chosen)
+
+            def take(value: Tensor, axis: int) -> Tensor:
+                return value.narrow(axis, start, length)
+        else:
+
+            def take(value: Tensor, axis: int) -> Tensor:
+                return value.index_select(axis, torch.tensor(list(chosen), device=value.device))
+
+        changed = self._each(FRAME, take)
         if self.frames is None:
-            changed["frames"] = torch.arange(start, stop)
+            changed["frames"] = torch.tensor(list(chosen))
         return replace(self, **changed)
 
     def select(self, index: Tensor | Sequence[int]) -> Conditions:
         """The conditions of some clips of the batch."""
-        values = {name: getattr(self, name) for name in PER_CLIP}
-        return replace(self, **{name: value[index] for name, value in values.items() if value is not None})
+        added = {name: value[index] for name, value in self.added.items()}
+        return replace(self, **self._each(CLIP, lambda value, axis: value[index]), added=added)
+
+    def _each(self, axis: str, change: Callable[[Tensor, int], Tensor]) -> dict[str, Any]:
+        """Fields that are given and have an axis of that name, changed along it."""
+        changed: dict[str, Any] = {}
+        for name, axes in _AXES.items():
+            value = getattr(self, name)
+            if value is not None and axis in axes:
+                at = axes.index(axis)
+                changed[name] = (
+                    tuple(change(each, at) for each in value) if isinstance(value, tuple) else change(value, at)
+                )
+        return changed
+
+
+_AXES: dict[str, tuple[str, ...]] = {f.name: f.metadata["axes"] for f in fields(Conditions) if f.metadata}
+# A network's inputs by name, with their kind: one of `KINDS`.
+INPUTS: dict[str, str] = {f.name: f.metadata["kind"] for f in fields(Conditions) if f.metadata.get("kind")}
+PER_CLIP = tuple(name for name, axes in _AXES.items() if CLIP in axes)

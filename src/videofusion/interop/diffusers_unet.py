@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.errors import InputError
-from videofusion.networks.unet import TIME_ID_SIZE, UNet
+from videofusion.networks.inflation import inflated
+from videofusion.networks.inputs import TIME_ID_SIZE
+from videofusion.networks.unet import UNet
 from videofusion.parts import read_tensors
 from videofusion.trusted import check_values, read_config
 
@@ -82,35 +84,42 @@ READ_CONDITION = READ_BOTH | {
 READ_PLAIN = READ_BOTH | {"add_attention", "num_train_timesteps"}
 
 
-def unet_from_diffusers(source: str | Path | nn.Module) -> UNet:
-    """The image U-Net of a diffusers model, in float32.
+def unet_from_diffusers(source: str | Path | nn.Module, temporal: str = "image") -> UNet:
+    """The U-Net of a diffusers image model, or a video U-Net that begins as it, in float32.
 
     Args:
         source: folder of a `UNet2DConditionModel` or `UNet2DModel` (with its config.json), folder of a pipeline that
             has one in `unet`, or such a model in memory, whose weights are copied.
+        temporal: a row of `TEMPORAL_DESIGNS`; "image" for the image model.
 
     Raises:
-        InputError: no such folder, an option that our U-Net does not have, weights that are a pickle or do not fit.
+        InputError: no such folder, an option that our U-Net does not have, a row that a network of its sizes cannot
+            have, weights that are a pickle or do not fit.
     """
     if isinstance(source, nn.Module):
-        config, state = dict(getattr(source, "config", {})), dict(source.state_dict())
+        config, name = dict(getattr(source, "config", {})), f"the {type(source).__name__}"
         config["_class_name"] = type(source).__name__
     else:
-        folder = Path(source)
+        folder, name = Path(source), str(source)
         if not (folder / "config.json").is_file() and (folder / "unet").is_dir():
             folder = folder / "unet"
-        config, state = read_json(folder / "config.json"), read_weights(folder)
-    # on no device: checkpoints may be large, and random weights would only be thrown away
+        config = read_json(folder / "config.json")
     ours = unet_config(config)
-    check_values(Path(str(source if isinstance(source, str | Path) else "the model")), UNet.__name__, ours)
+    check_values(Path(name), UNet.__name__, ours)
+    # on no device: checkpoints may be large, and random weights would only be thrown away
     with torch.device("meta"):
         unet = UNet(**ours)
-    state = dict(_renamed(state))
+        try:
+            UNet(**ours, temporal=temporal)
+        except InputError as error:
+            raise InputError(f"{name} cannot be inflated: {error}") from error
+    state = dict(_renamed(dict(source.state_dict()) if isinstance(source, nn.Module) else read_weights(folder)))
     check_fit(unet.state_dict(), state)
     unet.load_state_dict(
         {name: value.detach().to(torch.float32, copy=True) for name, value in state.items()}, assign=True
     )
-    return unet.to(memory_format=torch.channels_last).eval()
+    unet = unet.to(memory_format=torch.channels_last)
+    return (unet if temporal == "image" else inflated(unet, temporal)).eval()
 
 
 def unet_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,71 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 SHORT = 256  # keys, up to which the way back is the slower in half precision on a CPU
+
+
+Reach = Callable[[Tensor], Tensor]  # tokens of clips [b t n c] to what their frames look at, [b m c] or [(b t) m c]
+
+
+class LayerInputs(NamedTuple):
+    """What every layer of a network is given beside its features [(b t) c h w].
+
+    Args:
+        time: embedding of time and conditions, through SiLU [(b t) d].
+        text: token embeddings [b l d].
+        text_mask: which of them count [b l].
+        clip_shape: (b, t).
+        frames: global frame numbers [t].
+        temporal: how much of what temporal layers add counts, in [0, 1]; they do not run at 0.
+        reach: what spatial self-attention looks at; its own frame when None.
+    """
+
+    time: Tensor
+    text: Tensor | None
+    text_mask: Tensor | None
+    clip_shape: tuple[int, int]
+    frames: Tensor
+    temporal: float
+    reach: Reach | None = None
+
+    def add(self, x: Tensor, layers: Iterable[nn.Module] | None, seen: Tensor | None = None) -> Tensor:
+        """Features x with what temporal layers add to them, one after the other.
+
+        Args:
+            x: [(b t) c h w].
+            layers: called as layer(features, inputs), each returns what it adds; None for none.
+            seen: what all of them look at, in place of what the one before has left.
+        """
+        if layers is not None and self.temporal:
+            for layer in layers:
+                whole = x + layer(x if seen is None else seen, self)
+                x = whole if self.temporal == 1 else torch.lerp(x, whole, self.temporal)
+        return x
+
+    def look(self, attention: Callable[..., Tensor], tokens: Tensor) -> Tensor:
+        """Self-attention of the places of frames, as far as frames see each other.
+
+        Args:
+            attention: called with tokens, and with a context where frames see others.
+            tokens: [(b t) n c].
+        """
+        if self.reach is None or not self.temporal:
+            return attention(tokens)
+        reached = attention(tokens, self.reach(tokens.unflatten(0, self.clip_shape)))
+        return reached if self.temporal == 1 else torch.lerp(attention(tokens), reached, self.temporal)
+
+    def halved(self) -> LayerInputs:
+        """The same for every other frame, beginning with the first."""
+        b, t = self.clip_shape
+        time = self.time.unflatten(0, self.clip_shape)[:, ::2].flatten(0, 1)
+        return self._replace(time=time, clip_shape=(b, (t + 1) // 2), frames=self.frames[::2])
 
 
 def sinusoidal(numbers: Tensor, size: int) -> Tensor:
@@ -37,14 +96,15 @@ class Embedding(nn.Module):
 
     Args:
         size_in: of what is embedded.
-        size: of the embedding.
+        size: of the embedding, and of what is between the layers.
+        size_out: of the embedding, where it is another.
         zero: begin at nothing, for a condition that an image model does not have.
     """
 
-    def __init__(self, size_in: int, size: int, *, zero: bool = False) -> None:
+    def __init__(self, size_in: int, size: int, size_out: int | None = None, *, zero: bool = False) -> None:
         super().__init__()
         self.linear_1 = nn.Linear(size_in, size)
-        self.linear_2 = nn.Linear(size, size)
+        self.linear_2 = nn.Linear(size, size_out or size)
         if zero:
             nn.init.zeros_(self.linear_2.weight)
             nn.init.zeros_(self.linear_2.bias)
@@ -70,9 +130,26 @@ class Resnet(nn.Module):
     """Two convolutions, told the time between: it shifts the features, or scales and shifts them after their norm.
 
     Scaling as well (Dhariwal & Nichol 2021, sec. 3.1) says more, where what is told is more than the time.
+
+    Args:
+        channels_in: of its input.
+        channels: of its output.
+        time_size: of the embedding of time.
+        groups: of the norms.
+        scale: whether the features are scaled too.
+        temporals: temporal layers after the first convolution and after the second, or none.
     """
 
-    def __init__(self, channels_in: int, channels: int, time_size: int, groups: int, *, scale: bool = False) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        time_size: int,
+        groups: int,
+        *,
+        scale: bool = False,
+        temporals: tuple[list[nn.Module], list[nn.Module]] = ([], []),
+    ) -> None:
         super().__init__()
         self.scale = scale
         self.norm1 = GroupNorm(groups, channels_in, eps=1e-5)
@@ -81,17 +158,18 @@ class Resnet(nn.Module):
         self.norm2 = GroupNorm(groups, channels, eps=1e-5)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else None
+        self.temporals1, self.temporals2 = (nn.ModuleList(layers) if layers else None for layers in temporals)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Args: x [n c h w]; time [n d], already through SiLU."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        told = self.time_emb_proj(time)[:, :, None, None]
+    def forward(self, x: Tensor, inputs: LayerInputs) -> Tensor:
+        """Args: x [(b t) c h w]."""
+        h = inputs.add(self.conv1(F.silu(self.norm1(x))), self.temporals1)
+        told = self.time_emb_proj(inputs.time)[:, :, None, None]
         if self.scale:
             scale, shift = told.chunk(2, dim=1)
             h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         else:
             h = self.norm2(h + told)
-        h = self.conv2(F.silu(h))
+        h = inputs.add(self.conv2(F.silu(h)), self.temporals2)
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
@@ -167,18 +245,37 @@ class TransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.ff = FeedForward(channels)
 
-    def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
-        x = x + self.attn1(self.norm1(x))
+    def forward(self, x: Tensor, inputs: LayerInputs) -> Tensor:
+        """Args: x [(b t) n c]."""
+        x = x + inputs.look(self.attn1, self.norm1(x))
         if self.attn2 is not None and self.norm2 is not None:
-            x = x + self.attn2(self.norm2(x), context, mask)
+            x = x + self.attn2(self.norm2(x), inputs.text, inputs.text_mask)
         return x + self.ff(self.norm3(x))
 
 
 class SpatialTransformer(nn.Module):
-    """Transformer blocks over the places of each frame (Stable Diffusion's attention)."""
+    """Transformer blocks over the places of each frame (Stable Diffusion's attention).
+
+    Args:
+        channels: of the features.
+        heads: of the attention.
+        depth: number of blocks.
+        context: size of the text's tokens; None for no text.
+        groups: of the norm.
+        linear: whether the projections around the blocks are linear layers rather than 1x1 convolutions.
+        temporals: temporal layers after each block.
+    """
 
     def __init__(
-        self, channels: int, heads: int, depth: int, context: int | None, groups: int, *, linear: bool
+        self,
+        channels: int,
+        heads: int,
+        depth: int,
+        context: int | None,
+        groups: int,
+        *,
+        linear: bool,
+        temporals: list[list[nn.Module]] | None = None,
     ) -> None:
         super().__init__()
         self.linear = linear
@@ -186,9 +283,10 @@ class SpatialTransformer(nn.Module):
         self.proj_in: nn.Module = nn.Linear(channels, channels) if linear else nn.Conv2d(channels, channels, 1)
         self.transformer_blocks = nn.ModuleList(TransformerBlock(channels, heads, context) for _ in range(depth))
         self.proj_out: nn.Module = nn.Linear(channels, channels) if linear else nn.Conv2d(channels, channels, 1)
+        self.temporals = nn.ModuleList(nn.ModuleList(layers) for layers in temporals) if temporals else None
 
-    def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Args: x [n c h w]; context [b l d] or None; mask bool [b l] or None."""
+    def forward(self, x: Tensor, inputs: LayerInputs) -> Tensor:
+        """Args: x [(b t) c h w]."""
         n, c, height, width = x.shape
         h = self.norm(x)
         if not self.linear:
@@ -196,8 +294,15 @@ class SpatialTransformer(nn.Module):
         h = h.permute(0, 2, 3, 1).reshape(n, height * width, c)  # no copy when channels come last
         if self.linear:
             h = self.proj_in(h)
-        for block in self.transformer_blocks:
-            h = block(h, context, mask)
+        for i, block in enumerate(self.transformer_blocks):
+            h = block(h, inputs)
+            if self.temporals is not None:  # which see a map, a view of the tokens
+                h = h.reshape(n, height, width, c).permute(0, 3, 1, 2)
+                h = (
+                    inputs.add(h, cast("nn.ModuleList", self.temporals[i]))
+                    .permute(0, 2, 3, 1)
+                    .reshape(n, height * width, c)
+                )
         if self.linear:
             h = self.proj_out(h)
         h = h.reshape(n, height, width, c).permute(0, 3, 1, 2)
@@ -211,10 +316,11 @@ class SpatialAttention(Attention):
         super().__init__(channels, heads, bias=True)
         self.group_norm = GroupNorm(groups, channels, eps=1e-5)
 
-    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Args: x [n c h w]; context and mask are not read."""
+    def forward(self, x: Tensor, inputs: LayerInputs) -> Tensor:  # type: ignore[override]
+        """Args: x [(b t) c h w]."""
         n, c, height, width = x.shape
-        h = super().forward(self.group_norm(x).permute(0, 2, 3, 1).reshape(n, height * width, c))
+        tokens = self.group_norm(x).permute(0, 2, 3, 1).reshape(n, height * width, c)
+        h = inputs.look(super().forward, tokens)
         return x + h.reshape(n, height, width, c).permute(0, 3, 1, 2)
 
 

@@ -5,8 +5,8 @@ In image mode its parameters and its forward pass are those of diffusers' `UNet2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -15,33 +15,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from videofusion.diffusion.conditions import INPUTS
 from videofusion.errors import InputError
+from videofusion.networks.inputs import EMBEDDED, embed_numbers
 from videofusion.networks.layers import (
     Downsample,
     Embedding,
     GroupNorm,
+    LayerInputs,
     Resnet,
     SpatialAttention,
     SpatialTransformer,
     Upsample,
-    sinusoidal,
 )
-from videofusion.networks.pointing import PointedAttention
-from videofusion.networks.temporal import TemporalAttention, temporal_design
+from videofusion.networks.temporal import REACHES, LayerSizes, TemporalDesign, temporal_design
+from videofusion.networks.temporal.convolution import Double, Halve
 
 ATTENTION = ("none", "plain", "transformer")
-TIME_ID_SIZE = 256  # embedding of each of Stable Diffusion XL's size and crop numbers
-
-
-class Told(NamedTuple):
-    """What every layer is told beside its features."""
-
-    time: Tensor  # [(b t) d], through SiLU
-    text: Tensor | None  # [b l d]
-    text_mask: Tensor | None  # [b l]
-    clip_shape: tuple[int, int]  # (b, t)
-    frames: Tensor | None  # [t]; None in image mode
-    temporal: float  # how much of what temporal layers add counts
 
 
 class Level(nn.Module):
@@ -49,32 +39,46 @@ class Level(nn.Module):
 
     Args:
         resnets: residual blocks.
+        blocks: temporal layers after each of them.
         attentions: spatial attention after each of them (the first of two in the middle), or none.
-        temporals: temporal attention in the same places, or none: first all of one kind, then all of the next, so that
+        temporals: temporal layers in the same places, or none: first all of one kind, then all of the next, so that
             a design with one kind more finds the others' weights by name.
         units: number of these places.
+        parallel: whether `temporals` see what the spatial attention sees.
     """
 
     def __init__(
-        self, resnets: list[nn.Module], attentions: list[nn.Module], temporals: list[nn.Module], units: int
+        self,
+        resnets: list[nn.Module],
+        blocks: list[list[nn.Module]],
+        attentions: list[nn.Module],
+        temporals: list[nn.Module],
+        units: int,
+        parallel: bool,
     ) -> None:
         super().__init__()
         self.units = units
+        self.parallel = parallel
         self.resnets = nn.ModuleList(resnets)
+        self.temporal_blocks = nn.ModuleList(nn.ModuleList(layers) for layers in blocks) if any(blocks) else None
         self.attentions = nn.ModuleList(attentions) if attentions else None
         self.temporals = nn.ModuleList(temporals) if temporals else None
         self.downsamplers: nn.ModuleList | None = None
         self.upsamplers: nn.ModuleList | None = None
+        self.temporal_halve: Halve | None = None
+        self.temporal_double: Double | None = None
 
-    def step(self, index: int, x: Tensor, told: Told) -> Tensor:
+    def step(self, index: int, x: Tensor, inputs: LayerInputs) -> Tensor:
         """One residual block with the attention that follows it."""
-        x = self.resnets[index](x, told.time)
+        x = self.resnets[index](x, inputs)
+        if self.temporal_blocks is not None:
+            x = inputs.add(x, cast("nn.ModuleList", self.temporal_blocks[index]))
+        before = x
         if self.attentions is not None and index < len(self.attentions):
-            x = self.attentions[index](x, told.text, told.text_mask)
-        if self.temporals is not None and index < self.units and told.frames is not None:
-            for i in range(index, len(self.temporals), self.units):
-                mixed = self.temporals[i](x, told.clip_shape, told.frames, told.time)
-                x = mixed if told.temporal == 1 else torch.lerp(x, mixed, told.temporal)
+            x = self.attentions[index](x, inputs)
+        if self.temporals is not None and index < self.units:
+            here = [self.temporals[i] for i in range(index, len(self.temporals), self.units)]
+            x = inputs.add(x, here, before if self.parallel else None)
         return x
 
 
@@ -101,9 +105,11 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         scale_shift: what every layer is told scales its features too, rather than only shifting them.
         patch: side of the squares of pixels that are folded into channels (Hoogeboom et al. 2023, sec. 3.2).
         temporal: a row of `TEMPORAL_DESIGNS`.
+        inputs: names of further inputs that it is told, of entries that were added to `networks.inputs.EMBEDDED`.
 
     Raises:
-        InputError: lengths that do not agree, an unknown kind of attention or temporal design.
+        InputError: lengths that do not agree, an unknown kind of attention or temporal design, a design whose layers
+            stand beside spatial attention in a network without.
     """
 
     _supports_gradient_checkpointing = True
@@ -132,6 +138,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         scale_shift: bool = False,
         patch: int = 1,
         temporal: str = "image",
+        inputs: Sequence[str] = (),
     ) -> None:
         super().__init__()
         levels = len(channels)
@@ -144,44 +151,51 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if kind not in ATTENTION:
                 raise InputError(f"attention is {kind!r}; it must be one of {', '.join(ATTENTION)}")
         design = temporal_design(temporal)
+        in_the_middle = middle_attention if middle_attention is not None else attention[-1]
+        _check_design(temporal, design, (*attention, in_the_middle))
         for level, c in enumerate(channels):
-            in_middle = level == levels - 1 and (middle_attention or "none") != "none"
-            attends = attention[level] != "none" or bool(design.kinds(level, levels)) or in_middle
+            here = design.at(level, levels)
+            attends = {attention[level], in_the_middle if level == levels - 1 else "none"} != {"none"}
+            attends = attends or bool(here.attention) or (level == 0 and bool(here.entry))
             for what, count in (("groups", groups), ("heads", heads[level] if attends else 1)):
                 if c % count:
                     raise InputError(f"{what} is {count}; it must divide the {c} channels of level {level}")
         time_size = 4 * channels[0]
         self.patch = patch
         self.downscale = patch * 2 ** (levels - 1)
+        self.reach = REACHES[design.reach]
         self.time_embedding = Embedding(channels[0], time_size)
-        self.add_embedding = Embedding(added_size, time_size) if added_size else None
-        self.text_embedding = Embedding(text_size, time_size) if pool_text and text_size else None
-        self.image_embedding = Embedding(image_size, time_size) if image_size else None
-        self.class_embedding = nn.Embedding(labels, time_size) if labels else None
-        self.fps_embedding = Embedding(channels[0], time_size, zero=True) if fps else None
-        # where a thing is depends on its direction times the frames that have passed: one network hears both
-        heard = channels[0] + (text_size if self.text_embedding is not None and text_size else 0)
-        self.frame_embedding = Embedding(heard, time_size, zero=True) if design.frame_number else None
-        self.share_embedding = Embedding(channels[0], time_size, zero=True) if design.share else None
+        for name, each in EMBEDDED.items():
+            setattr(self, name, each.layers(self.config, time_size))
+
+        def sizes(level: int) -> LayerSizes:
+            return LayerSizes(channels[level], heads[level], groups, time_size, text_size)
 
         def spatial(kind: str, level: int) -> nn.Module | None:
             c = channels[level]
             if kind == "transformer":
-                return SpatialTransformer(c, heads[level], depth[level], text_size, groups, linear=linear_projection)
+                here = design.at(level, levels)
+                temporals = [here.of("transformer", sizes(level)) for _ in range(depth[level] * bool(here.transformer))]
+                return SpatialTransformer(
+                    c, heads[level], depth[level], text_size, groups, linear=linear_projection, temporals=temporals
+                )
             return SpatialAttention(c, heads[level], groups) if kind == "plain" else None
 
-        def over_time(level: int, kind: str) -> nn.Module:
-            if kind == "middle":
-                return PointedAttention(channels[level], heads[level], groups, time_size)
-            return TemporalAttention(channels[level], heads[level], groups, kind)
-
         def make_level(level: int, kind: str, widths: list[tuple[int, int]], units: int) -> Level:
-            resnets: list[nn.Module] = [Resnet(a, b, time_size, groups, scale=scale_shift) for a, b in widths]
+            here, own = design.at(level, levels), sizes(level)
+            resnets: list[nn.Module] = []
+            for a, b in widths:
+                within = (here.of("within", own), here.of("within", own))
+                resnets.append(Resnet(a, b, time_size, groups, scale=scale_shift, temporals=within))
             attentions = [m for m in (spatial(kind, level) for _ in range(units)) if m is not None]
-            temporals = [over_time(level, each) for each in design.kinds(level, levels) for _ in range(units)]
-            return Level(resnets, attentions, temporals, units)
+            kinds = () if here.follow_spatial and not attentions else here.attention
+            temporals = [here.make(each, own) for each in kinds for _ in range(units)]
+            blocks = [here.of("blocks", own) for _ in widths]
+            return Level(resnets, blocks, attentions, temporals, units, here.parallel)
 
         self.conv_in = nn.Conv2d(in_channels * patch**2, channels[0], 3, padding=1)
+        entry = design.at(0, levels).of("entry", sizes(0))
+        self.temporal_entry = nn.ModuleList(entry) if entry else None
         skips = [channels[0]]
         self.down_blocks = nn.ModuleList()
         for i, c in enumerate(channels):
@@ -190,11 +204,11 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             skips += [c] * blocks
             if i < levels - 1:
                 down.downsamplers = nn.ModuleList([Downsample(c)])
+                down.temporal_halve = Halve(c) if i >= levels - 1 - design.halvings else None
                 skips.append(c)
             self.down_blocks.append(down)
         last = channels[-1]
-        middle = middle_attention if middle_attention is not None else attention[-1]
-        self.mid_block = make_level(levels - 1, middle, [(last, last)] * 2, 1)
+        self.mid_block = make_level(levels - 1, in_the_middle, [(last, last)] * 2, 1)
         self.up_blocks = nn.ModuleList()
         width = last
         for i in reversed(range(levels)):
@@ -205,6 +219,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             up = make_level(i, attention[i], widths, blocks + 1)
             if i > 0:
                 up.upsamplers = nn.ModuleList([Upsample(channels[i])])
+                up.temporal_double = Double(channels[i]) if i >= levels - design.halvings else None
             self.up_blocks.append(up)
         self.conv_norm_out = GroupNorm(groups, channels[0], eps=1e-5)
         self.conv_out = nn.Conv2d(channels[0], out_channels * patch**2, 3, padding=1)
@@ -218,137 +233,139 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise InputError(f"size is {height}x{width}; both must be multiples of {multiple}")
 
     def forward(
-        self,
-        z: Tensor,
-        time: Tensor,
-        *,
-        text: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        pooled_text: Tensor | None = None,
-        time_ids: Tensor | None = None,
-        image_embedding: Tensor | None = None,
-        labels: Tensor | None = None,
-        fps: Tensor | None = None,
-        frames: Tensor | None = None,
-        share: Tensor | None = None,
-        temporal: float = 1.0,
+        self, z: Tensor, time: Tensor, *, temporal: float = 1.0, control: Sequence[Tensor] | None = None, **told: Any
     ) -> Tensor:
         """Predict, whatever the prediction means.
 
         Args:
             z: noisy clip [b t c h w]; an image batch is a batch of one-frame clips.
             time: what the schedule's `network_time` gives, [b] or [b t].
-            text: token embeddings [b l d].
-            text_mask: tokens that count [b l].
-            pooled_text: [b d] (Stable Diffusion XL).
-            time_ids: [b n] (Stable Diffusion XL).
-            image_embedding: of the central frame [b d].
-            labels: class numbers [b].
-            fps: frames per second [b], 0 where it is not known; so when not given.
-            frames: global frame numbers [t]; 0 ... t-1 when not given.
-            share: lambda per frame [b t].
             temporal: how much of what temporal layers, frame number, share and rate add counts, in [0, 1]; 0 leaves
                 the image model.
+            control: what is added to the features that go from the way down to the way up, and, last, to those of the
+                middle, [b t c' h' w'] each (ControlNet).
+            told: inputs by the names of `Conditions`, or of `inputs`, as described there; those that this network is
+                not made for are left aside. `frames` are 0 ... t-1 when not given, `fps` is unknown then.
 
         Returns:
             [b t c h w].
+
+        Raises:
+            InputError: an input that the network is made for is not given; channels or residuals that do not fit; a
+                name that is no input.
         """
         b, t = z.shape[:2]
-        frames = torch.arange(t, device=z.device) if frames is None else frames
-        embedding = self._embed(
-            b, t, time, text, pooled_text, time_ids, image_embedding, labels, fps, frames, share, temporal
-        )
-        told = Told(F.silu(embedding), text, text_mask, (b, t), frames if temporal else None, temporal)
+        given: dict[str, Tensor] = {name: value for name, value in told.items() if value is not None}
+        for name in given:
+            if name not in INPUTS and name not in self.config.inputs:
+                known = ", ".join((*INPUTS, *self.config.inputs))
+                raise InputError(f"{name} is no input of this network; there are {known}")
+        if "beside" in given:
+            z = torch.cat([z, given["beside"]], dim=2)
+        if z.shape[2] != self.config.in_channels:
+            raise InputError(
+                f"z has {z.shape[2]} channels with what stands beside it; this network takes {self.config.in_channels}"
+            )
+        frames = given.setdefault("frames", torch.arange(t, device=z.device))
+        embedding = F.silu(self._embed((b, t), {"time": time, **given}, temporal))  # (b t) d
+        text, mask = given.get("text"), given.get("text_mask")
+        inputs = LayerInputs(embedding, text, mask, (b, t), frames, temporal, self.reach)
 
-        x = z.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        x = z.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (b t) c h w
         if self.patch > 1:
             x = F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last)
-        x = self.conv_in(x)
-        skips = [x]
+        x = inputs.add(self.conv_in(x), self.temporal_entry)  # (b t) c0 h w
+        skips, finer = [x], [inputs]
         for block in cast("list[Level]", self.down_blocks):
             for i in range(len(block.resnets)):
-                x = self._step(block, i, x, told)
+                x = self._step(block, i, x, inputs)  # (b t) ci h w
                 skips.append(x)
             if block.downsamplers is not None:
-                x = block.downsamplers[0](x)
+                x = block.downsamplers[0](x)  # (b t) ci h/2 w/2
+                if block.temporal_halve is not None and temporal:
+                    x = block.temporal_halve(x, inputs)  # (b (t+1)//2) ci h/2 w/2
+                    inputs = inputs.halved()
+                finer.append(inputs)
                 skips.append(x)
-        x = self._step(self.mid_block, 0, x, told)
-        x = self._step(self.mid_block, 1, x, told)
+        x = self._step(self.mid_block, 0, x, inputs)
+        x = self._step(self.mid_block, 1, x, inputs)
+        if control is not None:
+            skips, x = _controlled(skips, x, control)
         for block in cast("list[Level]", self.up_blocks):
+            inputs = finer.pop()
             for i in range(len(block.resnets)):
-                x = self._step(block, i, torch.cat([x, skips.pop()], dim=1), told)
+                x = self._step(block, i, torch.cat([x, skips.pop()], dim=1), inputs)  # (b t) ci h w
             if block.upsamplers is not None:
-                x = block.upsamplers[0](x)
-        x = self.conv_out(F.silu(self.conv_norm_out(x)))
+                x = block.upsamplers[0](x)  # (b t) ci 2h 2w
+                if block.temporal_double is not None and temporal:
+                    x = block.temporal_double(x, finer[-1])  # (b 2t) ci 2h 2w, or one frame less
+        x = self.conv_out(F.silu(self.conv_norm_out(x)))  # (b t) c h w
         if self.patch > 1:
             x = F.pixel_shuffle(x, self.patch)
         return x.unflatten(0, (b, t))
 
-    def _step(self, level: Level, index: int, x: Tensor, told: Told) -> Tensor:
+    def _step(self, level: Level, index: int, x: Tensor, inputs: LayerInputs) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            out: Tensor = checkpoint(level.step, index, x, told, use_reentrant=False)
+            out: Tensor = checkpoint(level.step, index, x, inputs, use_reentrant=False)
             return out
-        return level.step(index, x, told)
+        return level.step(index, x, inputs)
 
-    def _embed(
-        self,
-        b: int,
-        t: int,
-        time: Tensor,
-        text: Tensor | None,
-        pooled_text: Tensor | None,
-        time_ids: Tensor | None,
-        image_embedding: Tensor | None,
-        labels: Tensor | None,
-        fps: Tensor | None,
-        frames: Tensor,
-        share: Tensor | None,
-        temporal: float,
-    ) -> Tensor:
+    def _embed(self, clip_shape: tuple[int, int], given: Mapping[str, Tensor], temporal: float) -> Tensor:
         """Sum of what time and the conditions without tokens say, [(b t) d]."""
-        size, dtype = self.config.channels[0], self.conv_in.weight.dtype
-
-        def numbers(embed: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-            return embed(sinusoidal(values.reshape(-1), size).to(dtype)).unflatten(0, values.shape)
-
-        total = numbers(self.time_embedding, time)
-        total = (total if time.ndim == 2 else total[:, None]).expand(b, t, -1)
-        per_clip: list[tuple[str, nn.Module | None, Tensor | None]] = [
-            ("text", self.text_embedding, None if text is None else text[:, 0]),
-            ("image_embedding", self.image_embedding, image_embedding),
-            ("labels", self.class_embedding, labels),
-        ]
-        for name, module, value in per_clip:
-            if module is not None:
-                if value is None:
-                    raise InputError(f"{name} is not given; this network was made to be told it")
-                total = total + module(value)[:, None]
-        if self.add_embedding is not None:
-            if pooled_text is None or time_ids is None:
-                raise InputError("pooled_text or time_ids is not given; this network was made to be told both")
-            ids = sinusoidal(time_ids.reshape(-1), TIME_ID_SIZE).reshape(b, -1).to(dtype)
-            total = total + self.add_embedding(torch.cat([pooled_text, ids], dim=-1))[:, None]
-        if self.fps_embedding is not None:
-            rate = torch.zeros(b, device=time.device) if fps is None else fps
-            total = total + temporal * numbers(self.fps_embedding, rate)[:, None]
-        if self.frame_embedding is not None:
-            number = sinusoidal(frames, size).to(dtype).expand(b, -1, -1)
-            if self.text_embedding is not None and text is not None:
-                number = torch.cat([number, text[:, :1].expand(-1, t, -1)], dim=-1)
-            total = total + temporal * self.frame_embedding(number)
-        if self.share_embedding is not None:
-            if share is None:
-                raise InputError("share is not given; this network was made to be told it")
-            total = total + temporal * numbers(self.share_embedding, 1000 * share)
+        size = self.config.channels[0]
+        total = embed_numbers(self.time_embedding, given["time"], size)  # b d or b t d
+        total = (total if total.ndim == 3 else total[:, None]).expand(*clip_shape, -1)
+        for name, each in EMBEDDED.items():
+            layers = getattr(self, name, None)
+            if layers is not None:
+                value = each.embed(layers, given, size)
+                value = value if value.ndim == 3 else value[:, None]
+                total = total + (temporal * value if each.temporal else value)
         return total.flatten(0, 1)
 
     def parts(self) -> Iterator[nn.Module]:
-        """Its residual blocks, attentions and changes of resolution, one after the other."""
+        """Its residual blocks, attentions, temporal layers and changes of resolution, one after the other."""
+        yield from self.temporal_entry or ()
         for level in (*self.down_blocks, self.mid_block, *self.up_blocks):
-            for parts in (level.resnets, level.attentions, level.temporals, level.downsamplers, level.upsamplers):
+            yield from level.resnets
+            yield from (layer for layers in level.temporal_blocks or () for layer in layers)
+            for parts in (level.attentions, level.temporals, level.downsamplers, level.upsamplers):
                 yield from parts or ()
+            yield from (each for each in (level.temporal_halve, level.temporal_double) if each is not None)
 
     def spatial_state(self) -> dict[str, Any]:
         """The weights that an image U-Net of the same sizes has too."""
-        own = ("temporals.", "frame_embedding.", "share_embedding.", "fps_embedding.")
-        return {name: value for name, value in self.state_dict().items() if not any(o in name for o in own)}
+        return {name: value for name, value in self.state_dict().items() if not is_temporal(name)}
+
+
+def is_temporal(name: str) -> bool:
+    """Whether a weight of that name belongs to what a video U-Net has beyond the image U-Net."""
+    parts = name.split(".")
+    embedded = parts[0] in EMBEDDED and EMBEDDED[parts[0]].temporal
+    return embedded or any(part.startswith("temporal") for part in parts)
+
+
+def _check_design(name: str, design: TemporalDesign, attention: Sequence[str]) -> None:
+    """Raise InputError for a design whose layers stand beside spatial attention, in a network without such."""
+    kinds = set(attention)
+    if design.transformer and "transformer" not in kinds:
+        raise InputError(f"temporal is {name!r}, whose layers stand within spatial transformers; this network has none")
+    beside = design.follow_spatial or design.reach != "own"
+    if beside and kinds == {"none"}:
+        raise InputError(f"temporal is {name!r}, whose frames meet in spatial attention or beside it; there is none")
+
+
+def _controlled(skips: list[Tensor], x: Tensor, control: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Features of the way down, and of the middle, with residuals [b t c h w] added."""
+    if len(control) != len(skips) + 1:
+        raise InputError(f"control has {len(control)} residuals; this network takes {len(skips) + 1}")
+    added = []
+    for i, (features, residual) in enumerate(zip((*skips, x), control, strict=True)):
+        flat = residual.flatten(0, 1)
+        if flat.shape != features.shape:
+            raise InputError(
+                f"residual {i} of control is {list(flat.shape)}, frames of clips together; it must be "
+                f"{list(features.shape)}"
+            )
+        added.append(features + flat)
+    return added[:-1], added[-1]

@@ -22,6 +22,7 @@ from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.fingerprints import fingerprint
+from videofusion.networks.inflation import inflated, of_its_sizes
 from videofusion.networks.temporal import TEMPORAL_DESIGNS, temporal_design
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
@@ -30,10 +31,8 @@ from videofusion.systems.embedding import EmbeddingParts, embedding_parts, frame
 from videofusion.systems.pretrained import (
     diffusers_base,
     hears_fps,
-    inflated,
     load_image,
     load_parts,
-    of_its_sizes,
     start_from,
     trained_words,
 )

@@ -14,7 +14,7 @@ from videofusion.errors import InputError
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from_diffusers
 from videofusion.networks.layers import Embedding
-from videofusion.networks.unet import UNet
+from videofusion.networks.unet import UNet, is_temporal
 from videofusion.parts import WEIGHTS, read_tensors
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.vdm import VDMSystem
@@ -91,34 +91,6 @@ def _check_base(recipe: Recipe, network: Mapping[str, object], colours: int) -> 
         )
 
 
-def of_its_sizes(image: UNet, temporal: str, *, in_channels: int, fps: bool = False) -> UNet:
-    """A network of an image model's sizes, with temporal layers.
-
-    Args:
-        image: without.
-        temporal: a row of `TEMPORAL_DESIGNS`.
-        in_channels: of what it sees.
-        fps: whether it is told the clip's rate.
-    """
-    sizes = {name: value for name, value in image.config.items() if not name.startswith("_")}
-    unet = UNet(**{**sizes, "temporal": temporal, "in_channels": in_channels, "fps": fps}).train()
-    unet.gradient_checkpointing = image.gradient_checkpointing
-    return unet
-
-
-def inflated(image: UNet, temporal: str, *, fps: bool = False) -> UNet:
-    """A video model that begins as an image model, frame by frame: temporal layers that add nothing yet.
-
-    Args:
-        image: whose weights are copied.
-        temporal: a row of `TEMPORAL_DESIGNS`.
-        fps: whether it is told the clip's rate.
-    """
-    unet = of_its_sizes(image, temporal, in_channels=image.config.in_channels, fps=fps)
-    unet.load_state_dict(image.state_dict(), strict=False)
-    return unet
-
-
 def start_from(residual: UNet, base: UNet) -> set[str]:
     """Start the residual generator's spatial layers from the base's; what it sees beside its frame weighs nothing.
 
@@ -169,7 +141,10 @@ def _new_layers(module: nn.Module, part: Path) -> set[str]:
     rates = set() if config.get("fps") else {name for name in module.state_dict() if name.startswith("fps_embedding.")}
     if theirs == module.config.temporal:
         return rates
-    own, found = ({name for name in each if ".temporals." in name} for each in (module.state_dict(), _weights(part)))
+    own, found = (
+        {name for name in each if is_temporal(name) and not name.startswith("fps_embedding.")}
+        for each in (module.state_dict(), _weights(part))
+    )
     if found - own:
         raise InputError(
             f"temporal is {module.config.temporal!r}, but pretrained {part} has the layers of {theirs!r}, of which "

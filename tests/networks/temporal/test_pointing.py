@@ -1,10 +1,11 @@
-"""Attention that points: windows where they should be, shapes carried over, the identity when fresh."""
+"""Attention that points: windows where they should be, shapes carried over, nothing when fresh."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from videofusion.networks.pointing import PointedAttention, windows
+from videofusion.networks.layers import LayerInputs
+from videofusion.networks.temporal.pointing import PointedAttention, windows
 
 B, T, C, H, W, TOLD = 2, 5, 16, 6, 8, 12
 HEADS = 2
@@ -26,12 +27,12 @@ def clip() -> tuple[Tensor, Tensor]:
 
 
 def run(made: PointedAttention, x: Tensor, told: Tensor, b: int = B) -> Tensor:
-    return made(x, (b, T), torch.arange(T), told)
+    return made(x, LayerInputs(told, None, None, (b, T), torch.arange(T), 1.0))
 
 
-def test_fresh_it_is_the_identity() -> None:
+def test_fresh_it_adds_nothing() -> None:
     x, told = clip()
-    assert torch.equal(run(layer(fresh=True), x, told), x)
+    assert not run(layer(fresh=True), x, told).any()
 
 
 def test_windows_are_gaussians_around_the_places_pointed_at() -> None:
@@ -59,7 +60,7 @@ def test_narrow_windows_carry_the_middle_frame_over(down: int, right: int) -> No
         made.to_out.weight.copy_(torch.eye(C))
         made.point_place.bias.copy_(torch.tensor([down * 4 / H, right * 4 / W, 6.0]).repeat(HEADS))
     x, told = clip()
-    brought = (run(made, x, told) - x).unflatten(0, (B, T))
+    brought = run(made, x, told).unflatten(0, (B, T))
     middle = x.unflatten(0, (B, T))[:, MIDDLE]
     rows = slice(max(0, -down), H - max(0, down))
     columns = slice(max(0, -right), W - max(0, right))
@@ -90,5 +91,5 @@ def test_half_precision_keeps_places_apart() -> None:
     whole = run(made, x, told)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = run(made, x, told)
-    torch.testing.assert_close(half.float(), whole, rtol=0.1, atol=0.1)
+    torch.testing.assert_close(x + half.float(), x + whole, rtol=0.1, atol=0.1)
     assert made.point_place.weight.dtype == torch.float32

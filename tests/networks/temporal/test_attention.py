@@ -1,19 +1,11 @@
-"""Attention over time: relative, at its own place, the identity when fresh."""
+"""Attention over time: relative, at its own place, nothing when fresh."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from videofusion.errors import InputError
-from videofusion.networks.temporal import (
-    TEMPORAL_DESIGNS,
-    TemporalAttention,
-    TemporalDesign,
-    rotate,
-    space_time_angles,
-    temporal_design,
-    time_angles,
-)
+from videofusion.networks.layers import LayerInputs
+from videofusion.networks.temporal.attention import TemporalAttention, rotate, space_time_angles, time_angles
 
 B, T, C, H, W = 2, 5, 16, 3, 4
 HEADS = 2
@@ -30,6 +22,10 @@ def layer(kind: str, *, fresh: bool = False) -> TemporalAttention:
 def clip() -> Tensor:
     torch.manual_seed(2)
     return torch.randn(B * T, C, H, W, dtype=torch.float64)
+
+
+def added(made: TemporalAttention, x: Tensor, frames: Tensor, b: int = B) -> Tensor:
+    return made(x, LayerInputs(torch.zeros(b * T, 1), None, None, (b, T), frames, 1.0))
 
 
 every = pytest.mark.parametrize("kind", ["place", "directed", "joint"])
@@ -63,35 +59,35 @@ def plain(made: TemporalAttention, x: Tensor, frames: list[int]) -> Tensor:
     share = score.flatten(5).softmax(dim=-1).unflatten(-1, (-1, H, W))
     mixed = torch.einsum("gbtijsmn,gdbsmn->btgdij", share, v).flatten(2, 3)
     out = torch.einsum("oc,btcij->btoij", made.to_out.weight, mixed) + made.to_out.bias[:, None, None]
-    return x + out.flatten(0, 1)
+    return out.flatten(0, 1)
 
 
 @every
 def test_is_attention_with_rotary_positions(kind: str) -> None:
     made, x, frames = layer(kind), clip(), [3, 4, 5, 7, 11]
     # frequencies are made in float32
-    torch.testing.assert_close(made(x, (B, T), torch.tensor(frames)), plain(made, x, frames), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(added(made, x, torch.tensor(frames)), plain(made, x, frames), rtol=1e-5, atol=1e-5)
 
 
 @every
-def test_is_the_identity_when_fresh(kind: str) -> None:
+def test_adds_nothing_when_fresh(kind: str) -> None:
     x = clip()
-    assert torch.equal(layer(kind, fresh=True)(x, (B, T), torch.arange(T)), x)
+    assert not added(layer(kind, fresh=True), x, torch.arange(T)).any()
 
 
 @every
 def test_sees_differences_of_frame_numbers_only(kind: str) -> None:
     made, x = layer(kind), clip()
     torch.testing.assert_close(
-        made(x, (B, T), torch.arange(T)), made(x, (B, T), torch.arange(T) + 23), rtol=1e-5, atol=1e-5
+        added(made, x, torch.arange(T)), added(made, x, torch.arange(T) + 23), rtol=1e-5, atol=1e-5
     )
-    assert not torch.allclose(made(x, (B, T), torch.arange(T)), made(x, (B, T), 2 * torch.arange(T)), atol=1e-3)
+    assert not torch.allclose(added(made, x, torch.arange(T)), added(made, x, 2 * torch.arange(T)), atol=1e-3)
 
 
 @every
 def test_clips_of_a_batch_do_not_mix(kind: str) -> None:
     made, x = layer(kind), clip()
-    torch.testing.assert_close(made(x, (B, T), torch.arange(T))[:T], made(x[:T], (1, T), torch.arange(T)))
+    torch.testing.assert_close(added(made, x, torch.arange(T))[:T], added(made, x[:T], torch.arange(T), 1))
 
 
 def test_places_mix_only_where_attention_is_joint() -> None:
@@ -100,7 +96,7 @@ def test_places_mix_only_where_attention_is_joint() -> None:
     for kind in ("place", "joint"):
         made = layer(kind)
         made.norm = nn.Identity()  # which looks at all places of a frame
-        (gradient,) = torch.autograd.grad(made(x, (B, T), torch.arange(T))[0, :, 0, 0].sum(), x)
+        (gradient,) = torch.autograd.grad(added(made, x, torch.arange(T))[0, :, 0, 0].sum(), x)
         elsewhere = gradient.clone()
         elsewhere[:, :, 0, 0] = 0
         assert bool((elsewhere != 0).any()) == (kind != "place")
@@ -114,7 +110,7 @@ def test_directed_attention_does_not_leak() -> None:
     for frame in range(T):
         changed = x.clone()
         changed[frame] *= -1  # of the first clip
-        moved = (made(changed, (B, T), frames) - made(x, (B, T), frames)).flatten(1).abs().amax(dim=1)[:T]
+        moved = (added(made, changed, frames) - added(made, x, frames)).flatten(1).abs().amax(dim=1)[:T]
         assert (moved[:frame] == 0).all()
         assert (moved[frame:] > 1e-6).all()
 
@@ -144,14 +140,3 @@ def test_scores_see_differences_of_places_and_frames_only() -> None:
     torch.testing.assert_close(rotate(q, there) @ rotate(k, there).T, scores, atol=1e-4, rtol=0)
     for moved in (whole[6:, :H, :W], whole[:T, 3:, :W], whole[:T, :H, 2:]):  # each of the three counts
         assert (rotate(q, here) @ rotate(k, moved.flatten(0, 2)).T - scores).abs().max() > 0.1
-
-
-def test_joint_levels_are_the_coarsest() -> None:
-    design = TemporalDesign(attention=("middle", "place"), joint_levels=2)
-    assert [design.kinds(level, 3) for level in range(3)] == [("middle", "place"), ("joint",), ("joint",)]
-    assert {TEMPORAL_DESIGNS["image"].kinds(level, 3) for level in range(3)} == {()}
-
-
-def test_refuses_an_unknown_design() -> None:
-    with pytest.raises(InputError, match=r"'spiral'.*factorised"):
-        temporal_design("spiral")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from videofusion.device import without_autocast
 from videofusion.diffusion.noise import base_frame
-from videofusion.networks.layers import GroupNorm
+from videofusion.networks.layers import GroupNorm, LayerInputs
 
 
 class PointedAttention(nn.Module):
@@ -19,8 +19,8 @@ class PointedAttention(nn.Module):
     A thing that has moved is found in the middle frame at another place. How far away that is, each head predicts from
     what it sees at its own place and from what the frame is told (its number and the text, so a course), and looks
     there through a Gaussian window whose width it predicts too (the spatial prior of Gao et al. 2021, "Fast convergence
-    of DETR with spatially modulated co-attention", sec. 3.2, seen from every place rather than from an object). Added
-    to its input; the identity at initialisation.
+    of DETR with spatially modulated co-attention", sec. 3.2, seen from every place rather than from an object). It
+    returns what it adds, at initialisation nothing.
 
     Args:
         channels: of the features.
@@ -44,19 +44,17 @@ class PointedAttention(nn.Module):
         nn.init.zeros_(self.point_place.bias)
         nn.init.zeros_(self.to_out.bias)
 
-    def forward(self, x: Tensor, clip_shape: tuple[int, int], frames: Tensor, told: Tensor) -> Tensor:
-        """Bring over what the middle frame shows at the places pointed at.
+    def forward(self, x: Tensor, inputs: LayerInputs) -> Tensor:
+        """What the middle frame shows at the places pointed at.
 
         Args:
             x: features [(b t) c h w].
-            clip_shape: (b, t).
-            frames: are not read: every frame is told its number.
-            told: to every frame [(b t) d].
+            inputs: of which only what every frame is told is read, its number among it.
         """
-        b, t = clip_shape
+        b, t = inputs.clip_shape
         c, h, w = x.shape[1:]
         tokens = self.norm(x).permute(0, 2, 3, 1).reshape(b, t, h * w, c)
-        points = self.point_place(tokens) + self.point_frame(told).reshape(b, t, 1, -1)
+        points = self.point_place(tokens) + self.point_frame(inputs.time).reshape(b, t, 1, -1)
         q = self.to_q(tokens).unflatten(-1, (self.heads, -1)) / math.sqrt(c // self.heads)
         k, v = self.to_kv(tokens[:, base_frame(t)]).unflatten(-1, (2 * self.heads, -1)).chunk(2, dim=-2)
         # half precision cannot tell places from their neighbours
@@ -67,7 +65,7 @@ class PointedAttention(nn.Module):
             v = F.pad(v.float(), (0, 3)).transpose(1, 2)  # fused attention wants them as wide as the keys
             mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :-3]
         mixed = self.to_out(mixed.transpose(1, 2).flatten(2).to(tokens.dtype))
-        return x + mixed.reshape(b * t, h, w, c).permute(0, 3, 1, 2)
+        return mixed.reshape(b * t, h, w, c).permute(0, 3, 1, 2)
 
 
 def windows(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
