@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from videofusion.diffusion.schedules import Schedule
 from videofusion.errors import InputError
 
 
+@runtime_checkable
 class Control(Protocol):
     """What `Controlled` asks of a `ControlNet`."""
 

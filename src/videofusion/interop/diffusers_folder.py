@@ -12,7 +12,7 @@ from videofusion.errors import InputError
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import read_json, unet_config
 from videofusion.interop.weight_files import PICKLES, read_header
-from videofusion.networks.unet import TIME_ID_SIZE
+from videofusion.networks.inputs import TIME_ID_SIZE
 from videofusion.trusted import check_foreign, refuse_code
 
 UNETS = ("UNet2DConditionModel",)

@@ -1,4 +1,4 @@
-"""ControlNet (Zhang et al. 2023): a copy of a U-Net's way down that sees a picture, and adds to the U-Net's features."""
+"""ControlNet (Zhang et al. 2023): a copy of a U-Net's way down that sees a picture and adds to its features."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ class ControlNet(nn.Module):
         if seen.shape[:2] != z.shape[:2] or seen.shape[3:] != z.shape[3:]:
             here, there = (f"{each.shape[1]} frames of {each.shape[3]}x{each.shape[4]}" for each in (seen, z))
             raise InputError(
-                f"the ControlNet's pictures have {here} places, but the clip has {there}; expected were pictures of the "
-                f"clip's size, {self.factor} pixels along a side of a place"
+                f"the ControlNet's pictures have {here} places, but the clip has {there}; expected were pictures "
+                f"of the clip's size, {self.factor} pixels along a side of a place"
             )
         net, dtype = self.model, self.model.dtype
         time = (time if time.ndim == 2 else time[:, None]).expand(b, t).flatten()
