@@ -197,6 +197,22 @@ class TestRefuses:
         with pytest.raises(InputError, match="in_channels is 7; with latents of 4 it must be 4, 5 "):
             read_folder(copy)
 
+    @pytest.mark.parametrize(
+        ("part", "values"),
+        [
+            ("unet", {"block_out_channels": 7}),
+            ("unet", {"in_channels": "four"}),
+            ("unet", {"layers_per_block": 10**9}),
+            ("text_encoder", {"hidden_size": [1]}),
+            ("vae", {"latent_channels": None}),
+            ("vae", {"scaling_factor": -1}),
+        ],
+    )
+    def test_configurations_that_say_nonsense(self, copy: Path, part: str, values: dict[str, Any]) -> None:
+        change(copy / part / "config.json", **values)
+        with pytest.raises(InputError, match=rf"{part}.config\.json"):
+            read_folder(copy)
+
     def test_a_schedule_of_its_own(self, copy: Path) -> None:
         change(copy / "scheduler" / "scheduler_config.json", beta_end=0.5)
         with pytest.raises(InputError, match=r"scheduler_config\.json: beta_end is 0\.5"):

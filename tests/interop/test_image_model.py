@@ -63,3 +63,25 @@ def test_one_picture_is_theirs(pair: tuple[Any, ImageModel]) -> None:
     assert (facts.height, facts.width) == (16, 16)
     torch.testing.assert_close(ours.space.decode(made)[:, 0], expected, rtol=0, atol=1e-4)
     assert float(expected.std()) > 0.05
+
+
+def test_in_half_precision_where_there_is_nothing_else(tmp_path: Path) -> None:
+    theirs = tiny.sd_pipeline()
+    for part in (theirs.unet, theirs.vae, theirs.text_encoder):
+        part.half()
+    theirs.save_pretrained(tmp_path, variant="fp16")
+    ours = load_image_model(tmp_path)
+    assert {each.dtype for each in (*ours.unet.parameters(), *ours.prompts.encoders[0].model.parameters())} == {
+        torch.float32
+    }
+    assert torch.equal(ours.unet.conv_in.weight, theirs.unet.conv_in.weight.float())
+
+
+def test_as_a_video_model_it_begins_as_the_image_model(tmp_path: Path) -> None:
+    folder = tiny.save(tiny.sd_pipeline(), tmp_path)
+    image, video = load_image_model(folder), load_image_model(folder, temporal="factorised")
+    z, time = torch.randn(1, 3, 4, 8, 8), torch.tensor([321.0])
+    text = image.prompts.embed(["a red cat"]).text
+    with torch.no_grad():
+        torch.testing.assert_close(video.unet(z, time, text=text), image.unet(z, time, text=text))
+    assert sum(each.numel() for each in video.unet.parameters()) > image.facts.weights["unet"]

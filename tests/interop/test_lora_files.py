@@ -73,6 +73,8 @@ def test_files_that_are_none_are_refused(tmp_path):
         apply_lora({}, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="lora_scale is nan"):
         apply_lora({}, tmp_path / "x.safetensors", float("nan"))
+    with pytest.raises(InputError, match=r"alpha of \(3,\); it must be one number"):
+        change(matrices() | {f"unet.{LAYER}.alpha": torch.zeros(3)}, tmp_path)
     with pytest.raises(InputError, match=r"use_dora = True, which is not known"):
         change(matrices(), tmp_path, {"unet.use_dora": True})
 

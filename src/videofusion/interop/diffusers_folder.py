@@ -13,7 +13,8 @@ from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import read_json, unet_config
 from videofusion.interop.weight_files import PICKLES, read_header
 from videofusion.networks.inputs import TIME_ID_SIZE
-from videofusion.trusted import check_foreign, refuse_code
+from videofusion.networks.unet import UNet
+from videofusion.trusted import check_foreign, check_values, refuse_code
 
 UNETS = ("UNet2DConditionModel",)
 VAES = ("AutoencoderKL", "AutoencoderTiny")
@@ -131,10 +132,16 @@ def read_folder(path: str | Path) -> DiffusersFolder:
     index = _index(folder)
     unet = _part(folder, index, "unet", UNETS)
     vae = _part(folder, index, "vae", VAES)
+    config = folder / "unet" / "config.json"
     try:
         network = unet_config(unet)
     except InputError as error:
-        raise InputError(f"{folder / 'unet' / 'config.json'}: {error}") from error
+        raise InputError(f"{config}: {error}") from error
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:  # a list for a number, and the like
+        raise InputError(
+            f"{config} is not as diffusers writes it ({error}); expected was that of a {UNETS[0]}"
+        ) from error
+    check_values(config, UNet.__name__, network)
     text = _text_parts(folder, index)
     channels, factor, scale = _latents(folder, vae)
     beside = _beside(folder, network, channels)
@@ -227,16 +234,21 @@ def _text_parts(folder: Path, index: Mapping[str, Any]) -> tuple[TextPart, ...]:
         if _entry(index, tokenizer) is None or not words.is_dir() or not any(words.glob("*.json")):
             raise InputError(f"{words} is missing; expected was the tokenizer of {name}")
         kind = str(_entry(index, name))
-        places = int(config.get("max_position_embeddings", 77))
-        most = _length(words)
+        sizes = {"hidden_size": 512, "projection_dim": 512, "max_position_embeddings": 77}
+        for key, default in sizes.items():
+            sizes[key] = config.get(key, default)
+            if not isinstance(sizes[key], int) or sizes[key] < 3:
+                raise InputError(
+                    f"{folder / name / 'config.json'}: {key} is {sizes[key]!r}; it must be a number above 2"
+                )
         found.append(
             TextPart(
                 name=name,
                 tokenizer=tokenizer,
                 kind=kind,
-                width=int(config["hidden_size"]),
-                pooled=int(config.get("projection_dim", 512)) if kind.endswith("WithProjection") else None,
-                length=min(places, most),
+                width=sizes["hidden_size"],
+                pooled=sizes["projection_dim"] if kind.endswith("WithProjection") else None,
+                length=min(sizes["max_position_embeddings"], _length(words)),
             )
         )
     if not found:

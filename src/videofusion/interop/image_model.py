@@ -31,20 +31,21 @@ class ImageModel:
     prompts: PromptEncoder
 
 
-def load_image_model(path: str | Path, *, long: str = "chunks") -> ImageModel:
+def load_image_model(path: str | Path, *, temporal: str = "image", long: str = "chunks") -> ImageModel:
     """An image model, all of whose parts are checked before the first is loaded.
 
     Args:
-        path: folder of a diffusers pipeline; see `snapshots.find_model` for others.
+        path: folder of a diffusers pipeline; `snapshots.find_model` finds others'.
+        temporal: a row of `TEMPORAL_DESIGNS`, which the U-Net is given layers of that add nothing yet.
         long: what happens to prompts that are longer than the text encoders take; see `PromptEncoder`.
 
     Raises:
-        InputError: see `read_folder`.
+        InputError: see `read_folder`; a row that the U-Net cannot have.
     """
     facts = read_folder(path)
     return ImageModel(
         facts=facts,
-        unet=unet_from_diffusers(facts.folder),
+        unet=unet_from_diffusers(facts.folder, temporal),
         space=Latents(load_autoencoder(facts.folder)),
         prompts=load_prompts(facts, long=long),
     )

@@ -6,7 +6,6 @@ the weight is W + scale (alpha / rank) up down. A convolution's first matrix has
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.errors import InputError
+from videofusion.files import parse_json
 from videofusion.interop.kohya import from_kohya, is_kohya
 from videofusion.interop.weight_files import read_header
 from videofusion.networks.lora import FILE
@@ -74,7 +74,9 @@ def apply_lora(parts: Mapping[str, Any], file: Path, scale: float = 1.0) -> int:
         read_header(file)
         with safe_open(file, "pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, it is no mapping
-            facts = json.loads((opened.metadata() or {}).get(METADATA, "{}"))
+            facts = parse_json((opened.metadata() or {}).get(METADATA, "{}"))
+    except InputError:
+        raise
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"lora {file} cannot be read: {error}") from error
     tensors = from_kohya(tensors, parts, file) if is_kohya(tensors) else dict(map(_named, tensors.items()))
@@ -101,7 +103,12 @@ def _pairs(
 ) -> dict[str, tuple[Tensor, Tensor, float]]:
     """The two matrices and the alpha of each layer of a file."""
     found: dict[str, dict[str, Tensor]] = {}
-    alphas = {name[: -len(".alpha")]: float(value) for name, value in tensors.items() if name.endswith(".alpha")}
+    alphas: dict[str, float] = {}
+    for name, value in tensors.items():
+        if name.endswith(".alpha"):
+            if value.numel() != 1 or not value.isfinite().all():
+                raise InputError(f"lora {file} has {name} of {tuple(value.shape)}; it must be one number")
+            alphas[name.removesuffix(".alpha")] = float(value)
     for name, value in tensors.items():
         match = _MATRIX.fullmatch(name)
         if match is not None:
