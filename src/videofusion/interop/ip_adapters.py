@@ -64,7 +64,7 @@ def add_ip_adapter(unet: UNet, file: str | Path, scale: float = 1.0) -> ImageTok
     with torch.no_grad():
         for layer, prefix in ((tokens.proj, "image_proj.proj"), (tokens.norm, "image_proj.norm")):
             layer.load_state_dict({name: tensors[f"{prefix}.{name}"].float() for name in ("weight", "bias")})
-        for layer, (key, value) in zip(add_image_attention(unet, TOKENS, scale), pairs, strict=True):
-            layer.to_k_ip.weight.copy_(key)
-            layer.to_v_ip.weight.copy_(value)
+        for attention, (key, value) in zip(add_image_attention(unet, TOKENS, scale), pairs, strict=True):
+            attention.to_k_ip.weight.copy_(key)
+            attention.to_v_ip.weight.copy_(value)
     return tokens.to(unet.conv_in.weight).eval()

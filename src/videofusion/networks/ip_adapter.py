@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,8 @@ class ImageAttention(Attention):
         q = self.to_q(x).reshape(len(context), -1, self.heads, x.shape[-1] // self.heads).transpose(1, 2)
         k, v = (layer(image).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.to_k_ip, self.to_v_ip))
         seen = attend(q, k, v).transpose(1, 2).reshape(x.shape)
-        return out + self.scale * F.linear(seen, self.to_out[0].weight)
+        last: Any = self.to_out[0]
+        return out + self.scale * F.linear(seen, last.weight)
 
 
 def text_blocks(unet: UNet) -> list[TransformerBlock]:
