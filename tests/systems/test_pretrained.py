@@ -132,7 +132,9 @@ def test_the_residual_generator_takes_its_sizes_and_weights(
     assert counted["residual"] == sum(parameter.numel() for parameter in residual.parameters())
 
 
-@pytest.mark.parametrize("row", TEMPORAL_DESIGNS)
+@pytest.mark.parametrize(
+    "row", [n for n, row in TEMPORAL_DESIGNS.items() if row.begins_as_image and not row.transformer]
+)
 def test_inflated_it_is_the_image_model_frame_by_frame(pictures: Path, row: str) -> None:
     image = unet_from_diffusers(pictures)
     video = inflated(image, row, fps=True).eval()

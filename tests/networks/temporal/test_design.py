@@ -139,6 +139,7 @@ def test_a_kind_of_layer_and_a_row_are_added_from_outside(place: str, monkeypatc
     [
         (TemporalDesign(attention=("spiral",)), "'mine' has the layer 'spiral'.*place"),
         (TemporalDesign(levels={-1: {"blocks": ("spiral",)}}), "'mine' has the layer 'spiral'"),
+        (TemporalDesign(levels={0: {"reach": "all"}}), "levels of 'mine' has 'reach'.*within"),
         (TemporalDesign(reach="far"), "reach of 'mine' is 'far'.*own, first"),
     ],
 )

@@ -78,10 +78,12 @@ class TemporalDesign:
         parallel: `attention` sees what spatial attention sees, and both are added, rather than what that has left.
         mixed: a learned part of what each layer adds counts.
         reach: what spatial self-attention looks at, a name of `REACHES`.
-        halvings: at so many of the coarsest changes of resolution the number of frames is halved and doubled too.
+        halvings: at so many of the coarsest changes of resolution the number of frames is halved and doubled too,
+            unless temporal layers do not count at all.
         frame_number: every frame is told its number.
         share: every frame is told its share lambda.
-        levels: fields that have other values at a level, by its number from the finest, 0, or from the coarsest, -1.
+        levels: those of the fields from `within` to `mixed` that have other values at a level, by its number from the
+            finest, 0, or from the coarsest, -1.
     """
 
     entry: tuple[str, ...] = ()
@@ -183,15 +185,23 @@ TEMPORAL_DESIGNS = {
 }
 
 
+_AT_LEVELS = ("within", "blocks", "transformer", "attention", "follow_spatial", "parallel", "mixed")
+
+
 def temporal_design(name: str) -> TemporalDesign:
     """The row of that name.
 
     Raises:
-        InputError: the name is none of `TEMPORAL_DESIGNS`; the row has a kind of layer or a reach that there is not.
+        InputError: the name is none of `TEMPORAL_DESIGNS`; the row has a kind of layer or a reach that there is not, or
+            a field of its own at a level that all levels share.
     """
     if name not in TEMPORAL_DESIGNS:
         raise InputError(f"temporal is {name!r}; it must be one of {', '.join(TEMPORAL_DESIGNS)}")
     design = TEMPORAL_DESIGNS[name]
+    for changed in design.levels.values():
+        for key in changed:
+            if key not in _AT_LEVELS:
+                raise InputError(f"levels of {name!r} has {key!r}; it must be one of {', '.join(_AT_LEVELS)}")
     for each in (design, *(replace(design, **changed) for changed in design.levels.values())):
         if each.reach not in REACHES:
             raise InputError(f"reach of {name!r} is {each.reach!r}; it must be one of {', '.join(REACHES)}")
