@@ -28,12 +28,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from studies.digit_runs import NARROW_BASE, bases, fusion_run
-from videofusion.clip import save_sheet, write_clip, write_whole
+from videofusion.clip import save_sheet, write_clip
 from videofusion.comparison.compare import Budget, job_threads
 from videofusion.comparison.runs import claim, run_facts, train_run
 from videofusion.cores import cores
 from videofusion.curation.curate import Curated, curate
-from videofusion.curation.plan import Weights, stages_of
+from videofusion.curation.stage_table import Weights, stages_of
 from videofusion.curation.summary import dropped_for
 from videofusion.curation.thresholds import parse
 from videofusion.digits import protocol
@@ -46,6 +46,7 @@ from videofusion.errors import InputError, RunError
 from videofusion.evaluation import making
 from videofusion.evaluation.metrics.proportions import Rate
 from videofusion.evaluation.record import markdown_table, write_record
+from videofusion.files import write_whole
 from videofusion.models import load
 from videofusion.training.signals import stop_signal
 
@@ -68,7 +69,11 @@ PARTS = ("raw", "curated")
 REFERENCE = 2000  # real test clips that the distances are from, as in the comparison
 SHOWN = 6
 CHANNELS = "32,64,128"  # of its networks, three times as large as the comparison's
-LARGER: dict[str, Any] = {"patch": 2, "attention": "none,none,transformer", "channels": CHANNELS}
+LARGER: dict[str, Any] = {
+    "network.patch": 2,
+    "network.attention": "none,none,transformer",
+    "network.channels": CHANNELS,
+}
 
 
 def described(count: int) -> list[tuple[str, list[DigitClipSpec]]]:
@@ -199,7 +204,7 @@ def measure(folder: Path, args: argparse.Namespace) -> int:
 
     base = next(run for run in bases(budget) if run.name == NARROW_BASE)
     base = replace(base, overrides={**base.overrides, **LARGER})
-    own = {**LARGER, "residual_channels": CHANNELS, "reach_share": 0.06}
+    own = {**LARGER, "system.residual_channels": CHANNELS, "batch.reach_share": 0.06}
     runs = {part: fusion_run(budget, f"on-{part}", base.name, **own) for part in PARTS}
     specs = evaluation_prompts(args.clips, held_out=False, seed=1, frames=FRAMES)
     places = {part: folder / run.name / "clips.safetensors" for part, run in runs.items()}

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from videofusion.diffusion.conditions import Conditions
+from videofusion.conditioning.motion import Motion
+from videofusion.conditioning.prompt import text_conditions
 from videofusion.diffusion.guidance import ClassifierFree
 from videofusion.diffusion.noise import Keys, base_frame
 from videofusion.diffusion.prediction import expand
@@ -30,8 +31,7 @@ from videofusion.digits.tracker import SIZE
 from videofusion.evaluation import making
 from videofusion.evaluation.record import markdown_table
 from videofusion.models import load
-from videofusion.systems.pipeline import VideoPipeline
-from videofusion.systems.training import text_conditions
+from videofusion.systems.videofusion import VideoFusionPipeline
 
 FRAMES, BATCH = 16, 32
 TIMES = (1.0, 0.93, 0.8, 0.5, 0.3)
@@ -50,12 +50,15 @@ def steps(place: Tensor) -> list[str]:
 
 
 @torch.no_grad()
-def predicted(pipe: VideoPipeline, clips: Tensor, captions: list[str], t: float, guidance: float, first: int) -> Tensor:
+def predicted(
+    pipe: VideoFusionPipeline, clips: Tensor, captions: list[str], t: float, guidance: float, first: int
+) -> Tensor:
     """What one call makes of real clips, noised to a time [b t c h w]."""
     keys = Keys.of(list(range(first, first + len(clips))))
-    share = pipe.share(len(clips), FRAMES, None)
-    conditions: Conditions = text_conditions(pipe.text, captions, share=share)
-    if pipe.config.get("variant") == "image-first":
+    motion = next(each for each in pipe.conditions if isinstance(each, Motion))
+    share = motion.share(FRAMES).expand(len(clips), -1)
+    conditions = replace(text_conditions(pipe.text, captions), share=share)
+    if pipe.variant.decides == "given":
         middle = base_frame(FRAMES)
         conditions = replace(conditions, middle_frame=clips[:, middle : middle + 1])
     noise = pipe.noise_source().draw(clips.shape, keys, 1, share).eps

@@ -23,13 +23,13 @@ from typing import Any
 import torch
 from measure import clock, gigaflops, machine, peak, peak_memory
 
+from videofusion.conditioning.prior import prior_conditions, sample_prior
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser, NetworkDenoiser
 from videofusion.diffusion.noise import DecomposedNoise, Keys
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
-from videofusion.systems.prior import prior_conditions, sample_prior
 from videofusion.systems.videofusion import VideoFusion
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

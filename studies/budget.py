@@ -56,7 +56,7 @@ def _first_that_keeps(
 
     seconds = budget.seconds
     while seconds <= limit:
-        overrides = {**vdm.overrides, "schedule_rate": "constant"}
+        overrides = {**vdm.overrides, "optimizer.schedule": "constant"}
         run = replace(vdm, name="budget-vdm", overrides=overrides, seconds=seconds)
         train_run(folder, run, threads)
         kept = places_kept(load(folder / run.name / "model", device="cpu"), clips)

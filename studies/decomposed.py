@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from studies.digit_runs import (
     FUSION,
     NARROW_BASE,
@@ -24,6 +26,10 @@ PAPERS_SHARE = 0.5
 GUIDANCES = (1.0, 2.0)
 
 
+def _share(share: float) -> dict[str, Any]:
+    return {"system.share": share}
+
+
 def _decomposed(budget: Budget) -> list[Run]:
     """From one image model each; the pair from scratch is in the plan "systems"."""
     runs = bases(budget)
@@ -33,23 +39,27 @@ def _decomposed(budget: Budget) -> list[Run]:
     for seed in range(budget.seeds):
         # the control: the same without decomposed noise, and with the paper's share
         runs += [
-            fusion_run(budget, f"share-{share:g}-{seed}", system=f"share-{share:g}", share=share, seed=seed)
+            fusion_run(budget, f"share-{share:g}-{seed}", system=f"share-{share:g}", seed=seed, **_share(share))
             for share in (0.0, PAPERS_SHARE)
         ]
         # as much arithmetic a call, and the very checkpoint, but half the parameters
         runs.append(vdm_run(budget, f"vdm-narrow-{seed}", NARROW_BASE, system="vdm-narrow", seed=seed))
         for variant in ("published", "image-first"):
-            keys = {"variant": variant, "seed": seed, **(ONE_FRAME if variant == "published" else {})}
+            keys = {"system.variant": variant, "seed": seed, **(ONE_FRAME if variant == "published" else {})}
             runs.append(fusion_run(budget, f"{variant}-{seed}", system=variant, **keys))
     shares = [share for share in SHARES if share not in (0.0, PAPERS_SHARE)]
-    runs += [fusion_run(budget, f"share-{share:g}", share=share) for share in shares]
-    default = get_recipe(FUSION).variant
-    runs += [fusion_run(budget, each, variant=each) for each in ("joint", "corrected", "framewise") if each != default]
+    runs += [fusion_run(budget, f"share-{share:g}", **_share(share)) for share in shares]
+    default = get_recipe(FUSION).dotted()["system.variant"]
     runs += [
-        fusion_run(budget, "no-stop-gradient", base_loss="joint"),
-        fusion_run(budget, "fixed-base", base_loss="fixed", **ONE_FRAME),
+        fusion_run(budget, each, **{"system.variant": each})
+        for each in ("joint", "corrected", "framewise")
+        if each != default
+    ]
+    runs += [
+        fusion_run(budget, "no-stop-gradient", **{"system.base_loss": "joint"}),
+        fusion_run(budget, "fixed-base", **{"system.base_loss": "fixed", **ONE_FRAME}),
         # is it the noise, or that VideoFusion's frames are told their numbers?
-        vdm_run(budget, "vdm-numbered", temporal="factorised_numbered"),
+        vdm_run(budget, "vdm-numbered", **{"network.temporal": "factorised_numbered"}),
     ]
     for scale in GUIDANCES:  # the models of every seed again, guided less than the recipes have it
         for system in ("vdm", "videofusion", "share-0", "vdm-narrow"):
@@ -89,7 +99,7 @@ def _systems(budget: Budget) -> list[Run]:
     make: dict[str, Make] = vdm_system("vdm", base=None)
 
     def variant(name: str) -> Make:
-        keys = {"variant": name, **(ONE_FRAME if name == "published" else {})}
+        keys = {"system.variant": name, **(ONE_FRAME if name == "published" else {})}
         return lambda b, seed: fusion_run(b, f"{name}-{seed}", None, system=name, seed=seed, **keys)
 
     return each_seed(budget, make | {name: variant(name) for name in VARIANTS})
@@ -107,7 +117,7 @@ def _noises(budget: Budget) -> list[Run]:
     """VDM with noise of each kind; shuffled noise is independent within a clip of a model's own length."""
     make: dict[str, Make] = vdm_system("independent")
     for kind in KINDS:
-        make |= vdm_system(kind, noise=kind) if kind != "shuffled" else {}
+        make |= vdm_system(kind, **{"system.noise": kind}) if kind != "shuffled" else {}
     return each_seed(budget, make)
 
 

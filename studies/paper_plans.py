@@ -26,7 +26,7 @@ from studies.digit_runs import (
 from videofusion.comparison.compare import Budget, Run
 from videofusion.comparison.plan import Claim, Plan
 
-PUBLISHED: dict[str, Any] = {"variant": "published", **ONE_FRAME}  # the variant that is the paper's
+PUBLISHED: dict[str, Any] = {"system.variant": "published", **ONE_FRAME}  # the variant that is the paper's
 SHARES = (0.1, 0.25, 0.5, 0.75)  # the text names the ends and the default
 TRIAL = 1e-3  # seconds of a run that is only measured for its cost: a single step
 _PUBLISHED_LOST = "seed 000 has lost the table's cells; what is better stands in its text"
@@ -77,7 +77,7 @@ _OTHERS = "; the other methods of the table (GANs, autoregressive models) are no
 
 def _efficiency(budget: Budget) -> list[Run]:
     """Both systems on one base generator, after a single step: what they cost does not depend on training."""
-    width: dict[str, Any] = {**QUIET, "channels": "64,128,256"}
+    width: dict[str, Any] = {**QUIET, "network.channels": "64,128,256"}
     return [
         Run(name=name, recipe=recipe, overrides={**width, **keys}, seconds=TRIAL, measured="cost")
         for name, recipe, keys in (
@@ -86,7 +86,13 @@ def _efficiency(budget: Budget) -> list[Run]:
             (
                 "videofusion",
                 FUSION,
-                {**ALIKE, **PUBLISHED, "adaptive": 0.0, "residual_channels": "32,72,136", "residual_from_base": False},
+                {
+                    **ALIKE,
+                    **PUBLISHED,
+                    "system.adaptive": 0.0,
+                    "system.residual_channels": "32,72,136",
+                    "system.residual_from_base": False,
+                },
             ),
         )
     ]
@@ -95,7 +101,7 @@ def _efficiency(budget: Budget) -> list[Run]:
 def _efficiency_full() -> list[Run]:
     own: dict[str, Any] = {"seconds": TRIAL, "measured": "cost"}
     return [
-        Run(name="vdm", recipe="vdm-webvid", overrides={"channels": "512,1024,1536,2048"}, **own),
+        Run(name="vdm", recipe="vdm-webvid", overrides={"network.channels": "512,1024,1536,2048"}, **own),
         Run(name="videofusion", recipe="videofusion-webvid", **own),
     ]
 
@@ -103,7 +109,7 @@ def _efficiency_full() -> list[Run]:
 def _shares(budget: Budget) -> list[Run]:
     systems: dict[str, Make] = {}
     for share in SHARES:
-        systems |= _fusion(f"share-{share:g}", share=share, **UNCONDITIONAL)
+        systems |= _fusion(f"share-{share:g}", **{"system.share": share, **UNCONDITIONAL})
     return each_seed(budget, systems)
 
 
@@ -115,7 +121,7 @@ _TABLE_6 = {
 _TABLE_7 = {
     name: make
     for name, loss in (("joint", "stop"), ("joint-without-stop", "joint"), ("fixed-base", "fixed"))
-    for make in _fusion(name, base_loss=loss, **UNCONDITIONAL).values()
+    for make in _fusion(name, **{"system.base_loss": loss, **UNCONDITIONAL}).values()
 }
 
 PAPER_PLANS: tuple[Plan, ...] = (
@@ -140,7 +146,7 @@ PAPER_PLANS: tuple[Plan, ...] = (
         name="videofusion-table-5",
         shows="VideoFusion at several shares λ",
         runs=_shares,
-        full=full_size(*((f"share-{share:g}", "videofusion-ucf101", {"share": share}) for share in SHARES)),
+        full=full_size(*((f"share-{share:g}", "videofusion-ucf101", {"system.share": share}) for share in SHARES)),
         protocol="videofusion-ucf101-64",
         data=UCF,
         source="VideoFusion, table 5 (seed 000, section 4.5)",
@@ -173,7 +179,7 @@ PAPER_PLANS: tuple[Plan, ...] = (
         runs=partial(each_seed, make=_TABLE_7),
         full=full_size(
             ("joint", "videofusion-ucf101", {}),
-            ("joint-without-stop", "videofusion-ucf101", {"base_loss": "joint"}),
+            ("joint-without-stop", "videofusion-ucf101", {"system.base_loss": "joint"}),
         ),
         protocol="videofusion-ucf101-64",
         data=UCF,

@@ -27,9 +27,8 @@ from typing import Annotated
 import tyro
 
 from videofusion.cli import run_command
-from videofusion.cli.train import read_settings
+from videofusion.cli.recipe_keys import RecipeKeys
 from videofusion.errors import InputError
-from videofusion.recipes.catalogue import get_recipe
 from videofusion.recipes.recipe import Recipe
 from videofusion.training.estimate.memory import Held, Part, human
 from videofusion.training.estimate.sizes import Work, recipe_work
@@ -174,10 +173,10 @@ def scaling_report(recipe: Recipe, gpus: Sequence[int] = (8, 64), clips: int = 1
     Raises:
         InputError: see `plan_step` and `recipe_work`.
     """
-    batch, half = recipe.batch_size * recipe.accumulation, recipe.precision == "bfloat16"
+    batch, half = recipe.batch.size * recipe.batch.accumulation, recipe.compute.precision == "bfloat16"
     work = recipe_work(recipe)
     plans = [
-        plan_step(work, way, n, clips, batch=batch, half=half, offload=recipe.offload, cluster=cluster)
+        plan_step(work, way, n, clips, batch=batch, half=half, offload=recipe.compute.offload, cluster=cluster)
         for n in gpus
         for way in WAYS
     ]
@@ -185,8 +184,9 @@ def scaling_report(recipe: Recipe, gpus: Sequence[int] = (8, 64), clips: int = 1
     numbers = work.trained + work.frozen + work.apart
     lines = [
         f"{recipe.name}: {numbers / 1e9:.2f} billion parameters (in millions: {parts})",
-        f"a clip of {recipe.frames}x{recipe.size}x{recipe.size}: {work.flops / 1e12:.2f} TFLOP forward and back, "
-        f"{human(work.activations)} of activations; a step: {batch} clips",
+        f"a clip of {recipe.clips.frames}x{recipe.clips.size}x{recipe.clips.size}: "
+        f"{work.flops / 1e12:.2f} TFLOP forward and "
+        f"back, {human(work.activations)} of activations; a step: {batch} clips",
         f"a GPU: {cluster.peak / 1e12:.0f} TFLOP/s, of which {cluster.utilisation:.0%} are reached, "
         f"{human(cluster.memory)}; it sends {human(cluster.inside)}/s within {cluster.machine} GPUs, "
         f"{human(cluster.between)}/s beyond",
@@ -219,7 +219,8 @@ def scaling(
     gpus: tuple[int, ...] = (8, 64),
     clips: int = 1,
     utilisation: float = 0.4,
-    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")] = (),
+    system: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    keys: RecipeKeys,
 ) -> None:
     """Say what a recipe needs on many GPUs, on paper: memory, bytes moved, time of a step; docs/recipes.md explains.
 
@@ -228,10 +229,10 @@ def scaling(
         gpus: how many, several times if you like
         clips: of a micro-batch on each GPU
         utilisation: share of a GPU's arithmetic that training reaches
-        set: change a value of the recipe
+        system: another system than the recipe's, with its keys as they are by default
+        keys: the recipe's keys
     """
-    resolved = get_recipe(recipe, read_settings(set))
-    print(scaling_report(resolved, gpus, clips, Cluster(utilisation=utilisation)))
+    print(scaling_report(keys, gpus, clips, Cluster(utilisation=utilisation)))
 
 
 if __name__ == "__main__":

@@ -40,23 +40,23 @@ def _guidance_full() -> list[Run]:
 # Both predictions on one schedule that ends with some signal, where eps still says something of the clip. "eps" and "v"
 # have the loss that belongs to each; the third has v's output under the loss of eps.
 _PREDICTIONS: dict[str, dict[str, Any]] = {
-    "eps": {"prediction": "eps", "weighting": "eps"},
-    "v": {"prediction": "v", "weighting": "v"},
-    "v-eps-loss": {"prediction": "v", "weighting": "eps"},
+    "eps": {"diffusion.prediction": "eps", "diffusion.weighting": "eps"},
+    "v": {"diffusion.prediction": "v", "diffusion.weighting": "v"},
+    "v-eps-loss": {"diffusion.prediction": "v", "diffusion.weighting": "eps"},
 }
 
 
 def _colour(budget: Budget) -> list[Run]:
     systems: dict[str, Make] = {}
     for name, keys in _PREDICTIONS.items():
-        systems |= vdm_system(name, schedule="linear", **keys)
+        systems |= vdm_system(name, **{"diffusion.schedule": "linear", **keys})
     return each_seed(budget, systems)
 
 
 def _joint(budget: Budget) -> list[Run]:
     systems: dict[str, Make] = {}
     for count in IMAGE_FRAMES:
-        systems |= vdm_system(f"images-{count}", image_frames=count)
+        systems |= vdm_system(f"images-{count}", **{"system.image_frames": count})
     return each_seed(budget, systems)
 
 
@@ -80,32 +80,33 @@ def _joint_claims() -> tuple[Claim, ...]:
 
 # What MagicVideo has for frames, and either of its two parts taken away.
 _DIRECTED = {"magicvideo": "directed", "bidirectional": "factorised_numbered", "no-adaptor": "directed_plain"}
-_UNSUPERVISED = {"temporal": "directed", "text_from": "frames"}
+_UNSUPERVISED = {"network.temporal": "directed", "system.text_from": "frames"}
 
 
 def _magicvideo(budget: Budget) -> list[Run]:
     """Each design at each seed; and the first with half of its seconds spent on clips without captions, before."""
     systems: dict[str, Make] = {}
     for name, temporal in _DIRECTED.items():
-        systems |= vdm_system(name, temporal=temporal)
+        systems |= vdm_system(name, **{"network.temporal": temporal})
     runs = each_seed(budget, systems)
     for seed in range(budget.seeds):
         first = vdm_run(budget, f"frames-{seed}", seed=seed, **_UNSUPERVISED)
         runs.append(replace(first, seconds=budget.seconds / 2, measured=""))
-        then = vdm_run(budget, f"pretrained-{seed}", first.name, system="pretrained", seed=seed, temporal="directed")
-        runs.append(replace(then, seconds=budget.seconds / 2, start="pretrained"))
+        directed = {"network.temporal": "directed"}
+        then = vdm_run(budget, f"pretrained-{seed}", first.name, system="pretrained", seed=seed, **directed)
+        runs.append(replace(then, seconds=budget.seconds / 2, start="start.model"))
     return runs
 
 
 def _magicvideo_full() -> list[Run]:
-    runs = full_size(*((name, "vdm-webvid", {"temporal": temporal}) for name, temporal in _DIRECTED.items()))()
+    runs = full_size(*((name, "vdm-webvid", {"network.temporal": temporal}) for name, temporal in _DIRECTED.items()))()
     first = Run(name="frames", recipe="vdm-webvid", overrides=dict(_UNSUPERVISED), measured="")
     then = Run(
         name="pretrained",
         recipe="vdm-webvid",
-        overrides={"temporal": "directed"},
+        overrides={"network.temporal": "directed"},
         base=first.name,
-        start="pretrained",
+        start="start.model",
     )
     return [*runs, first, then]
 
@@ -146,7 +147,9 @@ VDM_PLANS: tuple[Plan, ...] = (
         name="colour-shift",
         shows="VDM predicting eps or v: whether the clips' colours are shifted",
         runs=_colour,
-        full=full_size(*((name, "vdm-ucf101", {"schedule": "linear", **keys}) for name, keys in _PREDICTIONS.items())),
+        full=full_size(
+            *((name, "vdm-ucf101", {"diffusion.schedule": "linear", **keys}) for name, keys in _PREDICTIONS.items())
+        ),
         protocol="videofusion-ucf101-64",
         data=UCF,
         source="Diffusion Models for Video Generation, parameterization (seed 002)",
@@ -166,7 +169,7 @@ VDM_PLANS: tuple[Plan, ...] = (
         name="vdm-joint-training",
         shows="VDM trained on clips alone, and with 4 and 8 pictures beside each",
         runs=_joint,
-        full=full_size(*((f"images-{count}", "vdm-webvid", {"image_frames": count}) for count in IMAGE_FRAMES)),
+        full=full_size(*((f"images-{count}", "vdm-webvid", {"system.image_frames": count}) for count in IMAGE_FRAMES)),
         protocol="vdm-text",
         data="results_10M_train.csv of WebVid (docs/recipes.md); VDM's own captioned videos are not public",
         source="Video Diffusion Models, its table of joint training on videos and images (seed 004)",

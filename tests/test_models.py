@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 import videofusion
 from videofusion.errors import InputError
-from videofusion.models import SHIPPED, export, find, load
+from videofusion.models import SHIPPED, find, load
 from videofusion.parts import WEIGHTS
 from videofusion.systems.vdm import VDMPipeline
+from videofusion.training.export import export_model as export
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from videofusion.errors import InputError
 from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.models import load
 from videofusion.parts import WEIGHTS
-from videofusion.trusted import BOUNDS, PARTS, check_own, parts_of
+from videofusion.trusted import PARTS, PIPELINE_BOUNDS, check_own, parts_of
 
 RUNS = "import pathlib; pathlib.Path(__file__).with_name('ran').touch()\nclass Evil: pass\n"
 
@@ -201,10 +201,8 @@ def test_what_is_no_file_is_refused(name: str, model: Path) -> None:
 def test_bounds_are_of_keys_that_there_are(model: Path) -> None:
     import videofusion
 
-    for name, bounds in BOUNDS.items():
-        if name.endswith("Pipeline"):
-            known = set(getattr(videofusion, name).__init__.__annotations__)
-            assert set(bounds) - {"motion_guidance", "share", "profiles"} <= known
+    for pipeline in (videofusion.VDMPipeline, videofusion.VideoFusionPipeline):
+        assert set(PIPELINE_BOUNDS) - {"motion_guidance", "share", "profiles"} <= set(pipeline.__init__.__annotations__)
     assert check_own(model / "unet" / "config.json", videofusion.UNet)["channels"] == [16, 16]
 
 

@@ -11,21 +11,26 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 from scipy.stats import spearmanr
 from torch import Generator, Tensor
 from tqdm import tqdm
 
 from tools.distortions import ALL_DISTORTIONS
+from tools.report_files import Out, check_out, deliver_text
 from tools.windows import Windows, read_videos
+from videofusion.cli import run_command
+from videofusion.cli.options import Force
 from videofusion.digits.moving_digits import MovingDigits, render
 from videofusion.errors import InputError
 from videofusion.evaluation.extractors.embedded import EmbeddedExtractor
 from videofusion.evaluation.extractors.embedded_network import SIDE
 from videofusion.evaluation.extractors.interface import NetworkExtractor
 from videofusion.evaluation.metric_kinds import KINDS, Given, Measured
+from videofusion.evaluation.metrics.frechet import check_enough
 from videofusion.evaluation.metrics.means import Seen
 from videofusion.evaluation.protocol_table import find_preset
 from videofusion.evaluation.protocols import NOT_COMPARABLE
@@ -272,8 +277,30 @@ def _bytes(clips: Tensor) -> Tensor:
     return (clips * 127.5 + 127.5).round().clamp(0, 255).byte()
 
 
-if __name__ == "__main__":
-    from tools import reports
-    from videofusion.cli import run_command
+def main(
+    *,
+    data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH")] = (),
+    distortions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
+    clips: int = 512,
+    out: Out = None,
+    force: Force = False,
+) -> None:
+    """Test the feature network that ships, on moving digits or on videos: does a distance grow with the damage?
 
-    sys.exit(run_command(reports.embedded_report, "python -m tools.embedded_report"))
+    Args:
+        data: videos, and folders of videos, that it was not trained on; moving digits by default
+        distortions: blur, noise, jitter, shuffle, freeze, cut, stutter, warp, "still warp", blocks, colour, or one of
+            them followed by ", other colours"
+        clips: spoiled in several ways and measured
+        out: a folder for the tables and the record (json)
+        force: replace what such a report has written there before
+    """
+    check_out("embedded-report", out, force)
+
+    check_enough(clips, allow_few=False)
+    table, record = embedded_report(data, clips, distortions)
+    deliver_text("embedded-report", table, record, out)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, "python -m tools.embedded_report"))

@@ -11,7 +11,11 @@ from torch import Generator
 from tqdm import tqdm
 
 from tools.distortions import DISTORTIONS
+from tools.report_files import Data, Out, check_out, deliver_text
+from videofusion.cli import run_command
+from videofusion.cli.options import Force
 from videofusion.digits import protocol
+from videofusion.digits.domain import GROUNDS_OF
 from videofusion.digits.fidelity import REFERENCE_SEED, FidelityMeasure, reference_specs
 from videofusion.digits.judge import WEIGHTS, Judge
 from videofusion.digits.moving_digits import MovingDigits, evaluation_prompts, render
@@ -84,8 +88,21 @@ def judge_report(count: int, clips: int, frames: int = 16, grounds: str = "plain
     return table, record
 
 
-if __name__ == "__main__":
-    from tools import reports
-    from videofusion.cli import run_command
+def main(*, data: Data = None, count: int = 1000, clips: int = 1000, out: Out = None, force: Force = False) -> None:
+    """Test the judge of moving digits on real clips: right answers, and the validation measure on spoiled clips.
 
-    sys.exit(run_command(reports.judge_report, "python -m tools.judge_report"))
+    Args:
+        data: moving-digits (by default) or digits-over-photos
+        count: clips with one digit, and as many with two
+        clips: spoiled in several ways and measured
+        out: a folder for the tables and the record (json)
+        force: replace what such a report has written there before
+    """
+    check_out("judge-report", out, force)
+
+    table, record = judge_report(count, clips, grounds=GROUNDS_OF[data or "moving-digits"])
+    deliver_text("judge-report", table, record, out)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, "python -m tools.judge_report"))

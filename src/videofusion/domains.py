@@ -29,6 +29,7 @@ class Domain:
         about: from a recipe to what else tells its training clips from others of the domain, in words.
         measure: from a number of clips and of frames to how a comparison measures clips of the domain.
         rates: of the right answers that such a measure finds, those that stand in a table.
+        shares: parts of the clips, in [0, 1], that stand beside them under names of their own.
         extractors: feature networks of its own by name, each a function of the name.
         metrics: that any protocol can add (`Metric`), of such networks.
         protocols: of its own (`Preset`).
@@ -43,6 +44,7 @@ class Domain:
     about: Callable[[Any], tuple[str, ...]]
     measure: Callable[[int, int], Any]
     rates: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
     extractors: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
     metrics: Callable[[], tuple[Any, ...]] = tuple
     protocols: Callable[[], tuple[Any, ...]] = tuple

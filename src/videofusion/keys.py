@@ -46,6 +46,8 @@ class Stream(IntEnum):
     CLIP_ORDER = 12  # of an epoch's clips
     SHARD_ORDER = 13  # of an epoch's shards
     DIGIT_CROP = 14  # the place that is cut from a frame of moving digits
+    CONTEXT = 15  # choices of a training step: which frames of a clip are shown beside,
+    NO_CONTEXT = 16  # whether none is
 
 
 def integers(

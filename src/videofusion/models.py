@@ -7,19 +7,23 @@ put its folder under `models_shipped` and add a line to `SHIPPED`.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videofusion.errors import InputError, unknown
-from videofusion.trusted import PARTS, check_own, parts_of, read_config, refuse_code
+from videofusion.recipes.catalogue import RECIPES
+from videofusion.systems.registry import find_pipeline
+from videofusion.trusted import check_own, parts_of, read_config, refuse_code
 
 if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline
 
 FOLDER = Path(__file__).parent / "models_shipped"
 PRECISIONS = ("float32", "bfloat16")  # the recipes' names
+
+
+_PIPELINES = {"VDMPipeline": "videofusion.systems.vdm", "VideoFusionPipeline": "videofusion.systems.videofusion"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,15 +117,14 @@ def load(
 
     import torch
 
-    import videofusion
     from videofusion.device import pick_device
+    from videofusion.files import refuse_pickles
     from videofusion.networks.unet import UNet
     from videofusion.parts import Turns, describe, fill, open_part
     from videofusion.systems.pipeline import VideoPipeline
-    from videofusion.training.checkpoints import refuse_pickles
 
     where = pick_device(device)
-    kind = getattr(videofusion, str(index.get("_class_name")), None)
+    kind = find_pipeline(str(index.get("_class_name")))
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(f"model {folder} is a {index.get('_class_name')}, which is no pipeline of videofusion")
     check_own(folder / "model_index.json", kind)
@@ -135,7 +138,7 @@ def load(
             turns.add(components[name], folder / name)
         else:
             fill(components[name], folder / name, where)
-    if low_memory and (len(networks) < 2 or index.get("variant") != "image-first"):
+    if low_memory and not kind.networks_take_turns(index):
         raise InputError(
             f"low_memory is True, but the networks of {folder} do not work one after the other; those of VideoFusion's "
             'variant "image-first" do'
@@ -143,7 +146,7 @@ def load(
     for name, (module, class_name) in parts.items():
         if name not in components:
             components[name] = open_part(module, class_name, folder / name, where)
-    settings = {key: value for key, value in index.items() if not key.startswith("_") and key not in PARTS}
+    settings = {key: value for key, value in index.items() if not key.startswith("_") and key not in kind.PARTS}
     try:
         pipe: VideoPipeline = kind(**components, **settings)
     except (ValueError, TypeError, AttributeError) as error:
@@ -160,54 +163,6 @@ def check_precision(precision: str) -> None:
         raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
 
 
-def export(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Path:
-    """Write a model's folder to share it: the same pipeline, its weights in half precision.
-
-    Args:
-        name_or_path: as for `load`; or a run folder, for the model of its newest checkpoint; or the folder of any
-            checkpoint in it, as RUN/checkpoints/step-00000100, for its averaged weights.
-        out: the new folder, which must not exist; its parent is made.
-        dtype: "float16", "bfloat16" or "float32" (no change).
-
-    Returns:
-        the new folder, written whole or not at all.
-
-    Raises:
-        InputError: no such model, an unknown dtype, or something at `out` already; a checkpoint of which no model can
-            be made.
-    """
-    kinds = ("float16", "bfloat16", "float32")
-    if dtype not in kinds:
-        raise InputError(f"dtype is {dtype!r}, but must be one of {', '.join(kinds)}")
-    if out.exists():
-        raise InputError(f"out is {out}, which exists; name a folder that does not")
-    path = Path(name_or_path)
-    if (path / "state.json").is_file():
-        from videofusion.training.export import checkpoint_pipeline
-
-        pipe = checkpoint_pipeline(path)
-    else:
-        pipe = load(name_or_path, device="cpu")
-
-    import torch
-
-    from videofusion.training.checkpoints import write_folder
-
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module):
-            torch.nn.Module.to(part, getattr(torch, dtype))  # not diffusers' own, which warns of nothing
-
-    def fill(folder: Path) -> None:
-        pipe.save_pretrained(folder)
-        for file in folder.rglob("*.json"):  # where it lay on this machine is nobody else's business
-            values = read_config(file)
-            values.pop("_name_or_path", None)
-            file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-
-    write_folder(out, fill)
-    return out
-
-
 def find(name_or_path: str | Path) -> Path:
     """The folder of a model; that in a run's folder, for this one.
 
@@ -221,7 +176,7 @@ def find(name_or_path: str | Path) -> Path:
         return folder
     path = Path(name_or_path)
     if path.is_file():
-        from videofusion.training.checkpoints import refuse_pickles
+        from videofusion.files import refuse_pickles
 
         refuse_pickles(path)
         raise InputError(f"model {path} is a file; a model is a folder with a model_index.json")
@@ -235,6 +190,25 @@ def find(name_or_path: str | Path) -> Path:
     if (path / "recipe.json").is_file():
         raise InputError(f"model {path} is the folder of a run that has written no model yet")
     raise InputError(f"model {path} is a folder without a model_index.json")
+
+
+def trained_model(name: str) -> Path | None:
+    """The folder of a model, where a name is no recipe's; None for a recipe's.
+
+    Args:
+        name: of a recipe, the path of a json file, or what `load` takes.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if name in RECIPES or name.endswith(".json"):
+        return None
+    try:
+        return find(name)
+    except InputError as error:
+        raise InputError(
+            f'"{name}" is neither a recipe ({", ".join(RECIPES)}, or the path of a recipe.json) nor a model: {error}'
+        ) from error
 
 
 def digest(folder: Path) -> str:

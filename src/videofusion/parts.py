@@ -47,7 +47,7 @@ def open_part(module: str, class_name: str, folder: Path, device: torch.device) 
     if module == "transformers":
         require("transformers", extra="clip")
     kind = getattr(importlib.import_module(module), class_name)
-    if module.startswith("videofusion."):
+    if module.split(".")[0] not in ("transformers", "diffusers"):  # ours, and those of installed systems
         part = describe(kind, folder)
         fill(part, folder, device)
         return part

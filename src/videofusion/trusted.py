@@ -6,12 +6,14 @@ All of it is looked at before anything that the folder names is imported.
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from videofusion.errors import InputError
 from videofusion.files import check_regular, parse_json
+from videofusion.systems.registry import others_parts
 
 # By the name of a part in a pipeline: the modules and classes that it may be. Nothing else is imported.
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -45,14 +47,12 @@ LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _WIDE = (1, 65_536)  # features of a layer
 _DEEP = (1, 256)  # layers in a row
 # By class, what the numbers of its configuration may be; those of a list each.
-_PIPELINE = {
+PIPELINE_BOUNDS = {
     **dict.fromkeys(("frames", "height", "width"), (1, 4096)),
     **dict.fromkeys(("guidance", "motion_guidance"), (0, 100)),
     **dict.fromkeys(("guidance_interval", "guidance_skip", "share", "profiles"), (0, 1)),
 }
 BOUNDS: dict[str, Mapping[str, tuple[float, float]]] = {
-    "VideoFusionPipeline": _PIPELINE,
-    "VDMPipeline": _PIPELINE,
     "UNet": {
         **dict.fromkeys(("in_channels", "out_channels", "channels"), (1, 8192)),
         **dict.fromkeys(("text_size", "image_size", "added_size"), _WIDE),
@@ -105,21 +105,38 @@ def parts_of(folder: Path, index: Mapping[str, Any]) -> dict[str, tuple[str, str
         index: what its model_index.json holds.
 
     Raises:
-        InputError: a part that stands in no row of `PARTS`.
+        InputError: a part that stands in no row of `PARTS`, and that no installed system's pipeline of that name has.
     """
     found = {}
+    parts = dict(PARTS)
+    for name, kinds in _parts_of_others(str(index.get("_class_name"))).items():
+        parts[name] = (*parts.get(name, ()), *kinds)
     for name, entry in index.items():
-        if name not in PARTS:
+        if name not in parts:
             if not name.startswith("_") and isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str):
-                raise InputError(f"model {folder} has the part {name!r}, which is none of {', '.join(PARTS)}")
+                raise InputError(f"model {folder} has the part {name!r}, which is none of {', '.join(parts)}")
             continue
         if entry == [None, None]:
             continue
-        allowed = {f"{module}.{kind}": (module, kind) for module, kind in PARTS[name]}
+        allowed = {f"{module}.{kind}": (module, kind) for module, kind in parts[name]}
         said = ".".join(entry) if isinstance(entry, list) and all(isinstance(each, str) for each in entry) else entry
         if not (isinstance(entry, list) and len(entry) == 2 and tuple(map(str, entry)) in allowed.values()):
             raise InputError(f"model {folder} names {said} as its {name}; allowed are {', '.join(allowed)}")
         found[name] = allowed[str(said)]
+    return found
+
+
+def _parts_of_others(class_name: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Modules and classes of the parts that the pipeline of another package's system has, where it has one.
+
+    Its code is installed, or runs already, and is as trusted as this package's; a folder only names it.
+    """
+    found = {}
+    for name, kind in others_parts(class_name).items():
+        kinds = [each for each in (typing.get_args(kind) or (kind,)) if isinstance(each, type)]
+        own = [each for each in kinds if each.__module__.split(".")[0] not in ("builtins", "torch", "typing")]
+        if own:
+            found[name] = tuple((each.__module__, each.__name__) for each in own)
     return found
 
 
@@ -167,7 +184,8 @@ def check_own(path: Path, kind: type) -> dict[str, Any]:
 
 def check_values(path: Path, class_name: str, values: Mapping[str, Any]) -> None:
     """Raise InputError for a number of a configuration that is out of the bounds of its class."""
-    for key, bounds in BOUNDS.get(class_name, {}).items():
+    usual = PIPELINE_BOUNDS if class_name.endswith("Pipeline") else {}
+    for key, bounds in BOUNDS.get(class_name, usual).items():
         if values.get(key) is not None:
             _check_numbers(path, key, values[key], *bounds)
 

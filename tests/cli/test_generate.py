@@ -12,11 +12,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from videofusion import clip as clips
 from videofusion import models
 from videofusion.cli import main
 from videofusion.clip import read_clip, read_provenance
 from videofusion.errors import InputError, RunError
+from videofusion.files import write_whole
 from videofusion.generation.keeping import read_kept
 from videofusion.video.decode import open_video
 
@@ -237,7 +237,7 @@ def test_a_clip_that_cannot_be_written_is_kept(
     here, full = tmp_path / "here", tmp_path / "full"
     here.mkdir()
     monkeypatch.chdir(here)
-    whole = clips.write_whole
+    whole = write_whole
 
     def disk_is_full(path: str | Path, data: bytes) -> None:
         if Path(path).parent == full:

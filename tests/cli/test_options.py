@@ -17,7 +17,7 @@ from videofusion.cli.models import export
 from videofusion.cli.options import check_quotes, check_sampling, in_options
 from videofusion.cli.train import train
 from videofusion.errors import InputError
-from videofusion.recipes.recipe import Recipe
+from videofusion.recipes.groups import Sampling
 
 
 @pytest.mark.parametrize(
@@ -31,13 +31,14 @@ from videofusion.recipes.recipe import Recipe
         (generate, "low_memory is True, but so", "--low-memory is given, but so"),
         (compare, "take more, or set allow_few if it is", "take more, or set --allow-few if it is"),
         (export, "out is a, which exists", "DIR is a, which exists"),
-        (train, "recipe key steps is 0, but must be", "recipe key steps is 0, but must be"),
+        (train, "recipe key budget.steps is 0, but must be", "recipe key budget.steps is 0, but must be"),
         (
             train,
-            "it predicts eps; set schedule=linear prediction=eps",
-            "it predicts eps; give --set schedule=linear --set prediction=eps",
+            "it predicts eps; set diffusion.schedule=linear diffusion.prediction=eps",
+            "it predicts eps; give --diffusion.schedule linear --diffusion.prediction eps",
         ),
-        (train, "set shard=true; it has shard=false", "give --set shard=true; it has shard=false"),
+        (train, "set compute.shard=true; it has none", "give --compute.shard; it has none"),
+        (train, "or set compute.shard=false", "or give --compute.no-shard"),
         (generate, "spacing is 'no'; it must be", "--spacing is 'no'; it must be"),
         (extend, "eta is 2.0; it must be", "--eta is 2.0; it must be"),
         # what is no argument stays
@@ -122,7 +123,6 @@ def test_what_the_words_alone_show_is_told_without_torch(tmp_path: Path) -> None
         ["compare", str(tmp_path / "runs"), "no-such"],
         ["evaluate", "none", "none"],
         ["train", "no-such", "--run", str(tmp_path / "run")],
-        ["train", "tiny", "--run", str(tmp_path / "run"), "--set", "stepz=1"],
     ]
     code = (
         "import sys; from videofusion.cli import main\n"
@@ -140,4 +140,4 @@ def test_every_sampler_is_known() -> None:
 
     for name in SAMPLERS:
         check_sampling(name, 20, None)
-    assert Recipe(name="x").sampler in SAMPLERS
+    assert Sampling().sampler in SAMPLERS

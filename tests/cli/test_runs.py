@@ -13,7 +13,7 @@ from videofusion.cli import main
 def test_runs_are_listed_with_why_they_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "digits"
     run.mkdir()
-    (run / "recipe.json").write_text(json.dumps({"steps": 50}))
+    (run / "recipe.json").write_text(json.dumps({"budget": {"steps": 50}}))
     (run / "log.jsonl").write_text(json.dumps({"event": "train", "step": 20, "loss": 0.5}) + "\n{torn")
     (run / "session.json").write_text(json.dumps({"state": "crashed", "reason": "the disk is full"}))
     assert main(["runs", str(tmp_path)]) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from videofusion.cli import main
+from videofusion.comparison.runs import option_words
 from videofusion.errors import InputError
 from videofusion.recipes.catalogue import RECIPES, get_recipe
 from videofusion.recipes.recipe import Recipe
@@ -55,8 +56,8 @@ def test_dry_run_prints_the_recipe(name: str, capsys: pytest.CaptureFixture[str]
 def test_dry_run_tries_what_would_be_trained(
     tried: list[tuple[Recipe, Path, Path | None]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dry(["tiny", "--data", "clips", "--set", "batch_size=3"], capsys)
-    assert tried == [(get_recipe("tiny", {"data": "folder", "batch_size": 3}), Path("unused"), Path("clips"))]
+    dry(["tiny", "--data", "clips", "--batch.size", "3"], capsys)
+    assert tried == [(get_recipe("tiny", {"clips.kind": "folder", "batch.size": 3}), Path("unused"), Path("clips"))]
 
 
 def test_dry_run_that_finds_too_little_room_says_so_after_its_report(
@@ -75,25 +76,39 @@ def test_dry_run_that_finds_too_little_room_says_so_after_its_report(
 
 @pytest.mark.usefixtures("tried")
 def test_overrides(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["tiny", "--steps", "7", "--set", "batch-size=3", "--set", "learning_rate=1e-3"]
+    words = ["tiny", "--steps", "7", "--batch.size", "3", "--optimizer.learning-rate", "1e-3"]
     assert (
-        dry(words, capsys) == get_recipe("tiny").replace({"steps": 7, "batch_size": 3, "learning_rate": 1e-3}).to_json()
+        dry(words, capsys)
+        == get_recipe("tiny").replace({"budget.steps": 7, "batch.size": 3, "optimizer.learning_rate": 1e-3}).to_json()
     )
 
 
 @pytest.mark.usefixtures("tried")
 @pytest.mark.parametrize(("data", "kind"), [("clips", "folder"), ("static-digits", "static-digits")])
 def test_data_is_a_folder_or_built_in(data: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert dry(["tiny", "--data", data], capsys)["data"] == kind
+    assert dry(["tiny", "--data", data], capsys)["clips"]["kind"] == kind
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["nope"], 'recipe "nope" is unknown; there are tiny'),
-        (["tiny", "--set", "batch=3"], 'recipe key "batch" is unknown (did you mean "batch_size"?); there are'),
-        (["tiny", "--set", "batch_size"], "must be KEY=VALUE"),
-        (["tiny", "--set", "batch_size=many"], "batch_size cannot be 'many'"),
+        (["tiny", "--batch.siz", "3"], 'recipe key "batch.siz" is unknown (did you mean "batch.size"?); there are'),
+        (["tiny", "--bach.size", "3"], 'recipe key "bach.size" is unknown (did you mean "batch.size"?); there are'),
+        (["tiny", "--batch.size", "many"], "Error parsing --batch.size"),
+        (["tiny", "--system.share", "a"], "Error parsing --system.share"),
+        (["tiny", "--system.share", "1.5"], "videofusion: recipe key system.share is 1.5, but must be in [0, 0.999]"),
+        (["tiny", "--system.noise", "mixed"], "system.noise is of the system 'vdm', and this is 'videofusion'"),
+        (["vdm-folder64", "--system.share=0.5"], "system.share is of the system 'videofusion', and this is 'vdm'"),
+        (["tiny", "--system", "vdm", "--system.share", "0.5"], "system.share is of the system 'videofusion'"),
+        (["tiny", "--system", "gan"], 'system "gan" is unknown'),
+        (["tiny", "--compute.offload", "base"], "recipe key compute.offload is 'base', but goes with shard only"),
+        (["tiny", "--system.variant", "nice"], "--system.variant"),
+        (["tiny", "--compute.no-compiles"], 'recipe key "compute.no_compiles" is unknown'),
+        (["tiny", "--set", "batch_size=3"], "--set is of an older version; give --batch.size 3"),
+        (["tiny", "--learning-rate", "3"], "--learning-rate is of an older version; give --optimizer.learning-rate"),
+        (["tiny", "--stepps", "3"], "--stepps"),
+        (["--batch.size", "3", "tiny"], "the recipe comes first"),
         (["tiny", "--steps", "0"], "steps is 0"),
     ],
 )
@@ -105,3 +120,50 @@ def test_bad_values_are_one_sentence(
     assert sentence in err
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("tried")
+def test_keys_of_every_kind_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    given = "--compute.compile --compute.no-shard --network.channels 8 16 --batch.reach None --log.boards"
+    given += " --diffusion.time-logit -0.5 1.2 --clips.fps 8 --optimizer.rates *temporals*=1e-4 *=0 --seed 3"
+    keys = {
+        "compute.compile": True,
+        "network.channels": (8, 16),
+        "batch.reach": None,
+        "log.boards": (),
+        "diffusion.time_logit": (-0.5, 1.2),
+        "clips.fps": 8.0,
+        "optimizer.rates": ("*temporals*=1e-4", "*=0"),
+        "seed": 3,
+    }
+    assert dry(["moving-digits", *given.split()], capsys) == get_recipe("moving-digits", keys).to_json()
+    vdm = {"system": "vdm", "system.noise": "mixed", "network.temporal": "factorised"}
+    words = ["--system", "vdm", "--system.noise", "mixed", "--network.temporal", "factorised"]
+    assert dry(["folder64", *words], capsys) == get_recipe("folder64", vdm).to_json()
+
+
+@pytest.mark.usefixtures("tried")
+@pytest.mark.parametrize(("recipe", "changes"), [("tiny", {}), ("vdm-bair", {"seed": 5})])
+def test_the_words_of_a_recipe_give_it(
+    recipe: str, changes: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = get_recipe(recipe, changes)
+    values = {key: value for key, value in wanted.dotted().items() if key != "system"}
+    words = [word for key, value in values.items() for word in option_words(key, value)]
+    assert dry([recipe, *words], capsys) == wanted.to_json()
+
+
+def test_help_shows_the_groups_of_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "folder64", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for group in get_recipe("folder64").to_json().keys() - {"name", "seed"}:
+        assert f" {group} options " in text
+    assert "--system.adaptive FLOAT" in text
+    assert "(default: 64 128 192 256)" in text  # the recipe's, not those of any recipe
+    assert "--system.noise" not in text
+    assert main(["train", "vdm-folder64", "--help"]) == 0
+    assert "--system.noise" in capsys.readouterr().out
+    assert main(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "vdm-folder64" in text
+    assert "--network.channels" not in text

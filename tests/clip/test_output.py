@@ -8,8 +8,9 @@ import os
 import pytest
 import torch
 
-from videofusion.clip import check_output, save_sheet, write_clip, write_whole
+from videofusion.clip import check_output, save_sheet, write_clip
 from videofusion.errors import InputError, RunError
+from videofusion.files import write_whole
 
 CLIP = torch.zeros(3, 3, 16, 16)
 
@@ -86,25 +87,3 @@ def test_a_full_disk_for_real(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert names(tmp_path) == []
-
-
-def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "fsync", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(tmp_path / "a.bin", b"data")
-    assert names(tmp_path) == []
-
-
-def test_bytes_permissions_and_links(tmp_path):
-    target = tmp_path / "target.bin"
-    target.write_bytes(b"old")
-    (tmp_path / "link.bin").symlink_to(target)
-    write_whole(tmp_path / "link.bin", b"new")
-    assert target.read_bytes() == b"new"
-    assert (tmp_path / "link.bin").is_symlink()
-    other = tmp_path / "plain"
-    other.touch()
-    assert target.stat().st_mode == other.stat().st_mode

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -130,7 +129,7 @@ def test_a_signal_ends_the_runs_that_are_in_training(tmp_path, monkeypatch, worl
 
 @pytest.mark.slow
 def test_a_run_that_is_to_stop_leaves_a_checkpoint(tmp_path):
-    run = Run(name="a", recipe="tiny", overrides={"workers": 0, "sample_interval": 0})
+    run = Run(name="a", recipe="tiny", overrides={"batch.workers": 0, "log.sample_interval": 0})
     log = tmp_path / "a" / "log.jsonl"
     assert not train_run(tmp_path, run, 1, is_over=lambda: log.exists() and '"train"' in log.read_text())
     assert [*(tmp_path / "a" / "checkpoints").iterdir()]
@@ -141,7 +140,7 @@ def test_a_run_that_is_to_stop_leaves_a_checkpoint(tmp_path):
 def test_the_process_of_a_run_ends_with_the_one_that_began_it(ends):
     """Which holds the other end of its input."""
     code = (
-        "import threading, time; from videofusion.comparison import trained as module; "
+        "import threading, time; from videofusion.cli import supervised as module; "
         "threading.Thread(target=module._end_with_parent, daemon=True).start(); print('there', flush=True); "
         f"time.sleep({60 if ends else 0.3})"
     )
@@ -158,7 +157,7 @@ COMPARES = """
 import sys
 from pathlib import Path
 from videofusion.comparison.runs import Run, train_run
-run = Run(name="a", recipe="tiny", overrides={"workers": 0, "sample_interval": 0, "log_interval": 1})
+run = Run(name="a", recipe="tiny", overrides={"batch.workers": 0, "log.sample_interval": 0, "log.interval": 1})
 train_run(Path(sys.argv[1]), run, 1)
 """
 
@@ -313,12 +312,17 @@ def test_a_run_that_fails_names_its_command(tmp_path):
 
 
 def test_the_command_of_a_run_has_its_base_and_its_keys(tmp_path):
-    run = Run(name="x", recipe="tiny", overrides={"channels": (8, 16), "adaptive": 0.5, "reach": None}, base="b")
+    run = Run(
+        name="x",
+        recipe="tiny",
+        overrides={"network.channels": (8, 16), "system.adaptive": 0.5, "batch.reach": None},
+        base="b",
+    )
     words = train_command(tmp_path, run, "clips")
     assert words[:3] == ["videofusion", "train", "tiny"]
     assert words[words.index("--data") + 1] == "clips"
-    keys = [word for before, word in pairwise(words) if before == "--set"]
-    assert keys == ["channels=8,16", "adaptive=0.5", "reach=none", f"pretrained_base={tmp_path / 'b'}"]
+    keys = "--network.channels 8 16 --system.adaptive 0.5 --batch.reach None --start.image-model"
+    assert words[-9:] == [*keys.split(), str(tmp_path / "b")]
 
 
 def test_the_budget_is_the_first_at_which_places_are_kept(tmp_path, monkeypatch):

@@ -17,23 +17,22 @@ from videofusion.recipes.catalogue import get_recipe
 from videofusion.training.trainer import train
 
 TINY = {
-    "channels": (8, 8),
-    "residual_channels": (8, 8),
-    "attention": ("none", "plain"),
-    "temporal": "residual",
-    "heads": 2,
-    "blocks": 1,
-    "groups": 4,
-    "text_dim": 16,
-    "size": 32,
-    "frames": 2,
-    "patch": 4,
-    "batch_size": 2,
-    "warmup": 1,
-    "log": "",
-    "log_interval": 1,
-    "validation_batches": 1,
-    "guidance": 1.0,
+    "network.channels": (8, 8),
+    "network.attention": ("none", "plain"),
+    "network.temporal": "residual",
+    "network.heads": 2,
+    "network.blocks": 1,
+    "network.groups": 4,
+    "text.size": 16,
+    "clips.size": 32,
+    "clips.frames": 2,
+    "network.patch": 4,
+    "batch.size": 2,
+    "optimizer.warmup": 1,
+    "log.boards": "",
+    "log.interval": 1,
+    "log.validation_batches": 1,
+    "sampling.guidance": 1.0,
 }
 
 
@@ -58,7 +57,10 @@ def test_systems_join_by_name_and_a_model_is_only_measured(tmp_path, here, capsy
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(DigitsMeasure.__init__, "__defaults__", (2, 128))  # fewer real clips, and replicates
     monkeypatch.setitem(FidelityMeasure.__call__.__kwdefaults__, "replicates", 2)
-    for name, changes in (("fusion", {}), ("vdm", {"system": "vdm", "temporal": "factorised"})):
+    for name, changes in (
+        ("fusion", {"system.residual_channels": (8, 8)}),
+        ("vdm", {"system": "vdm", "network.temporal": "factorised"}),
+    ):
         recipe = get_recipe("tiny", {**TINY, **changes})
         (tmp_path / f"{name}.json").write_text(json.dumps(recipe.to_json()))
     fusion, vdm = (str(tmp_path / f"{name}.json") for name in ("fusion", "vdm"))
@@ -91,11 +93,12 @@ def test_systems_join_by_name_and_a_model_is_only_measured(tmp_path, here, capsy
 def test_a_plan_of_costs_runs_through(tmp_path, here, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     plan = PLANS["videofusion-table-4"]
-    keys = {"channels": "8,8,8", "residual_channels": "8,8,8", "groups": 4, "patch": 4, "frames": 2, "text_dim": 16}
+    keys = {"network.channels": "8,8,8", "network.groups": 4, "network.patch": 4, "clips.frames": 2, "text.size": 16}
 
     def small(budget):
-        own = {**keys, "validation_batches": 1, "log": ""}
-        return [replace(run, overrides={**run.overrides, **own}) for run in plan.runs(budget)]
+        own = {**keys, "log.validation_batches": 1, "log.boards": ""}
+        few = {"vdm": {}, "videofusion": {"system.residual_channels": "8,8,8"}}
+        return [replace(run, overrides={**run.overrides, **own, **few[run.name]}) for run in plan.runs(budget)]
 
     monkeypatch.setitem(PLANS, plan.name, replace(plan, runs=small))
     assert main(["compare", str(tmp_path), "--plan", plan.name, "--steps", "1"]) == 0

@@ -21,7 +21,7 @@ from videofusion.comparison.systems import (
 )
 from videofusion.digits.moving_digits import evaluation_prompts, render
 from videofusion.errors import InputError
-from videofusion.evaluation.domain import domain_of
+from videofusion.evaluation.model_domain import domain_of
 from videofusion.recipes.catalogue import get_recipe
 
 ONE = Budget(seconds=5, seeds=1, clips=128)
@@ -50,13 +50,13 @@ def test_arithmetic(text, flops):
 def test_a_budget_of_arithmetic_gives_the_lighter_system_more_steps(tmp_path):
     light, heavy = (tmp_path / f"{name}.json" for name in ("light", "heavy"))
     light.write_text(json.dumps(get_recipe("tiny").to_json()))
-    heavy.write_text(json.dumps(get_recipe("tiny", {"residual_channels": (64, 64)}).to_json()))
+    heavy.write_text(json.dumps(get_recipe("tiny", {"system.residual_channels": (64, 64)}).to_json()))
     given = Budget(flops=2e13, seeds=1)
     base = Run(name="base", recipe="digit-images", seconds=3.0, measured="")
     runs = by_flops(tmp_path, [base, *system_runs([str(light), str(heavy)], given)], given, None)
     assert runs[0] is base
     assert runs[1].seconds is None
-    assert runs[1].overrides["steps"] > 2 * runs[2].overrides["steps"] > 0
+    assert runs[1].overrides["budget.steps"] > 2 * runs[2].overrides["budget.steps"] > 0
     few = Budget(flops=1e3, seeds=1)
     with pytest.raises(InputError, match=r"the run light-0 cannot be made: a budget of 1e\+03 FLOP is not enough"):
         by_flops(tmp_path, system_runs([str(light)], few), few, None)
@@ -88,7 +88,7 @@ def test_unlike_clips_and_unlike_data_do_not_stand_in_one_table(tmp_path, saved_
     with pytest.raises(InputError, match="16 frames of 32x32 and 4 frames of 16x16"):
         check_alike(tmp_path, system_runs(["moving-digits", "tiny"], ONE), None)
     other = tmp_path / "other.json"
-    other.write_text(json.dumps(get_recipe("moving-digits", {"two_digits": 0.3}).to_json()))
+    other.write_text(json.dumps(get_recipe("moving-digits", {"clips.two_digits": 0.3}).to_json()))
     with pytest.raises(InputError, match=r"moving-digits, 0\.2 of two digits and moving-digits, 0\.3"):
         check_alike(tmp_path, system_runs(["moving-digits", str(other)], ONE), None)
     # nor with those that stand in it already
@@ -172,7 +172,7 @@ def test_models_alone_are_measured_on_any_folder(tmp_path):
     assert (measure().preset.frames, measure().preset.size) == (8, 32)
     few = len(measure().against.describe()) and measure().against.describe()["videos"]
     # where a model's run is there, what it held out is what is measured on
-    recipe = get_recipe("folder64-small", {"size": 32, "frames": 8, "validation_share": 0.5})
+    recipe = get_recipe("folder64-small", {"clips.size": 32, "clips.frames": 8, "clips.validation_share": 0.5})
     (tmp_path / "other" / "recipe.json").write_text(json.dumps(recipe.to_json()))
     assert measure().against.describe()["videos"] > few
 
@@ -181,11 +181,14 @@ def test_a_plan_keeps_its_stills_over_photographs(tmp_path):
     base = Run(name="base", recipe="base-digits", measured="")
     clips = Run(name="clips", recipe="moving-digits")
     for data, kinds in (("digits-over-photos", ("static-over-photos", "digits-over-photos")), (None, None)):
-        found = tuple(run_recipe(tmp_path, run, data).data for run in (base, clips))
+        found = tuple(run_recipe(tmp_path, run, data).clips.kind for run in (base, clips))
         assert found == (kinds or ("static-digits", "moving-digits"))
     command = train_command(tmp_path, base, "digits-over-photos")
     assert command[command.index("--data") + 1] == "static-over-photos"
-    assert run_recipe(tmp_path, Run(name="own", recipe="folder64"), "digits-over-photos").data == "digits-over-photos"
+    assert (
+        run_recipe(tmp_path, Run(name="own", recipe="folder64"), "digits-over-photos").clips.kind
+        == "digits-over-photos"
+    )
 
 
 def test_a_dry_run_counts_every_run_and_writes_nothing(tmp_path):

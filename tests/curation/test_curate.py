@@ -12,7 +12,7 @@ import pytest
 from videofusion.curation import curate as module
 from videofusion.curation.curate import curate
 from videofusion.curation.duplicates import Duplicates
-from videofusion.curation.motion import Motion
+from videofusion.curation.flow import Motion
 from videofusion.curation.stage import Job, Row, Stage
 from videofusion.curation.thresholds import parse
 from videofusion.data.folder import VideoFolder

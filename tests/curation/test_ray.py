@@ -17,7 +17,7 @@ from videofusion.curation.cuts import Cuts
 from videofusion.curation.duplicates import Duplicates
 from videofusion.curation.embeddings import Embeddings, Similarity
 from videofusion.curation.engines import check_engine
-from videofusion.curation.motion import Motion
+from videofusion.curation.flow import Motion
 from videofusion.curation.ocr import Text
 from videofusion.curation.pool import DIED, run_here
 from videofusion.curation.ray_stages import _read, _written, run_ray

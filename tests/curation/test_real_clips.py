@@ -15,7 +15,7 @@ import pytest
 
 from videofusion.curation.cuts import Cuts
 from videofusion.curation.duplicates import Duplicates, copies
-from videofusion.curation.motion import Motion
+from videofusion.curation.flow import Motion
 from videofusion.curation.ocr import Text
 from videofusion.curation.spans import Span
 from videofusion.curation.stage import Job

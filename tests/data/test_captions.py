@@ -12,7 +12,7 @@ import pytest
 from videofusion.data.layouts.detection import open_source
 from videofusion.data.layouts.listing import list_frames, list_videos
 from videofusion.data.layouts.metadata import MOST_WORDS
-from videofusion.data.layouts.shards import list_shards
+from videofusion.data.layouts.streaming import list_shards
 from videofusion.data.layouts.tables import list_table
 
 

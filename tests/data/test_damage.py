@@ -90,6 +90,7 @@ def checked(folder: Path) -> tuple[int, int]:
 def test_training_over_the_folder_ends_and_tells_what_it_left_out(damaged, tmp_path):
     # they take a while to load, which the other tests here need not wait for
     from videofusion.cli import main
+    from videofusion.comparison.runs import option_words
     from videofusion.data.folder import VideoFolder
     from videofusion.recipes.catalogue import get_recipe
 
@@ -97,17 +98,37 @@ def test_training_over_the_folder_ends_and_tells_what_it_left_out(damaged, tmp_p
     if len(list(folder.iterdir())) < 1000:
         pytest.skip("so few files may leave the validation none that can be read: only with a thousand")
     # Clips of all frames: no window misses the damage. At least one epoch is seen.
-    sets = {"frames": FRAMES, "size": 8, "patch": 1, "channels": "16,16", "residual_channels": "16,16", "heads": 2}
-    sets |= {"attention": "none,none", "blocks": 1, "text_dim": 16, "batch_size": 4, "workers": 2}
-    sets |= {"sample_interval": 0, "validation_batches": 1, "checkpoint_interval": 1000, "log": "", "warmup": 1}
+    sets = {
+        "clips.frames": FRAMES,
+        "clips.size": 8,
+        "network.patch": 1,
+        "network.channels": "16,16",
+        "system.residual_channels": "16,16",
+        "network.heads": 2,
+    }
+    sets |= {
+        "network.attention": "none,none",
+        "network.blocks": 1,
+        "text.size": 16,
+        "batch.size": 4,
+        "batch.workers": 2,
+    }
+    sets |= {
+        "log.sample_interval": 0,
+        "log.validation_batches": 1,
+        "checkpoints.interval": 1000,
+        "log.boards": "",
+        "optimizer.warmup": 1,
+    }
     run, steps = tmp_path / "run", 300
     words = ["train", "folder64", "--data", str(folder), "--run", str(run), "--device", "cpu", "--steps", str(steps)]
-    assert main([*words, *(f"--set={key}={value}" for key, value in sets.items())]) == 0
+    values = get_recipe("folder64", sets).dotted()
+    assert main([*words, *(word for key in sets for word in option_words(key, values[key]))]) == 0
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     left_out = {line["clip"]: line["reason"] for line in lines if line["event"] == "left out"}
     assert left_out
     assert left_out.keys() <= expected.keys()
-    held_out = set(VideoFolder(folder, split="val", holdout=get_recipe("folder64").validation_share).names)
+    held_out = set(VideoFolder(folder, split="val", holdout=get_recipe("folder64").clips.validation_share).names)
     assert left_out.keys() >= expected.keys() - held_out
     told = [line["text"] for line in lines if line["event"] == "note"]
     assert any(f"{len(left_out)} clips could not be used" in text for text in told)

@@ -15,14 +15,14 @@ from videofusion.data.batch import BadClip, Batch
 from videofusion.data.checking import check_folder
 from videofusion.data.encode import encode, kept_frames
 from videofusion.data.folder import VideoFolder
+from videofusion.data.items import Encoding
 from videofusion.data.layouts.detection import detect, open_source
-from videofusion.data.layouts.encoded import Made
 from videofusion.data.loader import Loader
 from videofusion.errors import InputError
 from videofusion.networks.autoencoder import Latents
 from videofusion.video.decode import open_video
 
-MADE = Made(autoencoder="a", height=16, width=16)
+MADE = Encoding(autoencoder="a", height=16, width=16)
 
 
 class Halves:
@@ -91,7 +91,7 @@ def test_clips_are_those_that_are_encoded_in_training(videos: Path, out: Path, r
 def test_frames_are_kept_to_the_bit_where_only_texts_are_encoded(
     videos: Path, rate: dict[str, object], tmp_path: Path
 ) -> None:
-    encode(open_source(videos), tmp_path / "out", Made(text="t", height=16, width=16), None, Lengths())
+    encode(open_source(videos), tmp_path / "out", Encoding(text="t", height=16, width=16), None, Lengths())
     plain, kept = data(videos, **rate), data(tmp_path / "out", **rate)
     for index in range(len(plain)):
         if plain.names[index // 2] == "b.mp4":
@@ -102,7 +102,7 @@ def test_frames_are_kept_to_the_bit_where_only_texts_are_encoded(
         assert other.text is not None
         assert other.text[0][0, 0] == len(one.caption)
     with pytest.raises(InputError, match="autoencoder and text are both not given"):
-        encode(open_source(videos), tmp_path / "nothing", Made(height=16, width=16), None)
+        encode(open_source(videos), tmp_path / "nothing", Encoding(height=16, width=16), None)
 
 
 def test_batches_are_the_same_with_a_broken_video_among_them(videos: Path, out: Path) -> None:
@@ -172,7 +172,7 @@ def test_frames_at_another_rate_are_those_on_screen(videos: Path) -> None:
 
 
 def test_a_kept_rate_is_the_clips_rate(videos: Path, tmp_path: Path) -> None:
-    made = Made(autoencoder="a", height=16, width=16, fps=5)
+    made = Encoding(autoencoder="a", height=16, width=16, fps=5)
     encode(open_source(videos), tmp_path / "out", made, Halves())
     clips = data(tmp_path / "out", fps=5)
     assert clips.sample(0).clip.shape == (4, 4, 8, 8)
@@ -192,7 +192,7 @@ def test_what_encoding_has_decided_cannot_be_asked_for(out: Path, videos: Path, 
         data(out, flip=True)
     with pytest.raises(InputError, match=r"no encoded.json"):
         data(videos, layout="encoded")
-    other = Made(autoencoder="b", height=16, width=16)
+    other = Encoding(autoencoder="b", height=16, width=16)
     with pytest.raises(InputError, match="begun with autoencoder a, but autoencoder is b now"):
         encode(open_source(videos), out, other, Halves())
     with pytest.raises(InputError, match="are encoded already"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from videofusion.diffusion import ClassifierFree, Conditions, NetworkDenoiser, Prediction, make_schedule, times
+from videofusion.diffusion import ClassifierFree, Conditions, NetworkDenoiser, Prediction, Term, make_schedule, times
 from videofusion.diffusion.guidance import dynamic_threshold
 from videofusion.diffusion.samplers import ddim
 from videofusion.errors import InputError
@@ -156,3 +156,49 @@ def test_a_gradient_passes() -> None:
 def test_bad_input_is_a_sentence(options: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         ClassifierFree(denoiser(), **options)
+
+
+class Twice(torch.nn.Module):
+    """Predicts v from z, a label and a rate that do not add up; counts how often."""
+
+    calls = 0
+
+    def forward(self, z: Tensor, time: Tensor, *, temporal: float, labels: Tensor, fps: Tensor) -> Tensor:
+        self.calls += 1
+        label, rate = (each.reshape(-1, 1, 1, 1, 1) for each in (labels, fps))
+        return torch.sin(z) * (1 + label) + (0.1 * rate - label * rate) * z
+
+
+TWO = replace(CONDITIONS, fps=torch.tensor([8.0, 4.0]), null={"labels": torch.tensor([0]), "fps": torch.tensor([0.0])})
+
+
+@pytest.mark.parametrize(
+    ("scales", "calls"), [((2.0, 5.0), 3), ((2.0, 1.0), 2), ((3.0, 3.0), 2), ((1.0, 4.0), 3), ((1.0, 1.0), 1)]
+)
+def test_terms_add_up_and_calls_that_do_not_count_are_saved(scales: tuple[float, float], calls: int) -> None:
+    plain, z = NetworkDenoiser(Twice(), make_schedule("cosine")), noisy()
+    terms = [Term(("labels",), scales[0]), Term(("fps",), scales[1])]
+    found = ClassifierFree(plain, terms)(z, T, TWO)
+    assert plain.network.calls == calls
+    told, less, least = (plain(z, T, TWO.without(*names)) for names in ((), ("labels",), ("labels", "fps")))
+    for reading in ("x0", "eps"):
+        a, b, c = (getattr(each, reading) for each in (told, less, least))
+        wanted = c + scales[0] * (a - b) + scales[1] * (b - c)
+        torch.testing.assert_close(getattr(found, reading), wanted, rtol=1e-4, atol=1e-4)
+    agrees_with_z(found)
+
+
+def test_a_scale_for_each_frame_guides_each_as_it_alone_would() -> None:
+    plain, z, scales = denoiser(), noisy(), torch.tensor([1.0, 3.0, 7.0])
+    found = ClassifierFree(plain, scales, ("labels",))(z, T, CONDITIONS)
+    for frame, scale in enumerate(scales.tolist()):
+        alone = ClassifierFree(plain, scale, ("labels",))(z, T, CONDITIONS)
+        torch.testing.assert_close(found.x0[:, frame], alone.x0[:, frame])
+    each = ClassifierFree(plain, torch.stack([scales, scales.flip(0)]), ("labels",))(z, T, CONDITIONS)
+    assert torch.equal(each.x0[0], found.x0[0])
+    assert torch.equal(each.x0[1, 2], plain(z, T, CONDITIONS).x0[1, 2])
+
+
+def test_guidance_without_a_term_is_refused() -> None:
+    with pytest.raises(InputError, match="guidance has no term"):
+        ClassifierFree(denoiser(), [])

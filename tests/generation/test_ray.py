@@ -56,7 +56,7 @@ def model(tmp_path: Path) -> Path:
     from videofusion.digits.moving_digits import MovingDigits
 
     torch.manual_seed(0)
-    recipe = get_recipe("tiny", {"channels": "16,16", "residual_channels": "16,16", "text_dim": "16"})
+    recipe = get_recipe("tiny", {"network.channels": "16,16", "system.residual_channels": "16,16", "text.size": "16"})
     build_system(recipe, MovingDigits(4, 16, "train", 0.0)).pipeline().save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 

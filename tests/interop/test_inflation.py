@@ -157,7 +157,8 @@ def test_residuals_of_a_controlnet_are_added_as_diffusers_adds_them() -> None:
 @torch.no_grad()
 def test_channels_beside_the_clip_weigh_nothing_at_first() -> None:
     theirs, (z, time, text, _) = conditional(), asked(4)
-    video = inflated(unet_from_diffusers(theirs), "video_ldm", beside=3).eval()
+    image = unet_from_diffusers(theirs)
+    video = inflated(image, "video_ldm", in_channels=image.config.in_channels + 3).eval()
     said = video(z, time.float(), text=text, beside=torch.randn(B, T, 3, 8, 8))
     assert_close(said, frames_of(theirs, z, time, text))
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import PriorTransformer, UnCLIPScheduler
 
-import videofusion.systems.prior as home
+import videofusion.conditioning.prior as home
 from videofusion.diffusion import Conditions, Keys
 from videofusion.errors import InputError
 from videofusion.interop.priors import load_prior

@@ -356,6 +356,7 @@ class TestSizes:
             ({"attention": ("none", "cross")}, "'cross'"),
             ({"middle_attention": "all"}, "'all'"),
             ({"temporal": "spiral"}, "'spiral'"),
+            ({"inputs": ("loudness",)}, "inputs has 'loudness'.*no loudness_embedding"),
             ({"temporal": "video_ldm", "attention": ("none", "none")}, "'video_ldm'.*there is none"),
             ({"temporal": "controlvideo", "attention": ("none", "none")}, "'controlvideo'.*there is none"),
             ({"temporal": "tune_a_video", "attention": ("plain", "plain")}, "'tune_a_video'.*this network has none"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from small import fitting
 
 from videofusion.clip import write_clip
 from videofusion.recipes.papers import PAPER_RECIPES
@@ -14,23 +15,23 @@ from videofusion.training.estimate.sizes import recipe_parts
 from videofusion.training.estimate.trial import dry_run
 
 SMALL = {
-    "frames": 4,
-    "size": 8,
-    "channels": (8, 8),
-    "residual_channels": (8, 8),
-    "attention": ("none", "plain"),
-    "groups": 4,
-    "head_size": 4,
-    "blocks": 1,
-    "text_dim": 16,
-    "batch_size": 2,
-    "accumulation": 1,
-    "validation_batches": 1,
-    "validation_share": 0.5,
-    "sample_steps": 1,
-    "workers": 0,
-    "precision": "float32",
-    "log": "",
+    "clips.frames": 4,
+    "clips.size": 8,
+    "network.channels": (8, 8),
+    "system.residual_channels": (8, 8),
+    "network.attention": ("none", "plain"),
+    "network.groups": 4,
+    "network.head_size": 4,
+    "network.blocks": 1,
+    "text.size": 16,
+    "batch.size": 2,
+    "batch.accumulation": 1,
+    "log.validation_batches": 1,
+    "clips.validation_share": 0.5,
+    "sampling.steps": 1,
+    "batch.workers": 0,
+    "compute.precision": "float32",
+    "log.boards": "",
 }
 # of each kind one that every run of the tests tries; the rest are tried by `make prove`
 FIRST = {
@@ -92,29 +93,33 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     "name", [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in PAPER_RECIPES]
 )
 def test_every_recipe_is_tried_on_data_of_its_layout(name, folders, tmp_path):
-    recipe = get_recipe(name, SMALL)
+    recipe = get_recipe(name, fitting(SMALL, name.partition("-")[0]))
     found = dry_run(recipe, tmp_path / "run", folders[name.partition("-")[2]], device="cpu")
     assert not found.left_out
     assert set(found.memory.phases) == {"step", "update", "validation", "samples", "checkpoint"}
     parts = {part.name for part in found.parts}
     fusion = {"base", "residual", "text_encoder", "image_encoder", "prior"}
-    assert parts == (fusion if recipe.system == "videofusion" else {"unet", "text_encoder"})
+    assert parts == (fusion if recipe.system.name == "videofusion" else {"unet", "text_encoder"})
 
 
 @pytest.mark.parametrize("name", PAPER_RECIPES)
 def test_batches_are_the_papers(name):
     recipe = get_recipe(name)
-    assert recipe.batch_size * recipe.accumulation == (256 if "kinetics600" in name else 128)
-    assert (recipe.frames, recipe.size) == (16, 64)
+    assert recipe.batch.size * recipe.batch.accumulation == (256 if "kinetics600" in name else 128)
+    assert (recipe.clips.frames, recipe.clips.size) == (16, 64)
     # unconditional: never told a caption, and sampled without
-    assert (recipe.caption_dropout == 1) == (recipe.guidance == 0) == (name.partition("-")[2] not in CONDITIONED)
+    assert (recipe.text.dropout == 1) == (recipe.sampling.guidance == 0) == (name.partition("-")[2] not in CONDITIONED)
 
 
 def test_both_systems_have_one_budget_on_a_data_set():
     for name in (name for name in PAPER_RECIPES if name.startswith("vdm-")):
         ours, theirs = (get_recipe(other) for other in (name.replace("vdm-", "videofusion-"), name))
-        for key in ("steps", "learning_rate", "ema_decay", "weight_decay", "flip", "layout", "caption_dropout"):
-            assert getattr(ours, key) == getattr(theirs, key), (name, key)
+        assert (ours.optimizer, ours.budget, ours.text.dropout) == (
+            theirs.optimizer,
+            theirs.budget,
+            theirs.text.dropout,
+        )
+        assert (ours.clips.flip, ours.clips.layout) == (theirs.clips.flip, theirs.clips.layout)
 
 
 @pytest.mark.slow

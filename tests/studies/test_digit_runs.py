@@ -16,15 +16,15 @@ from videofusion.training.estimate.sizes import recipe_parts
 
 ALL = PLANS
 SHARED = (
-    "size",
-    "frames",
-    "batch_size",
-    "train_frames",
-    "reach",
-    "reach_share",
-    "learning_rate",
-    "patch",
-    "time_logit",
+    "clips.size",
+    "clips.frames",
+    "batch.size",
+    "batch.frames",
+    "batch.reach",
+    "batch.reach_share",
+    "optimizer.learning_rate",
+    "network.patch",
+    "diffusion.time_logit",
 )
 
 
@@ -43,16 +43,33 @@ def test_the_runs_of_the_first_comparison_keep_their_names_and_settings(tmp_path
     for scale in (1, 2):
         last += [f"{system}-guidance-{scale}-{seed}" for system in systems for seed in range(3)]
     assert list(runs) == [*f"{first} {rest}".split(), *last]
-    near = {"sample_interval": 0, "reach": 1, "reach_share": 0.03, "patch": 4, "attention": "none,transformer"}
-    assert runs["vdm-1"].overrides == {**near, "channels": "56,88", "seed": 1}
-    narrow = {"channels": "32,64", "residual_channels": "32,64"}
-    own = {**near, **narrow, "adaptive": 0.0, "temporal": "residual", "time_logit": "1.5,1.5", "base_rate_ratio": 1.0}
-    assert runs["share-0.1"].overrides == {**own, "base_frames": "all", "share": 0.1}
-    assert runs["vdm-numbered"].overrides == {**near, "channels": "56,88", "temporal": "factorised_numbered"}
+    near = {
+        "log.sample_interval": 0,
+        "batch.reach": 1,
+        "batch.reach_share": 0.03,
+        "network.patch": 4,
+        "network.attention": "none,transformer",
+    }
+    assert runs["vdm-1"].overrides == {**near, "network.channels": "56,88", "seed": 1}
+    narrow = {"network.channels": "32,64", "system.residual_channels": "32,64"}
+    own = {
+        **near,
+        **narrow,
+        "system.adaptive": 0.0,
+        "network.temporal": "residual",
+        "diffusion.time_logit": "1.5,1.5",
+        "system.base_rate_ratio": 1.0,
+    }
+    assert runs["share-0.1"].overrides == {**own, "system.base_frames": "all", "system.share": 0.1}
+    assert runs["vdm-numbered"].overrides == {
+        **near,
+        "network.channels": "56,88",
+        "network.temporal": "factorised_numbered",
+    }
     assert runs["fixed-base"].overrides == {
-        **own, "base_loss": "fixed", "base_frames": "middle"
+        **own, "system.base_loss": "fixed", "system.base_frames": "middle"
     }  # fmt: skip
-    assert runs["vdm-narrow-1"].settings(tmp_path)["pretrained_base"] == str(tmp_path / "base-narrow")
+    assert runs["vdm-narrow-1"].settings(tmp_path)["start.image_model"] == str(tmp_path / "base-narrow")
     assert {run.base for run in runs.values() if run.measured and not run.of} == {"base-narrow", "base-wide"}
     less = runs["videofusion-guidance-2-1"]
     assert (less.of, less.sampling) == ("videofusion-1", {"guidance": 2.0})
@@ -65,9 +82,11 @@ def test_the_comparison_from_scratch_has_every_system_at_every_seed_with_as_many
     assert {run.base for run in runs} == {None}
     recipes = {run.system: run_recipe(tmp_path, run) for run in runs}
     # neither generator has seen an image model
-    assert not any(recipe.residual_from_base for recipe in recipes.values() if recipe.system == "videofusion")
+    assert not any(
+        recipe.system.residual_from_base for recipe in recipes.values() if recipe.system.name == "videofusion"
+    )
     for key in SHARED:
-        assert len({getattr(recipe, key) for recipe in recipes.values()}) == 1, key
+        assert len({recipe.dotted()[key] for recipe in recipes.values()}) == 1, key
     sizes = {system: parameters(recipe_parts(recipe)) for system, recipe in recipes.items()}
     sizes.pop("published")  # which has a prior and an encoder beside
     assert max(sizes.values()) < 1.07 * min(sizes.values())  # "framewise" has no temporal layers
@@ -77,8 +96,8 @@ def test_the_headline_pair_has_as_many_parameters(tmp_path):
     runs = {run.name: run for run in DECOMPOSED.runs(Budget(seeds=1))}
 
     def size(name):
-        recipe = run_recipe(tmp_path, runs[name]).replace({"pretrained_base": "none"})
-        modules = build_system(recipe, MovingDigits(recipe.frames, recipe.size)).modules.values()
+        recipe = run_recipe(tmp_path, runs[name]).replace({"start.image_model": "none"})
+        modules = build_system(recipe, MovingDigits(recipe.clips.frames, recipe.clips.size)).modules.values()
         return sum(p.numel() for module in modules for p in module.parameters())
 
     assert size("vdm-0") == pytest.approx(size("videofusion-0"), rel=0.05)
@@ -93,13 +112,13 @@ def test_every_run_is_a_recipe_under_what_all_share(name, tmp_path):
     recipes = [run_recipe(tmp_path, run) for run in trained]
     keys = SHARED[:4] if name == "videofusion-table-4" else SHARED  # after one step, of which the course says nothing
     for key in keys:
-        assert len({getattr(recipe, key) for recipe in recipes}) == 1, key
+        assert len({recipe.dotted()[key] for recipe in recipes}) == 1, key
     # a run that goes on where another one of its own ended has what both have
     before = {run.name: run.seconds for run in runs}
-    goes_on = {run.name: before[run.base] if run.start == "pretrained" else 0 for run in trained}
+    goes_on = {run.name: before[run.base] if run.start == "start.model" else 0 for run in trained}
     assert len({run.seconds + goes_on[run.name] for run in trained}) == 1
     for recipe in recipes:  # keys that do not go together are refused
-        assert recipe_parts(recipe.replace({"pretrained": "none", "pretrained_base": "none"}))
+        assert recipe_parts(recipe.replace({"start.model": "none", "start.image_model": "none"}))
     # What a run starts from, and what it is measured of, comes before it.
     for needed, at in ((each, i) for i, run in enumerate(runs) for each in (run.base, run.of) if each):
         assert names.index(needed) < at
@@ -123,7 +142,7 @@ def test_the_full_size_is_of_recipes(name, tmp_path):
         assert run.of in {None, *(other.name for other in runs)}
         if run.recipe:
             recipe = run_recipe(tmp_path, run, "clips")
-            assert (recipe.data, recipe.frames, recipe.size) == ("folder", 16, 64)
+            assert (recipe.clips.kind, recipe.clips.frames, recipe.clips.size) == ("folder", 16, 64)
 
 
 def test_one_base_generator_and_the_papers_proportion_in_table_4(tmp_path):

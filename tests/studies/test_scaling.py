@@ -39,15 +39,15 @@ class OneWord:
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
-        {"system": "vdm", "temporal": "factorised"},
-        {"variant": "published"},
-        {"variant": "image-first", "temporal": "residual_middle_place"},
+        {"system.share": 0.5},
+        {"system": "vdm", "network.temporal": "factorised"},
+        {"system.share": 0.5, "system.variant": "published"},
+        {"system.share": 0.5, "system.variant": "image-first", "network.temporal": "residual_middle_place"},
     ],
 )
 def test_counted_without_computing_is_what_is_there(changes):
     recipe = smallest(
-        frames=3, attention=("none", "none"), share=0.5, **changes
+        **{"clips.frames": 3, "network.attention": ("none", "none")}, **changes
     )  # with attention to text a CPU keeps more
     system = build_system(recipe, OneWord())
     assert recipe_parts(recipe) == count_parts(system.modules)
@@ -60,7 +60,15 @@ def test_counted_without_computing_is_what_is_there(changes):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_with_a_text_encoder_of_transformers(precision, saved_text):
-    recipe = smallest(frames=3, share=0.5, text_encoder=str(saved_text), text_dim=16, precision=precision)
+    recipe = smallest(
+        **{
+            "clips.frames": 3,
+            "system.share": 0.5,
+            "text.encoder": str(saved_text),
+            "text.size": 16,
+            "compute.precision": precision,
+        }
+    )
     work = recipe_work(recipe)
     assert work.apart == sum(part.frozen for part in work.parts if part.name == "text_encoder") > 0
     assert work.flops > 0
@@ -69,8 +77,8 @@ def test_with_a_text_encoder_of_transformers(precision, saved_text):
 
 def test_without_attention_work_grows_with_the_pixels():
     """The text costs the same at every size, the rest so much a pixel: three sizes lie on a line."""
-    image = {"system": "vdm", "temporal": "image", "frames": 1, "attention": ("none", "none")}
-    small, middle, large = (recipe_work(smallest(size=size, **image)) for size in (8, 16, 24))
+    image = {"system": "vdm", "network.temporal": "image", "clips.frames": 1, "network.attention": ("none", "none")}
+    small, middle, large = (recipe_work(smallest(**{"clips.size": size}, **image)) for size in (8, 16, 24))
     for key in ("flops", "activations"):
         f8, f16, f24 = (getattr(work, key) for work in (small, middle, large))
         assert (f24 - f8) * (16**2 - 8**2) == (f16 - f8) * (24**2 - 8**2)
@@ -81,21 +89,28 @@ def test_without_attention_work_grows_with_the_pixels():
     "changes",
     [
         {
-            "variant": "image-first",
-            "base_loss": "fixed",
-            "train_frames": 3,
-            "reach": 1,
-            "reach_share": 0.3,
-            "accumulation": 3,
+            "system.share": 0.5,
+            "system.variant": "image-first",
+            "system.base_loss": "fixed",
+            "batch.frames": 3,
+            "batch.reach": 1,
+            "batch.reach_share": 0.3,
+            "batch.accumulation": 3,
         },
-        {"system": "vdm", "temporal": "factorised", "train_frames": 4, "reach": 2, "reach_share": 0.0},
+        {
+            "system": "vdm",
+            "network.temporal": "factorised",
+            "batch.frames": 4,
+            "batch.reach": 2,
+            "batch.reach_share": 0.0,
+        },
     ],
 )
 def test_a_budget_of_arithmetic_is_spent_by_the_steps_that_it_is_said_to_be_enough_for(changes, monkeypatch):
     monkeypatch.setattr(sizes, "recipe_work", cache(recipe_work))
-    recipe = smallest(frames=7, attention=("none", "none"), share=0.5, **changes)
+    recipe = smallest(**{"clips.frames": 7, "network.attention": ("none", "none")}, **changes)
     system = build_system(recipe, OneWord())
-    clips = recipe.batch_size
+    clips = recipe.batch.size
     batch = Batch(torch.zeros(clips, 7, 3, 8, 8), ["clip"] * clips, ["clip"] * clips, torch.arange(clips))
     by_frames: dict[int, int] = {}
 
@@ -104,7 +119,7 @@ def test_a_budget_of_arithmetic_is_spent_by_the_steps_that_it_is_said_to_be_enou
         if looked not in by_frames:
             with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
                 system.loss(batch, Keys.of(range(clips)), step, progress).total.backward()
-            by_frames[looked] = recipe.accumulation * counter.get_total_flops()
+            by_frames[looked] = recipe.batch.accumulation * counter.get_total_flops()
         return by_frames[looked]
 
     for steps in (1, 6, 17):
@@ -117,8 +132,8 @@ def test_a_budget_of_arithmetic_is_spent_by_the_steps_that_it_is_said_to_be_enou
 
 
 def test_half_precision_gathers_half_and_keeps_less():
-    changes = {"system": "vdm", "temporal": "factorised", "frames": 3}
-    whole, half = (recipe_work(smallest(precision=kind, **changes)) for kind in ("float32", "bfloat16"))
+    changes = {"system": "vdm", "network.temporal": "factorised", "clips.frames": 3}
+    whole, half = (recipe_work(smallest(**{"compute.precision": kind}, **changes)) for kind in ("float32", "bfloat16"))
     assert (half.parts, half.flops, half.block) == (whole.parts, whole.flops, whole.block)
     assert 0.5 < half.activations / whole.activations < 0.95
 
@@ -156,7 +171,7 @@ def test_links_are_the_slowest_that_a_ring_has():
 
 def test_the_report_has_a_row_for_each_and_says_what_does_not_fit(monkeypatch):
     monkeypatch.setattr(scaling, "recipe_work", lambda recipe: WORK)
-    recipe = smallest(batch_size=4, accumulation=2)
+    recipe = smallest(**{"batch.size": 4, "batch.accumulation": 2})
     report = scaling_report(recipe, (2, 4), 2, Cluster(memory=1000))
     rows = [line for line in report.splitlines() if line.startswith(("| 2 |", "| 4 |"))]
     assert [row.split(" | ")[2] for row in rows] == ["2 of 2", "2 of 2", "1 of 2", "1 of 2"]
@@ -169,7 +184,7 @@ def test_what_cannot_be_shared_or_counted_is_refused():
     with pytest.raises(InputError, match='way is "pipeline"'):
         plan_step(WORK, "pipeline", 2, 1, batch=128, half=False)
     with pytest.raises(InputError, match='trains is "lora"'):
-        recipe_parts(smallest(trains="lora"))
+        recipe_parts(smallest(**{"start.trains": "lora"}))
     with pytest.raises(InputError, match="utilisation is 2"):
         Cluster(utilisation=2)
 
@@ -179,7 +194,7 @@ def test_scaling_is_of_the_recipe_and_the_gpus_that_were_asked_for(
 ) -> None:
     asked = []
     monkeypatch.setattr(scaling, "scaling_report", lambda *words: asked.append(words) or "a table")
-    words = ["tiny", "--gpus", "2", "16", "--clips", "4", "--utilisation", "0.5", "--set", "batch_size=64"]
+    words = ["tiny", "--gpus", "2", "16", "--clips", "4", "--utilisation", "0.5", "--batch.size", "64"]
     assert run_command(scaling.scaling, "scaling", words) == 0
     assert capsys.readouterr().out == "a table\n"
-    assert asked == [(get_recipe("tiny", {"batch_size": 64}), (2, 16), 4, scaling.Cluster(utilisation=0.5))]
+    assert asked == [(get_recipe("tiny", {"batch.size": 64}), (2, 16), 4, scaling.Cluster(utilisation=0.5))]

@@ -7,21 +7,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, batch, evaluated, keys, shake, unet, videofusion, words
+from tiny import CAPTIONS, MIDDLE, SIZE, batch, by_part, evaluated, keys, shake, unet, videofusion, words
 
+from videofusion.conditioning.frame_embedding import FrameEmbedding
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder
+from videofusion.conditioning.motion import Motion
+from videofusion.conditioning.prior import prior_conditions, prior_denoiser, prior_errors, sample_prior
+from videofusion.conditioning.prompt import Prompt, text_conditions
 from videofusion.diffusion import Keys
 from videofusion.diffusion.known import Known
 from videofusion.errors import InputError
 from videofusion.interop.image_encoders import load_image_encoder
 from videofusion.interop.priors import load_prior
 from videofusion.interop.text_encoders import load_text_encoder
+from videofusion.networks.autoencoder import Pixels
 from videofusion.networks.layers import normalised
 from videofusion.networks.prior import Prior, TransformerPrior, transformer_sizes
-from videofusion.systems.prior import prior_conditions, prior_denoiser, prior_errors, sample_prior
-from videofusion.systems.training import StepOptions, text_conditions
-from videofusion.systems.videofusion import VideoFusionSystem
+from videofusion.systems.interface import StepOptions
+from videofusion.systems.videofusion import VideoFusionConfig, VideoFusionSystem
 
 
 def t5(folder: Path, clip: Path) -> FrozenText:
@@ -114,7 +118,7 @@ def test_the_transformer_learns_from_text_and_from_nothing(captions):
     for step in range(40):
         index = torch.arange(16) % 2
         seeds = Keys.of(range(16))
-        t = StepOptions().choose(seeds, step).t
+        t = StepOptions().times(seeds, step)
         loss = prior_errors(network, wanted[index], t, told.select(index), seeds, step).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -160,17 +164,9 @@ def published(saved_prior: Path, vae=None) -> VideoFusionSystem:
     for network in networks if vae is not None else ():
         network.conv_out = torch.nn.Conv2d(8, 4, 3, padding=1)
         network.register_to_config(out_channels=4)
-    system = VideoFusionSystem(
-        *networks,
-        words(),
-        shape=(FRAMES, SIZE, SIZE),
-        variant="published",
-        image_encoder=load_image_encoder(saved_prior),
-        prior=prior,
-        prior_text=text,
-        vae=vae,
-    )
-    return evaluated(system)
+    config, common = by_part(VideoFusionConfig, {"variant": "published", "share": 0.5, "vae": vae})
+    told = FrameEmbedding(load_image_encoder(saved_prior), prior, text, common.space)
+    return evaluated(VideoFusionSystem(*networks, [Prompt(words()), Motion(0.5), told], config, common))
 
 
 def test_the_loss_tells_the_generators_clip_s_embedding_and_trains_the_prior(saved_prior, monkeypatch):
@@ -187,7 +183,7 @@ def test_the_loss_tells_the_generators_clip_s_embedding_and_trains_the_prior(sav
     for each in told:  # blurred by a tenth
         assert (each - wanted).std() == pytest.approx(0.1, rel=0.3)
     assert float(losses.parts["prior"]) > 0
-    assert any(parameter.grad is not None for parameter in system.prior.parameters())
+    assert any(parameter.grad is not None for parameter in system.embedding.prior.parameters())
     assert not any(parameter.grad is not None for part in system.frozen.values() for parameter in part.parameters())
 
 
@@ -201,12 +197,12 @@ def heard(forward, told):
 
 def test_a_prior_that_no_rate_trains_is_frozen_and_costs_no_loss(saved_prior):
     system = published(saved_prior)
-    system.prior.requires_grad_(False)
+    system.embedding.prior.requires_grad_(False)
     assert "prior" in system.frozen
     assert "prior" not in system.modules
     assert "prior" not in system.loss(batch(), keys(), 1).parts
     own = videofusion("published")
-    own.prior.requires_grad_(False)
+    own.embedding.prior.requires_grad_(False)
     assert "prior" in own.modules  # nothing else has its weights
 
 
@@ -224,28 +220,21 @@ def test_a_known_middle_frame_is_embedded_as_it_is_and_latents_are_decoded_first
     torch.testing.assert_close(told[0], normalised(encoder(system.space.decode(frame))))
     told.clear()
     pipe("a red three", steps=1, guidance=1.0, seed=3)
-    wanted = prior_conditions(text_conditions(words(), [""]), system.prior_text, ["a red three"])
-    made = sample_prior(system.prior, wanted, Keys.of([3]), 1.0)
+    wanted = prior_conditions(text_conditions(words(), [""]), system.embedding.text, ["a red three"])
+    made = sample_prior(system.embedding.prior, wanted, Keys.of([3]), 1.0)
     torch.testing.assert_close(told[0], normalised(made))
 
 
 def test_parts_that_do_not_fit_are_refused(saved_prior):
-    prior, text = load_prior(saved_prior)
-    for given, said in (
-        ({"image_encoder": FrameEncoder(size=24), "prior": small()}, "size 16; they must have those .* 24"),
-        ({"image_encoder": load_image_encoder(saved_prior), "prior": prior}, "prior_text is not given; .* its own"),
-        (
-            {"image_encoder": FrameEncoder(size=16), "prior": small(), "prior_text": text},
-            "prior_text is given; this prior reads the generators'",
-        ),
-        ({"prior": small()}, "image_encoder is not given; .* the less the longer the clip"),
+    (prior, text), clip = load_prior(saved_prior), load_image_encoder(saved_prior)
+    for encoder, own, its_text, said in (
+        (FrameEncoder(size=24), small(), None, "size 16; they must have those .* 24"),
+        (clip, prior, None, "prior_text is not given; .* its own"),
+        (FrameEncoder(size=16), small(), text, "prior_text is given; this prior reads the generators'"),
     ):
         with pytest.raises(InputError, match=said):
-            VideoFusionSystem(
-                unet("image", 3, 16),
-                unet("residual", 3, 16),
-                words(),
-                shape=(FRAMES, SIZE, SIZE),
-                variant="published",
-                **given,
-            )
+            FrameEmbedding(encoder, own, its_text, Pixels())
+    networks = unet("image", 3, 16), unet("residual", 3, 16)
+    config, common = by_part(VideoFusionConfig, {"variant": "published"})
+    with pytest.raises(InputError, match=r"image_encoder or prior is not given; .* the less the longer the clip"):
+        VideoFusionSystem(*networks, [Prompt(words()), Motion(0.5)], config, common)

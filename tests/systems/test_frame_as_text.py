@@ -9,7 +9,10 @@ import pytest
 import torch
 from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, batch, keys, vdm
 
+from videofusion.conditioning.condition import Step
+from videofusion.conditioning.frame_as_text import FrameAsText
 from videofusion.conditioning.image import FrameEncoder
+from videofusion.conditioning.prompt import dropped
 from videofusion.diffusion.known import Known
 from videofusion.digits.moving_digits import MovingDigits
 from videofusion.errors import InputError
@@ -23,7 +26,7 @@ CLIPS = 3
 
 def told(**options: object) -> VDMSystem:
     system = vdm(**options)
-    system.image_encoder = FrameEncoder(size=16, channels=(8, 8)).eval()
+    system.conditions = (FrameAsText(system.text_encoder, FrameEncoder(size=16, channels=(8, 8)).eval()),)
     return system
 
 
@@ -39,9 +42,10 @@ def test_captions_are_not_heard_but_the_middle_frame_is():
             assert torch.equal(frame, clips.clip[:, MIDDLE])
             return super().forward(frame)
 
-    system.image_encoder = Seen(size=16, channels=(8, 8)).eval()
+    seen = Seen(size=16, channels=(8, 8)).eval()
+    system.conditions = (FrameAsText(system.text_encoder, seen),)
     system.loss(clips, keys(CLIPS), 1).total.backward()
-    assert all(p.grad.any() for p in system.image_encoder.parameters())
+    assert all(p.grad.any() for p in seen.parameters())
 
 
 def test_what_is_left_out_is_left_out_as_captions_are():
@@ -50,7 +54,7 @@ def test_what_is_left_out_is_left_out_as_captions_are():
     ours, theirs = (make(caption_dropout=1.0).loss(clips, keys(CLIPS), 1).per_clip for make in (told, vdm))
     torch.testing.assert_close(ours, theirs)
     some = {"caption_dropout": 0.5}
-    drop = told(**some).options.choose(keys(8), 1).drop
+    drop = dropped(keys(8), Step(number=1, frames=range(FRAMES), dropout=0.5))
     assert 0 < sum(drop) < 8  # each clip for itself, in one batch
     few = batch(2)
     eight = replace(few, clip=few.clip[:1].repeat(8, 1, 1, 1, 1), captions=few.captions[:1] * 8, names=["x"] * 8)
@@ -79,19 +83,28 @@ def test_a_model_hears_frames_that_are_given_and_no_prompt(tmp_path):
 
 def test_training_goes_on_with_captions(tmp_path: Path):
     digits = MovingDigits(4, 16, "train", 0.0)
-    small = {"system": "vdm", "channels": "16,16", "frames": "4", "text_dim": "16", "temporal": "factorised"}
-    first = build_system(get_recipe("tiny", {**small, "text_from": "frames"}), digits)
+    small = {
+        "system": "vdm",
+        "network.channels": "16,16",
+        "clips.frames": "4",
+        "text.size": "16",
+        "network.temporal": "factorised",
+    }
+    first = build_system(get_recipe("tiny", {**small, "system.text_from": "frames"}), digits)
     first.pipeline().save_pretrained(tmp_path)
-    then = build_system(get_recipe("tiny", {**small, "pretrained": str(tmp_path)}), digits)
-    assert then.image_encoder is None
+    then = build_system(get_recipe("tiny", {**small, "start.model": str(tmp_path)}), digits)
+    assert "image_encoder" not in then.modules
     assert all(torch.equal(a, b) for a, b in zip(first.unet.parameters(), then.unet.parameters(), strict=True))
-    on = build_system(get_recipe("tiny", {**small, "text_from": "frames", "pretrained": str(tmp_path)}), digits)
-    for name, value in on.image_encoder.state_dict().items():
-        assert torch.equal(value, first.image_encoder.state_dict()[name]), name
+    on = build_system(get_recipe("tiny", {**small, "system.text_from": "frames", "start.model": str(tmp_path)}), digits)
+    for name, value in on.modules["image_encoder"].state_dict().items():
+        assert torch.equal(value, first.modules["image_encoder"].state_dict()[name]), name
 
 
 def test_other_systems_do_not_take_it():
-    with pytest.raises(InputError, match="text_from is 'frames', which the system 'vdm' takes without image_frames"):
-        get_recipe("tiny", {"text_from": "frames"})
-    with pytest.raises(InputError, match="this is 'vdm' with image_frames=2"):
-        get_recipe("tiny", {"system": "vdm", "temporal": "factorised", "text_from": "frames", "image_frames": 2})
+    with pytest.raises(InputError, match="text_from is of the system 'vdm'"):
+        get_recipe("tiny", {"system.text_from": "frames"})
+    with pytest.raises(InputError, match="text_from is 'frames', but takes no image_frames, and they are 2"):
+        get_recipe(
+            "tiny",
+            {"system": "vdm", "network.temporal": "factorised", "system.text_from": "frames", "system.image_frames": 2},
+        )

@@ -25,9 +25,10 @@ from videofusion.diffusion import (
     times,
 )
 from videofusion.diffusion.samplers import ddim, ddpm
-from videofusion.systems.decomposed import CORRECTS_BASE, VARIANTS, VideoFusion
+from videofusion.systems.decomposed import VARIANTS, VideoFusion
 
 FRAMES = 5
+CORRECTS_BASE = [name for name, variant in VARIANTS.items() if variant.decides == "both"]
 SCHEDULE = make_schedule("cosine")
 PER_FRAME = (0.9, 0.2, 0.6, 0.05)  # a share for each distance from the middle frame, over and over
 

@@ -13,6 +13,8 @@ import torch
 from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, WORDS, batch, unet, vdm, videofusion, words
 from torch import Tensor
 
+from videofusion.conditioning.motion import Motion
+from videofusion.conditioning.prompt import text_conditions
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion import ClassifierFree, Keys, Known, NetworkDenoiser, make_schedule, times
 from videofusion.diffusion.noise import DecomposedNoise
@@ -20,7 +22,6 @@ from videofusion.diffusion.samplers import get_sampler
 from videofusion.errors import InputError
 from videofusion.models import load
 from videofusion.systems.decomposed import VARIANTS
-from videofusion.systems.training import text_conditions
 from videofusion.systems.vdm import VDMPipeline
 from videofusion.systems.videofusion import VideoFusionPipeline
 
@@ -176,8 +177,9 @@ def test_a_content_seed_changes_all_frames():
 
 def test_motion_is_a_share():
     pipe = pipeline()
-    torch.testing.assert_close(pipe.share(2, FRAMES, 1.0), torch.tensor([[0.0, 0.1, 1.0, 0.1, 0.0]] * 2))
-    torch.testing.assert_close(pipe.share(2, FRAMES, None), torch.tensor([[0.5, 0.5, 1.0, 0.5, 0.5]] * 2))
+    motion = next(each for each in pipe.conditions if isinstance(each, Motion))
+    torch.testing.assert_close(motion.share(FRAMES, 1.0), torch.tensor([0.0, 0.1, 1.0, 0.1, 0.0]))
+    torch.testing.assert_close(motion.share(FRAMES), torch.tensor([0.5, 0.5, 1.0, 0.5, 0.5]))
     assert not torch.allclose(make(pipe, motion=1.0), make(pipe, motion=0.0), atol=0.01)
 
 
@@ -350,8 +352,8 @@ def test_given_frames_come_out_and_the_others_follow_them(kind, weight):
 def test_guidance_by_given_frames_sees_the_whole_gradient_the_base_generator_s_too(kind):
     """Against a difference quotient: what is stopped in training (eq. 14) would be missing here."""
     pipe, place = pipeline(kind), OTHERS[0]
-    denoiser, share = pipe.denoiser(), pipe.share(1, FRAMES, None)
-    conditions = text_conditions(pipe.text, CAPTIONS[:1], share=share)
+    denoiser, share = pipe.denoiser(), DecomposedNoise(0.5).shares(1, FRAMES)
+    conditions = replace(text_conditions(pipe.text, CAPTIONS[:1]), share=share)
     if kind == "published":
         conditions = replace(conditions, image_embedding=torch.zeros(1, pipe.prior.config.size))
     generator = torch.Generator().manual_seed(0)
@@ -401,7 +403,7 @@ def test_motion_needs_a_model_that_was_trained_for_it():
 
 
 def test_the_published_pipeline_wants_its_parts():
-    with pytest.raises(InputError, match="image_encoder is not given; the variant 'published' needs one"):
+    with pytest.raises(InputError, match="image_encoder or prior is not given; the variant 'published' needs one"):
         VideoFusionPipeline(unet("image"), unet("residual"), words(), variant="published")
 
 

@@ -57,7 +57,7 @@ def test_guidance_by_given_frames_has_the_covariance_of_the_source(kind, monkeyp
 
     monkeypatch.setattr(home, "Following", Watched)
     make(pipe, known=Known(torch.zeros(2, 3, SIZE, SIZE), (0, 1), weight=1.0), start=20)
-    share = None if kind != "corrected" else pipe.share(2, FRAMES, None)
+    share = None if kind != "corrected" else DecomposedNoise(0.5).shares(2, FRAMES)
     wanted = pipe.noise_source().covariance(share, range(20, 20 + FRAMES)).expand(2, -1, -1)
     assert len(seen) == 1
     assert torch.equal(seen[0], wanted)

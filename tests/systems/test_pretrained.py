@@ -23,7 +23,7 @@ from videofusion.training.estimate.sizes import recipe_parts
 from videofusion.training.trainer import train
 
 SCALED = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-AS_THEIRS = {"schedule": "scaled_linear", "prediction": "eps", "weighting": "eps", "residual_from_base": False}
+AS_THEIRS = {"diffusion.schedule": "scaled_linear", "diffusion.prediction": "eps", "diffusion.weighting": "eps"}
 
 
 def saved(folder: Path, model: torch.nn.Module, **scheduler: object) -> Path:
@@ -64,7 +64,8 @@ def conditional(folder: Path, channels: int, **options: object) -> Path:
 
 
 def recipe(folder: Path, **changes: object) -> Recipe:
-    keys = {**AS_THEIRS, "pretrained_base": str(folder), "base_loss": "fixed", "sample_interval": 0, **changes}
+    fusion = {"system.residual_from_base": False, "system.base_loss": "fixed"} if "system" not in changes else {}
+    keys = {**AS_THEIRS, **fusion, "start.image_model": str(folder), "log.sample_interval": 0, **changes}
     return get_recipe("tiny", keys)
 
 
@@ -83,20 +84,24 @@ def test_is_the_base_with_the_very_predictions(pictures: Path) -> None:
 
 
 def test_is_trained_beside_and_kept_in_the_pipeline(pictures: Path, tmp_path: Path) -> None:
-    found = train(recipe(pictures, steps=2, workers=0), tmp_path / "run", bar=False, device="cpu")
+    found = train(
+        recipe(pictures, **{"budget.steps": 2, "batch.workers": 0}), tmp_path / "run", bar=False, device="cpu"
+    )
     pipe = vf.load(found.model, device="cpu")
     theirs = UNet2DModel.from_pretrained(pictures / "unet")
     assert torch.equal(pipe.base.conv_in.weight, theirs.conv_in.weight)
     assert pipe("a red three", seed=0, steps=2).shape == (4, 3, 16, 16)
-    again = train(recipe(pictures, steps=3, workers=0), tmp_path / "run", bar=False, device="cpu")
+    again = train(
+        recipe(pictures, **{"budget.steps": 3, "batch.workers": 0}), tmp_path / "run", bar=False, device="cpu"
+    )
     assert again.step == 3
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schedule": "cosine"}, "set schedule=scaled_linear prediction=eps"),
-        ({"prediction": "v"}, "set schedule=scaled_linear prediction=eps"),
+        ({"diffusion.schedule": "cosine"}, "set diffusion.schedule=scaled_linear diffusion.prediction=eps"),
+        ({"diffusion.prediction": "v"}, "set diffusion.schedule=scaled_linear diffusion.prediction=eps"),
     ],
 )
 def test_what_does_not_suit_it_is_said_with_what_to_set(pictures: Path, changes: dict, said: str) -> None:
@@ -107,7 +112,7 @@ def test_what_does_not_suit_it_is_said_with_what_to_set(pictures: Path, changes:
 def test_a_size_that_the_base_takes_and_the_residual_generator_does_not_is_a_sentence(pictures: Path) -> None:
     """The base halves 20 pixels once; with squares of 8 the other cannot."""
     with pytest.raises(InputError, match="size is 20x20; both must be multiples of 16"):
-        build_system(recipe(pictures, patch=8, size=20), MovingDigits(4, 20, "train"))
+        build_system(recipe(pictures, **{"network.patch": 8, "clips.size": 20}), MovingDigits(4, 20, "train"))
 
 
 @pytest.mark.parametrize("scale_shift", [False, True])
@@ -116,7 +121,12 @@ def test_the_residual_generator_takes_its_sizes_and_weights(
 ) -> None:
     how = {"resnet_time_scale_shift": "scale_shift" if scale_shift else "default"}
     folder = conditional(tmp_path / "sd", 3, **how)
-    keys = {"residual_from_base": True, "text_encoder": str(saved_text), "text_dim": 16, "temporal": "residual_joint"}
+    keys = {
+        "system.residual_from_base": True,
+        "text.encoder": str(saved_text),
+        "text.size": 16,
+        "network.temporal": "residual_joint",
+    }
     wanted = recipe(folder, **keys)
     system = build_system(wanted, MovingDigits(4, 16, "train"))
     assert isinstance(system, VideoFusionSystem)
@@ -144,7 +154,13 @@ def test_inflated_it_is_the_image_model_frame_by_frame(pictures: Path, row: str)
 
 
 def test_vdm_is_trained_and_sampled_from_it(pictures: Path, tmp_path: Path) -> None:
-    keys = {"system": "vdm", "temporal": "factorised", "trains": "temporal", "steps": 2, "workers": 0}
+    keys = {
+        "system": "vdm",
+        "network.temporal": "factorised",
+        "start.trains": "temporal",
+        "budget.steps": 2,
+        "batch.workers": 0,
+    }
     found = train(recipe(pictures, **keys), tmp_path / "run", bar=False, device="cpu")
     pipe = vf.load(found.model, device="cpu")
     theirs = UNet2DModel.from_pretrained(pictures / "unet")
@@ -157,8 +173,8 @@ def test_vdm_is_trained_and_sampled_from_it(pictures: Path, tmp_path: Path) -> N
     [("residual", "factorised"), ("residual_coarse", "factorised_coarse"), ("framewise", "factorised")],
 )
 def test_vdm_with_a_row_that_is_told_a_share_says_what_to_set(row: str, instead: str) -> None:
-    with pytest.raises(InputError, match=f"the system 'vdm' has none; set temporal={instead}$"):
-        build_system(get_recipe("tiny", {"system": "vdm", "temporal": row}), MovingDigits(4, 16, "train"))
+    with pytest.raises(InputError, match=f"the system 'vdm' has none; set network.temporal={instead}$"):
+        build_system(get_recipe("tiny", {"system": "vdm", "network.temporal": row}), MovingDigits(4, 16, "train"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing"])
@@ -175,10 +191,10 @@ def test_weights_that_cannot_be_read_are_named(pictures: Path, damage: str) -> N
 def test_what_it_has_to_be_told_must_be_there(tmp_path: Path, saved_vae: Path) -> None:
     data = MovingDigits(4, 16, "train")
     reads = conditional(tmp_path / "reads", 3)
-    with pytest.raises(InputError, match=r"embeddings of size 16; set text_encoder=.*reads text_dim=16"):
+    with pytest.raises(InputError, match=r"embeddings of size 16; set text.encoder=.*reads text.size=16"):
         build_system(recipe(reads), data)
     latents = conditional(tmp_path / "latents", 4)
-    with pytest.raises(InputError, match=r"the recipe works in pixels; set autoencoder=.*latents if it has"):
+    with pytest.raises(InputError, match=r"the recipe works in pixels; set network.autoencoder=.*latents if it has"):
         build_system(recipe(latents), data)
     classes = conditional(tmp_path / "classes", 3, num_class_embeds=5)
     with pytest.raises(InputError, match="has to be told class numbers"):
@@ -190,7 +206,13 @@ def test_what_it_has_to_be_told_must_be_there(tmp_path: Path, saved_vae: Path) -
 
 def test_latents_and_texts_of_one_pipeline(tmp_path: Path, saved_vae: Path, saved_text: Path) -> None:
     folder = conditional(tmp_path / "sd", 4)
-    keys = {"autoencoder": str(saved_vae), "text_encoder": str(saved_text), "text_dim": 16, "steps": 2, "workers": 0}
+    keys = {
+        "network.autoencoder": str(saved_vae),
+        "text.encoder": str(saved_text),
+        "text.size": 16,
+        "budget.steps": 2,
+        "batch.workers": 0,
+    }
     found = train(recipe(folder, **keys), tmp_path / "run", bar=False, device="cpu")
     theirs = UNet2DConditionModel.from_pretrained(folder / "unet")
     pipe = vf.load(found.model, device="cpu")

@@ -9,11 +9,12 @@ import torch
 from tiny import CAPTIONS, MIDDLE, batch, gradients, keys, shake, videofusion, words
 
 from videofusion.conditioning.image import FrameEncoder
+from videofusion.conditioning.prior import EMBEDDING_NOISE, augmented, prior_errors, sample_prior
+from videofusion.conditioning.prompt import text_conditions
 from videofusion.diffusion import Keys
 from videofusion.networks.layers import normalised
 from videofusion.networks.prior import Prior
-from videofusion.systems.prior import EMBEDDING_NOISE, augmented, prior_errors, sample_prior
-from videofusion.systems.training import StepOptions, text_conditions
+from videofusion.systems.interface import StepOptions
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_it_learns_which_embedding_goes_with_which_text(conditions):
     for step in range(120):
         index = torch.arange(32) % 2
         seeds = Keys.of(range(32))
-        t = StepOptions().choose(seeds, step).t
+        t = StepOptions().times(seeds, step)
         loss = prior_errors(network, wanted[index], t, conditions.select(index), seeds, step).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -72,11 +73,11 @@ def test_guidance_0_is_the_null_text(conditions):
 def test_its_loss_does_not_reach_the_image_encoder():
     system = videofusion("published")
     frame = batch().clip[:, 0]
-    embedding = system.image_encoder(frame)
+    embedding = system.embedding.image_encoder(frame)
     conditions = text_conditions(system.text_encoder, CAPTIONS)
-    prior_errors(system.prior, embedding, torch.full((4,), 0.5), conditions, keys(), 1).sum().backward()
-    assert not gradients(system.image_encoder).any()
-    assert gradients(system.prior).any()
+    prior_errors(system.embedding.prior, embedding, torch.full((4,), 0.5), conditions, keys(), 1).sum().backward()
+    assert not gradients(system.embedding.image_encoder).any()
+    assert gradients(system.embedding.prior).any()
     assert gradients(system.text_encoder).any()
 
 
@@ -121,8 +122,8 @@ def test_published_learns_to_read_the_embedding_and_to_make_it():
     frames = clips.clip[:, MIDDLE]
     noise = torch.randn(4, 1, *frames.shape[1:], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        embedding = system.image_encoder(frames)
-        conditions = text_conditions(system.text_encoder, [""] * 4, share=torch.ones(4, 1))
+        embedding = system.embedding.image_encoder(frames)
+        conditions = replace(text_conditions(system.text_encoder, [""] * 4), share=torch.ones(4, 1))
         errors = []
         for told in (embedding, embedding.flip(0)):  # at nearly no signal the embedding alone can tell
             told_so = replace(conditions, image_embedding=told)

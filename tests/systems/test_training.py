@@ -8,13 +8,17 @@ import pytest
 import torch
 from tiny import CAPTIONS, FRAMES, MIDDLE, batch, gradients, keys, select, vdm, videofusion
 
+from videofusion.conditioning.condition import Step
 from videofusion.conditioning.motion import measured_share
+from videofusion.conditioning.prompt import dropped
+from videofusion.conditioning.rate import FrameRate
 from videofusion.data.batch import Batch
 from videofusion.diffusion import Keys
 from videofusion.errors import InputError
 from videofusion.systems import videofusion as home
 from videofusion.systems.decomposed import VARIANTS
-from videofusion.systems.training import StepOptions, grouped_keys
+from videofusion.systems.interface import StepOptions
+from videofusion.systems.videofusion import grouped_keys
 
 SYSTEMS = [*((videofusion, {"variant": variant}) for variant in VARIANTS), (vdm, {})]
 
@@ -105,20 +109,19 @@ def test_dropped_captions_leave_no_trace(make, options):
 
 
 def test_choices_have_the_rates_that_were_asked_for():
-    choices = StepOptions(caption_dropout=0.1).choose(Keys.of(range(4000)), 5, adaptive=0.25)
-    assert sum(choices.drop) / 4000 == pytest.approx(0.1, abs=0.02)
-    assert choices.adapt.float().mean() == pytest.approx(0.25, abs=0.03)
-    # t is uniform, without its ends
-    assert 0 < float(choices.t.min()) < 0.01
-    assert 0.99 < float(choices.t.max()) < 1
-    assert torch.histc(choices.t, 4, 0, 1).sub(1000).abs().max() < 150
+    clips = Keys.of(range(4000))
+    assert sum(dropped(clips, Step(number=5, frames=(), dropout=0.1))) / 4000 == pytest.approx(0.1, abs=0.02)
+    t = StepOptions().times(clips, 5)  # uniform, without its ends
+    assert 0 < float(t.min()) < 0.01
+    assert 0.99 < float(t.max()) < 1
+    assert torch.histc(t, 4, 0, 1).sub(1000).abs().max() < 150
 
 
 def test_times_whose_logit_is_normal():
-    t = StepOptions(time_logit=(1.0, 0.5)).choose(Keys.of(range(4000)), 5).t
+    t = StepOptions(time_logit=(1.0, 0.5)).times(Keys.of(range(4000)), 5)
     assert t.logit().mean() == pytest.approx(1.0, abs=0.03)
     assert t.logit().std() == pytest.approx(0.5, abs=0.02)
-    extreme = StepOptions(time_logit=(0.0, 50.0)).choose(Keys.of(range(4000)), 5).t
+    extreme = StepOptions(time_logit=(0.0, 50.0)).times(Keys.of(range(4000)), 5)
     assert 0 < float(extreme.min()) < float(extreme.max()) < 1
 
 
@@ -341,13 +344,14 @@ class TestRates:
 
     def test_it_is_left_out_as_often_as_captions_are_and_else_told_as_it_is(self):
         clips, rates = Keys.of(range(400)), torch.linspace(1, 30, 400)
-        told = StepOptions(caption_dropout=0.25).rates(rates, clips, 7, torch.device("cpu"))
-        assert 0.18 < (told == 0).float().mean() < 0.32
-        assert torch.equal(told[told > 0], rates[told > 0])
-        assert torch.equal(StepOptions(caption_dropout=0.0).rates(rates, clips, 7, torch.device("cpu")), rates)
-        assert StepOptions().rates(None, clips, 7, torch.device("cpu")) is None
 
-    def test_leaving_rates_out_changes_no_other_choice_of_a_step(self):
-        clips = Keys.of(range(50))
-        first, second = (StepOptions(caption_dropout=rate).choose(clips, 7) for rate in (0.0, 0.9))
-        assert torch.equal(first.t, second.t)
+        def told(dropout: float, fps: torch.Tensor | None = rates) -> torch.Tensor | None:
+            step = Step(number=7, frames=[0], dropout=dropout)
+            clip = torch.zeros(400, 1, 1, 1, 1)
+            return FrameRate().train(Batch(clip, [""] * 400, [""] * 400, torch.arange(400), fps=fps), clips, step).fps
+
+        some = told(0.25)
+        assert 0.18 < (some == 0).float().mean() < 0.32
+        assert torch.equal(some[some > 0], rates[some > 0])
+        assert torch.equal(told(0.0), rates)
+        assert told(0.1, None) is None

@@ -9,15 +9,16 @@ import torch
 from tiny import CAPTIONS, FRAMES, MIDDLE, SIZE, batch, keys, vdm, videofusion
 from torch import Tensor, nn
 
+from videofusion.conditioning.prompt import text_conditions
 from videofusion.diffusion import ClassifierFree, Conditions, Keys, NetworkDenoiser, Prediction, make_schedule, times
 from videofusion.diffusion.noise import DecomposedNoise
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.errors import InputError
-from videofusion.systems.decomposed import CORRECTS_BASE, VARIANTS, VideoFusion
-from videofusion.systems.training import text_conditions
+from videofusion.systems.decomposed import VARIANTS, VideoFusion
 
 SCHEDULE = make_schedule("cosine")
 UNCORRECTED = ("framewise", "published")
+CORRECTS_BASE = [name for name, variant in VARIANTS.items() if variant.decides == "both"]
 MIDDLE_FRAME = torch.sin(torch.arange(2 * 3 * SIZE * SIZE) * 0.7).reshape(2, 1, 3, SIZE, SIZE)
 SHAPE = (2, FRAMES, 3, SIZE, SIZE)
 SEEDS = Keys.of([3, 4])
@@ -31,8 +32,9 @@ def _no_gradients():
 
 def told(system, share: Tensor) -> Conditions:
     """Two prompts, their share, and an embedding and a clean middle frame for those who want one."""
-    conditions = text_conditions(system.text_encoder, CAPTIONS[:2], share=share, middle_frame=MIDDLE_FRAME)
-    return replace(conditions, image_embedding=torch.sin(torch.arange(32.0)).reshape(2, 16))
+    conditions = text_conditions(system.text_encoder, CAPTIONS[:2])
+    embedding = torch.sin(torch.arange(32.0)).reshape(2, 16)
+    return replace(conditions, share=share, middle_frame=MIDDLE_FRAME, image_embedding=embedding)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++"])

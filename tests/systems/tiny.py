@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from videofusion.conditioning.condition import Condition
+from videofusion.conditioning.frame_embedding import FrameEmbedding
 from videofusion.conditioning.image import FrameEncoder
+from videofusion.conditioning.motion import Motion
+from videofusion.conditioning.prompt import Prompt
+from videofusion.conditioning.rate import FrameRate
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion import Keys
+from videofusion.networks.autoencoder import space_of
 from videofusion.networks.prior import Prior
 from videofusion.networks.unet import UNet
-from videofusion.systems.decomposed import SEES_BASE
-from videofusion.systems.training import SamplingDefaults, StepOptions
-from videofusion.systems.vdm import VDMSystem
-from videofusion.systems.videofusion import VideoFusionSystem
+from videofusion.systems.decomposed import VARIANTS
+from videofusion.systems.interface import Common, SamplingDefaults, StepOptions
+from videofusion.systems.vdm import VDMConfig, VDMSystem
+from videofusion.systems.videofusion import VideoFusionConfig, VideoFusionSystem
 
 FRAMES, SIZE, MIDDLE = 5, 8, 2
 WORDS = ["a", "red", "blue", "three", "moving", "left"]
@@ -52,42 +59,48 @@ def words() -> WordEncoder:
 
 
 def videofusion(variant: str = "corrected", *, fps: bool = False, **options: object) -> VideoFusionSystem:
-    """A system of that variant, always with the same weights; with `fps`, one that is told the clips' rate."""
+    """A system of that variant, always with the same weights; with `fps`, one that is told the clips' rate.
+
+    Args:
+        variant: of VideoFusion.
+        fps: whether it is told the rate.
+        options: of its config, of a training step, of sampling, `vae` and `profiles`, and others of `Common`, by name.
+    """
     torch.manual_seed(0)
-    published = variant == "published"
-    size = 16 if published else None
-    design = "framewise" if variant == "framewise" else "residual"
-    residual = unet(design, 6 if variant in SEES_BASE else 3, size, fps)
-    prior = Prior(size=16, text_size=16, width=16, depth=1) if published else None
+    kind = VARIANTS[variant]
+    size = 16 if kind.embedding else None
+    residual = unet(kind.temporal("residual"), 6 if kind.beside else 3, size, fps)
+    prior = Prior(size=16, text_size=16, width=16, depth=1) if kind.embedding else None
     if prior is not None:
         shake(prior)
-    system = VideoFusionSystem(
-        unet("image", image_size=size),
-        residual,
-        words(),
-        shape=(FRAMES, SIZE, SIZE),
-        variant=variant,
-        image_encoder=FrameEncoder(size=16, channels=(8, 8)) if published else None,
-        prior=prior,
-        **by_part(options),
-    )
-    return evaluated(system)
+    base, text = unet("image", image_size=size), words()
+    profiles = options.pop("profiles", None)
+    config, common = by_part(VideoFusionConfig, {"share": 0.5, "variant": variant, **options})
+    told: list[Condition] = [Prompt(text), Motion(config.share, profiles, config.adaptive)]
+    told += [FrameRate()] if fps else []
+    if prior is not None:
+        told.append(FrameEmbedding(FrameEncoder(size=16, channels=(8, 8)), prior, None, common.space))
+    return evaluated(VideoFusionSystem(base, residual, told, config, common))
 
 
 def vdm(*, fps: bool = False, **options: object) -> VDMSystem:
     """The baseline, always with the same weights; with `fps`, one that is told the clips' rate."""
     torch.manual_seed(0)
-    return evaluated(VDMSystem(unet("factorised", fps=fps), words(), shape=(FRAMES, SIZE, SIZE), **by_part(options)))
+    config, common = by_part(VDMConfig, options)
+    network = unet("factorised", fps=fps)
+    return evaluated(VDMSystem(network, [Prompt(words()), *[FrameRate()] * fps], config, common))
 
 
-def by_part(options: dict[str, object]) -> dict[str, object]:
-    """The keywords of a system, those of its training steps and of sampling among them put where it takes them."""
-    kinds = {"options": StepOptions, "sampling": SamplingDefaults}
-    parts = {
-        name: kind(**{each.name: options.pop(each.name) for each in fields(kind) if each.name in options})
-        for name, kind in kinds.items()
-    }
-    return {**options, **parts}
+def by_part(kind: type, options: dict[str, object]) -> tuple[Any, Common]:
+    """A system's config, and what is common to systems, of keywords of both."""
+    options = {"shape": (FRAMES, SIZE, SIZE), "space": space_of(options.pop("vae", None)), **options}
+    found = [
+        {each.name: options.pop(each.name) for each in fields(part) if each.name in options}
+        for part in (StepOptions, SamplingDefaults, Common, kind)
+    ]
+    assert not options, options
+    steps, sampling, common, config = found
+    return kind(**config), Common(options=StepOptions(**steps), sampling=SamplingDefaults(**sampling), **common)
 
 
 def evaluated(system):

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from videofusion.errors import InputError
 from videofusion.networks.tiny_autoencoder import TinyAutoencoder
-from videofusion.systems.vdm import VDMSystem
 from videofusion.tasks import extend, generate
 
 ONE = {"seed": 3, "steps": 1}
@@ -60,9 +59,8 @@ def test_a_weight_changes_what_comes() -> None:
 
 def test_latents_go_on_as_latents_and_given_pixels_stay_to_the_bit() -> None:
     torch.manual_seed(0)
-    system = vdm()
-    vae, side = TinyAutoencoder(width=8, latent_channels=3, factor=2), 2 * SIZE
-    pipe = VDMSystem(system.unet, system.text_encoder, shape=(FRAMES, side, side), vae=vae).pipeline()
+    side = 2 * SIZE
+    pipe = vdm(vae=TinyAutoencoder(width=8, latent_channels=3, factor=2), shape=(FRAMES, side, side)).pipeline()
     numbers = torch.arange(FRAMES * 3 * side * side).reshape(FRAMES, 3, side, side)
     given, options = torch.sin(0.1 * numbers), {"frames": 8, "seed": 1, "steps": 2}
     made = extend(pipe, given, CAPTIONS[0], **options)

@@ -2,13 +2,20 @@
 
 import pytest
 
-from tools import reports
+from tools import digits_motion, digits_report, embedded_report, judge_report
 from videofusion.cli import run_command
+
+COMMANDS = {
+    "digits-report": digits_report.digits_report,
+    "digits-motion": digits_motion.digits_motion,
+    "judge-report": judge_report.main,
+    "embedded-report": embedded_report.main,
+}
 
 
 def main(words):
     """What `python -m tools.NAME` does."""
-    return run_command(getattr(reports, words[0].replace("-", "_")), words[0], words[1:])
+    return run_command(COMMANDS[words[0]], words[0], words[1:])
 
 
 @pytest.mark.parametrize(
@@ -29,7 +36,7 @@ def test_bad_input_is_a_sentence(words, named, capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", ["digits-report", "digits-motion", "judge-report", "embedded-report"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_file_is_no_folder_for_results(command, capsys, tmp_path):
     (tmp_path / "file").write_text("mine")
     assert main([command, "--out", str(tmp_path / "file")]) == 2
@@ -37,7 +44,7 @@ def test_a_file_is_no_folder_for_results(command, capsys, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("command", ["digits-report", "digits-motion", "judge-report", "embedded-report"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_report_is_not_replaced_unless_it_is_said(command, capsys, tmp_path):
     (tmp_path / f"{command}.json").write_text("mine")
     assert main([command, "--out", str(tmp_path)]) == 2

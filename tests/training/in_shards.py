@@ -22,13 +22,14 @@ from toy import ToyBatches, ToySystem, toy_recipe
 from videofusion.data.loader import Loader
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system
+from videofusion.systems.interface import System
 from videofusion.training import checkpoints
 from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import Checkpoint, load, read_into
 from videofusion.training.gradients import clip_gradients
 from videofusion.training.logs import NoLog
 from videofusion.training.sharding import by_device, collected
-from videofusion.training.state import State, System, training_keys
+from videofusion.training.state import State, training_keys
 from videofusion.training.trainer import Trainer
 from videofusion.training.world import World
 
@@ -56,7 +57,7 @@ def toy_system() -> ToySystem:
 
 def toy_state(world: World) -> State:
     """What a process holds of it."""
-    return State(toy_recipe(shard=world.size > 1), toy_system(), CPU, world)
+    return State(toy_recipe(**{"compute.shard": world.size > 1}), toy_system(), CPU, world)
 
 
 def flat(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -69,7 +70,7 @@ def write_steps(folder: Path, fault: str, offload: str = "none") -> int:
     world = World.of_environment()
     with world.joined(CPU), world.watched(lambda: "step 1 is left"):
         system = toy_system()
-        state = State(toy_recipe(shard=True, offload=offload), system, CPU, world)
+        state = State(toy_recipe(**{"compute.shard": True, "compute.offload": offload}), system, CPU, world)
         for step in (1, 2):
             batch = ToyBatches().batch(step)
             system.loss(batch, training_keys(0, batch.ids.tolist()), step).total.backward()
@@ -116,7 +117,9 @@ def train_offloaded(folder: Path, device: str) -> int:
         if world.size == 1:  # as on a machine with one GPU
             dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", rank=0, world_size=1)
         for offload in ("none", "base"):
-            recipe = smallest(shard=True, offload=offload, frames=3, clip_gradient=0.1)
+            recipe = smallest(
+                **{"compute.shard": True, "compute.offload": offload, "clips.frames": 3, "optimizer.clip_gradient": 0.1}
+            )
             batches, validation = training_data(recipe, None, world)
             run = folder / offload
             trainer, again = (

@@ -105,8 +105,17 @@ def train_recipe(recipe: Recipe, run: Path, data: Path | None, steps: int) -> in
 
 def small_folder_recipe(**changes: object) -> Recipe:
     """Of `folder_of_clips` in test_world."""
-    sizes = {"layout": "frames", "frames": 3, "workers": 0, "validation_share": 0.3, "batch_size": 4, "log_interval": 1}
-    return smallest("folder64", **{**sizes, "checkpoint_interval": 3, "validation_interval": 6, "log": (), **changes})
+    sizes = {
+        "clips.layout": "frames",
+        "clips.frames": 3,
+        "batch.workers": 0,
+        "clips.validation_share": 0.3,
+        "batch.size": 4,
+        "log.interval": 1,
+    }
+    return smallest(
+        "folder64", **{**sizes, "checkpoints.interval": 3, "log.validation_interval": 6, "log.boards": (), **changes}
+    )
 
 
 def train_in_order(run: Path, data: Path, steps: int, shard: bool) -> int:
@@ -120,7 +129,7 @@ def train_in_order(run: Path, data: Path, steps: int, shard: bool) -> int:
             yield batch
 
     Loader.starting = written  # this process is there for nothing else
-    return train_recipe(small_folder_recipe(shard=shard), run, data, steps)
+    return train_recipe(small_folder_recipe(**{"compute.shard": shard}), run, data, steps)
 
 
 def order_of(run: Path, rank: int) -> list[tuple[int, list[str]]]:
@@ -162,7 +171,7 @@ class Faulty(ToySystem):
 
 def train_toy(run: Path, fault: str) -> int:
     world, device = World.of_environment(), torch.device("cpu")
-    recipe = toy_recipe(checkpoint_interval=4, validation_interval=100)
+    recipe = toy_recipe(**{"checkpoints.interval": 4, "log.validation_interval": 100})
     with world.joined(device):
         if world.writes:
             open_run(recipe, run)

@@ -6,31 +6,39 @@ import pytest
 import torch
 
 from videofusion.clip import write_clip
+from videofusion.settings import kinds
+from videofusion.systems.config import find_config
 from videofusion.training import Recipe, get_recipe
 from videofusion.training.checkpoints import newest
 
 
 def smallest(name: str = "tiny", **changes: object) -> Recipe:
     """A recipe of the right kind with hardly any weights."""
-    sizes = {
-        "channels": (16, 16),
-        "residual_channels": (16, 16),
-        "attention": ("none", "transformer"),
-        "heads": 2,
-        "blocks": 1,
-        "text_dim": 16,
-        "size": 8,
-        "patch": 1,
-        "batch_size": 2,
-        "steps": 4,
-        "warmup": 1,
-        "schedule_rate": "constant",
-        "validation_batches": 1,
-        "checkpoint_interval": 2,
-        "validation_interval": 2,
-        "sample_interval": 0,
+    sizes: dict[str, object] = {
+        "network.channels": (16, 16),
+        "system.residual_channels": (16, 16),
+        "network.attention": ("none", "transformer"),
+        "network.heads": 2,
+        "network.blocks": 1,
+        "text.size": 16,
+        "clips.size": 8,
+        "network.patch": 1,
+        "batch.size": 2,
+        "budget.steps": 4,
+        "optimizer.warmup": 1,
+        "optimizer.schedule": "constant",
+        "log.validation_batches": 1,
+        "checkpoints.interval": 2,
+        "log.validation_interval": 2,
+        "log.sample_interval": 0,
     }
-    return get_recipe(name, {**sizes, **changes})
+    return get_recipe(name, {**fitting(sizes, str(changes.get("system") or get_recipe(name).system.name)), **changes})
+
+
+def fitting(keys: dict[str, object], system: str) -> dict[str, object]:
+    """The keys of a recipe, without those that a system has not."""
+    own = kinds(find_config(system))
+    return {key: value for key, value in keys.items() if not key.startswith("system.") or key[7:] in own}
 
 
 def write_waves(folder: Path, frames: int) -> None:

@@ -36,7 +36,12 @@ def videos(tmp_path: Path) -> Path:
 
 
 def go(videos: Path, run: Path, steps: int, **options: object) -> None:
-    recipe = smallest("folder64", system="vdm", temporal="factorised", frames=3, workers=0, log=(), **options)
+    recipe = smallest(
+        "folder64",
+        system="vdm",
+        **{"network.temporal": "factorised", "clips.frames": 3, "batch.workers": 0, "log.boards": ()},
+        **options,
+    )
     train(recipe, run, videos, steps=steps, device="cpu", bar=False)
 
 
@@ -52,11 +57,11 @@ def words_of(run: Path) -> list[str]:
 def test_words_keep_their_places_when_captions_change(videos, tmp_path):
     """Sorted anew, as many words as before would each mean another."""
     run = tmp_path / "run"
-    go(videos, run, 2, learning_rate=0.0)
+    go(videos, run, 2, **{"optimizer.learning_rate": 0.0})
     tokens = newest(run / "checkpoints", pytest.fail).weights["text_encoder.tokens.weight"]
     assert words_of(run) == ["a", "blue", "green", "red", "wave"]
     tell(videos, {**CAPTIONS, "1.webp": "an amber wave"})  # for blue; "an" is new as well
-    go(videos, run, 4, learning_rate=0.0)
+    go(videos, run, 4, **{"optimizer.learning_rate": 0.0})
     assert words_of(run) == ["a", "blue", "green", "red", "wave"]
     assert torch.equal(newest(run / "checkpoints", pytest.fail).weights["text_encoder.tokens.weight"], tokens)
     changed, unknown = notes_of(run)[-4:-2]
@@ -66,12 +71,14 @@ def test_words_keep_their_places_when_captions_change(videos, tmp_path):
 
 
 def test_lambda_stays_as_it_was_measured_when_clips_change(videos, tmp_path):
-    run, system = tmp_path / "run", {"system": "videofusion", "temporal": "residual"}
+    run, system = tmp_path / "run", {"system": "videofusion", "network.temporal": "residual"}
 
     def profiles() -> list[list[float]]:
         return json.loads((run / "model" / "model_index.json").read_text())["profiles"]
 
-    recipe = smallest("folder64", frames=3, workers=0, log=(), adaptive=0.5, **system)
+    recipe = smallest(
+        "folder64", **{"clips.frames": 3, "batch.workers": 0, "log.boards": (), "system.adaptive": 0.5}, **system
+    )
     train(recipe, run, videos, steps=2, device="cpu", bar=False)
     before = profiles()
     (videos / "0.webp").write_bytes((videos / "1.webp").read_bytes())
@@ -145,7 +152,7 @@ def test_of_many_clips_only_that_something_changed_is_known(videos, monkeypatch)
 
 
 def test_made_up_data_have_no_list(tmp_path):
-    train(smallest(steps=2), tmp_path, device="cpu", bar=False)
+    train(smallest(**{"budget.steps": 2}), tmp_path, device="cpu", bar=False)
     assert read_beginning(tmp_path).count is None
     assert (
         read_beginning(tmp_path).words[:2]

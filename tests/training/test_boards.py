@@ -57,8 +57,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_weights_and_biases_is_told_the_recipe_the_numbers_and_the_grids(tmp_path: Path) -> None:
-    options = {"log": ("wandb",), "sample_interval": 4, "prompts": ("a two",)}
-    toy_trainer(tmp_path, **options, steps=4).train()
+    options = {"log.boards": ("wandb",), "log.sample_interval": 4, "sampling.prompts": ("a two",)}
+    toy_trainer(tmp_path, **options, **{"budget.steps": 4}).train()
     with pytest.raises(RunError):
         toy_trainer(tmp_path, ToySystem(nan_at=7), **options).train()
     config, rows = recorded(tmp_path)
@@ -77,12 +77,12 @@ def test_it_is_refused_where_it_is_not_installed_before_the_folder_is_made(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(InputError, match=r'pip install "videofusion\[wandb\]"'):
-        train(toy_recipe(log=("tensorboard", "wandb")), tmp_path / "run", device="cpu", bar=False)
+        train(toy_recipe(**{"log.boards": ("tensorboard", "wandb")}), tmp_path / "run", device="cpu", bar=False)
     assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_board_is_refused() -> None:
-    with pytest.raises(InputError, match="recipe key log is 'wanda', but must be one of tensorboard, wandb"):
-        toy_recipe().replace({"log": "tensorboard,wanda"})
-    assert toy_recipe().replace({"log": "wandb,tensorboard"}).log == ("wandb", "tensorboard")
-    assert toy_recipe().replace({"log": ""}).log == ()
+    with pytest.raises(InputError, match=r"recipe key log\.boards is 'wanda', but must be one of tensorboard, wandb"):
+        toy_recipe().replace({"log.boards": "tensorboard,wanda"})
+    assert toy_recipe().replace({"log.boards": "wandb,tensorboard"}).log.boards == ("wandb", "tensorboard")
+    assert toy_recipe().replace({"log.boards": ""}).log.boards == ()

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from small import smallest
 
 from videofusion.errors import InputError
-from videofusion.models import export
 from videofusion.parts import WEIGHTS
 from videofusion.training.checkpoints import _sealed, load, place, read_state
+from videofusion.training.export import export_model as export
 from videofusion.training.trainer import train
 
 
@@ -20,7 +20,7 @@ from videofusion.training.trainer import train
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with checkpoints of the steps 2 and 4."""
     folder = tmp_path_factory.mktemp("run")
-    train(smallest(learning_rate=1e-2), folder, device="cpu", bar=False)
+    train(smallest(**{"optimizer.learning_rate": 1e-2}), folder, device="cpu", bar=False)
     return folder
 
 
@@ -50,7 +50,7 @@ def test_what_cannot_be_made_into_a_model_is_refused(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     path = place(tmp_path / "run" / "checkpoints", 2)
     state = read_state(path)
-    (path / "state.json").write_text(_sealed({**state, "recipe": {**state["recipe"], "trains": "lora"}}))
+    (path / "state.json").write_text(_sealed({**state, "recipe": {**state["recipe"], "start": {"trains": "lora"}}}))
     with pytest.raises(InputError, match="has adapters beside weights"):
         export(path, tmp_path / "out")
     shutil.copytree(place(run / "checkpoints", 2), path, dirs_exist_ok=True)

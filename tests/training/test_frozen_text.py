@@ -19,14 +19,14 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.interop.text_encoders import load_text_encoder
-from videofusion.models import export
 from videofusion.systems.build import build_system
 from videofusion.training.batches import training_data
 from videofusion.training.estimate.sizes import recipe_parts
+from videofusion.training.export import export_model as export
 from videofusion.training.trainer import train
 from videofusion.training.world import World
 
-SMALL = {"frames": 3, "steps": 2, "caption_dropout": 0.5}
+SMALL = {"clips.frames": 3, "budget.steps": 2, "text.dropout": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,12 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_exported_in_half_precision_it_still_works(
     dtype: str, videos: Path, saved_text: Path, saved_vae: Path, tmp_path: Path
 ) -> None:
-    keys = {"text_encoder": str(saved_text), "autoencoder": str(saved_vae), "temporal": "factorised", "size": 16}
+    keys = {
+        "text.encoder": str(saved_text),
+        "network.autoencoder": str(saved_vae),
+        "network.temporal": "factorised",
+        "clips.size": 16,
+    }
     model = train(smallest("folder64", system="vdm", **keys, **SMALL), tmp_path, videos, device="cpu", bar=False).model
     small = export(model, tmp_path / "small", dtype=dtype)
     assert load_file(small / "text_encoder" / "model.safetensors").popitem()[1].dtype is getattr(torch, dtype)
@@ -64,7 +69,9 @@ def encoded(videos: Path, saved_vae: Path, saved_text: Path, tmp_path_factory: p
 
 
 def test_a_run_leaves_a_model_with_the_text_encoder_as_it_was(videos: Path, saved_text: Path, tmp_path: Path) -> None:
-    recipe = smallest("folder64", system="vdm", temporal="factorised", text_encoder=str(saved_text), **SMALL)
+    recipe = smallest(
+        "folder64", system="vdm", **{"network.temporal": "factorised", "text.encoder": str(saved_text)}, **SMALL
+    )
     assert [part.name for part in recipe_parts(recipe) if part.apart] == ["text_encoder"]
     train(recipe, tmp_path / "run", videos, device="cpu", bar=False)
     assert not [name for name in state_of(tmp_path / "run") if "text_encoder" in name]
@@ -82,7 +89,7 @@ def test_a_run_leaves_a_model_with_the_text_encoder_as_it_was(videos: Path, save
 def test_training_with_embeddings_made_before_is_the_same_to_the_bit(
     videos: Path, encoded: Path, saved_vae: Path, saved_text: Path, tmp_path: Path
 ) -> None:
-    recipe = smallest("folder64", autoencoder=str(saved_vae), text_encoder=str(saved_text), **SMALL)
+    recipe = smallest("folder64", **{"network.autoencoder": str(saved_vae), "text.encoder": str(saved_text)}, **SMALL)
     for name, data in (("plain", videos), ("encoded", encoded)):
         train(recipe, tmp_path / name, data, device="cpu", bar=False)
     plain, other = state_of(tmp_path / "plain"), state_of(tmp_path / "encoded")
@@ -96,8 +103,8 @@ def test_texts_may_be_encoded_alone(
 ) -> None:
     out = tmp_path / "out"
     assert main(["data", "encode", str(videos), str(out), "--text", str(saved_text), "--size", "8"]) == 0
-    own = {"autoencoder": str(saved_vae)} if latent else {}
-    recipe = smallest("folder64", text_encoder=str(saved_text), **own, **SMALL)
+    own = {"network.autoencoder": str(saved_vae)} if latent else {}
+    recipe = smallest("folder64", **{"text.encoder": str(saved_text)}, **own, **SMALL)
     for name, data in (("plain", videos), ("encoded", out)):
         train(recipe, tmp_path / name, data, device="cpu", bar=False)
     plain, other = state_of(tmp_path / "plain"), state_of(tmp_path / "encoded")
@@ -109,7 +116,7 @@ def test_texts_may_be_encoded_alone(
 def test_embeddings_made_before_are_what_is_used(
     encoded: Path, saved_vae: Path, saved_text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = smallest("folder64", autoencoder=str(saved_vae), text_encoder=str(saved_text), **SMALL)
+    recipe = smallest("folder64", **{"network.autoencoder": str(saved_vae), "text.encoder": str(saved_text)}, **SMALL)
     loader, _ = training_data(recipe, encoded, World())
     system = build_system(recipe, loader.dataset)
     batch = loader.batch(0)
@@ -128,9 +135,9 @@ def test_embeddings_made_before_are_what_is_used(
 
 
 def test_what_does_not_fit_is_refused(encoded: Path, saved_vae: Path, saved_text: Path, tmp_path: Path) -> None:
-    both = {"autoencoder": str(saved_vae), "text_encoder": str(saved_text), **SMALL}
-    with pytest.raises(InputError, match=r"text_dim is 32, but the text encoder .* has embeddings of size 16"):
-        train(smallest("folder64", **both, text_dim=32), tmp_path / "run", encoded, device="cpu", bar=False)
+    both = {"network.autoencoder": str(saved_vae), "text.encoder": str(saved_text), **SMALL}
+    with pytest.raises(InputError, match=r"text.size is 32, but the text encoder .* has embeddings of size 16"):
+        train(smallest("folder64", **both, **{"text.size": 32}), tmp_path / "run", encoded, device="cpu", bar=False)
     shutil.copytree(saved_text, tmp_path / "other")
     words = tmp_path / "other" / "tokenizer" / "tokenizer_config.json"
     words.write_text(words.read_text().replace('"model_max_length": 30', '"model_max_length": 20'))

@@ -60,7 +60,7 @@ def kill_until_done(run: Path, kills: int, steps: int) -> int:
 def test_killed_at_random_moments_it_comes_to_the_same_bits(tmp_path, kills, steps):
     struck = kill_until_done(tmp_path / "killed", kills, steps)
     assert struck >= max(1, kills // 2)  # else the run was over too soon to show anything
-    whole = toy_trainer(tmp_path / "whole", steps=steps, **toy.LONG)
+    whole = toy_trainer(tmp_path / "whole", **{"budget.steps": steps}, **toy.LONG)
     whole.train()
     assert_same_state(newest(tmp_path / "killed" / "checkpoints", pytest.fail), whole.state.checkpoint())
 
@@ -69,7 +69,7 @@ def session(data: Path, run: Path, steps: int) -> multiprocessing.Process:
     """A process of the command; it is forked from one that has paid for the imports."""
     recipe = data.parent / "recipe.json"
     if not recipe.exists():
-        recipe.write_text(json.dumps(small_folder_recipe(caption_dropout=0.3).to_json()))
+        recipe.write_text(json.dumps(small_folder_recipe(**{"text.dropout": 0.3}).to_json()))
     words = ["train", str(recipe), "--data", str(data), "--run", str(run), "--device", "cpu", "--steps", str(steps)]
     process = FORKS.Process(target=command, args=(words,))
     process.start()
@@ -148,7 +148,7 @@ class Slow(toy.ToySystem):
     "ignore:.*multi-threaded.*:DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 def test_a_killed_worker_ends_the_run_in_a_sentence(tmp_path):
-    recipe = toy.toy_recipe(validation_interval=100, log=())
+    recipe = toy.toy_recipe(**{"log.validation_interval": 100, "log.boards": ()})
     open_run(recipe, tmp_path)
     loader = Loader(Dying(), 4, workers=1)
     with pytest.raises(RunError, match=r"^a process that reads clips was ended \(out of memory\?\): "):

@@ -36,7 +36,11 @@ class Calls(ToySystem):
 
 def test_running_and_then_finished(tmp_path):
     seen = []
-    toy_trainer(tmp_path, Calls(lambda: seen.append(read_run(tmp_path))), sample_interval=5, prompts=("a",)).train()
+    toy_trainer(
+        tmp_path,
+        Calls(lambda: seen.append(read_run(tmp_path))),
+        **{"log.sample_interval": 5, "sampling.prompts": ("a",)},
+    ).train()
     assert (seen[0].state, seen[0].step, seen[0].steps, seen[0].sample) == ("running", 4, 10, None)
     done = read_run(tmp_path)
     last = json.loads([line for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"train"' in line][-1])
@@ -80,7 +84,7 @@ def test_any_exception_leaves_its_reason(tmp_path, error, state, reason):
 
 
 def test_a_checkpoint_that_does_not_fit_is_a_crash_with_its_sentence(tmp_path):
-    toy_trainer(tmp_path, steps=2).train()
+    toy_trainer(tmp_path, **{"budget.steps": 2}).train()
     with pytest.raises(InputError):
         toy_trainer(tmp_path, ToySystem(width=5)).train()
     assert "has shape (4, 3, 3, 3)" in str(read_run(tmp_path).reason)
@@ -117,7 +121,7 @@ def test_a_killed_process_is_told_by_its_absence(tmp_path):
 
 
 def test_a_later_process_of_the_same_number_is_not_the_run(tmp_path):
-    toy_trainer(tmp_path, steps=2).train()
+    toy_trainer(tmp_path, **{"budget.steps": 2}).train()
     path = tmp_path / "session.json"
     mine = {"state": "running", "host": sessions.socket.gethostname(), "pid": os.getpid()}
     for began, state in ((sessions.process_start(os.getpid()), "running"), ("1", "crashed"), (None, "running")):
@@ -126,7 +130,7 @@ def test_a_later_process_of_the_same_number_is_not_the_run(tmp_path):
 
 
 def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
-    toy_trainer(tmp_path, steps=2).train()
+    toy_trainer(tmp_path, **{"budget.steps": 2}).train()
     with locked(tmp_path, "run folder"):
         with pytest.raises(InputError, match=f"run folder .* is in use by process {os.getpid()}; wait until"):
             train(get_recipe("tiny"), tmp_path)
@@ -135,7 +139,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
 
 
 def test_on_another_machine_silence_tells(tmp_path):
-    toy_trainer(tmp_path, steps=2).train()
+    toy_trainer(tmp_path, **{"budget.steps": 2}).train()
     (tmp_path / "session.json").write_text(json.dumps({"state": "running", "host": "elsewhere", "pid": 1}))
     assert read_run(tmp_path).state == "running"
     for name in ("session.json", "log.jsonl"):
@@ -151,7 +155,7 @@ def test_a_long_step_is_no_silence(tmp_path, monkeypatch):
     def age():
         os.utime(log, (0, 0))
 
-    toy_trainer(tmp_path, Calls(age, at=4), log_interval=100, validation_interval=100).train()
+    toy_trainer(tmp_path, Calls(age, at=4), **{"log.interval": 100, "log.validation_interval": 100}).train()
     toy_trainer(tmp_path / "b", Calls(age, at=4)).train()
     seen.append(read_run(tmp_path).seen)
     assert seen[0] == pytest.approx(time.time(), abs=60)
@@ -159,7 +163,7 @@ def test_a_long_step_is_no_silence(tmp_path, monkeypatch):
 
 def test_run_folders_are_found_wherever_they_are_and_damage_is_no_error(tmp_path):
     for name in ("a", "b/c"):
-        toy_trainer(tmp_path / name, steps=2).train()
+        toy_trainer(tmp_path / name, **{"budget.steps": 2}).train()
     (tmp_path / "a" / "model" / "log.jsonl").write_text("")  # parts of a run are no runs
     (tmp_path / "a" / "model" / "recipe.json").write_text("{}")
     (tmp_path / "b" / "recipe.json").write_text("{}")  # a copied recipe

@@ -19,12 +19,12 @@ from videofusion.training.world import World
 
 RECIPES = {
     "videofusion": {},
-    "adaptive": {"adaptive": 0.5},
-    "framewise": {"variant": "framewise"},
-    "fixed base": {"base_loss": "fixed"},
-    "vdm": {"system": "vdm", "temporal": "factorised"},
-    "vdm with pictures": {"system": "vdm", "temporal": "factorised", "image_frames": 2},
-    "vdm without captions": {"system": "vdm", "temporal": "factorised", "text_from": "frames"},
+    "adaptive": {"system.adaptive": 0.5},
+    "framewise": {"system.variant": "framewise"},
+    "fixed base": {"system.base_loss": "fixed"},
+    "vdm": {"system": "vdm", "network.temporal": "factorised"},
+    "vdm with pictures": {"system": "vdm", "network.temporal": "factorised", "system.image_frames": 2},
+    "vdm without captions": {"system": "vdm", "network.temporal": "factorised", "system.text_from": "frames"},
 }
 
 
@@ -52,8 +52,13 @@ def test_finished_folder_is_a_pipeline_with_the_averaged_weights(tmp_path):
 
 
 def test_a_fixed_base_is_in_no_checkpoint_but_in_the_model(tmp_path):
-    image = train(smallest("base-digits", prompts=["a three"], steps=1), tmp_path / "image", device="cpu", bar=False)
-    recipe = smallest(pretrained_base=str(tmp_path / "image"), base_loss="fixed")
+    image = train(
+        smallest("base-digits", **{"sampling.prompts": ["a three"], "budget.steps": 1}),
+        tmp_path / "image",
+        device="cpu",
+        bar=False,
+    )
+    recipe = smallest(**{"start.image_model": str(tmp_path / "image"), "system.base_loss": "fixed"})
     result = train(recipe, tmp_path / "run", steps=2, device="cpu", bar=False)
     found = newest(tmp_path / "run" / "checkpoints", pytest.fail)
     assert {name.split(".")[0] for name in (*found.weights, *found.ema)} == {"residual", "text_encoder"}
@@ -63,17 +68,24 @@ def test_a_fixed_base_is_in_no_checkpoint_but_in_the_model(tmp_path):
     for model in (result.model, made):
         pipe = load(model, device="cpu")
         assert all(torch.equal(value, theirs[name]) for name, value in pipe.base.state_dict().items())
-    again = smallest(pretrained=str(tmp_path / "run"), base_loss="fixed", learning_rate=0.0)
+    again = smallest(
+        **{"start.model": str(tmp_path / "run"), "system.base_loss": "fixed", "optimizer.learning_rate": 0.0}
+    )
     pipe = load(train(again, tmp_path / "again", steps=1, device="cpu", bar=False).model, device="cpu")
     assert all(torch.equal(value, theirs[name]) for name, value in pipe.base.state_dict().items())
-    train(smallest("base-digits", prompts=["a three"], steps=2), tmp_path / "image", device="cpu", bar=False)
+    train(
+        smallest("base-digits", **{"sampling.prompts": ["a three"], "budget.steps": 2}),
+        tmp_path / "image",
+        device="cpu",
+        bar=False,
+    )
     with pytest.raises(InputError, match=r"the base is another than that of step 2 in .*run: what a run never trains"):
         train(recipe, tmp_path / "run", device="cpu", bar=False)
 
 
 def test_a_checkpoint_of_an_older_version_brings_its_fixed_base(tmp_path):
     """Which had it among its weights and in its average."""
-    recipe = smallest(base_loss="fixed")
+    recipe = smallest(**{"system.base_loss": "fixed"})
     for run, steps in (("whole", 4), ("parts", 2)):
         train(recipe, tmp_path / run, steps=steps, device="cpu", bar=False)
     found = newest(tmp_path / "parts" / "checkpoints", pytest.fail)
@@ -103,15 +115,15 @@ def test_gradient_checkpointing_changes_no_bit(tmp_path):
     """Also where it is switched on in the middle of a run."""
     train(smallest(), tmp_path / "plain", device="cpu", bar=False)
     train(smallest(), tmp_path / "saved", steps=2, device="cpu", bar=False)
-    train(smallest(gradient_checkpointing=True), tmp_path / "saved", device="cpu", bar=False)
+    train(smallest(**{"compute.gradient_checkpointing": True}), tmp_path / "saved", device="cpu", bar=False)
     plain, saved = state_of(tmp_path / "plain"), state_of(tmp_path / "saved")
     assert all(torch.equal(plain[name], saved[name]) for name in plain)
 
 
 def test_bfloat16_computes_so_and_keeps_float32_weights(tmp_path):
     for precision in ("float32", "bfloat16"):
-        shown = {"sample_interval": 4, "prompts": ("a red three",)}  # so do sample grids
-        train(smallest(precision=precision, **shown), tmp_path / precision, device="cpu", bar=False)
+        shown = {"log.sample_interval": 4, "sampling.prompts": ("a red three",)}  # so do sample grids
+        train(smallest(**{"compute.precision": precision}, **shown), tmp_path / precision, device="cpu", bar=False)
     full, half = (state_of(tmp_path / precision) for precision in ("float32", "bfloat16"))
     names = [name for name in full if name.startswith("weights/") and name.endswith("weight")]
     assert all(half[name].dtype == torch.float32 for name in names)
@@ -120,22 +132,28 @@ def test_bfloat16_computes_so_and_keeps_float32_weights(tmp_path):
 
 @pytest.mark.parametrize("system", ["videofusion", "vdm"])
 def test_starts_from_a_pretrained_image_network(tmp_path, system):
-    image = smallest("base-digits", prompts=["a three"])
+    image = smallest("base-digits", **{"sampling.prompts": ["a three"]})
     model = train(image, tmp_path / "image", device="cpu", bar=False).model
     temporal = "residual" if system == "videofusion" else "factorised"
-    recipe = smallest(system=system, temporal=temporal, pretrained_base=str(tmp_path / "image"), learning_rate=0.0)
+    recipe = smallest(
+        system=system,
+        **{"network.temporal": temporal, "start.image_model": str(tmp_path / "image"), "optimizer.learning_rate": 0.0},
+    )
     train(recipe, tmp_path / "video", steps=1, device="cpu", bar=False)
     part = "base" if system == "videofusion" else "unet"
     mine = newest(tmp_path / "video" / "checkpoints", pytest.fail).weights
     for name, value in load_file(model / "unet" / "diffusion_pytorch_model.safetensors").items():
         assert torch.equal(mine[f"{part}.{name}"], value), name
-    other = smallest(system=system, temporal=temporal, pretrained_base=str(tmp_path / "image"), channels=(32, 32))
-    with pytest.raises(InputError, match="pretrained_base"):
+    other = smallest(
+        system=system,
+        **{"network.temporal": temporal, "start.image_model": str(tmp_path / "image"), "network.channels": (32, 32)},
+    )
+    with pytest.raises(InputError, match=r"start\.image_model"):
         train(other, tmp_path / "other", device="cpu", bar=False)
 
 
 def test_sample_grid_of_the_recipes_prompts(tmp_path):
-    train(smallest(sample_interval=4, sample_steps=2), tmp_path, device="cpu", bar=False)
+    train(smallest(**{"log.sample_interval": 4, "sampling.steps": 2}), tmp_path, device="cpu", bar=False)
     assert [path.name for path in (tmp_path / "samples").iterdir()] == ["step-00000004.png"]
 
 
@@ -147,7 +165,7 @@ def test_validation_never_shows_training_clips():
 
 
 def test_processes_share_the_batches_without_overlap():
-    recipe = smallest(batch_size=4)  # of all together
+    recipe = smallest(**{"batch.size": 4})  # of all together
     alone, _ = training_data(recipe, None, World())
     shares = [training_data(recipe, None, World(rank, 2))[0] for rank in (0, 1)]
     together = [name for share in shares for name in share.batch(3).names]
@@ -169,7 +187,9 @@ def test_trains_on_a_folder_and_names_the_broken_clip(tmp_path, shared_data):
     for number, source in enumerate(sorted(shared_data.rglob("*.mp4"))[:4]):
         (clips / f"{number}.mp4").write_bytes(source.read_bytes())
     (clips / "broken.mp4").write_text("not a video")
-    recipe = smallest("folder64", workers=0, frames=4, sample_steps=2, validation_share=0.25)
+    recipe = smallest(
+        "folder64", **{"batch.workers": 0, "clips.frames": 4, "sampling.steps": 2, "clips.validation_share": 0.25}
+    )
     result = train(recipe, tmp_path / "run", clips, steps=6, device="cpu", bar=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     left_out = {line["clip"] for line in lines if line["event"] == "left out"}

@@ -42,10 +42,10 @@ def log_of(run: Path, event: str) -> list[dict]:
 @pytest.mark.parametrize("stop", [1, 5, 9])
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_stopped_and_resumed_run_equals_the_unbroken_one_to_the_bit(tmp_path, stop, accumulation):
-    options = {"schedule_rate": "constant", "accumulation": accumulation}
+    options = {"optimizer.schedule": "constant", "batch.accumulation": accumulation}
     whole = toy_trainer(tmp_path / "whole", **options)
     whole.train()
-    toy_trainer(tmp_path / "parts", steps=stop, **options).train()
+    toy_trainer(tmp_path / "parts", **{"budget.steps": stop}, **options).train()
     parts = toy_trainer(tmp_path / "parts", **options)
     parts.train()
     assert_same_state(parts.state.checkpoint(), whole.state.checkpoint())
@@ -64,15 +64,23 @@ def test_training_really_changes_every_weight_and_the_average_lags(tmp_path):
 
 
 def test_looking_does_not_touch_the_training(tmp_path):
-    often = toy_trainer(tmp_path / "often", validation_interval=1, checkpoint_interval=1)
-    seldom = toy_trainer(tmp_path / "seldom", validation_interval=100, checkpoint_interval=100)
+    often = toy_trainer(tmp_path / "often", **{"log.validation_interval": 1, "checkpoints.interval": 1})
+    seldom = toy_trainer(tmp_path / "seldom", **{"log.validation_interval": 100, "checkpoints.interval": 100})
     often.train()
     seldom.train()
     assert_same_state(often.state.checkpoint(), seldom.state.checkpoint())
 
 
 def test_validation_is_of_the_average_with_noise_that_never_changes(tmp_path):
-    trainer = toy_trainer(tmp_path, validation_interval=1, learning_rate=0.0, weight_decay=0.0, ema_decay=0.0)
+    trainer = toy_trainer(
+        tmp_path,
+        **{
+            "log.validation_interval": 1,
+            "optimizer.learning_rate": 0.0,
+            "optimizer.weight_decay": 0.0,
+            "optimizer.ema_decay": 0.0,
+        },
+    )
     trainer.system.modules["norm"].momentum = 0.0  # nothing at all may move
     trainer.train()
     losses = [line["loss"] for line in log_of(tmp_path, "validation")]
@@ -82,7 +90,7 @@ def test_validation_is_of_the_average_with_noise_that_never_changes(tmp_path):
 
 def test_accumulated_gradient_is_that_of_the_large_batch(tmp_path):
     def gradient(run: Path, size: int, accumulation: int) -> list[torch.Tensor]:
-        trainer = toy_trainer(run, accumulation=accumulation, clip_gradient=1e6)
+        trainer = toy_trainer(run, **{"batch.accumulation": accumulation, "optimizer.clip_gradient": 1e6})
         for module in trainer.system.modules.values():
             module.eval()  # batch statistics and dropout would differ
         batches = toy.ToyBatches(size).starting(0)
@@ -94,7 +102,7 @@ def test_accumulated_gradient_is_that_of_the_large_batch(tmp_path):
 
 
 def test_gradient_is_clipped_and_rates_follow_the_groups(tmp_path):
-    trainer = toy_trainer(tmp_path, clip_gradient=1e-3, log_interval=1)
+    trainer = toy_trainer(tmp_path, **{"optimizer.clip_gradient": 1e-3, "log.interval": 1})
     trainer.train()
     norm = torch.cat([parameter.grad.flatten() for parameter in parameters_of(trainer).values()]).norm()
     assert norm <= 1.001e-3
@@ -107,12 +115,12 @@ def test_gradient_is_clipped_and_rates_follow_the_groups(tmp_path):
 def test_budget_of_seconds_ends_the_run_and_is_counted_over_sessions(tmp_path, monkeypatch, clock, counts):
     seconds = iter(range(10**6))
     monkeypatch.setattr(f"videofusion.training.trainer.time.{counts}", lambda: float(next(seconds)))
-    options = {"steps": 1000, "learning_rate": 1e-3, "clock": clock}
-    first = toy_trainer(tmp_path, seconds=4.0, **options).train()
+    options = {"budget.steps": 1000, "optimizer.learning_rate": 1e-3, "budget.clock": clock}
+    first = toy_trainer(tmp_path, **{"budget.seconds": 4.0}, **options).train()
     assert (first.step, first.seconds, first.stopped_by, first.exit_code) == (4, 4.0, "seconds", 0)
-    second = toy_trainer(tmp_path, seconds=7.0, **options).train()
+    second = toy_trainer(tmp_path, **{"budget.seconds": 7.0}, **options).train()
     assert (second.step, second.seconds) == (7, 7.0)
-    third = toy_trainer(tmp_path, seconds=7.0, **options).train()
+    third = toy_trainer(tmp_path, **{"budget.seconds": 7.0}, **options).train()
     assert (third.step, third.stopped_by) == (7, "seconds")
 
 
@@ -191,8 +199,8 @@ def test_checkpoints_come_by_the_clock_too(tmp_path, monkeypatch):
         monotonic=lambda: next(clock), perf_counter=time.perf_counter, process_time=time.process_time
     )
     monkeypatch.setattr("videofusion.training.trainer.time", clocks)
-    options = {"keep": 100, "checkpoint_interval": 100, "validation_interval": 100}
-    toy_trainer(tmp_path / "a", **options, checkpoint_minutes=1).train()
+    options = {"checkpoints.keep": 100, "checkpoints.interval": 100, "log.validation_interval": 100}
+    toy_trainer(tmp_path / "a", **options, **{"checkpoints.minutes": 1}).train()
     steps = [int(path.name[5:]) for path in (tmp_path / "a" / "checkpoints").iterdir()]
     assert sorted(steps) == [3, 7, 10]
     toy_trainer(tmp_path / "b", **options).train()
@@ -200,17 +208,17 @@ def test_checkpoints_come_by_the_clock_too(tmp_path, monkeypatch):
 
 
 def test_a_line_of_the_log_that_a_kill_cut_off_goes(tmp_path):
-    toy_trainer(tmp_path, steps=4).train()
+    toy_trainer(tmp_path, **{"budget.steps": 4}).train()
     log = tmp_path / "log.jsonl"
     whole = log.read_bytes()
     for rest in (b'{"event": "train", "st', b'{"text": "' + 200_000 * b"x", b"\0\0\0"):
         log.write_bytes(whole + rest)
-        toy_trainer(tmp_path, steps=4).train()
+        toy_trainer(tmp_path, **{"budget.steps": 4}).train()
         assert log.read_bytes().startswith(whole)
         assert log_of(tmp_path, "train")
         whole = log.read_bytes()
     log.write_bytes(b'{"event')
-    toy_trainer(tmp_path, steps=4).train()
+    toy_trainer(tmp_path, **{"budget.steps": 4}).train()
     assert log_of(tmp_path, "note")
 
 
@@ -237,18 +245,20 @@ def test_a_system_is_told_how_far_the_run_has_come(tmp_path, monkeypatch):
     seconds = iter(range(10**6))
     monkeypatch.setattr("videofusion.training.trainer.time.perf_counter", lambda: float(next(seconds)))
     system = Sees()
-    toy_trainer(tmp_path / "seconds", system, steps=10**6, seconds=4.0).train()
+    toy_trainer(tmp_path / "seconds", system, **{"budget.steps": 10**6, "budget.seconds": 4.0}).train()
     assert system.progress == [0, 1 / 4, 2 / 4, 3 / 4]
     system = Sees()
-    toy_trainer(tmp_path / "seconds", system, steps=10**6, seconds=8.0).train()
+    toy_trainer(tmp_path / "seconds", system, **{"budget.steps": 10**6, "budget.seconds": 8.0}).train()
     assert system.progress == [4 / 8, 5 / 8, 6 / 8, 7 / 8]
 
 
 def test_folder_of_another_recipe_is_refused_by_the_keys_that_differ(tmp_path):
     open_run(toy_recipe(), tmp_path)
-    open_run(toy_recipe(steps=99, keep=7, log_interval=1), tmp_path)  # how long and how talkative may change
-    with pytest.raises(InputError, match=r"another recipe; what differs: share \(.* there, 0\.25 here\), seed"):
-        open_run(toy_recipe(share=0.25, seed=3), tmp_path)
+    open_run(
+        toy_recipe(**{"budget.steps": 99, "checkpoints.keep": 7, "log.interval": 1}), tmp_path
+    )  # how long and how talkative may change
+    with pytest.raises(InputError, match=r"another recipe; what differs: system.share \(.* there, 0\.25 here\), seed"):
+        open_run(toy_recipe(**{"system.share": 0.25}, seed=3), tmp_path)
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         open_run(toy_recipe(), tmp_path)
@@ -263,7 +273,7 @@ def test_run_folder_that_cannot_be_made_is_refused(tmp_path):
 
 
 def test_checkpoint_of_another_shape_is_refused(tmp_path):
-    toy_trainer(tmp_path, steps=2).train()
+    toy_trainer(tmp_path, **{"budget.steps": 2}).train()
     with pytest.raises(
         InputError, match=r"net\.0\.weight has shape \(4, 3, 3, 3\), but the system needs \(5, 3, 3, 3\)"
     ):
@@ -291,7 +301,7 @@ def test_full_disk_ends_the_run_with_a_sentence_and_the_last_checkpoint(tmp_path
 
 
 def test_keeps_the_last_and_the_best_of_a_run(tmp_path):
-    trainer = toy_trainer(tmp_path, keep=1, validation_interval=1, checkpoint_interval=1)
+    trainer = toy_trainer(tmp_path, **{"checkpoints.keep": 1, "log.validation_interval": 1, "checkpoints.interval": 1})
     values = iter([5.0, 1.0, *[9.0] * 100])
     judge = trainer._losses
     trainer._losses = lambda batch, seed, step, progress=1.0: (
@@ -303,10 +313,10 @@ def test_keeps_the_last_and_the_best_of_a_run(tmp_path):
 
 
 def test_sample_grids_show_the_average_and_do_not_depend_on_where_a_run_was_stopped(tmp_path):
-    options = {"sample_interval": 4, "prompts": ("a two", "a red three"), "schedule_rate": "constant"}
+    options = {"log.sample_interval": 4, "sampling.prompts": ("a two", "a red three"), "optimizer.schedule": "constant"}
     whole = toy_trainer(tmp_path / "whole", **options)
     whole.train()
-    toy_trainer(tmp_path / "parts", **options, steps=6).train()
+    toy_trainer(tmp_path / "parts", **options, **{"budget.steps": 6}).train()
     toy_trainer(tmp_path / "parts", **options).train()
     sheets = {
         run: {p.name: p.read_bytes() for p in (tmp_path / run / "samples").iterdir()} for run in ("whole", "parts")
@@ -316,8 +326,8 @@ def test_sample_grids_show_the_average_and_do_not_depend_on_where_a_run_was_stop
     assert len(set(sheets["whole"].values())) == 3
     with whole.state.averaged():
         shown = read_picture(tmp_path / "whole" / "samples" / "step-00000010.png")
-        made = whole.system.pipeline()(list(options["prompts"]), seed=[0, 1], steps=1)
-    assert np.array_equal(shown, contact_sheet(made, options["prompts"]))
+        made = whole.system.pipeline()(list(options["sampling.prompts"]), seed=[0, 1], steps=1)
+    assert np.array_equal(shown, contact_sheet(made, options["sampling.prompts"]))
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -325,7 +335,7 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def test_clips_that_cannot_be_used_are_recorded_once_each(tmp_path):
-    trainer = toy_trainer(tmp_path, log_interval=1)
+    trainer = toy_trainer(tmp_path, **{"log.interval": 1})
     trainer.batches.report["a.mp4"] = "cut short"
     trainer.train()
     assert [(line["clip"], line["reason"]) for line in log_of(tmp_path, "left out")] == [("a.mp4", "cut short")]
@@ -352,7 +362,7 @@ def test_keys_differ_by_seed_and_by_sample_and_do_not_depend_on_the_batch():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on importing its compiler
 def test_compiles_the_networks_under_the_same_names(tmp_path):
-    plain, compiled = toy_trainer(tmp_path / "a"), toy_trainer(tmp_path / "b", compile=True)
+    plain, compiled = toy_trainer(tmp_path / "a"), toy_trainer(tmp_path / "b", **{"compute.compile": True})
     assert compiled.system.modules["net"]._compiled_call_impl is not None
     assert plain.system.modules["net"]._compiled_call_impl is None
     assert compiled.state.tensors.keys() == plain.state.tensors.keys()

@@ -50,26 +50,28 @@ def test_it_does_not_matter_how_many_processes_train(tmp_path, shard):
     data = folder_of_clips(tmp_path / "data")
     recipe = smallest(
         "folder64",
-        layout="frames",
-        frames=3,
-        workers=0,
-        validation_share=0.3,
-        grouped=True,
-        adaptive=0.5,
-        batch_size=4,
-        learning_rate=1e-2,
-        log_interval=1,
-        caption_dropout=0.4,
-        sample_interval=2,
-        sample_steps=1,
-        checkpoint_interval=100,
+        **{
+            "clips.layout": "frames",
+            "clips.frames": 3,
+            "batch.workers": 0,
+            "clips.validation_share": 0.3,
+            "system.grouped": True,
+            "system.adaptive": 0.5,
+            "batch.size": 4,
+            "optimizer.learning_rate": 1e-2,
+            "log.interval": 1,
+            "text.dropout": 0.4,
+            "log.sample_interval": 2,
+            "sampling.steps": 1,
+            "checkpoints.interval": 100,
+        },
     )
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     train(recipe, alone, data, steps=4, device="cpu", bar=False)
-    cut = recipe.replace({"shard": shard})
+    cut = recipe.replace({"compute.shard": shard})
     if shard:
         train(recipe, shared, data, steps=1, device="cpu", bar=False)
-        offloaded = cut.replace({"offload": "base"})
+        offloaded = cut.replace({"compute.offload": "base"})
         assert together(train_recipe, offloaded, shared, data, 2, size=4) == ([0] * 4, [])
     assert together(train_recipe, cut, shared, data, 3) == ([0, 0], [])
     model = export(place(shared / "checkpoints", 3), tmp_path / "exported", dtype="float32")
@@ -120,7 +122,7 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_the_run_goes_on_from_
     assert (session["state"], [session["reason"]]) == ("crashed", said)
     assert "another process of this run ended" in said[0]
     assert "step-00000004, from where the same command goes on" in said[0]
-    changes = {"checkpoint_interval": 4, "validation_interval": 100}
+    changes = {"checkpoints.interval": 4, "log.validation_interval": 100}
     trainer = toy_trainer(tmp_path, **changes)
     assert trainer.train().step == 10
     assert any("going on from step 4" in line["text"] for line in log_of(tmp_path, "note"))
@@ -135,13 +137,15 @@ def test_not_a_number_in_one_process_ends_all_and_names_its_clip(tmp_path):
 
 def test_a_batch_is_shared_evenly_or_not_at_all():
     assert [World(rank, 3).share(6) for rank in range(3)] == [2, 2, 2]
-    with pytest.raises(InputError, match="recipe key batch_size is 6, but must be a multiple of 4"):
-        training_data(smallest(batch_size=6), None, World(1, 4))
+    with pytest.raises(InputError, match=r"recipe key batch\.size is 6, but must be a multiple of 4"):
+        training_data(smallest(**{"batch.size": 6}), None, World(1, 4))
 
 
 def test_validation_is_shared_too():
-    _, alone = training_data(smallest(batch_size=4, validation_batches=3), None, World())
-    shares = [training_data(smallest(batch_size=4, validation_batches=3), None, World(r, 2))[1] for r in (0, 1)]
+    _, alone = training_data(smallest(**{"batch.size": 4, "log.validation_batches": 3}), None, World())
+    shares = [
+        training_data(smallest(**{"batch.size": 4, "log.validation_batches": 3}), None, World(r, 2))[1] for r in (0, 1)
+    ]
     for whole, *parts in zip(alone, *shares, strict=True):
         assert whole.names == [name for part in parts for name in part.names]
         assert torch.equal(whole.clip, torch.cat([part.clip for part in parts]))
@@ -178,21 +182,21 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
     ("changes", "world", "message"),
     [
         ({}, World(), "there is one process; `torchrun --nproc-per-node N"),
-        ({"compile": True}, World(0, 2), "compile is True; allowed is one of them"),
-        ({"trains": "lora"}, World(0, 2), "trains is 'lora'; allowed there are"),
+        ({"compute.compile": True}, World(0, 2), "compile is True; allowed is one of them"),
+        ({"start.trains": "lora"}, World(0, 2), "trains is 'lora'; allowed there are"),
     ],
 )
 def test_sharding_that_cannot_be_is_refused(changes, world, message):
     with pytest.raises(InputError, match=message):
-        check_sharding(smallest(shard=True, **changes), world)
+        check_sharding(smallest(**{"compute.shard": True}, **changes), world)
     check_sharding(smallest(**changes), world)
 
 
 def test_sharding_is_refused_before_anything_is_made(tmp_path):
-    with pytest.raises(InputError, match="recipe key shard is True, but there is one process"):
-        train(smallest(shard=True), tmp_path / "run", device="cpu", bar=False)
-    with pytest.raises(InputError, match="--dry-run is of one process, but recipe key shard is True"):
-        dry_run(smallest(shard=True), tmp_path / "run", device="cpu")
+    with pytest.raises(InputError, match=r"recipe key compute\.shard is True, but there is one process"):
+        train(smallest(**{"compute.shard": True}), tmp_path / "run", device="cpu", bar=False)
+    with pytest.raises(InputError, match=r"--dry-run is of one process, but recipe key compute\.shard is True"):
+        dry_run(smallest(**{"compute.shard": True}), tmp_path / "run", device="cpu")
     assert not list(tmp_path.iterdir())
 
 
@@ -214,10 +218,11 @@ def test_a_second_sigterm_of_torchrun_is_only_noted():
 @pytest.mark.parametrize("shard", ["false", "true"])
 def test_torchrun_with_a_killed_process(tmp_path, shard):
     """The real command: a process is killed, all ends with a sentence, and the same command goes on."""
-    sets = [f"shard={shard}", "batch_size=4", "channels=16,16", "residual_channels=16,16", "attention=none,transformer"]
-    sets += ["patch=1", "heads=2", "blocks=1", "text_dim=16", "size=8", "checkpoint_interval=2", "sample_interval=0"]
+    keys = f"--compute.{'' if shard == 'true' else 'no-'}shard --batch.size 4 --network.channels 16 16"
+    keys += " --system.residual-channels 16 16 --network.attention none transformer --network.patch 1 --network.heads 2"
+    keys += " --network.blocks 1 --text.size 16 --clips.size 8 --checkpoints.interval 2 --log.sample-interval 0"
     start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--", "videofusion"]
-    words = ["train", "tiny", "--run", str(tmp_path), "--device", "cpu", *(f"--set={each}" for each in sets)]
+    words = ["train", "tiny", "--run", str(tmp_path), "--device", "cpu", *keys.split()]
     first = subprocess.Popen([*start, *words, "--steps", "100000"], stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob("checkpoints/step-*")):
         assert first.poll() is None

@@ -14,6 +14,7 @@ from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import IndependentNoise, Keys
 from videofusion.networks.autoencoder import Pixels
 from videofusion.recipes.recipe import Recipe
+from videofusion.systems.videofusion import VideoFusionConfig
 from videofusion.training.run_folder import open_run
 from videofusion.training.trainer import Trainer
 
@@ -93,19 +94,18 @@ class ToyBatches:
 
 def toy_recipe(**changes: object) -> Recipe:
     """A recipe for the toy: validates, samples and saves often."""
-    return Recipe(
-        name="toy",
-        **{
-            "steps": 10,
-            "warmup": 3,
-            "learning_rate": 1e-2,
-            "batch_size": 4,
-            "validation_interval": 3,
-            "checkpoint_interval": 2,
-            "sample_interval": 0,
-            "log_interval": 2,
+    return Recipe(name="toy", system=VideoFusionConfig()).replace(
+        {
+            "budget.steps": 10,
+            "optimizer.warmup": 3,
+            "optimizer.learning_rate": 1e-2,
+            "batch.size": 4,
+            "log.validation_interval": 3,
+            "checkpoints.interval": 2,
+            "log.sample_interval": 0,
+            "log.interval": 2,
             **changes,
-        },
+        }
     )
 
 
@@ -121,9 +121,9 @@ def toy_trainer(run: Path, system: ToySystem | None = None, **changes: object) -
     return Trainer(recipe, system or ToySystem(), ToyBatches(), toy_validation(), run, torch.device("cpu"))
 
 
-LONG = {"validation_interval": 15, "checkpoint_interval": 5}
+LONG = {"log.validation_interval": 15, "checkpoints.interval": 5}
 
 
 def train_in_a_process(run: Path, steps: int) -> None:
     """What a process that is going to be killed does."""
-    toy_trainer(run, steps=steps, **LONG).train()
+    toy_trainer(run, **{"budget.steps": steps}, **LONG).train()

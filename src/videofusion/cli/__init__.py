@@ -76,7 +76,7 @@ def _guarded(work: Callable[[], int]) -> int:
             code = work()
             sys.stdout.flush()  # so that what cannot be written is told here
             return code
-        except SystemExit as stop:  # how tyro ends after --help (0) and after wrong options (2)
+        except SystemExit as stop:  # how tyro ends after --help
             return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except KeyboardInterrupt:
             _say("stopped")
@@ -117,7 +117,7 @@ def _run(words: list[str]) -> int:
         print(_overview(COMMANDS))
         return 0
     if words[0] == "--version":
-        from videofusion import __version__
+        from videofusion.version import __version__
 
         print(__version__)
         return 0
@@ -136,13 +136,11 @@ def _run(words: list[str]) -> int:
 
 
 def _call(command: Callable[..., Any], name: str, words: list[str]) -> int:
-    import tyro
-
-    from videofusion.cli.options import check_quotes, in_options
+    from videofusion.cli.options import check_quotes, in_options, read_words
 
     check_quotes(words, command)
     try:
-        return tyro.cli(command, prog=name, args=words) or 0
+        return read_words(command, name, words)() or 0
     except InputError as error:
         raise InputError(in_options(str(error), command)) from error
 

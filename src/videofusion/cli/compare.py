@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from videofusion.errors import InputError
-from videofusion.recipes.catalogue import trained_model
+from videofusion.models import trained_model
 
 if TYPE_CHECKING:
     from videofusion.comparison.compare import Budget, Run
@@ -175,9 +175,9 @@ def _try(folder: Path, runs: list[Run], data: str | None, full: Plan | None) -> 
 
 def _report(folder: Path) -> None:
     """Print the table of what is finished, and write it with the pictures."""
-    from videofusion.clip import write_whole
     from videofusion.comparison.plot import pictures, plot
     from videofusion.comparison.report import report, table_csv
+    from videofusion.files import write_whole
 
     table = report(folder)
     print(table)

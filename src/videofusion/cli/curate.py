@@ -64,7 +64,7 @@ def curate(
     from videofusion.cores import cores
     from videofusion.curation.curate import bound_columns
     from videofusion.curation.curate import curate as curate_data
-    from videofusion.curation.plan import Weights, stages_of
+    from videofusion.curation.stage_table import Weights, stages_of
     from videofusion.curation.summary import dropped_for
     from videofusion.curation.thresholds import parse
 

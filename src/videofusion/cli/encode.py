@@ -33,8 +33,8 @@ def encode(
     Args:
         source: your clips
         out: a new folder, or one that the same command began
-        autoencoder: its folder, as for the recipe key autoencoder
-        text: embed the captions by this text encoder of transformers; as for the recipe key text_encoder
+        autoencoder: its folder, as for the recipe key network.autoencoder
+        text: embed the captions by this text encoder of transformers; as for the recipe key text.encoder
         size: height and width in pixels; frames are resized to cover it and cut to it around their centre, for good
         fps: keep so many frames a second; all frames of the files by default, which leaves fps and stride to the recipe
         layout: how the source is laid out; docs/data.md shows each
@@ -50,8 +50,8 @@ def encode(
 
     from videofusion.data.addresses import fetching
     from videofusion.data.encode import encode as encode_source
+    from videofusion.data.items import Encoding
     from videofusion.data.layouts.detection import open_source
-    from videofusion.data.layouts.encoded import Made
     from videofusion.device import pick_device
     from videofusion.interop.autoencoders import load_autoencoder
     from videofusion.interop.text_encoders import load_text_encoder
@@ -67,7 +67,7 @@ def encode(
         reader.model.to(where)
     told = None if reader is None else reader.fingerprint()
     own = None if space is None or space.vae is None else fingerprint(space.vae)
-    made = Made(autoencoder=own, text=told, height=size, width=size, fps=fps)
+    made = Encoding(autoencoder=own, text=told, height=size, width=size, fps=fps)
     with fetching(fetch):
         found = open_source(source, layout, fold)
     with tqdm(unit="video", leave=False) as bar:

@@ -79,65 +79,40 @@ def evaluate(
         if own == "auto" and not folder.expanduser().exists():  # else it may be a name on the Hub
             raise InputError(f'"{folder}" is not there; it must be a folder of clips, or what else docs/data.md lists')
 
-    from tqdm import tqdm
-
     from videofusion.clip import check_output
-    from videofusion.evaluation.choose_clips import check_apart, generated_clips, real_clips
-    from videofusion.evaluation.measure import evaluate as measure
-    from videofusion.evaluation.metric_table import chosen as choose
-    from videofusion.evaluation.metrics.frechet import check_enough
+    from videofusion.evaluation import folders
+    from videofusion.evaluation.metric_table import chosen
     from videofusion.evaluation.protocol_table import find_preset
-    from videofusion.evaluation.record import write_record
-    from videofusion.evaluation.record_table import make_record, result_table
-    from videofusion.evaluation.states import state_file
+    from videofusion.evaluation.record_table import result_table
 
-    preset = find_preset(protocol).changed(count=count, size=size, frames=frames, given=given)
-    chosen = choose(preset, metrics)
-    check_enough(preset.count, preset.real_count or preset.count, allow_few=allow_few)
+    preset = find_preset(protocol)
     if out is not None:
         check_output(out, endings=(".json",), name="out")
-    extractors = _extractors(chosen, weights, sha256, torchscript, device)
-    with tqdm(unit="video", desc="looking at the videos", leave=False) as bar:
-
-        def opened(done: int, of: int) -> None:
-            bar.total = of
-            bar.update(done - bar.n)
-
-        made = generated_clips(generated, preset, layout=layout, seed=seed, progress=opened)
-        bar.reset()
-        true = real_clips(
-            real, preset, layout=real_layout, seed=seed, mixed=mixed_sizes, progress=opened, partners=made
-        )
-    check_apart(made, true)
-    sums = {name: each.checksum for name, each in extractors.items()}
-    state = out and state_file(out, [preset, chosen, made.describe(), true.describe(), sums, seed, batch])
-    with tqdm(unit="clip", leave=False) as bar:
-
-        def measured(side: str, done: int, of: int) -> None:
-            if done <= bar.n:  # the other set begins
-                bar.reset()
-            bar.total = of
-            bar.set_description(f"{side} clips", refresh=False)
-            bar.update(done - bar.n)
-
-        found = measure(
-            preset,
-            made,
-            true,
-            extractors,
-            metrics=chosen,
-            allow_few=allow_few,
-            replicates=replicates,
-            batch=batch,
-            seed=seed,
-            state=state,
-            progress=measured,
-        )
-    record = make_record(preset, found, made, true, extractors, seed=seed, replicates=replicates)
+    files, sums = _files(chosen(preset, metrics), weights, sha256)
+    record = folders.evaluate(
+        generated,
+        real,
+        protocol=protocol,
+        weights=files,
+        sha256=sums,
+        torchscript=torchscript,
+        metrics=metrics,
+        count=count,
+        size=size,
+        frames=frames,
+        given=given,
+        allow_few=allow_few,
+        mixed_sizes=mixed_sizes,
+        layout=layout,
+        real_layout=real_layout,
+        out=out,
+        seed=seed,
+        replicates=replicates,
+        batch=batch,
+        device=device,
+    )
     print(result_table(record))
-    if out is not None and state is not None:
-        write_record(out, record)
-        state.unlink(missing_ok=True)
+    if out is not None:
         print(f"\nwritten to {out}")
 
 
@@ -154,43 +129,33 @@ def results(
     print(printable(joined_table({str(path): read_record(path) for path in records})))
 
 
-def _extractors(
-    metrics: Sequence[Metric], weights: Sequence[str], sha256: Sequence[str], torchscript: bool, device: str | None
-) -> dict[str, Extractor]:
-    """The feature networks that metrics need, with their weights; all files are looked for before one is read."""
-    from videofusion.evaluation.extractors import EXTRACTORS, load_extractor
-
-    names = list(dict.fromkeys(metric.extractor for metric in metrics if metric.extractor))
-    with_files = [name for name in names if EXTRACTORS[name].weights]
-    files = _by_name("weights", weights, with_files)
-    sums = _by_name("sha256", sha256, with_files)
-    for name in with_files:
-        if name not in files:
-            option = "--weights FILE" if len(with_files) == 1 else f"--weights {name}=FILE"
-            raise InputError(f"{name} takes weights, which are not given: {option} names {EXTRACTORS[name].weights}")
-        if not Path(files[name]).exists():
-            raise InputError(f'weights of {name} are "{files[name]}", which is not there')
-    return {
-        name: load_extractor(
-            name,
-            Path(files[name]) if name in files else None,
-            sha256=sums.get(name),
-            torchscript=torchscript,
-            device=device,
-        )
-        for name in names
-    }
-
-
 def protocol_networks(name: str, weights: Sequence[str], sha256: Sequence[str]) -> dict[str, Extractor]:
     """The feature networks of a protocol, with their weights.
 
     Raises:
         InputError: no such protocol, or weights that are missing or wrong.
     """
+    from videofusion.evaluation.folders import networks
     from videofusion.evaluation.protocol_table import find_preset
 
-    return _extractors(find_preset(name).metrics, weights, sha256, False, None)
+    metrics = find_preset(name).metrics
+    return networks(metrics, *_files(metrics, weights, sha256))
+
+
+def _files(
+    metrics: Sequence[Metric], weights: Sequence[str], sha256: Sequence[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Weights and checksums of the feature networks that metrics need, by their names."""
+    from videofusion.evaluation.extractors import EXTRACTORS
+    from videofusion.evaluation.folders import with_weights
+
+    names = with_weights(metrics)
+    files, sums = _by_name("weights", weights, names), _by_name("sha256", sha256, names)
+    for name in names:
+        if name not in files:
+            option = "--weights FILE" if len(names) == 1 else f"--weights {name}=FILE"
+            raise InputError(f"{name} takes weights, which are not given: {option} names {EXTRACTORS[name].weights}")
+    return files, sums
 
 
 def _by_name(option: str, given: Sequence[str], names: Sequence[str]) -> dict[str, str]:

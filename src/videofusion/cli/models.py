@@ -43,7 +43,7 @@ def export(
 
     from diffusers.utils import logging
 
-    from videofusion.models import export as write
+    from videofusion.training.export import export_model as write
 
     logging.disable_progress_bar()  # of loading, which takes a moment
     print(write(model, out, dtype=dtype))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import inspect
+import io
 import os
 import re
 import shlex
@@ -14,7 +17,9 @@ from typing import Any
 
 import tyro
 
+from videofusion.cli.recipe_keys import takes_keys, with_keys
 from videofusion.errors import InputError
+from videofusion.recipes.groups import Sampling
 from videofusion.recipes.recipe import Recipe
 
 Force = tyro.conf.FlagCreatePairsOff[bool]
@@ -25,7 +30,7 @@ def in_options(sentence: str, command: Callable[..., Any]) -> str:
     """A sentence about a function's arguments as one about the command's options, which have their names.
 
     Sentences name an argument at their beginning ("frames is 0; it must be ..."), in brackets, or by a name that is no
-    English (allow_few); keys of recipes as "set schedule=linear".
+    English (allow_few); keys of recipes as "set diffusion.schedule=linear".
 
     Args:
         sentence: of an `InputError`.
@@ -34,7 +39,7 @@ def in_options(sentence: str, command: Callable[..., Any]) -> str:
     hints = typing.get_type_hints(command, include_extras=True)
     parameters = dict(inspect.signature(command).parameters)
     for hint in typing.get_type_hints(command).values():  # options that are kept together
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint is not Recipe:
             parameters.update(inspect.signature(hint).parameters)
     for name, parameter in parameters.items():
         option = f"--{name.replace('_', '-')}"
@@ -47,13 +52,64 @@ def in_options(sentence: str, command: Callable[..., Any]) -> str:
         sentence = sentence.replace(f"({name})", f"({option})")
         if "_" in name:
             sentence = re.sub(rf"(?<!recipe key )(?<![\w.\"'/-]){name}(?![\w.=/\"'-])", option, sentence)
-    if "set" in inspect.signature(command).parameters:
-        keys = "|".join(typing.get_type_hints(Recipe))
-        key = re.compile(rf"(?<= )(?=(?:{keys})=\S)")
+    if takes_keys(command):
         sentence = re.sub(
-            rf"\bset(?= (?:{keys})=)[^;]*", lambda found: key.sub("--set ", f"give{found[0][3:]}"), sentence
+            r"\bset (?=[a-z_]+\.[a-z_]+=)[^;]*", lambda found: f"give {_as_options(found[0][4:])}", sentence
         )
     return sentence
+
+
+def _as_options(settings: str) -> str:
+    """Settings such as "compute.shard=true" as they are typed."""
+
+    def option(found: re.Match[str]) -> str:
+        group, key, value = found[1], found[2].replace("_", "-"), found[3]
+        if value in ("true", "false"):
+            return f"--{group}.{key}" if value == "true" else f"--{group}.no-{key}"
+        return f"--{group}.{key} {value}"
+
+    return re.sub(r"\b([a-z_]+)\.([a-z_]+)=(\S+)", option, settings)
+
+
+def read_words(command: Callable[..., Any], name: str, words: Sequence[str]) -> Callable[[], Any]:
+    """A command with the arguments that its words give, ready to be called.
+
+    Args:
+        command: a typed function.
+        name: what was typed to run it.
+        words: behind that.
+
+    Raises:
+        InputError: words that it does not take, in one sentence.
+    """
+    if takes_keys(command):
+        command = with_keys(command, words)
+
+    @functools.wraps(command)
+    def later(*args: Any, **values: Any) -> Callable[[], Any]:
+        return functools.partial(command, *args, **values)
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            ready: Callable[[], Any] = tyro.cli(later, prog=name, args=words)
+    except SystemExit as stop:
+        if stop.code in (0, None):  # after --help
+            raise
+        sentence = _sentence(said.getvalue())
+        more = "" if sentence.startswith("recipe key") else f" ({name} --help shows the options)"
+        raise InputError(f"{sentence}{more}") from stop
+    return ready
+
+
+def _sentence(box: str) -> str:
+    """The first paragraph of a box of tyro's, in one line."""
+    lines = [line.strip("│ ") for line in box.strip().splitlines()]
+    rules = [number for number, line in enumerate(lines) if set(line[-3:]) <= set("─-╮╯") and line]
+    first, end = [*rules, len(lines)][:2] if rules else (-1, len(lines))
+    sentence = " ".join(" ".join(lines[first + 1 : end]).split())
+    sentence = re.sub(r"^Error parsing [\w.]+: (?=recipe key )", "", sentence)
+    return sentence.partition(" Got errors:")[0].rstrip(".")
 
 
 def check_quotes(words: Sequence[str], command: Callable[..., Any]) -> None:
@@ -91,7 +147,7 @@ def refuse_existing(files: Iterable[Path], force: bool) -> None:
 
 def check_sampling(sampler: str | None, steps: int, guidance: float | None, motion: float | None = None) -> None:
     """Raise InputError for what no model can be sampled with, before one is read."""
-    names = typing.get_args(typing.get_type_hints(Recipe)["sampler"])
+    names = typing.get_args(typing.get_type_hints(Sampling)["sampler"])
     if sampler is not None and sampler not in names:
         raise InputError(f"sampler is {sampler!r}; it must be one of {', '.join(names)}")
     if not 1 <= steps <= _MOST_STEPS:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
 
-from videofusion.errors import InputError
-from videofusion.recipes.catalogue import RECIPES, get_recipe
-from videofusion.recipes.recipe import Recipe
+from videofusion.cli.recipe_keys import RecipeKeys
+from videofusion.recipes.catalogue import RECIPES
+from videofusion.recipes.groups import Clips
 
-BUILT_IN = [kind for kind in get_args(get_type_hints(Recipe)["data"]) if kind != "folder"]
+BUILT_IN = [kind for kind in get_args(get_type_hints(Clips)["kind"]) if kind != "folder"]
 
 
 def train(
@@ -23,14 +22,16 @@ def train(
     data: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None,
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     seconds: Annotated[float | None, tyro.conf.arg(metavar="S")] = None,
-    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")] = (),
+    system: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     fetch: Annotated[str | None, tyro.conf.arg(metavar="HOW")] = None,
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False,
+    keys: RecipeKeys,
 ) -> int:
     """Train a recipe. The finished model is the folder DIR/model, which `generate --model` takes.
 
     The same command goes on with a run that was stopped. Recipes: RECIPE_NAMES, or the path of a recipe.json.
+    `videofusion train RECIPE --help` shows what a recipe says, and the options that change it.
 
     Args:
         recipe: name of a recipe, or the path of the recipe.json of another run
@@ -38,24 +39,20 @@ def train(
         data: your folder of clips, or built-in ones: BUILT_IN
         steps: optimiser steps, instead of the recipe's
         seconds: seconds of training after which the run ends
-        set: change a value of the recipe; --dry-run prints them all
+        system: train another system than the recipe's, with that one's own keys as they are by default
         device: cpu, cuda, ...; the fastest there is by default
         fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
         dry_run: print the recipe, try its data and one step, say what memory and disk it needs, and leave nothing
+        keys: the recipe's own
     """
-    overrides: dict[str, Any] = {}
+    changes: dict[str, Any] = {"budget.steps": steps, "budget.seconds": seconds}
     folder = None
     if data in BUILT_IN:
-        overrides["data"] = data
+        changes["clips.kind"] = data
     elif data is not None:
-        overrides["data"] = "folder"
+        changes["clips.kind"] = "folder"
         folder = Path(data)
-    overrides.update(read_settings(set))
-    if steps is not None:
-        overrides["steps"] = str(steps)
-    if seconds is not None:
-        overrides["seconds"] = str(seconds)
-    resolved = get_recipe(recipe, overrides)
+    resolved = keys.replace({key: value for key, value in changes.items() if value is not None})
     from videofusion.data.addresses import fetching
     from videofusion.device import pick_device
 
@@ -75,17 +72,6 @@ def train(
 
     with fetching(fetch):
         return run_recipe(resolved, run, folder, device=str(pick_device(device))).exit_code
-
-
-def read_settings(items: Sequence[str]) -> dict[str, str]:
-    """Keys and values of --set."""
-    found = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise InputError(f'--set is "{item}", but must be KEY=VALUE, as in --set batch_size=8')
-        found[key.strip().replace("-", "_")] = value.strip()
-    return found
 
 
 train.__doc__ = str(train.__doc__).replace("RECIPE_NAMES", ", ".join(RECIPES)).replace("BUILT_IN", ", ".join(BUILT_IN))

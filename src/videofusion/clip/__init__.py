@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from videofusion.clip.check import to_uint8 as to_uint8
     from videofusion.clip.output import CLIP_ENDINGS as CLIP_ENDINGS
     from videofusion.clip.output import check_output as check_output
-    from videofusion.clip.output import write_whole as write_whole
     from videofusion.clip.provenance import read_provenance as read_provenance
     from videofusion.clip.reading import read_clip as read_clip
     from videofusion.clip.sheet import contact_sheet as contact_sheet
@@ -39,7 +38,6 @@ _HOME = {
     "watchable_scale": "writing",
     "write_clip": "writing",
     "write_frames": "writing",
-    "write_whole": "output",
 }
 
 __all__ = sorted(_HOME)

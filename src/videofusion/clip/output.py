@@ -1,15 +1,14 @@
-"""Where a result goes: the check before work starts, and a write that is whole or absent."""
+"""Where a result goes: the check before work starts."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-from collections.abc import Iterator, Sequence
-from io import BufferedRandom
+from collections.abc import Sequence
 from pathlib import Path
 
-from videofusion.errors import InputError, RunError
+from videofusion.errors import InputError
+from videofusion.files import beside
 
 CLIP_ENDINGS = (".mp4", ".gif", ".webp", ".png")
 
@@ -36,7 +35,7 @@ def check_output(path: str | Path, *, endings: Sequence[str] = CLIP_ENDINGS, nam
         raise InputError(f'{name} "{path}" is a folder; it has to be the name of a file')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        probe = _beside(target)
+        probe = beside(target)
         probe.touch(exist_ok=False)
         probe.unlink()
         with contextlib.suppress(FileNotFoundError):
@@ -44,41 +43,3 @@ def check_output(path: str | Path, *, endings: Sequence[str] = CLIP_ENDINGS, nam
     except OSError as error:
         raise InputError(f'{name} "{path}" cannot be written: {error.strerror or error}') from error
     return path
-
-
-def write_whole(path: str | Path, data: bytes) -> None:
-    """Write a file that is there with all of its bytes, or not at all.
-
-    The bytes go to a temporary name in the same folder, which is renamed once the disk has
-    them; a file that was there before stays as it was if anything fails.
-
-    Raises:
-        RunError: the disk is full, the folder went away, ...
-    """
-    with whole_file(path) as file:
-        file.write(data)
-
-
-@contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[BufferedRandom]:
-    """Open a file to be written piece by piece, that is there with all of its bytes, or not at all; see `write_whole`.
-
-    Raises:
-        RunError: the disk is full, the folder went away, ...
-    """
-    target = Path(path).expanduser().resolve()  # through a link, to what it points at
-    temporary = _beside(target)
-    try:
-        with temporary.open("x+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # a full disk may show only here
-        temporary.replace(target)
-    except OSError as error:
-        raise RunError(f'"{path}" could not be written: {error.strerror or error}') from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _beside(target: Path) -> Path:
-    return target.parent / f".{secrets.token_hex(8)}.part"

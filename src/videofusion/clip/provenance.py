@@ -14,9 +14,9 @@ from typing import Any
 import av
 from PIL import Image
 
-import videofusion
 from videofusion.errors import InputError
 from videofusion.files import check_regular, parse_json
+from videofusion.version import __version__
 from videofusion.video.footage import readable
 
 _STATEMENT = "This video is AI-generated."
@@ -37,7 +37,7 @@ def provenance_text(provenance: Mapping[str, Any]) -> str:
     """
     known = {
         "statement": _STATEMENT,
-        "software": f"videofusion {videofusion.__version__}",
+        "software": f"videofusion {__version__}",
         "digital_source_type": _SOURCE_TYPE,
         **provenance,
     }

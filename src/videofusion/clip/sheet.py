@@ -15,9 +15,10 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from videofusion.clip.check import check_clip, to_uint8
-from videofusion.clip.output import check_output, write_whole
+from videofusion.clip.output import check_output
 from videofusion.clip.provenance import provenance_text
 from videofusion.errors import InputError
+from videofusion.files import write_whole
 
 _Picture = NDArray[np.uint8]  # h w 3
 

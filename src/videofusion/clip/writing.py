@@ -20,10 +20,11 @@ from torch import Tensor
 
 from videofusion.clip.animated import write_gif, write_webp
 from videofusion.clip.check import check_clip, to_uint8
-from videofusion.clip.output import check_output, whole_file, write_whole
+from videofusion.clip.output import check_output
 from videofusion.clip.provenance import provenance_text
 from videofusion.clip.sheet import folded_sheet, png_bytes
 from videofusion.errors import InputError, RunError
+from videofusion.files import whole_file, write_whole
 
 _Frame = NDArray[np.uint8]  # h w 3
 # Endings of what can be written frame by frame.

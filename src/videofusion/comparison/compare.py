@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from videofusion.comparison.cost import cost_apart
-from videofusion.comparison.measure import Measure
+from videofusion.comparison.finding import Measure
 from videofusion.comparison.runs import (
     RESULTS,
     append,
@@ -36,13 +36,13 @@ from videofusion.cores import cores
 from videofusion.errors import InputError
 from videofusion.evaluation.making import Sampling
 from videofusion.evaluation.record import versions
+from videofusion.files import whole_path
 from videofusion.locking import locked
-from videofusion.modes import give_usual_mode
 from videofusion.training.signals import stop_signal
 
 REAL = "real clips"  # the line that no model has
 LOOKS = "looks.jsonl"
-_CONSTANT = {"schedule_rate": "constant"}
+_CONSTANT = {"optimizer.schedule": "constant"}
 SHOWN = "shown.safetensors"  # in a run's folder: its first clips, for the pictures
 
 
@@ -283,8 +283,8 @@ def _keep_clips(path: Path, clips: torch.Tensor, captions: Sequence[str]) -> Non
 
     path.parent.mkdir(parents=True, exist_ok=True)
     frames = to_uint8(clips).contiguous()
-    save_file({"clips": frames}, path, metadata={"captions": json.dumps(list(captions))})
-    give_usual_mode(path)
+    with whole_path(path) as new:
+        save_file({"clips": frames}, new, metadata={"captions": json.dumps(list(captions))})
 
 
 def _check_names(folder: Path, runs: Sequence[Run], data: str | None) -> None:

@@ -43,12 +43,12 @@ def dry_run(folder: Path, runs: Sequence[Run], data: str | None = None) -> str:
             work = recipe_work(recipe)
         except InputError as error:
             raise InputError(f"the run {run.name} cannot be built: {error}") from error
-        if not looked and data is not None and recipe.data == "folder":
-            training_data(recipe.replace({"workers": 0}), Path(data), World())
+        if not looked and data is not None and recipe.clips.kind == "folder":
+            training_data(recipe.replace({"batch.workers": 0}), Path(data), World())
             looked = True
-        budget = f"{recipe.steps:,} steps" if run.seconds is None else f"{run.seconds:g} s"
+        budget = f"{recipe.budget.steps:,} steps" if run.seconds is None else f"{run.seconds:g} s"
         size, clip = f"{work.trained / 1e6:.2f} M", f"{work.flops / 1e12:.3g} TFLOP"
-        clips = recipe.batch_size * recipe.accumulation
+        clips = recipe.batch.size * recipe.batch.accumulation
         body.append([run.name, run.recipe, run.base or "–", size, clip, clips, budget])
         commands.append(shlex.join(train_command(folder, run, data)))
     header = ["run", "recipe", "starts from", "trained parameters", "a clip forward and back", "clips a step", "budget"]

@@ -17,7 +17,7 @@ class Claim:
         better: the one that is said to be better.
         than: the other.
         measure: of ours, that stands beside theirs: a distance or another measure of the results (lower is better), a
-            rate as "rate:digit" (higher is better), or a cost as "cost:gflops" (lower is better).
+            rate as "rate:colour" (higher is better), or a cost as "cost:gflops" (lower is better).
         theirs: what the paper reports, in words; its numbers where the seed still has them.
     """
 
@@ -34,7 +34,7 @@ class Plan:
     Args:
         name: what `--plan` takes.
         shows: in a few words.
-        runs: at the size that runs here, on moving digits; the most important ones first.
+        runs: at the size that runs here; the most important ones first.
         full: at the paper's size, for one who has the data and GPUs; None where there is none.
         protocol: by which the full size is measured.
         data: that the full size trains on, in words.

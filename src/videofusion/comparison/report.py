@@ -28,6 +28,7 @@ from videofusion.domains import domains
 from videofusion.errors import InputError
 from videofusion.evaluation.metrics.base_frame import WANTED
 from videofusion.evaluation.record import markdown_table
+from videofusion.recipes.recipe import Recipe
 from videofusion.training.estimate.memory import human
 
 # Columns of the table that are there where any run has them: head, and what stands in it.
@@ -85,17 +86,17 @@ def report(folder: Path) -> str:
     """
     rows, plan = finished(folder), plan_of(folder)
     measures = [name for name in _measures(rows, plan) if any(name in row for row in rows)]
-    rates = _rates(rows)
+    rates, shares = _rates(rows), _shares(rows)
     costs = [(head, text) for head, text in _COSTS if any(text(row) != "–" for row in rows)]
     header = ["run", "parameters", "clips seen", *(name.replace("_", " ") for name in measures), *rates]
     at_base = ["base frame"] if any(row.get("change_at_base_frame") for row in rows) else []
-    header += [*(["place kept"] if rates else []), *at_base, *(head for head, _ in costs)]
+    header += [*(name.replace("_", " ") for name in shares), *at_base, *(head for head, _ in costs)]
     body = []
     for row in rows:
         cells: list[object] = [row["name"], _millions(row.get("parameters")), row.get("clips", "–")]
         cells += [_value(row.get(name)) for name in measures]
         cells += [_percent(row["rates"][each]["value"]) if "rates" in row else "–" for each in rates]
-        cells += [_percent(row["place_kept"]) if "place_kept" in row else "–"] if rates else []
+        cells += [_percent(row[each]) if each in row else "–" for each in shares]
         cells += [_at_base(row) for _ in at_base]
         body.append([*cells, *(text(row) for _, text in costs)])
     said = [markdown_table(header, body), *_notes(folder, rows), *_means(rows, measures)]
@@ -121,7 +122,7 @@ def table_csv(folder: Path) -> str:
             found = row["change_at_base_frame"]
             low, high = found["median_interval"]
             cells |= {"base_frame": found["median"], "base_frame_low": low, "base_frame_high": high}
-        cells |= {key: row[key] for key in ("place_kept", "training_clips_per_second") if key in row}
+        cells |= {key: row[key] for key in (*_shares([row]), "training_clips_per_second") if key in row}
         flat.append(cells | {name: cost_of(row, name) for name in ("gflops", "sampling_seconds", "peak_bytes")})
     file = io.StringIO()
     writer = csv.DictWriter(file, list(dict.fromkeys(key for cells in flat for key in cells)), restval="")
@@ -134,6 +135,12 @@ def _rates(rows: Sequence[Row]) -> list[str]:
     """The right answers that have columns, of those that any run has."""
     known = dict.fromkeys(rate for domain in domains().values() for rate in domain.rates)
     return [rate for rate in known if any(rate in row.get("rates", ()) for row in rows)]
+
+
+def _shares(rows: Sequence[Row]) -> list[str]:
+    """The shares of clips that have columns, of those that any run has."""
+    known = dict.fromkeys(share for domain in domains().values() for share in domain.shares)
+    return [share for share in known if any(share in row for row in rows)]
 
 
 def _means(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
@@ -149,9 +156,9 @@ def _means(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
             cells.append(f"{values.mean():.3g} ({values.min():.3g} to {values.max():.3g})" if values.size else "–")
         if "rates" in own[0]:
             cells += [_percent(mean(row["rates"][each]["value"] for row in own)) for each in _rates(rows)]
-            cells.append(_percent(mean(row["place_kept"] for row in own)))
+            cells += [_percent(mean(row[each] for row in own)) for each in _shares(rows)]
         body.append(cells)
-    rates = (*_rates(rows), "place kept") if _rates(rows) else ()
+    rates = (*_rates(rows), *(each.replace("_", " ") for each in _shares(rows)))
     header = ["over seeds", "runs", *(name.replace("_", " ") for name in measures), *rates]
     return [markdown_table(header, body)] if body else []
 
@@ -166,7 +173,7 @@ def _notes(folder: Path, rows: Sequence[Row]) -> list[str]:
     found = claimed(folder)
     said = list(dict.fromkeys(str(row["note"]) for row in rows if row.get("note")))
     trained = sorted({row["seconds"] for row in rows if row.get("seconds")})
-    clocks = {row["recipe"].get("clock", "wall") for row in rows if "recipe" in row}
+    clocks = {Recipe.from_json(row["recipe"]).budget.clock for row in rows if "recipe" in row}
     if trained:
         own = ", which are those that its own threads compute" if "processor" in clocks else ""
         each = " or ".join(f"{seconds:g}" for seconds in trained)

@@ -15,8 +15,10 @@ import torch
 
 from videofusion.domains import domains
 from videofusion.errors import InputError, RunError
+from videofusion.files import write_whole
 from videofusion.locking import locked
 from videofusion.recipes.catalogue import get_recipe
+from videofusion.recipes.groups import Clips
 from videofusion.recipes.recipe import Recipe
 
 CLAIM, RESULTS = "budget.json", "results.jsonl"  # files of a comparison's folder
@@ -30,9 +32,9 @@ class Run:
     Args:
         name: the run's folder, and its name in the results.
         recipe: what it starts from: a recipe's name, or the path of a recipe.json; "" where nothing is trained.
-        overrides: keys of the recipe that differ.
+        overrides: dotted keys of the recipe that differ.
         base: the run whose image model it starts from.
-        start: the recipe's key that names that run: "pretrained" where all of its model is taken.
+        start: the recipe's key that names that run: "start.model" where all of its model is taken.
         seconds: of training; None for as many steps as the recipe says.
         system: what runs of several seeds have in common; the name when "".
         model: of a line without training, the model's folder, or a shipped model's name.
@@ -45,7 +47,7 @@ class Run:
     recipe: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
     base: str | None = None
-    start: str = "pretrained_base"
+    start: str = "start.image_model"
     seconds: float | None = None
     system: str = ""
     model: str | None = None
@@ -73,15 +75,15 @@ def run_recipe(folder: Path, run: Run, data: str | None = None) -> Recipe:
     Raises:
         InputError: there is no such recipe, or a key that is none.
     """
-    kind = {} if data is None else {"data": _kind(run, data)}
+    kind = {} if data is None else {"clips.kind": _kind(run, data)}
     return get_recipe(run.recipe, {**kind, **run.settings(folder)})
 
 
 def _kind(run: Run, data: str) -> str:
     """What a run's recipe is to train on, where the comparison's data are these."""
     if data in domains():  # an image model that others start from keeps to stills
-        return domains()[data].like(get_recipe(run.recipe).data)
-    return data if data in get_args(get_type_hints(Recipe)["data"]) else "folder"
+        return domains()[data].like(get_recipe(run.recipe).clips.kind)
+    return data if data in get_args(get_type_hints(Clips)["kind"]) else "folder"
 
 
 def train_run(
@@ -99,7 +101,7 @@ def train_run(
     Raises:
         RunError: training failed.
     """
-    command = [sys.executable, "-m", "videofusion.comparison.trained", *train_command(folder, run, data)[1:]]
+    command = [sys.executable, "-m", "videofusion.cli.supervised", *train_command(folder, run, data)[1:]]
     if run.seconds is not None:
         command += ["--steps", "1000000", *_budget(run.seconds, threads)]
     with locked(folder / run.name, "run folder", patience=_GRACE):
@@ -129,7 +131,9 @@ def train_command(folder: Path, run: Run, data: str | None = None) -> list[str]:
     """The words of the command that trains a run, its budget left out."""
     words = ["videofusion", "train", run.recipe, "--run", str(folder / run.name)]
     words += [] if data is None else ["--data", _kind(run, data) if data in domains() else data]
-    return words + [word for key, value in run.settings(folder).items() for word in ("--set", f"{key}={_text(value)}")]
+    settings = run.settings(folder)
+    values = run_recipe(folder, run, data).dotted() if settings else {}
+    return words + [word for key in settings for word in option_words(key, values[key])]
 
 
 def _code(process: subprocess.Popen[bytes]) -> int | None:
@@ -156,7 +160,7 @@ def _budget(seconds: float, threads: int) -> list[str]:
     """Options for seconds of training: on CPUs those that its threads compute, whatever else the machine does."""
     if torch.cuda.is_available():
         return ["--seconds", str(seconds)]
-    return ["--seconds", str(seconds * threads), "--set", "clock=processor"]
+    return ["--seconds", str(seconds * threads), "--budget.clock", "processor"]
 
 
 def run_facts(run: Path, threads: int = 1) -> dict[str, Any]:
@@ -168,18 +172,18 @@ def run_facts(run: Path, threads: int = 1) -> dict[str, Any]:
     """
     from safetensors import safe_open
 
-    recipe = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
+    recipe = get_recipe(str(run / "recipe.json"))
     log = [json.loads(line) for line in whole_lines(run / "log.jsonl")]
     step = max(int(line.get("step", 0)) for line in log)
     parameters = 0
     for part in sorted((run / "model").glob("*/*.safetensors")):
         with safe_open(part, "pt") as file:
             parameters += sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118
-    batch = recipe["batch_size"] * recipe["accumulation"]
-    facts: dict[str, Any] = {"recipe": recipe, "steps": step, "clips": step * batch, "parameters": parameters}
+    batch = recipe.batch.size * recipe.batch.accumulation
+    facts: dict[str, Any] = {"recipe": recipe.to_json(), "steps": step, "clips": step * batch, "parameters": parameters}
     timed = [line for line in log if line.get("seconds") and line.get("step")]
     if timed:
-        seconds = timed[-1]["seconds"] / (threads if recipe.get("clock") == "processor" else 1)
+        seconds = timed[-1]["seconds"] / (threads if recipe.budget.clock == "processor" else 1)
         facts["training_clips_per_second"] = timed[-1]["step"] * batch / seconds
     return facts
 
@@ -198,9 +202,7 @@ def whole_lines(path: Path) -> Iterator[str]:
 def append(path: Path, row: Mapping[str, Any]) -> None:
     """Add a line to a file of them, whole or not at all."""
     lines = [*whole_lines(path)] if path.exists() else []
-    new = path.with_name(path.name + ".part")
-    new.write_text("".join([*lines, json.dumps(row, sort_keys=True) + "\n"]), encoding="utf-8")
-    new.replace(path)
+    write_whole(path, "".join([*lines, json.dumps(row, sort_keys=True) + "\n"]).encode())
 
 
 def claimed(folder: Path) -> dict[str, Any]:
@@ -250,9 +252,15 @@ def claim(folder: Path, mine: Mapping[str, Any]) -> None:
         )
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def option_words(key: str, value: Any) -> list[str]:
+    """The words that give a recipe's key on the command line of `train`.
+
+    Args:
+        key: dotted, or "seed" and the like.
+        value: as a recipe holds it.
+    """
+    group, _, rest = key.replace("_", "-").rpartition(".")
+    if isinstance(value, bool):
+        return [f"--{group}.{rest}" if value else f"--{group}.no-{rest}"]
+    option = f"--{group}.{rest}".replace("--.", "--")
+    return [option, *map(str, value if isinstance(value, list | tuple) else [value])]

@@ -11,13 +11,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from videofusion.comparison.compare import Budget, Run
-from videofusion.comparison.measure import Measure
+from videofusion.comparison.finding import Measure
 from videofusion.comparison.runs import results, run_recipe
 from videofusion.domains import domain_with, domains
 from videofusion.errors import InputError
-from videofusion.evaluation.domain import domain_of
-from videofusion.models import find
-from videofusion.recipes.catalogue import RECIPES, get_recipe, trained_model
+from videofusion.evaluation.model_domain import domain_of
+from videofusion.models import find, trained_model
+from videofusion.recipes.catalogue import RECIPES, get_recipe
 from videofusion.recipes.recipe import Recipe
 from videofusion.training.estimate.sizes import steps_within
 
@@ -63,7 +63,7 @@ def by_flops(folder: Path, runs: Sequence[Run], budget: Budget, data: str | None
                 steps = steps_within(run_recipe(folder, run, data), budget.flops)
             except InputError as error:
                 raise InputError(f"the run {run.name} cannot be made: {error}") from error
-            run = replace(run, seconds=None, overrides={**run.overrides, "steps": steps})
+            run = replace(run, seconds=None, overrides={**run.overrides, "budget.steps": steps})
         limited.append(run)
     return limited
 
@@ -104,7 +104,7 @@ def system_runs(names: Sequence[str], budget: Budget) -> list[Run]:
             model = trained_model(name)
             if model is None:
                 system = name if name in RECIPES else _file_name(name)
-                keys = {"sample_interval": 0, "seed": seed}
+                keys = {"log.sample_interval": 0, "seed": seed}
                 runs.append(
                     Run(name=f"{system}-{seed}", recipe=name, overrides=keys, seconds=budget.seconds, system=system)
                 )
@@ -164,7 +164,7 @@ def check_alike(folder: Path, runs: Sequence[Run], data: str | None, *, same_dat
         if run.recipe:
             recipe = run_recipe(folder, run, data)
             first = first or recipe
-            shapes.setdefault(Shape(recipe.frames, recipe.size, recipe.size), run.name)
+            shapes.setdefault(Shape(recipe.clips.frames, recipe.clips.size, recipe.clips.size), run.name)
             kinds.setdefault(_data_of(recipe), run.name)
         else:
             models[run.name] = str(run.model)
@@ -192,10 +192,10 @@ def check_alike(folder: Path, runs: Sequence[Run], data: str | None, *, same_dat
 
 def _data_of(recipe: Recipe) -> tuple[Any, ...]:
     """What the training clips of a recipe are."""
-    if domain := domain_with(recipe.data):
-        return (recipe.data, *domain.about(recipe))
-    rate = (recipe.fps, recipe.fps_range, recipe.stride, recipe.strides)
-    return (recipe.data, recipe.layout, recipe.fold, recipe.validation_share, *rate)
+    if domain := domain_with(recipe.clips.kind):
+        return (recipe.clips.kind, *domain.about(recipe))
+    rate = (recipe.clips.fps, recipe.clips.fps_range, recipe.clips.stride, recipe.clips.strides)
+    return (recipe.clips.kind, recipe.clips.layout, recipe.clips.fold, recipe.clips.validation_share, *rate)
 
 
 def _words(value: tuple[Any, ...]) -> str:
@@ -239,7 +239,7 @@ def choose_measure(
     recipe = alike.recipe or _cut(alike)
     if data is None:
         raise InputError(f"data is not given, but {recipe.name} trains on a folder of clips")
-    from videofusion.comparison.folder import held_out_measure, protocol_measure
+    from videofusion.comparison.held_out import held_out_measure, protocol_measure
 
     place = Path(data)
     if not protocol or extractors is None:
@@ -255,7 +255,7 @@ def _kind(alike: Alike, data: str | None) -> str:
     """
     made = {name: domain_of(model) for name, model in alike.models.items()}
     if alike.recipe is not None:
-        kind: str = alike.recipe.data
+        kind: str = alike.recipe.clips.kind
     elif data is not None:
         kind = data if data in domains() else "folder"
     else:
@@ -272,11 +272,11 @@ def _kind(alike: Alike, data: str | None) -> str:
 
 def _cut(alike: Alike) -> Recipe:
     """How clips are cut from a folder for models alone: as the first was trained on one, if its run is there."""
-    shape: dict[str, Any] = {"frames": alike.shape.frames, "size": alike.shape.height}
+    shape: dict[str, Any] = {"clips.frames": alike.shape.frames, "clips.size": alike.shape.height}
     for name, model in alike.models.items():
         file = find(model).resolve().parent / "recipe.json"
         if file.is_file():
             recipe = get_recipe(str(file))
-            if recipe.data == "folder":
+            if recipe.clips.kind == "folder":
                 return recipe.replace({**shape, "name": name})
-    return Recipe(name=next(iter(alike.models)), data="folder", **shape)
+    return get_recipe("folder64", {**shape, "name": next(iter(alike.models))})

@@ -10,8 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from videofusion.diffusion.noise import DecomposedNoise, base_frame
+from videofusion.conditioning.condition import Condition, Request, Step
+from videofusion.data.batch import Batch
+from videofusion.diffusion.conditions import Conditions
+from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
 from videofusion.errors import InputError
+from videofusion.keys import Stream, uniform
 
 MOST_SHARE = 0.95  # correlation at which it is cut off: above it no noise of its own is left to carry motion
 
@@ -99,3 +103,44 @@ def share_at(profiles: Sequence[Sequence[float]], motion: float, frames: int) ->
     share = profile[distance]
     share[base_frame(frames)] = 1.0
     return share
+
+
+class Motion(Condition):
+    """How much of the base frame each frame shares, lambda; the user's knob says how much moves.
+
+    Args:
+        fixed: lambda of every frame but the middle one (the paper's 0.5); None for the median of `profiles`.
+        profiles: quantiles of the data's lambda, which the knob moves along; see `share_profiles`.
+        adaptive: probability that a training clip's lambda is measured from its frames instead.
+    """
+
+    name, kind, option = "share", "embedding", "motion"
+
+    def __init__(
+        self, fixed: float | None, profiles: Sequence[Sequence[float]] | None = None, adaptive: float = 0.0
+    ) -> None:
+        self.fixed, self.profiles, self.adaptive = fixed, profiles, adaptive
+
+    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
+        clip = batch.clip
+        share = usual_share(self.fixed, self.profiles, clip.shape[1]).to(clip).expand(len(clip), -1)
+        if self.adaptive:
+            adapt = uniform(keys.content, Stream.SHARE, step.number) < self.adaptive
+            share = torch.where(adapt.to(clip.device)[:, None], measured_share(clip), share)
+        return Conditions(share=share[:, list(step.frames)])
+
+    def check(self, value: float) -> tuple[()]:
+        if len(self.profiles or ()) < 2:
+            raise InputError(f"motion is {value}; this model was not trained for it, leave it out")
+        self.share(1, value)
+        return ()
+
+    def share(self, frames: int, motion: float | None = None) -> Tensor:
+        """Lambda of every frame [frames] for a motion knob; the usual one where it is None."""
+        if motion is None or self.profiles is None:
+            return usual_share(self.fixed, self.profiles, frames)
+        return share_at(self.profiles, motion, frames)
+
+    def sample(self, value: float | None, request: Request) -> Conditions:
+        share = self.share(request.shape[1], value).expand(request.shape[0], -1)
+        return Conditions(share=share.to(request.device))

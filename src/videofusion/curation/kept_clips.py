@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from videofusion.curation.spans import Span
 from videofusion.curation.stage import Job, Row, Stage, within
 from videofusion.errors import RunError
+from videofusion.files import whole_path
 from videofusion.video.footage import Footage
 
 
@@ -48,14 +48,11 @@ class Files(Stage):
     def look(self, job: Job) -> Row:
         name = file_name(job.span)
         path = Path(self.folder) / name
-        partial = path.with_name(f".{os.getpid()}-{path.name}")
         try:
-            _encode(job.span.open(), partial, self.crf)
-            partial.replace(path)
-        except (OSError, av.FFmpegError) as error:  # of the disk: what is wrong with the source is `Unreadable`
+            with whole_path(path) as partial:
+                _encode(job.span.open(), partial, self.crf)
+        except av.FFmpegError as error:  # of the disk: what is wrong with the source is `Unreadable`
             raise RunError(f'"{path}" could not be written: {error}') from error
-        finally:
-            partial.unlink(missing_ok=True)
         return {"written": name}
 
 

@@ -41,7 +41,7 @@ def write_metadata(path: Path, clips: Sequence[Row], folder: str | None) -> None
     Raises:
         RunError: the disk is full.
     """
-    from videofusion.clip.output import write_whole
+    from videofusion.files import write_whole
 
     rows = [_row(clip, folder) for clip in clips if clip["kept"]]
     write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "replace"))

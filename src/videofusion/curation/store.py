@@ -133,7 +133,7 @@ def write_table(path: Path, types: Mapping[str, str], rows: list[Row], marks: Ma
     Raises:
         RunError: the disk is full.
     """
-    from videofusion.clip.output import write_whole
+    from videofusion.files import write_whole
 
     arrow = require("pyarrow", "curation")
     parquet = require("pyarrow.parquet", "curation")

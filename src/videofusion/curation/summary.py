@@ -46,7 +46,7 @@ def write_report(
     Raises:
         RunError: the disk is full.
     """
-    from videofusion.clip.output import write_whole
+    from videofusion.files import write_whole
 
     kept = [number for number, clip in enumerate(clips) if clip["kept"]]
     seconds = [sum(clips[number]["seconds"] for number in part) for part in (range(len(clips)), kept)]

@@ -1,1 +1,1 @@
-"""Clips to train and measure on: folders of videos, the built-in moving digits, and their loader."""
+"""Clips to train and measure on: what lies on a disk in any layout, as items, clips and batches."""

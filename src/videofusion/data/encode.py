@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,12 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videofusion.clip.check import from_uint8
-from videofusion.clip.output import write_whole
-from videofusion.data.items import Item, Source, reasons
-from videofusion.data.layouts.encoded import FORMAT, SETTINGS, Made, read_settings, rows_of, shards_of
+from videofusion.data.items import Encoding, Item, Source, reasons
+from videofusion.data.layouts.encoded import FORMAT, SETTINGS, read_settings, rows_of, shards_of
 from videofusion.errors import InputError, RunError
+from videofusion.files import whole_path, write_whole
 from videofusion.locking import FILE, locked
-from videofusion.modes import give_usual_mode
 from videofusion.video.footage import Footage, Unreadable
 from videofusion.video.frames import ROUNDING, fit, frames_at
 
@@ -46,7 +44,7 @@ class TextEncoder(Protocol):
 def encode(
     source: Source,
     out: str | Path,
-    made: Made,
+    made: Encoding,
     clips: ClipEncoder | None,
     texts: TextEncoder | None = None,
     *,
@@ -94,7 +92,7 @@ def _encode_all(
     source: Source,
     items: Sequence[Item],
     root: Path,
-    made: Made,
+    made: Encoding,
     clips: ClipEncoder | None,
     texts: TextEncoder | None,
     device: str | torch.device,
@@ -142,7 +140,7 @@ def kept_frames(footage: Footage, fps: float | int | None) -> tuple[NDArray[np.i
     return frames_at(footage, times), times
 
 
-def _begun(root: Path, made: Made, items: Sequence[Item]) -> tuple[int, list[dict[str, Any]]]:
+def _begun(root: Path, made: Encoding, items: Sequence[Item]) -> tuple[int, list[dict[str, Any]]]:
     """How many shards a folder has, and their rows; raises InputError where those were made of something else."""
     settings = read_settings(root)
     if settings is None:
@@ -169,7 +167,7 @@ def _begun(root: Path, made: Made, items: Sequence[Item]) -> tuple[int, list[dic
 
 @torch.no_grad()
 def _encoded(
-    item: Item, made: Made, clips: ClipEncoder | None, texts: TextEncoder | None, device: str | torch.device
+    item: Item, made: Encoding, clips: ClipEncoder | None, texts: TextEncoder | None, device: str | torch.device
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What is said of an item, and its tensors; none where it cannot be read."""
     row: dict[str, Any] = {"name": item.name, "captions": list(item.captions)}
@@ -197,12 +195,8 @@ def _encoded(
 
 
 def _write_shard(file: Path, tensors: dict[str, Tensor], rows: list[dict[str, Any]]) -> None:
-    partial = file.with_name(f".{file.name}.part")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"items": json.dumps(rows)})
-    give_usual_mode(partial)
-    with partial.open("rb+") as written:
-        os.fsync(written.fileno())  # a full disk may show only here
-    partial.replace(file)
+    with whole_path(file) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"items": json.dumps(rows)})
 
 
 def _write_settings(root: Path, settings: dict[str, Any]) -> None:

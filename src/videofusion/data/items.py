@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from videofusion.data.sampler import ClipSampler
 from videofusion.errors import InputError
 from videofusion.video.footage import Excerpt, Footage, Origin
-
-if TYPE_CHECKING:
-    from videofusion.data.layouts.encoded import Made
-else:
-    Made = Any  # annotations are looked at in tests; that module needs this one
 
 SPLITS = ("all", "train", "val", "test")
 # An item that its data set leaves out of this division into parts (HMDB51's third group).
@@ -25,6 +21,45 @@ _SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """What the clips of an encoded folder were made with.
+
+    Args:
+        autoencoder: fingerprint of the autoencoder; None for frames as they are.
+        text: fingerprint of the text encoder, or None.
+        height: of the frames, in pixels.
+        width: of the frames, in pixels.
+        fps: frames per second that were kept; None for all of the files'.
+    """
+
+    autoencoder: str | None = None
+    text: str | None = None
+    height: int
+    width: int
+    fps: float | int | None = None
+
+    def check(self, sampler: ClipSampler) -> None:
+        """Raise InputError unless such clips can be cut from it: what was encoded cannot be cropped or timed anew."""
+        if sampler.pixels != (self.height, self.width):
+            wanted = f"{sampler.pixels[0]}x{sampler.pixels[1]}"
+            raise InputError(
+                f"the data were encoded at size {self.height}x{self.width}, but clips of {wanted} are asked for"
+            )
+        if self.fps is not None and sampler.fps != self.fps:
+            wanted = f"stride {sampler.stride}" if sampler.fps is None else f"fps {sampler.fps}"
+            raise InputError(
+                f"the data were encoded at fps {self.fps:g}, but {wanted} is asked for; allowed is that fps"
+            )
+        for key, value, allowed in (("crop", sampler.crop, "center"), ("flip", sampler.flip, False)):
+            if value != allowed:
+                raise InputError(f"{key} is {value}, but the data are encoded with {key} {allowed}, for good")
+
+    def to_json(self) -> dict[str, Any]:
+        """It as plain values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -92,7 +127,7 @@ class Source:
     problems: dict[str, str] = field(default_factory=dict)
     told: str
     passed: dict[str, int] = field(default_factory=dict)
-    made: Made | None = None
+    made: Encoding | None = None
 
     @property
     def items(self) -> Items:

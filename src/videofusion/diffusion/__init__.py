@@ -3,7 +3,7 @@
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser, NetworkDenoiser
 from videofusion.diffusion.grids import SPACINGS, times
-from videofusion.diffusion.guidance import ClassifierFree
+from videofusion.diffusion.guidance import ClassifierFree, Term
 from videofusion.diffusion.kernels import KernelNoise, make_noise
 from videofusion.diffusion.known import Following, Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
@@ -30,6 +30,7 @@ __all__ = [
     "NoiseSource",
     "Prediction",
     "Schedule",
+    "Term",
     "base_frame",
     "bind",
     "expand",

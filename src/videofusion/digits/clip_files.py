@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from videofusion.clip import write_clip, write_whole
+from videofusion.clip import write_clip
 from videofusion.digits.drawing import render
 from videofusion.digits.moving_digits import MovingDigits
 from videofusion.digits.spec import DigitClipSpec
 from videofusion.errors import InputError
+from videofusion.files import write_whole
 
 SETTINGS = "moving-digits.json"
 METADATA = "metadata.jsonl"

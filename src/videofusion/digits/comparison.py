@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from videofusion.comparison.measure import SHOWN, Finding
+from videofusion.comparison.finding import SHOWN, Finding
 from videofusion.digits import protocol
 from videofusion.digits.fidelity import FidelityMeasure, reference_specs
 from videofusion.digits.judge import Findings, Judge

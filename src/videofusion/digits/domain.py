@@ -39,6 +39,7 @@ def domains() -> tuple[Domain, ...]:
             about=_about,
             measure=partial(_measure, grounds=GROUNDS_OF[name]),
             rates=("digit", "colour", "direction", "same ends"),
+            shares=("place_kept",),
             **(_measured() if name == "moving-digits" else {}),
             words=_words if name == "moving-digits" else tuple,  # there was one domain when models did not say theirs
         )
@@ -67,7 +68,7 @@ def grounds_of(model: str, data: str | None) -> str:
     Raises:
         InputError: it is not told, and the model is not known to make digits.
     """
-    from videofusion.evaluation.domain import domain_of
+    from videofusion.evaluation.model_domain import domain_of
 
     domain = domain_of(model) if data is None else data
     if domain not in GROUNDS_OF:
@@ -81,24 +82,27 @@ def grounds_of(model: str, data: str | None) -> str:
 def _dataset(recipe: Recipe, split: str) -> MovingDigits:
     from videofusion.digits.moving_digits import MovingDigits
 
-    kind, grounds = _PLAIN.get(recipe.data, recipe.data), "photos" if recipe.data in _PLAIN else "plain"
-    options: dict[str, Any] = {"split": split, "two_digits": recipe.two_digits, "grounds": grounds}
+    clips = recipe.clips
+    kind, grounds = _PLAIN.get(clips.kind, clips.kind), "photos" if clips.kind in _PLAIN else "plain"
+    options: dict[str, Any] = {"split": split, "two_digits": clips.two_digits, "grounds": grounds}
     if kind in ("middle-digits", "digit-crops"):
-        if recipe.frames != 1:
-            raise InputError(f"recipe key frames is {recipe.frames}, but the data {recipe.data} have 1 of each clip")
+        if clips.frames != 1:
+            raise InputError(
+                f"recipe key clips.frames is {clips.frames}, but the data {clips.kind} have 1 of each clip"
+            )
         if kind == "digit-crops":
-            if not 16 <= recipe.size <= 32:
+            if not 16 <= clips.size <= 32:
                 raise InputError(
-                    f"recipe key size is {recipe.size}, but must be in [16, 32] for the data {recipe.data}"
+                    f"recipe key clips.size is {clips.size}, but must be in [16, 32] for the data {clips.kind}"
                 )
-            return MovingDigits(only_middle=True, crop=recipe.size, **options)
-        return MovingDigits(size=recipe.size, only_middle=True, **options)
+            return MovingDigits(only_middle=True, crop=clips.size, **options)
+        return MovingDigits(size=clips.size, only_middle=True, **options)
     grey = kind == "static-digits"
-    return MovingDigits(recipe.frames, recipe.size, static=grey, grey=grey, **options)
+    return MovingDigits(clips.frames, clips.size, static=grey, grey=grey, **options)
 
 
 def _about(recipe: Recipe) -> tuple[str, ...]:
-    return (f"{recipe.two_digits:g} of two digits",)
+    return (f"{recipe.clips.two_digits:g} of two digits",)
 
 
 def _measure(clips: int, frames: int, grounds: str) -> DigitsMeasure:

@@ -1,1 +1,1 @@
-"""How good a clip is: a judge for the built-in moving digits, Fréchet distances, protocols."""
+"""How good clips are: metrics, the feature networks that they look through, protocols of published numbers."""

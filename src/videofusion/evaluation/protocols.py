@@ -2,7 +2,7 @@
 
 A protocol says which clips of the real data are taken, how frames reach a network, which network and layer, which
 metrics and how many samples. What the source of a protocol does not say is in `assumed`; what is known to be other
-here than there is in `differs`. (`protocol.py` is another thing: what the reports on moving digits share.)
+here than there is in `differs`.
 """
 
 from __future__ import annotations

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videofusion.errors import InputError, RunError
+from videofusion.errors import InputError
+from videofusion.files import write_whole, writing
 
 _PACKAGES = ("videofusion", "torch", "diffusers", "numpy", "scikit-learn", "transformers", "opencv-python-headless")
 
@@ -52,13 +52,9 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
         RunError: it cannot be written.
     """
     text = json.dumps({**record, "versions": versions()}, indent=1, sort_keys=True) + "\n"
-    draft = path.with_name(path.name + ".part")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:
-        raise RunError(f"the record {path} could not be written: {error.strerror}") from error
+    write_whole(path, text.encode())
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from videofusion.clip import write_whole
 from videofusion.errors import InputError
 from videofusion.evaluation.metrics.inception_score import InceptionScore
 from videofusion.evaluation.metrics.moments import FeatureSample, RunningMoments
+from videofusion.files import write_whole
 
 Accumulator = RunningMoments | FeatureSample | InceptionScore
 

@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from videofusion.clip import write_clip, write_whole
+from videofusion.clip import write_clip
 from videofusion.clip.provenance import provenance_text
 from videofusion.errors import InputError, RunError
-from videofusion.files import check_regular, parse_json
+from videofusion.files import check_regular, parse_json, write_whole
 from videofusion.systems.pipeline import VideoPipeline
 
 _NAMES = ("clip", "latents")

@@ -12,8 +12,9 @@ import av
 from diffusers.utils import logging
 from torch import Tensor
 
-from videofusion.clip import watchable_scale, write_clip, write_whole
+from videofusion.clip import watchable_scale, write_clip
 from videofusion.errors import InputError, RunError
+from videofusion.files import write_whole
 from videofusion.generation.keeping import kept_bytes
 from videofusion.generation.rows import FILE_FPS, Row
 from videofusion.models import load

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from videofusion.errors import InputError
+from videofusion.files import PICKLES
 from videofusion.interop.diffusers_unet import check_fit, read_weights
-from videofusion.interop.weight_files import PICKLES, read_header
+from videofusion.interop.weight_files import read_header
 from videofusion.networks.controlnet import ControlNet
 from videofusion.trusted import check_foreign
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from videofusion.errors import InputError
+from videofusion.files import PICKLES
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import read_json, unet_config
-from videofusion.interop.weight_files import PICKLES, read_header
+from videofusion.interop.weight_files import read_header
 from videofusion.networks.inputs import TIME_ID_SIZE
 from videofusion.networks.unet import UNet
 from videofusion.trusted import check_foreign, check_values, refuse_code

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.errors import InputError
-from videofusion.files import parse_json
+from videofusion.files import parse_json, refuse_pickles
 from videofusion.interop.kohya import from_kohya, is_kohya
 from videofusion.interop.weight_files import read_header
 from videofusion.networks.lora import FILE
@@ -40,8 +40,6 @@ def find_lora(path: str | Path) -> Path:
     Raises:
         InputError: there is none, or it is a pickle.
     """
-    from videofusion.training.checkpoints import refuse_pickles
-
     path = Path(path)
     if path.is_file():
         refuse_pickles(path)

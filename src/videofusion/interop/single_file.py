@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from videofusion.errors import InputError, require
-from videofusion.files import check_regular
+from videofusion.files import check_regular, write_folder
 from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.diffusers_folder import ENCODERS, UNETS, is_pipeline
 from videofusion.interop.diffusers_unet import read_json, unet_config
@@ -83,8 +83,6 @@ def unpack_single_file(file: str | Path, like: str | Path, out: str | Path) -> P
                 f"{file} has {stored:,} numbers for the {part}; expected were {wanted:,}, as {like} has it"
             )
     pipeline = _converted(getattr(diffusers, str(kind)), file, like)
-
-    from videofusion.training.checkpoints import write_folder
 
     write_folder(out, lambda folder: pipeline.save_pretrained(folder, safe_serialization=True))
     return out

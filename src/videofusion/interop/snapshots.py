@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from videofusion.errors import InputError, require
+from videofusion.files import PICKLES
 from videofusion.interop.diffusers_unet import read_json
-from videofusion.interop.weight_files import PICKLES
 
 # Folders of a pipeline that are read; safety checkers and the like are left where they are.
 PARTS = ("unet", "vae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")

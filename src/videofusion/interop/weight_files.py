@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videofusion.errors import InputError
-from videofusion.files import check_regular, parse_json
+from videofusion.files import PICKLES, check_regular, parse_json
 
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _MOST_HEADER = 100_000_000  # bytes; safetensors' own bound
 _LENGTH = 8  # bytes that say how long the header is
 _POINTER = b"version https://git-lfs"

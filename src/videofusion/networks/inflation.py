@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from videofusion.networks.unet import UNet
 
 
-def of_its_sizes(image: UNet, temporal: str, *, in_channels: int, fps: bool = False) -> UNet:
+def of_its_sizes(image: UNet, temporal: str, **told: Any) -> UNet:
     """A network of an image model's sizes, with temporal layers.
 
     Args:
         image: without.
         temporal: a row of `TEMPORAL_DESIGNS`.
-        in_channels: of what it sees.
-        fps: whether it is told the clip's rate.
+        told: what else it is told, as keywords of `UNet`; the text as the image model is.
 
     Raises:
         InputError: a network of these sizes cannot have such a row.
     """
     sizes = {name: value for name, value in image.config.items() if not name.startswith("_")}
-    unet = UNet(**{**sizes, "temporal": temporal, "in_channels": in_channels, "fps": fps}).train()
+    told = {name: value for name, value in told.items() if name not in ("text_size", "pool_text")}
+    unet = UNet(**{**sizes, **told, "temporal": temporal}).train()
     unet.gradient_checkpointing = image.gradient_checkpointing
     return unet
 
 
-def inflated(image: UNet, temporal: str, *, fps: bool = False, beside: int = 0) -> UNet:
+def inflated(image: UNet, temporal: str, **told: Any) -> UNet:
     """A video model that begins as an image model, frame by frame: temporal layers that add nothing yet.
 
     Rows whose frames see others from the start (a reach, or halved frames) begin as the image model only with
@@ -34,17 +38,23 @@ def inflated(image: UNet, temporal: str, *, fps: bool = False, beside: int = 0) 
     Args:
         image: whose weights are copied.
         temporal: a row of `TEMPORAL_DESIGNS`.
-        fps: whether it is told the clip's rate.
-        beside: channels that it sees beside the image model's; they weigh nothing yet.
+        told: what else it is told, as keywords of `UNet`: of that it hears nothing yet, nor of channels beside the
+            image model's.
 
     Raises:
         InputError: the image model cannot have such a row.
     """
-    unet = of_its_sizes(image, temporal, in_channels=image.config.in_channels + beside, fps=fps)
-    state = image.state_dict()
-    if beside:
-        own = state["conv_in.weight"]
-        folded = beside * image.config.patch**2
-        state["conv_in.weight"] = torch.cat([own, own.new_zeros(len(own), folded, *own.shape[2:])], dim=1)
-    unet.load_state_dict(state, strict=False)
+    unet = of_its_sizes(image, temporal, **told)
+    unet.load_state_dict(widened(image.state_dict(), unet.state_dict()), strict=False)
     return unet
+
+
+def widened(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights whose first layer sees as many channels as a network's own does: those beside the frame weigh nothing."""
+    first, name = own["conv_in.weight"], "conv_in.weight"
+    narrow = weights.get(name)
+    if narrow is None or len(narrow) != len(first) or narrow.shape[1] >= first.shape[1]:
+        return dict(weights)
+    wide = torch.zeros_like(first)
+    wide[:, : narrow.shape[1]] = narrow
+    return {**weights, name: wide}

@@ -105,11 +105,11 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         scale_shift: what every layer is told scales its features too, rather than only shifting them.
         patch: side of the squares of pixels that are folded into channels (Hoogeboom et al. 2023, sec. 3.2).
         temporal: a row of `TEMPORAL_DESIGNS`.
-        inputs: names of further inputs that it is told, of entries that were added to `networks.inputs.EMBEDDED`.
+        inputs: names of further inputs that it is told; each has an entry NAME_embedding in `networks.inputs.EMBEDDED`.
 
     Raises:
         InputError: lengths that do not agree, an unknown kind of attention or temporal design, a design whose layers
-            stand beside spatial attention in a network without.
+            stand beside spatial attention in a network without, a further input that has no entry.
     """
 
     _supports_gradient_checkpointing = True
@@ -150,6 +150,11 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for kind in (*attention, middle_attention or "none"):
             if kind not in ATTENTION:
                 raise InputError(f"attention is {kind!r}; it must be one of {', '.join(ATTENTION)}")
+        for name in inputs:
+            if f"{name}_embedding" not in EMBEDDED:
+                raise InputError(
+                    f"inputs has {name!r}, but EMBEDDED has no {name}_embedding; import what adds it first"
+                )
         design = temporal_design(temporal)
         in_the_middle = middle_attention if middle_attention is not None else attention[-1]
         _check_design(temporal, design, (*attention, in_the_middle))

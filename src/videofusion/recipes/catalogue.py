@@ -12,35 +12,37 @@ from typing import Any
 
 from videofusion.errors import InputError, unknown
 from videofusion.files import check_regular, parse_json
-from videofusion.models import find
+from videofusion.recipes.groups import (
+    Batch,
+    Budget,
+    Checkpoints,
+    Clips,
+    Diffusion,
+    Log,
+    Network,
+    Optimizer,
+    Sampling,
+    Text,
+)
 from videofusion.recipes.papers import PAPER_RECIPES
 from videofusion.recipes.recipe import Recipe
+from videofusion.systems.config import SystemConfig, make_config
 
 
 def tiny() -> Recipe:
     """A little VideoFusion on moving digits that trains anywhere in a minute: to see that all works."""
     return Recipe(
         name="tiny",
-        channels=(32, 64),
-        residual_channels=(32, 32),
-        attention=("none", "transformer"),
-        temporal="residual",
-        blocks=1,
-        text_dim=32,
-        frames=4,
-        size=16,
-        two_digits=0.0,
-        batch_size=8,
-        steps=60,
-        warmup=10,
-        ema_decay=0.95,
-        log_interval=5,
-        validation_interval=30,
-        validation_batches=1,
-        checkpoint_interval=30,
-        sample_interval=30,
-        sample_steps=5,
-        prompts=("a red three moving left", "a blue seven moving up"),
+        system=make_config("videofusion", residual_channels=(32, 32)),
+        network=Network(channels=(32, 64), attention=("none", "transformer"), temporal="residual", blocks=1),
+        text=Text(size=32),
+        clips=Clips(frames=4, size=16, two_digits=0.0),
+        batch=Batch(size=8),
+        optimizer=Optimizer(warmup=10, ema_decay=0.95),
+        budget=Budget(steps=60),
+        log=Log(interval=5, validation_interval=30, validation_batches=1, sample_interval=30),
+        checkpoints=Checkpoints(interval=30),
+        sampling=Sampling(steps=5, prompts=("a red three moving left", "a blue seven moving up")),
     )
 
 
@@ -56,49 +58,50 @@ _DIGIT_PROMPTS = (
 )
 
 
-_DIGIT_NETWORK: dict[str, Any] = {
-    # squares of 2x2 pixels: with larger ones a digit looks another way at every place within the square
-    "patch": 2,
-    "blocks": 1,
-    "channels": (32, 64, 128),
-    "attention": ("none", "none", "transformer"),
-    "heads": 2,
-    "groups": 8,
-    # as it is drawn it keeps all words apart; trained with the rest it soon hears colours only (docs/moving-digits.md)
-    "train_text": False,
-    "prediction": "x0",
-    "weighting": "x0",
-    # which digit it is shows at these times: later only noise is seen, earlier hardly any
-    "time_logit": (1.0, 1.2),
-    "two_digits": 0.2,
-    "learning_rate": 1e-3,
-    "ema_decay": 0.999,
-    "guidance": 4.0,
-}
-
-_DIGIT_CLIPS: dict[str, Any] = {**_DIGIT_NETWORK, "train_frames": 5, "batch_size": 4, "prompts": _DIGIT_PROMPTS}
+def _digits(name: str, system: SystemConfig) -> Recipe:
+    """What all models of moving digits have in common."""
+    return Recipe(
+        name=name,
+        system=system,
+        network=Network(
+            # squares of 2x2 pixels: with larger ones a digit looks another way at every place within the square
+            patch=2,
+            blocks=1,
+            channels=(32, 64, 128),
+            attention=("none", "none", "transformer"),
+            heads=2,
+            groups=8,
+        ),
+        # as it is drawn it keeps all words apart; trained with the rest it soon hears colours only
+        # (docs/moving-digits.md)
+        text=Text(train=False),
+        # which digit it is shows at these times: later only noise is seen, earlier hardly any
+        diffusion=Diffusion(prediction="x0", weighting="x0", time_logit=(1.0, 1.2)),
+        clips=Clips(two_digits=0.2),
+        batch=Batch(size=4, frames=5),
+        optimizer=Optimizer(learning_rate=1e-3, ema_decay=0.999),
+        sampling=Sampling(guidance=4.0, prompts=_DIGIT_PROMPTS),
+    )
 
 
 def moving_digits() -> Recipe:
     """VideoFusion, text to video, on moving digits: the model that ships, its base pretrained by `digit-images`."""
-    return Recipe(
-        name="moving-digits",
-        temporal="residual_middle_place",
+    system = make_config(
+        "videofusion",
         residual_channels=(32, 64, 128),
         residual_from_base=True,
         base_rate_ratio=0.3,
         adaptive=0.25,
-        # to bring a shape over from the middle frame is learned where it has hardly moved
-        reach=1,
-        reach_share=0.15,
-        **_DIGIT_CLIPS,
     )
+    # to bring a shape over from the middle frame is learned where it has hardly moved
+    near = {"batch.reach": 1, "batch.reach_share": 0.15}
+    return _digits("moving-digits", system).replace({"network.temporal": "residual_middle_place", **near})
 
 
-def digit_crops() -> Recipe:
-    """An image model of digits close up: a quarter of the frame, and the digit is nearly all that there is."""
-    return digit_images().replace(
-        {"name": "digit-crops", "data": "digit-crops", "size": 16, "two_digits": 0.0, "batch_size": 64}
+def _digit_stills(name: str) -> Recipe:
+    """An image model of digits."""
+    return _digits(name, make_config("vdm")).replace(
+        {"network.temporal": "image", "clips.frames": 1, "batch.frames": None}
     )
 
 
@@ -107,39 +110,31 @@ def digit_images() -> Recipe:
 
     It starts from `digit-crops`.
     """
-    return Recipe(
-        name="digit-images",
-        system="vdm",
-        temporal="image",
-        data="middle-digits",
-        frames=1,
-        batch_size=24,
-        prompts=_DIGIT_PROMPTS,
-        **_DIGIT_NETWORK,
+    return _digit_stills("digit-images").replace({"clips.kind": "middle-digits", "batch.size": 24})
+
+
+def digit_crops() -> Recipe:
+    """An image model of digits close up: a quarter of the frame, and the digit is nearly all that there is."""
+    clips = {"clips.kind": "digit-crops", "clips.size": 16, "clips.two_digits": 0.0}
+    return _digit_stills("digit-crops").replace({**clips, "batch.size": 64})
+
+
+def base_digits() -> Recipe:
+    """An image model of static grey digits, from which base generators (and VDM) start in comparisons."""
+    prompts = ("a three", "a seven", "a five", "a zero")
+    return _digit_stills("base-digits").replace(
+        {"clips.kind": "static-digits", "batch.size": 48, "sampling.prompts": prompts}
     )
 
 
 def vdm_moving_digits() -> Recipe:
     """The baseline: Video Diffusion Models' independent noise, same data and budget."""
-    own: dict[str, Any] = {
-        "temporal": "factorised",
-        # with independent noise frames must agree while each shows hardly anything yet
-        "time_logit": (1.5, 1.5),
-    }
-    return Recipe(name="vdm-moving-digits", system="vdm", **{**_DIGIT_CLIPS, **own})
-
-
-def base_digits() -> Recipe:
-    """An image model of static grey digits, from which base generators (and VDM) start in comparisons."""
-    return Recipe(
-        name="base-digits",
-        system="vdm",
-        temporal="image",
-        data="static-digits",
-        frames=1,
-        batch_size=48,
-        prompts=("a three", "a seven", "a five", "a zero"),
-        **_DIGIT_NETWORK,
+    return _digits("vdm-moving-digits", make_config("vdm")).replace(
+        {
+            "network.temporal": "factorised",
+            # with independent noise frames must agree while each shows hardly anything yet
+            "diffusion.time_logit": (1.5, 1.5),
+        }
     )
 
 
@@ -147,45 +142,35 @@ def folder64() -> Recipe:
     """VideoFusion on a folder of your own clips, 16 frames at 64x64."""
     return Recipe(
         name="folder64",
-        data="folder",
-        size=64,
-        channels=(64, 128, 192, 256),
-        residual_channels=(32, 64, 96, 128),
-        attention=("none", "none", "transformer", "transformer"),
-        batch_size=8,
-        workers=2,
-        adaptive=0.3,
+        system=make_config("videofusion", residual_channels=(32, 64, 96, 128), adaptive=0.3),
+        network=Network(channels=(64, 128, 192, 256), attention=("none", "none", "transformer", "transformer")),
+        clips=Clips(kind="folder", size=64),
+        batch=Batch(size=8, workers=2),
     )
 
 
 def vdm_folder64() -> Recipe:
     """The baseline on a folder of your own clips: Video Diffusion Models, 16 frames at 64x64."""
-    return folder64().replace({"name": "vdm-folder64", "system": "vdm", "temporal": "factorised", "adaptive": 0.0})
+    return folder64().replace({"name": "vdm-folder64", "system": "vdm", "network.temporal": "factorised"})
 
 
 def folder64_small() -> Recipe:
     """VideoFusion on a folder of a few clips, 16 frames at 64x64, small enough for a CPU."""
     return Recipe(
         name="folder64-small",
-        data="folder",
-        size=64,
-        patch=4,
-        blocks=1,
-        channels=(48, 96, 128),
-        residual_channels=(48, 96, 128),
-        attention=("none", "none", "transformer"),
-        heads=2,
-        temporal="residual_middle_place",
-        prediction="x0",
-        weighting="x0",
-        residual_from_base=True,
-        adaptive=0.3,
-        time_logit=(1.0, 1.2),
-        reach=1,
-        reach_share=0.075,
-        train_frames=5,
-        batch_size=4,
-        learning_rate=1e-3,
+        system=make_config("videofusion", residual_channels=(48, 96, 128), residual_from_base=True, adaptive=0.3),
+        network=Network(
+            patch=4,
+            blocks=1,
+            channels=(48, 96, 128),
+            attention=("none", "none", "transformer"),
+            heads=2,
+            temporal="residual_middle_place",
+        ),
+        diffusion=Diffusion(prediction="x0", weighting="x0", time_logit=(1.0, 1.2)),
+        clips=Clips(kind="folder", size=64),
+        batch=Batch(size=4, frames=5, reach=1, reach_share=0.075),
+        optimizer=Optimizer(learning_rate=1e-3),
     )
 
 
@@ -203,31 +188,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 
 
-def trained_model(name: str) -> Path | None:
-    """The folder of a model, where a name is no recipe's; None for a recipe's.
-
-    Args:
-        name: of a recipe, the path of a json file, or what `load` takes.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if name in RECIPES or name.endswith(".json"):
-        return None
-    try:
-        return find(name)
-    except InputError as error:
-        raise InputError(
-            f'"{name}" is neither a recipe ({", ".join(RECIPES)}, or the path of a recipe.json) nor a model: {error}'
-        ) from error
-
-
 def get_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe by name, or from the `recipe.json` of a run, with some keys changed.
 
     Args:
         name: a key of `RECIPES`, or the path of a json file that `Recipe.to_json` made.
-        overrides: keys of `Recipe` to values, or to text as a command line gives it.
+        overrides: dotted keys to values; see `Recipe.replace`.
 
     Raises:
         InputError: unknown name or key (the message lists what there is), or a value of the wrong kind.

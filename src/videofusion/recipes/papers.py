@@ -14,108 +14,121 @@ from functools import partial
 from typing import Any
 
 from videofusion.recipes.recipe import Recipe
+from videofusion.systems.config import find_config
 
 # trained without captions and sampled without, by the null condition alone; where the data have no captions, sample
 # grids show four clips of a word that is not heard
-_UNCONDITIONAL: dict[str, Any] = {"caption_dropout": 1.0, "guidance": 0.0}
-_NO_CAPTIONS: dict[str, Any] = {**_UNCONDITIONAL, "prompts": ("clip",) * 4}
+_UNCONDITIONAL: dict[str, Any] = {"text.dropout": 1.0, "sampling.guidance": 0.0}
+_NO_CAPTIONS: dict[str, Any] = {**_UNCONDITIONAL, "sampling.prompts": ("clip",) * 4}
 
 # chosen: how often a run looks, and how it starts
 _RUN: dict[str, Any] = {
-    "data": "folder",
-    "frames": 16,
-    "size": 64,
-    "attention": ("none", "plain", "plain", "plain"),  # VDM: at 32, 16 and 8; VideoFusion's is not known
-    "groups": 32,
-    "precision": "bfloat16",
-    "workers": 8,
-    "schedule_rate": "constant",
-    "warmup": 1000,
-    "ema_decay": 0.9999,  # VDM's, but for BAIR
-    "weight_decay": 0.0,  # VDM's, but for BAIR
-    "weighting": "eps",  # VideoFusion, eq. (14); VDM, where it predicts eps
-    "log_interval": 50,
-    "validation_interval": 1000,
-    "checkpoint_interval": 1000,
-    "sample_interval": 5000,
+    "clips.kind": "folder",
+    "clips.frames": 16,
+    "clips.size": 64,
+    "network.attention": ("none", "plain", "plain", "plain"),  # VDM: at 32, 16 and 8; VideoFusion's is not known
+    "network.groups": 32,
+    "compute.precision": "bfloat16",
+    "batch.workers": 8,
+    "optimizer.schedule": "constant",
+    "optimizer.warmup": 1000,
+    "optimizer.ema_decay": 0.9999,  # VDM's, but for BAIR
+    "optimizer.weight_decay": 0.0,  # VDM's, but for BAIR
+    "diffusion.weighting": "eps",  # VideoFusion, eq. (14); VDM, where it predicts eps
+    "log.interval": 50,
+    "log.validation_interval": 1000,
+    "checkpoints.interval": 1000,
+    "log.sample_interval": 5000,
 }
 
 _SYSTEMS: dict[str, dict[str, Any]] = {
     "videofusion": {
-        "variant": "published",
-        "share": 0.5,
-        "temporal": "residual",
-        "schedule": "linear",  # the betas of Ho et al. 2020, T = 1000
-        "prediction": "eps",
-        "channels": (192, 384, 576, 768),  # chosen, as are those below: 0.28 billion parameters
-        "residual_channels": (96, 192, 288, 384),  # 0.08 billion, about the proportion of the large ones
-        "blocks": 3,
-        "head_size": 32,
-        "text_dim": 512,
-        "batch_size": 8,
+        "system.variant": "published",
+        "system.share": 0.5,
+        "network.temporal": "residual",
+        "diffusion.schedule": "linear",  # the betas of Ho et al. 2020, T = 1000
+        "diffusion.prediction": "eps",
+        "network.channels": (192, 384, 576, 768),  # chosen, as are those below: 0.28 billion parameters
+        "system.residual_channels": (96, 192, 288, 384),  # 0.08 billion, about the proportion of the large ones
+        "network.blocks": 3,
+        "network.head_size": 32,
+        "text.size": 512,
+        "batch.size": 8,
     },
     # v has the same minimum as eps under the loss of eps, and says something at no signal too, where our cosine ends;
     # VDM's ends at a log-SNR of -20, and its sampler clips the clean clip at each step, which ours does not
     "vdm": {
-        "system": "vdm",
-        "temporal": "factorised",
-        "schedule": "cosine",
-        "prediction": "v",
-        "channels": (256, 512, 1024, 2048),
-        "blocks": 2,
-        "head_size": 64,
-        "text_dim": 128,
-        "batch_size": 4,
+        "network.temporal": "factorised",
+        "diffusion.schedule": "cosine",
+        "diffusion.prediction": "v",
+        "network.channels": (256, 512, 1024, 2048),
+        "network.blocks": 2,
+        "network.head_size": 64,
+        "text.size": 128,
+        "batch.size": 4,
     },
 }
 
 # How the data are read. Which part is held out for tests is the data's own business (docs/data.md).
 _DATA: dict[str, dict[str, Any]] = {
-    "ucf101": {"layout": "folder", "fold": 1, **_UNCONDITIONAL},
-    "ucf101-classes": {"layout": "folder", "fold": 1},  # the classes' names are the captions
-    "sky": {"layout": "frames", **_NO_CAPTIONS},
-    "taichi": {"layout": "frames", "stride": 4, **_NO_CAPTIONS},  # chosen: as the protocol videofusion-taichi
-    "webvid": {"layout": "table"},
-    "bair": {"layout": "frames", **_NO_CAPTIONS},
-    "kinetics600": {"layout": "table", **_UNCONDITIONAL},
+    "ucf101": {"clips.layout": "folder", "clips.fold": 1, **_UNCONDITIONAL},
+    "ucf101-classes": {"clips.layout": "folder", "clips.fold": 1},  # the classes' names are the captions
+    "sky": {"clips.layout": "frames", **_NO_CAPTIONS},
+    "taichi": {
+        "clips.layout": "frames",
+        "clips.stride": 4,
+        **_NO_CAPTIONS,
+    },  # chosen: as the protocol videofusion-taichi
+    "webvid": {"clips.layout": "table"},
+    "bair": {"clips.layout": "frames", **_NO_CAPTIONS},
+    "kinetics600": {"clips.layout": "table", **_UNCONDITIONAL},
     # 81 videos: chosen, 9 clips of each an epoch
-    "weizmann": {"layout": "folder", "clips_per_video": 9, **_UNCONDITIONAL},
+    "weizmann": {"clips.layout": "folder", "clips.per_video": 9, **_UNCONDITIONAL},
 }
 
 # VDM's optimisation of each data set; both systems have it, so that they can be compared. Where VDM has none: UCF101's.
-_UCF101: dict[str, Any] = {"clips": 128, "steps": 60_000, "learning_rate": 3e-4}
+_UCF101: dict[str, Any] = {"clips": 128, "budget.steps": 60_000, "optimizer.learning_rate": 3e-4}
 _BUDGETS: dict[str, dict[str, Any]] = {
     "ucf101": _UCF101,
     "ucf101-classes": _UCF101,
     "sky": _UCF101,
     "taichi": _UCF101,
-    "webvid": {"clips": 128, "steps": 700_000, "learning_rate": 3e-4},  # of its large text-to-video model
+    "webvid": {
+        "clips": 128,
+        "budget.steps": 700_000,
+        "optimizer.learning_rate": 3e-4,
+    },  # of its large text-to-video model
     "bair": {
         "clips": 128,
-        "steps": 660_000,
-        "learning_rate": 2e-4,
-        "weight_decay": 0.01,
-        "ema_decay": 0.999,
-        "flip": True,
+        "budget.steps": 660_000,
+        "optimizer.learning_rate": 2e-4,
+        "optimizer.weight_decay": 0.01,
+        "optimizer.ema_decay": 0.999,
+        "clips.flip": True,
     },
-    "kinetics600": {"clips": 256, "steps": 220_000, "learning_rate": 2e-4},
-    "weizmann": {**_UCF101, "steps": 20_000},  # chosen
+    "kinetics600": {"clips": 256, "budget.steps": 220_000, "optimizer.learning_rate": 2e-4},
+    "weizmann": {**_UCF101, "budget.steps": 20_000},  # chosen
 }
 
 # What a single row has of its own.
 _ROWS: dict[tuple[str, str], dict[str, Any]] = {
     ("videofusion", "webvid"): {
-        "channels": (512, 1024, 1536, 2048),  # 1.98 billion parameters; the paper's 2.00
-        "residual_channels": (256, 512, 832, 1024),  # 0.59 billion
-        "head_size": 64,
-        "text_dim": 768,  # that of CLIP's embeddings
-        "fps": 8.0,  # chosen: two seconds
-        "batch_size": 1,
+        "network.channels": (512, 1024, 1536, 2048),  # 1.98 billion parameters; the paper's 2.00
+        "system.residual_channels": (256, 512, 832, 1024),  # 0.59 billion
+        "network.head_size": 64,
+        "text.size": 768,  # that of CLIP's embeddings
+        "clips.fps": 8.0,  # chosen: two seconds
+        "batch.size": 1,
     },
-    ("videofusion", "weizmann"): {"share": 0.9, "grouped": True},  # sec. 4.7
-    ("vdm", "webvid"): {"text_dim": 1024, "strides": (1, 4)},  # BERT-large's; frame skips 1 and 4
-    ("vdm", "bair"): {"channels": (128, 256, 384, 512), "blocks": 3, "weighting": "v", "batch_size": 8},
-    ("vdm", "kinetics600"): {"weighting": "v"},
+    ("videofusion", "weizmann"): {"system.share": 0.9, "system.grouped": True},  # sec. 4.7
+    ("vdm", "webvid"): {"text.size": 1024, "clips.strides": (1, 4)},  # BERT-large's; frame skips 1 and 4
+    ("vdm", "bair"): {
+        "network.channels": (128, 256, 384, 512),
+        "network.blocks": 3,
+        "diffusion.weighting": "v",
+        "batch.size": 8,
+    },
+    ("vdm", "kinetics600"): {"diffusion.weighting": "v"},
 }
 
 
@@ -130,7 +143,8 @@ def paper_recipe(system: str, data: str) -> Recipe:
     clips = budget.pop("clips")
     keys = {**_RUN, **_SYSTEMS[system], **_DATA[data], **budget, **_ROWS.get((system, data), {})}
     # a batch is the paper's; how many micro-batches it takes is memory's business
-    return Recipe(name=f"{system}-{data}", accumulation=clips // keys["batch_size"], **keys)
+    keys["batch.accumulation"] = clips // keys["batch.size"]
+    return Recipe(name=f"{system}-{data}", system=find_config(system)()).replace(keys)
 
 
 PAPER_RECIPES: dict[str, Callable[[], Recipe]] = {

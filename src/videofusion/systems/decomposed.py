@@ -19,7 +19,8 @@ Variants (docs/videofusion.md has the reasons, and which noise each of them read
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,38 @@ from videofusion.diffusion.prediction import Prediction, expand
 from videofusion.diffusion.schedules import Schedule
 from videofusion.errors import InputError
 
-VARIANTS = ("joint", "corrected", "published", "framewise", "image-first")
-SEES_BASE = ("joint", "corrected", "image-first")  # whose residual generator sees the base frame beside every frame
-CORRECTS_BASE = ("joint", "corrected")  # whose residual generator has a say in the base frame too
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What a variant shows the residual generator, and who decides the base frame.
+
+    Args:
+        noisy: how frames are shown: "without" the base noise (eq. 12), or as what they have "beyond" the base frame.
+        beside: the base frame stands beside every noisy frame.
+        embedding: both generators are told an embedding of the base frame.
+        frames_apart: the residual generator sees one frame at a time.
+        decides: the base frame is as the "base" generator estimates it, as "both" generators do, or "given": made, or
+            known, before the others.
+    """
+
+    noisy: Literal["without", "beyond"] = "without"
+    beside: bool = False
+    embedding: bool = False
+    frames_apart: bool = False
+    decides: Literal["base", "both", "given"] = "base"
+
+    def temporal(self, design: str) -> str:
+        """The row of the residual generator, where a recipe says `design`."""
+        return "framewise" if self.frames_apart else design
+
+
+VARIANTS = {
+    "joint": Variant(noisy="beyond", beside=True, decides="both"),
+    "corrected": Variant(beside=True, decides="both"),
+    "published": Variant(embedding=True),
+    "framewise": Variant(frames_apart=True),
+    "image-first": Variant(beside=True, decides="given"),
+}
 
 
 class ResidualProcess(NamedTuple):
@@ -57,12 +87,13 @@ class VideoFusion:
 
     Args:
         base: an image network, called with one-frame clips.
-        residual: a video network (frame by frame for "framewise"); with twice the channels in for `SEES_BASE`.
+        residual: a video network; with twice the channels in for a variant that shows the base frame beside.
         schedule: that the base was trained for.
         base_prediction: what the base predicts: "eps", "x0", "v" or "flow".
         residual_prediction: the same for the residual generator, of the residual process.
-        variant: one of `VARIANTS`.
-        stop_gradient: keep the other frames' losses from the base (eq. 14); "image-first" has no way for them.
+        variant: a key of `VARIANTS`.
+        stop_gradient: keep the other frames' losses from the base (eq. 14); where the base frame is given, there is no
+            way for them.
 
     Raises:
         InputError: an unknown variant.
@@ -79,12 +110,11 @@ class VideoFusion:
         variant: str = "joint",
         stop_gradient: bool = True,
     ) -> None:
-        check_variant(variant)
+        self.variant = get_variant(variant)
         self.base = NetworkDenoiser(base, schedule, base_prediction)
         self.residual = residual
         self.schedule = schedule
         self.residual_prediction = residual_prediction
-        self.variant = variant
         self.stop_gradient = stop_gradient
 
     def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
@@ -93,12 +123,12 @@ class VideoFusion:
         Args:
             z: noisy clip [b t c h w].
             t: time [b].
-            conditions: of the clips, with `share`, 1 at the base frame, and for "image-first" with `middle_frame`.
+            conditions: of the clips, with `share`, 1 at the base frame, and with `middle_frame` where that is given.
 
         Raises:
             InputError: one of these is not given, or no frame is the base frame.
         """
-        if self.variant != "image-first":
+        if self.variant.decides != "given":
             return self.predict(z, t, conditions)[1]
         if conditions.middle_frame is None:
             raise InputError("middle_frame is not given; the variant 'image-first' needs the clean middle frame")
@@ -112,8 +142,8 @@ class VideoFusion:
         Args:
             z: noisy clip [b t c h w].
             t: time [b].
-            conditions: of the clips, with `share`, and for "image-first" with `middle_frame`.
-            clean: for "image-first", the frame that z was made from [b 1 c h w], unless it is the conditions'.
+            conditions: of the clips, with `share`, and with `middle_frame` where the base frame is given.
+            clean: the frame that z was made from [b 1 c h w], where it is given and not the conditions'.
             every: have the base generator predict every frame by itself [b t c h w], for training: the base frame is
                 what the composite is made of all the same.
 
@@ -123,7 +153,7 @@ class VideoFusion:
         at = find_base_frame(conditions.share)
         alone = slice(at, at + 1)
         base = self.base(z, t, conditions) if every else self.base(z[:, alone], t, conditions.window(at, at + 1))
-        if self.variant == "image-first":
+        if self.variant.decides == "given":
             return base, self(z, t, conditions) if clean is None else self.around(z, t, conditions, clean)
         found = base.x0[:, alone] if every else base.x0
         return base, self.around(z, t, conditions, found.detach() if self.stop_gradient else found)
@@ -135,8 +165,8 @@ class VideoFusion:
             z: noisy clip [b t c h w].
             t: time [b].
             conditions: of the clips, with `share`.
-            clean: the base generator's estimate, or the frame itself [b 1 c h w]; "image-first" shows the residual
-                generator the middle frame of the conditions instead, if they have one.
+            clean: the base generator's estimate, or the frame itself [b 1 c h w]; where the base frame is given, the
+                residual generator is shown the middle frame of the conditions instead, if they have one.
 
         Raises:
             InputError: no share is given, or no frame is the base frame; a residual generator that predicts noise,
@@ -153,30 +183,30 @@ class VideoFusion:
         # a frame that shares everything is the base frame: in it nothing is residual noise
         shared = share >= 1
         z_base = z[:, at : at + 1]
-        if self.variant == "joint":
+        if self.variant.noisy == "beyond":
             process = self._beyond_the_base_frame(z, t, share, z_base, alpha, sigma)
         else:
             process = self._without_base_noise(z, share, z_base - alpha * clean, alpha, sigma)
 
         shown, known_to = clean, torch.zeros_like(t)
-        if self.variant == "image-first" and conditions.middle_frame is not None:
+        if self.variant.decides == "given" and conditions.middle_frame is not None:
             shown = conditions.middle_frame
             if conditions.middle_noise is not None:  # alpha x + sigma eps with sigma / alpha that noise
                 known_to = self.schedule.time_at(-2 * conditions.middle_noise.log())
         seen, time = process.z, process.time
-        if self.variant in CORRECTS_BASE:  # the base frame is shown as it is: its estimate stands beside it
+        if self.variant.decides == "both":  # the base frame is shown as it is: its estimate stands beside it
             seen, time = torch.where(shared, z, seen), torch.where(conditions.share >= 1, t[:, None], time)
         else:
             known = expand(self.schedule.alpha_sigma(known_to)[0], z) * shown
             seen, time = torch.where(shared, known, seen), torch.where(conditions.share >= 1, known_to[:, None], time)
-        if self.variant in SEES_BASE:
+        if self.variant.beside:
             seen = torch.cat([seen, shown.expand_as(z)], dim=2)
         told = conditions.given()
         output = self.residual(seen, self.schedule.network_time(time), temporal=conditions.temporal, **told)
 
         x0 = Prediction.of(self.residual_prediction, output, process.z, process.alpha, process.sigma).x0
-        x0_base = clean + sigma * output[:, at : at + 1] if self.variant in CORRECTS_BASE else clean
-        if self.variant == "joint":  # eq. 6
+        x0_base = clean + sigma * output[:, at : at + 1] if self.variant.decides == "both" else clean
+        if self.variant.noisy == "beyond":  # eq. 6
             x0 = share.sqrt() * x0_base + (1 - share).sqrt() * x0
         return Prediction(z, z, z, alpha, sigma).with_x0(torch.where(shared, x0_base, x0))
 
@@ -206,11 +236,12 @@ class VideoFusion:
         return ResidualProcess((z - share.sqrt() * base_noise) / power, alpha_r, own_sigma / power, time[:, :, 0, 0, 0])
 
 
-def check_variant(variant: str) -> None:
-    """Raise InputError for one that there is not."""
-    if variant not in VARIANTS:
-        hint = "; that one is called 'image-first' now" if variant == "anchored" else ""
-        raise InputError(f"variant is {variant!r}; it must be one of {', '.join(VARIANTS)}{hint}")
+def get_variant(name: str) -> Variant:
+    """The variant of that name; raises InputError where there is none."""
+    if name not in VARIANTS:
+        hint = "; that one is called 'image-first' now" if name == "anchored" else ""
+        raise InputError(f"variant is {name!r}; it must be one of {', '.join(VARIANTS)}{hint}")
+    return VARIANTS[name]
 
 
 def find_base_frame(share: Tensor | None) -> int:

@@ -1,52 +1,106 @@
-"""From prompts to clips: what every system's pipeline shares."""
+"""From prompts to clips: the one pipeline, which every system's is a kind of.
+
+A call is `prepare` (all that can be refused, what the networks are told, the noise to start from), `run` (the sampler,
+from any noisy clip along any times) and `decode`. Tasks use these parts.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
+from videofusion.conditioning.condition import Condition, Request, checked, told_by_user
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.grids import times
-from videofusion.diffusion.guidance import ClassifierFree
+from videofusion.diffusion.guidance import ClassifierFree, Term
 from videofusion.diffusion.known import Following, Known
 from videofusion.diffusion.noise import Keys, NoiseSource, bind
 from videofusion.diffusion.options import SamplingOptions
 from videofusion.diffusion.samplers import get_sampler
-from videofusion.diffusion.schedules import make_schedule
-from videofusion.errors import InputError
+from videofusion.diffusion.samplers.loop import OnPrediction, OnState, Progress
+from videofusion.diffusion.schedules import Schedule, make_schedule
+from videofusion.errors import InputError, unknown
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.unet import UNet
-from videofusion.systems.training import text_conditions
+from videofusion.systems.saved import PipelineSettings, constructor, may_be_none
 
-Progress = Callable[[Iterable[int]], Iterable[int]]
 LARGEST = 4096  # frames, or pixels of a side, of a clip
 MOST_STEPS = 10_000
-_TOLD_WORDS = 200  # of those a model knows, in a warning; a large set's captions have a hundred thousand
-Draw = Callable[[Denoiser, int, Conditions], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What is called as a sampler goes along its times.
+
+    Args:
+        on_prediction: with every prediction and its time; its answer is used instead.
+        on_state: with the clip after every step and its time; its answer is used instead.
+        progress: wraps the iterable of step numbers, as tqdm does.
+    """
+
+    on_prediction: OnPrediction | None = None
+    on_state: OnState | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A batch of clips that is ready to be sampled.
+
+    Args:
+        denoiser: with guidance, and with the frames that are given.
+        conditions: what it is told.
+        noise: from a step to noise [b t c h w], 0 for what sampling starts from.
+        times: [steps + 1] of the sampler.
+        schedule: of the denoiser.
+        sampler: as `SAMPLERS` has it, with its options.
+    """
+
+    denoiser: Denoiser
+    conditions: Conditions
+    noise: Callable[[int], Tensor]
+    times: Tensor
+    schedule: Schedule
+    sampler: Callable[..., Tensor]
 
 
 class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     """A trained system, ready to be asked for clips; saves and loads as any diffusers pipeline.
 
-    Subclasses register their networks, a `text_encoder`, its `tokenizer` or None for a `WordEncoder`, a `vae` or None
-    for pixels, and the configuration `schedule`, `frames`, `height`, `width`, `guidance`,
-    `guidance_interval`, `guidance_skip`, `sampler`, `sampler_options`.
+    A subclass names its parts and its settings; its constructor takes both by name, the parts also in their order.
+    diffusers looks a pipeline's arguments up in the signature of its constructor, which is written from them.
+
+    Attributes:
+        PARTS: networks and the like by name, with their types; one that may be None is optional.
+        Settings: the rest of what it saves.
     """
+
+    PARTS: ClassVar[Mapping[str, Any]] = {}
+    Settings: ClassVar[type[PipelineSettings]] = PipelineSettings
 
     text_encoder: Any
     tokenizer: Any = None
     vae: nn.Module | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__init__ = constructor(cls.PARTS, cls.Settings)  # type: ignore[method-assign]
+        cls._optional_components = [name for name, kind in cls.PARTS.items() if may_be_none(kind)]
+
+    def check(self) -> None:
+        """Raise InputError where parts and settings do not go together."""
 
     @property
     def text(self) -> WordEncoder | FrozenText:
@@ -64,9 +118,23 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         raise NotImplementedError
 
     @property
+    def conditions(self) -> Sequence[Condition]:
+        """What the system is told, in order."""
+        raise NotImplementedError
+
+    @property
     def hears_fps(self) -> bool:
         """Whether it is told frames per second: it was trained on clips of several rates."""
-        return any(network.config.get("fps", False) for network in self.networks)
+        return any(condition.option == "fps" for condition in self.conditions)
+
+    @classmethod
+    def networks_take_turns(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether each of its networks takes all of its steps before the next one begins.
+
+        Args:
+            settings: of a saved pipeline.
+        """
+        return False
 
     def denoiser(self) -> Denoiser:
         """The system as one denoiser, without guidance."""
@@ -76,36 +144,11 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Where a sample's noise comes from."""
         raise NotImplementedError
 
-    def share(self, clips: int, frames: int, motion: float | None) -> Tensor | None:
-        """Lambda per clip and frame for a motion knob, or None for systems without."""
-        raise NotImplementedError
-
-    def complete(
-        self,
-        conditions: Conditions,
-        keys: Keys,
-        guidance: float,
-        draw: Draw,
-        known: Known | None = None,
-        prompts: Sequence[str] = (),
-    ) -> Conditions:
-        """Add what a system is told beside text and share; nothing unless a subclass says otherwise.
-
-        Args:
-            conditions: text and share.
-            keys: of the clips.
-            guidance: scale.
-            draw: samples (denoiser, frames, conditions) to a clip, as the caller asked for it.
-            known: frames that are given, b of each, where the clips are made.
-            prompts: of the clips, for what reads them by itself.
-        """
-        return conditions
-
     def check_known(self, places: Sequence[int], frames: int) -> None:
         """Raise InputError unless the system can have clips of so many frames follow from those at these places."""
 
     def frames_guidance(self, guidance: float) -> float:
-        """The scale of the frames of a clip, where that of what `complete` samples is `guidance`."""
+        """The scale of the frames of a clip, where that of what conditions sample is `guidance`; 1 is off."""
         return guidance
 
     def options(self, sampler: str, given: Mapping[str, Any]) -> SamplingOptions:
@@ -132,16 +175,41 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             InputError: the prompt is empty or too long.
         """
-        self.text.check(prompt)
-        unknown = self.text.unknown(prompt)
-        if not unknown:
-            return None
-        words = sorted(self.text.words)
-        known = " ".join(words[:_TOLD_WORDS]) + (f" ... ({len(words):,} in all)" if len(words) > _TOLD_WORDS else "")
-        return f"this model does not know {', '.join(map(repr, unknown))}; the words it knows are: {known}"
+        return next(iter(checked(self.conditions, {"prompt": [prompt]})), None)
 
     @torch.no_grad()
     def __call__(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        output: str = "clip",
+        progress: Progress | None = None,
+        **asked: Any,
+    ) -> Tensor:
+        """Make clips.
+
+        Args:
+            prompt: a text, or one for each clip.
+            output: "clip", or "latent" for what `decode` makes clips of: then nothing is lost where that fails.
+            progress: wraps the steps, as tqdm does.
+            asked: seed, motion_seed, frames, height, width, steps, sampler, sampler_options, guidance, known, start,
+                and what the system's conditions take, such as motion and fps; see `prepare`.
+
+        Returns:
+            [b t c h w] in [-1, 1], or [t c h w] when the prompt is one text; latents have their own c, h and w.
+
+        Raises:
+            InputError: anything outside what is said above, or in `prepare`.
+        """
+        if output not in ("clip", "latent"):
+            raise InputError(f'output is {output!r}; it must be "clip" or "latent"')
+        hooks = Hooks(progress=progress)
+        made = self.run(self.prepare(prompt, hooks=hooks, **asked), hooks=hooks)
+        made = made[0] if isinstance(prompt, str) else made
+        return made if output == "latent" else self.decode(made)
+
+    @torch.no_grad()
+    def prepare(
         self,
         prompt: str | Sequence[str],
         *,
@@ -153,15 +221,13 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         steps: int = 20,
         sampler: str | None = None,
         sampler_options: Mapping[str, Any] | None = None,
-        guidance: float | None = None,
-        motion: float | None = None,
-        fps: float | None = None,
+        guidance: float | Mapping[str, float] | None = None,
         known: Known | None = None,
         start: int = 0,
-        output: str = "clip",
-        progress: Progress | None = None,
-    ) -> Tensor:
-        """Make clips.
+        hooks: Hooks = Hooks(),
+        **values: Any,
+    ) -> Prepared:
+        """Check what is asked for, and bring together what makes it.
 
         Args:
             prompt: a text, or one for each clip.
@@ -176,18 +242,15 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             sampler: a key of `SAMPLERS`; the model's own by default.
             sampler_options: values of `SamplingOptions` in place of the model's own, as {"spacing": "flow"}.
             guidance: classifier-free guidance scale, 1 = off; the model's own by default. A model that has another one
-                for how things move keeps that, unless this is 1.
-            motion: from 0 (as little as training clips had) to 1 (as much); the model's fixed share by default.
-            fps: frames per second of what happens in the clip, for models trained at several rates; any of them by
-                default.
+                for how things move keeps that, unless this is 1. Or scales by the names of conditions, as {"text": 4.0,
+                "beside": 1.5}, each beyond what is left without the ones before it; see `ClassifierFree`.
             known: frames that are given; the others are made to follow from them.
             start: number of the first frame in a longer video that the clip is a part of, at least 0: frames of equal
                 numbers have equal residual noise.
-            output: "clip", or "latent" for what `decode` makes clips of: then nothing is lost where that fails.
-            progress: wraps the steps, as tqdm does.
-
-        Returns:
-            [b t c h w] in [-1, 1], or [t c h w] when the prompt is one text; latents have their own c, h and w.
+            hooks: for what is sampled before the clip itself, such as a middle frame that it is made around.
+            values: of the system's conditions, by their options: motion, from 0 (as little as training clips had) to 1
+                (as much), by default the model's fixed share; fps, frames per second of what happens in the clip, for
+                models trained at several rates, by default any of them.
 
         Raises:
             InputError: anything outside what is said above.
@@ -196,20 +259,12 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         shape = self._shape(len(prompts), frames, height, width)
         if not prompts:
             raise InputError("prompt is an empty list; it must hold at least one text")
-        for message in dict.fromkeys(map(self.check_prompt, prompts)):
-            if message is not None:
-                warnings.warn(message, UserWarning, stacklevel=2)
+        for message in checked(self.conditions, {"prompt": prompts}):
+            warnings.warn(message, UserWarning, stacklevel=3)
         guidance = self.config.guidance if guidance is None else guidance
-        if not (math.isfinite(guidance) and guidance >= 0):
-            raise InputError(f"guidance is {guidance}; it must be a number of at least 0 (1 is off)")
-        if output not in ("clip", "latent"):
-            raise InputError(f'output is {output!r}; it must be "clip" or "latent"')
-        if fps is not None and not (self.hears_fps and 0 < fps <= 1000):
-            raise InputError(
-                f"fps is {fps}; it must be above 0 and at most 1000"
-                if self.hears_fps
-                else f"fps is {fps}; this model was trained at one rate and is told none, leave it out"
-            )
+        scales = self._scales(guidance)
+        for message in checked(self.conditions, values):
+            warnings.warn(message, UserWarning, stacklevel=3)
         if start < 0:
             raise InputError(f"start is {start}; it must be a frame's number, at least 0")
         if known is not None:
@@ -217,68 +272,118 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         if steps > MOST_STEPS:
             raise InputError(f"steps is {steps}; at most {MOST_STEPS} can be asked for")
         sampler = self.config.sampler if sampler is None else sampler
-        sample, options = get_sampler(sampler), self.options(sampler, sampler_options or {})
-        schedule = make_schedule(self.config.schedule)
-        times(schedule, steps, spacing=options.spacing)  # refuses what cannot be
+        get_sampler(sampler)
+        options = self.options(sampler, sampler_options or {})
+        times(make_schedule(self.config.schedule), steps, spacing=options.spacing)  # refuses what cannot be
         keys = Keys.of(
             _seeds("seed", seed, len(prompts)),
             None if motion_seed is None else _seeds("motion_seed", motion_seed, len(prompts)),
         )
-        share = self.share(shape[0], shape[1], motion)
 
-        device = self.text.device
-        conditions = text_conditions(self.text, prompts, share=None if share is None else share.to(device))
-        if fps is not None:
-            conditions = replace(conditions, fps=torch.full((len(prompts),), float(fps), device=device))
+        def part(denoiser: Denoiser, count: int, told: Conditions, terms: list[Term], given: Known | None) -> Prepared:
+            size, numbers = (shape[0], count, *shape[2:]), range(start, start + count)
+            return self._prepared(denoiser, told, terms, given, size, numbers, keys, steps, sampler, options)
 
-        source = self.noise_source()
+        def draw(denoiser: Denoiser, count: int, told: Conditions) -> Tensor:
+            return self.run(part(denoiser, count, told, scales, None), hooks=hooks)
 
-        def draw(
-            denoiser: Denoiser,
-            frames: int,
-            told: Conditions,
-            guidance: float = guidance,
-            known: Known | None = None,
-        ) -> Tensor:
-            size, numbers = (shape[0], frames, *shape[2:]), range(start, start + frames)
-            noise = bind(source, size, keys, told.share, numbers, device)
-            guided: Denoiser = ClassifierFree(
-                denoiser,
-                guidance,
-                rescale=options.rescale,
-                threshold=options.threshold or None,
-                interval=self.config.guidance_interval,
-                skip=self.config.guidance_skip,
+        request = Request(
+            shape=shape,
+            device=self.text.device,
+            keys=keys,
+            guidance=float(scales[0].scale),
+            known=known,
+            prompts=prompts,
+            draw=draw,
+        )
+        told = told_by_user(self.conditions, {"prompt": prompts, **values}, request)
+        frames_scales = scales if isinstance(guidance, Mapping) else self._scales(self.frames_guidance(guidance))
+        return part(self.denoiser(), shape[1], told, frames_scales, known)
+
+    def _scales(self, guidance: float | Mapping[str, float]) -> list[Term]:
+        """The terms of guidance, that of the prompt first where it is a number; InputError for scales that are none."""
+        terms: list[tuple[tuple[str, ...], float]]
+        if isinstance(guidance, Mapping):
+            names = [condition.name for condition in self.conditions]
+            for name in guidance:
+                if name not in names:
+                    raise unknown("condition of guidance", name, names)
+            terms = [((name,), scale) for name, scale in guidance.items()] or [(("text",), 1.0)]
+        else:
+            terms = [(tuple(condition.name for condition in self.conditions if condition.guided), guidance)]
+        for _, scale in terms:
+            if not (math.isfinite(scale) and scale >= 0):
+                raise InputError(f"guidance is {guidance}; it must be a number of at least 0 (1 is off)")
+        return [Term(names, scale) for names, scale in terms]
+
+    def _prepared(
+        self,
+        denoiser: Denoiser,
+        told: Conditions,
+        terms: list[Term],
+        known: Known | None,
+        shape: tuple[int, ...],
+        numbers: range,
+        keys: Keys,
+        steps: int,
+        sampler: str,
+        options: SamplingOptions,
+    ) -> Prepared:
+        schedule, source = make_schedule(self.config.schedule), self.noise_source()
+        guided: Denoiser = ClassifierFree(
+            denoiser,
+            terms,
+            rescale=options.rescale,
+            threshold=options.threshold or None,
+            interval=self.config.guidance_interval,
+            skip=self.config.guidance_skip,
+        )
+        covariance = source.covariance(told.share, numbers)
+        # one grid for the batch, whose clips have one share; a middle frame that is told tells the base noise
+        shared = covariance[0] if told.middle_frame is None else None
+        if known is not None:
+            guided = Following(guided, known, covariance.expand(shape[0], -1, -1))
+        return Prepared(
+            denoiser=guided,
+            conditions=told,
+            noise=bind(source, shape, keys, told.share, numbers, self.text.device),
+            times=times(schedule, steps, spacing=options.spacing, covariance=shared),
+            schedule=schedule,
+            sampler=partial(get_sampler(sampler), **options.of_sampler(sampler)),
+        )
+
+    @torch.no_grad()
+    def run(
+        self, prepared: Prepared, z: Tensor | None = None, times: Tensor | None = None, hooks: Hooks = Hooks()
+    ) -> Tensor:
+        """Sample a batch.
+
+        Args:
+            prepared: by `prepare`.
+            z: a noisy clip at times[0] to start from [b t c h w]; noise by default.
+            times: [steps + 1] in [0, 1], decreasing; those that were prepared by default.
+            hooks: called on the way.
+
+        Returns:
+            [b t c h w], float32, in the range of where the clips live: what `decode` takes.
+        """
+        z = prepared.noise(0) if z is None else z
+        half = self.networks[0].dtype  # networks held in it compute in it; others as the caller has them compute
+        with nullcontext() if half == torch.float32 else torch.autocast(z.device.type, half):
+            made = prepared.sampler(
+                prepared.denoiser,
+                z,
+                prepared.times if times is None else times,
+                schedule=prepared.schedule,
+                conditions=prepared.conditions,
+                noise=prepared.noise,
+                **vars(hooks),
             )
-            covariance = source.covariance(told.share, numbers)
-            # one grid for the batch, whose clips have one share; a middle frame that is told tells the base noise
-            shared = covariance[0] if told.middle_frame is None else None
-            stops = times(schedule, steps, spacing=options.spacing, covariance=shared)
-            if known is not None:
-                covariance = covariance.expand(shape[0], -1, -1)
-                guided = Following(guided, known, covariance)
-            half = self.networks[0].dtype  # networks held in it compute in it; others as the caller has them compute
-            with nullcontext() if half == torch.float32 else torch.autocast(device.type, half):
-                return sample(
-                    guided,
-                    noise(0),
-                    stops,
-                    schedule=schedule,
-                    conditions=told,
-                    noise=noise,
-                    progress=progress,
-                    **options.of_sampler(sampler),
-                )
-
-        conditions = self.complete(conditions, keys, guidance, draw, known, prompts)
-        made = draw(self.denoiser(), shape[1], conditions, self.frames_guidance(guidance), known).float()
-        made = self.space.bounded(made)
-        made = made[0] if isinstance(prompt, str) else made
-        return made if output == "latent" else self.decode(made)
+        return self.space.bounded(made.float())
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """The clips of what a call with output="latent" returned; of a model in pixels, what it is given.
+        """The clips of what `run`, or a call with output="latent", returned; of a model in pixels, what it is given.
 
         Args:
             latents: [b t c h w] or [t c h w], on any device.
@@ -297,7 +402,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         wanted = (channels, *size) if known.latent else (3, *(side * self.space.factor for side in size))
         if tuple(known.frames.shape[-3:]) != wanted:
             raise InputError(
-                f"known frames are {_times(known.frames.shape[-3:])}; those of the clip are {_times(wanted)} (c, h, w)"
+                f"known frames are {_by(known.frames.shape[-3:])}; those of the clip are {_by(wanted)} (c, h, w)"
             )
         if max(known.at) >= frames or len(known.at) >= frames:
             raise InputError(
@@ -336,7 +441,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         return clips, frames, self.networks[0].config.out_channels, height // factor, width // factor
 
 
-def _times(sizes: Sequence[int]) -> str:
+def _by(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))
 
 

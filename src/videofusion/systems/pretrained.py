@@ -13,12 +13,12 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from_diffusers
+from videofusion.networks.inflation import widened
 from videofusion.networks.layers import Embedding
 from videofusion.networks.unet import UNet, is_temporal
 from videofusion.parts import WEIGHTS, read_tensors
 from videofusion.recipes.recipe import Recipe
-from videofusion.systems.vdm import VDMSystem
-from videofusion.systems.videofusion import VideoFusionSystem
+from videofusion.systems.interface import System
 
 _THEIRS = ("UNet2DConditionModel", "UNet2DModel")
 
@@ -30,7 +30,7 @@ def is_diffusers(folder: str | Path | None) -> bool:
 
 
 def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) -> UNet | None:
-    """The image model in a diffusers pipeline that `pretrained_base` names; None where it names none.
+    """The image model in a diffusers pipeline that `start.image_model` names; None where it names none.
 
     On torch's meta device its sizes only are read.
 
@@ -42,19 +42,20 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) 
     Raises:
         InputError: it cannot be that of such a recipe; what to set is said.
     """
-    if recipe.pretrained_base is None or not is_diffusers(recipe.pretrained_base):
+    if recipe.start.image_model is None or not is_diffusers(recipe.start.image_model):
         return None
-    folder = Path(recipe.pretrained_base).expanduser()
+    folder = Path(recipe.start.image_model).expanduser()
     network = unet_config(read_json(folder / "unet" / "config.json"))
     _check_base(recipe, network, colours)
     schedule, prediction = schedule_from_diffusers(folder)
     # what is counted on the meta device has a schedule without numbers
     if torch.get_default_device().type == "meta":
         unet = UNet(**network)
-    elif (recipe.schedule, recipe.prediction) != (schedule, prediction):
+    elif (recipe.diffusion.schedule, recipe.diffusion.prediction) != (schedule, prediction):
         raise InputError(
-            f"pretrained_base {folder} predicts {prediction} by the schedule {schedule}, but the recipe "
-            f"{recipe.prediction} by {recipe.schedule}; set schedule={schedule} prediction={prediction}"
+            f"start.image_model {folder} predicts {prediction} by the schedule {schedule}, but the recipe "
+            f"{recipe.diffusion.prediction} by {recipe.diffusion.schedule}; set diffusion.schedule={schedule} "
+            f"diffusion.prediction={prediction}"
         )
     else:
         unet = unet_from_diffusers(folder).train()
@@ -62,7 +63,7 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) 
         unet.image_embedding = Embedding(image_size, 4 * unet.config.channels[0])
         unet.register_to_config(image_size=image_size)
         _listen_not_yet(unet.image_embedding)
-    unet.gradient_checkpointing = recipe.gradient_checkpointing
+    unet.gradient_checkpointing = recipe.compute.gradient_checkpointing
     return unet
 
 
@@ -74,20 +75,21 @@ def _listen_not_yet(embedding: Embedding) -> None:
 
 def _check_base(recipe: Recipe, network: Mapping[str, object], colours: int) -> None:
     """Raise InputError unless a U-Net of diffusers suits a recipe."""
-    folder, text = recipe.pretrained_base, network.get("text_size")
+    folder, text = recipe.start.image_model, network.get("text_size")
     for key, what in (("added_size", "Stable Diffusion XL's sizes and second text"), ("labels", "class numbers")):
         if network.get(key):
-            raise InputError(f"pretrained_base is {folder}, which has to be told {what}; a recipe has none")
+            raise InputError(f"start.image_model is {folder}, which has to be told {what}; a recipe has none")
     if (network["in_channels"], network["out_channels"]) != (colours, colours):
-        what = "in pixels" if recipe.autoencoder is None else f"in latents of {colours} channels"
+        what = "in pixels" if recipe.network.autoencoder is None else f"in latents of {colours} channels"
         raise InputError(
-            f"pretrained_base {folder} takes {network['in_channels']} channels and gives {network['out_channels']}, "
-            f"but the recipe works {what}; set autoencoder={folder} if it has the autoencoder that it was trained with"
+            f"start.image_model {folder} takes {network['in_channels']} channels and gives {network['out_channels']}, "
+            f"but the recipe works {what}; set network.autoencoder={folder} if it has the autoencoder "
+            "that it was trained with"
         )
-    if text is not None and (recipe.text_encoder is None or text != recipe.text_dim):
+    if text is not None and (recipe.text.encoder is None or text != recipe.text.size):
         raise InputError(
-            f"pretrained_base {folder} reads texts of a pretrained encoder with embeddings of size {text}; set "
-            f"text_encoder={folder} text_dim={text}"
+            f"start.image_model {folder} reads texts of a pretrained encoder with embeddings of size {text}; set "
+            f"text.encoder={folder} text.size={text}"
         )
 
 
@@ -100,20 +102,17 @@ def start_from(residual: UNet, base: UNet) -> set[str]:
     Raises:
         InputError: the two have other sizes.
     """
-    weights, own = base.spatial_state(), residual.spatial_state()
-    noisy, seen = weights["conv_in.weight"], torch.zeros_like(own["conv_in.weight"])
-    if len(noisy) == len(seen):
-        seen[:, : noisy.shape[1]] = noisy
-        weights["conv_in.weight"] = seen
+    narrow, own = base.spatial_state(), residual.spatial_state()
+    weights = widened(narrow, own)
     wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
     if wrong:
         raise InputError(f"residual_from_base needs generators of the same channels; {wrong[0]} differs")
     residual.load_state_dict(weights, strict=False)
-    wider = {"conv_in.weight"} if seen.shape[1] != noisy.shape[1] else set()
+    wider = {"conv_in.weight"} if weights["conv_in.weight"].shape != narrow["conv_in.weight"].shape else set()
     return {f"residual.{name}" for name in own.keys() - wider}
 
 
-def load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> set[str]:
+def load_parts(system: System, folder: Path) -> set[str]:
     """Load every part of a trained system: a run folder or its model folder; returns what was, as "part.name"."""
     model = _model_folder(folder)
     loaded: set[str] = set()
@@ -121,10 +120,10 @@ def load_parts(system: VideoFusionSystem | VDMSystem, folder: Path) -> set[str]:
     fixed: dict[str, nn.Module] = {name: part for name, part in system.frozen.items() if isinstance(part, UNet)}
     for name, module in (fixed | system.modules).items():
         if not (model / name).is_dir():
-            raise InputError(f"pretrained is {folder}; it must be a run or model folder with a {name} in it")
+            raise InputError(f"start.model is {folder}; it must be a run or model folder with a {name} in it")
         lacking = _new_layers(module, model / name)
         wanted = {key: value for key, value in module.state_dict().items() if key not in lacking}
-        loaded |= {f"{name}.{key}" for key in _load(module, model / name, wanted, f"pretrained {folder}")}
+        loaded |= {f"{name}.{key}" for key in _load(module, model / name, wanted, f"start.model {folder}")}
     return loaded
 
 
@@ -147,8 +146,8 @@ def _new_layers(module: nn.Module, part: Path) -> set[str]:
     )
     if found - own:
         raise InputError(
-            f"temporal is {module.config.temporal!r}, but pretrained {part} has the layers of {theirs!r}, of which "
-            f"{len(found - own)} weights would be lost; set temporal={theirs}"
+            f"network.temporal is {module.config.temporal!r}, but start.model {part} has the layers of {theirs!r}, of "
+            f"which {len(found - own)} weights would be lost; set network.temporal={theirs}"
         )
     return (own - found) | rates
 
@@ -168,14 +167,14 @@ def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path
     model = _model_folder(folder)
     part = next((model / name for name in ("unet", "base") if (model / name).is_dir()), None)
     if part is None:
-        raise InputError(f"pretrained_base is {folder}; it must be a run or model folder with a unet or a base in it")
+        raise InputError(f"start.image_model is {folder}; it must be a run or model folder with a unet or a base in it")
     wanted = image.spatial_state()
     if image.image_embedding is not None and "image_embedding.linear_1.weight" not in _weights(part):
         _listen_not_yet(image.image_embedding)
         wanted = {name: value for name, value in wanted.items() if not name.startswith("image_embedding.")}
-    loaded = {f"{name}.{key}" for key in _load(image, part, wanted, f"pretrained_base {folder}")}
+    loaded = {f"{name}.{key}" for key in _load(image, part, wanted, f"start.image_model {folder}")}
     if isinstance(text_encoder, WordEncoder):
-        own = _load(text_encoder, model / "text_encoder", text_encoder.state_dict(), f"pretrained_base {folder}")
+        own = _load(text_encoder, model / "text_encoder", text_encoder.state_dict(), f"start.image_model {folder}")
         loaded |= {f"text_encoder.{key}" for key in own}
     return loaded
 
@@ -183,7 +182,7 @@ def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path
 def trained_words(recipe: Recipe) -> list[str]:
     """The words of the model that a recipe's run starts from; none where there is none, or one that learns none."""
     found: dict[str, None] = {}
-    for folder in (recipe.pretrained, recipe.pretrained_base):
+    for folder in (recipe.start.model, recipe.start.image_model):
         config = _model_folder(Path(folder or "")) / "text_encoder" / "config.json"
         if folder is not None and config.is_file():
             found |= dict.fromkeys(read_json(config).get("words", []))
@@ -192,14 +191,16 @@ def trained_words(recipe: Recipe) -> list[str]:
 
 def hears_fps(recipe: Recipe) -> bool:
     """Whether a recipe's network over frames is told their rate: clips have several, or its model was told."""
-    if recipe.temporal == "image":
+    if recipe.network.temporal == "image":
         return False
     parts = (
-        [] if recipe.pretrained is None else [_model_folder(Path(recipe.pretrained)) / p for p in ("unet", "residual")]
+        []
+        if recipe.start.model is None
+        else [_model_folder(Path(recipe.start.model)) / p for p in ("unet", "residual")]
     )
     configs = [part / "config.json" for part in parts]
     told = any(config.is_file() and read_json(config).get("fps") for config in configs)
-    return told or bool(recipe.fps_range) or len(set(recipe.strides)) > 1
+    return told or bool(recipe.clips.fps_range) or len(set(recipe.clips.strides)) > 1
 
 
 def _model_folder(folder: Path) -> Path:
@@ -217,6 +218,11 @@ def _load(module: nn.Module, part: Path, wanted: Mapping[str, Tensor], what: str
         InputError: the file lacks one of that shape; the sentence begins with `what`.
     """
     weights, whole = _weights(part), set(wanted)
+    if part.name in ("unet", "base") and "conv_in.weight" in wanted:  # it may be told more than its image model
+        narrow = weights.get("conv_in.weight")
+        weights = widened(weights, wanted)
+        if weights.get("conv_in.weight") is not narrow:
+            whole.discard("conv_in.weight")
     if isinstance(module, WordEncoder) and "tokens.weight" in weights:
         words = read_json(part / "config.json")["words"]
         weights["tokens.weight"] = _by_word(module, weights["tokens.weight"], words)

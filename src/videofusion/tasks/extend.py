@@ -12,7 +12,7 @@ from videofusion.clip.check import check_clip
 from videofusion.diffusion.known import Known
 from videofusion.diffusion.noise import base_frame
 from videofusion.errors import InputError
-from videofusion.systems.pipeline import LARGEST, VideoPipeline
+from videofusion.systems.pipeline import LARGEST, Hooks, VideoPipeline
 
 Window = Callable[[int, int], None]
 
@@ -156,6 +156,7 @@ def windows(
     Yields:
         The new frames of each window [b n c h/f w/f], for the model's `decode`.
     """
+    hooks = Hooks(progress=sampling.pop("progress", None))
     length, overlap = int(pipe.config.frames), last.shape[1]
     height, width = (side * pipe.space.factor for side in last.shape[-2:])
     size: dict[str, Any] = {"frames": length, "height": height, "width": width}
@@ -166,7 +167,9 @@ def windows(
         if on_window is not None:
             on_window(number, count)
         known = Known(given, range(overlap), weight, latent=True)
-        made = pipe(prompts, known=known, start=had - overlap, output="latent", **size, **sampling)
+        made = pipe.run(
+            pipe.prepare(prompts, known=known, start=had - overlap, hooks=hooks, **size, **sampling), hooks=hooks
+        )
         new = made[:, overlap:].to(given)
         given = torch.cat([given, new], dim=1)[:, -overlap:]
         yield new[:, : frames - had]

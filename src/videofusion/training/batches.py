@@ -31,39 +31,39 @@ def training_data(recipe: Recipe, data: Path | None, world: World) -> tuple[Load
             the processes cannot share evenly.
     """
     train = _dataset(recipe, data, "train")
-    share = world.share(recipe.batch_size)
-    options = {"workers": recipe.workers, "rank": world.rank, "world": world.size}
+    share = world.share(recipe.batch.size)
+    options = {"workers": recipe.batch.workers, "rank": world.rank, "world": world.size}
     loader = Loader(train, share, seed=recipe.seed, **options)
     joint: Loader | JointLoader = loader
-    if recipe.image_frames:
-        few = recipe.image_frames * share
+    if recipe.system.pictures:
+        few = recipe.system.pictures * share
         joint = JointLoader(loader, Loader(_pictures(recipe, data), few, seed=recipe.seed + _PICTURES, **options))
     held_out = _dataset(recipe, data, "val")
     if len(held_out) == 0:  # a folder of a single file
         return joint, []
     fixed = Loader(held_out, share, seed=0, rank=world.rank, world=world.size)
-    validation = [fixed.batch(number) for number in range(recipe.validation_batches)]
+    validation = [fixed.batch(number) for number in range(recipe.log.validation_batches)]
     loader.report |= fixed.report  # the run tells of all that it could not use
     return joint, validation
 
 
 def _pictures(recipe: Recipe, data: Path | None) -> Dataset:
     """Single frames of the training clips."""
-    domain = domain_with(recipe.data)
-    kind = recipe.data if domain is None else domain.still.get(recipe.data, recipe.data)
-    return _dataset(recipe.replace({"frames": 1, "image_frames": 0, "data": kind}), data, "train")
+    domain = domain_with(recipe.clips.kind)
+    kind = recipe.clips.kind if domain is None else domain.still.get(recipe.clips.kind, recipe.clips.kind)
+    return _dataset(recipe.replace({"clips.frames": 1, "clips.kind": kind}), data, "train")
 
 
 def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
-    if recipe.data == "folder":
+    if recipe.clips.kind == "folder":
         if data is None:
             raise InputError(f'data is not given, but the recipe "{recipe.name}" trains on a folder of clips')
         train = split == "train"
-        clips = recipe.clips_per_video if train else 1
-        return folder_clips(recipe, data, split, clips, crop=recipe.crop, flip=recipe.flip and train)
+        clips = recipe.clips.per_video if train else 1
+        return folder_clips(recipe, data, split, clips, crop=recipe.clips.crop, flip=recipe.clips.flip and train)
     if data is not None:
-        raise InputError(f'data is {data}, but the recipe "{recipe.name}" makes its own data ({recipe.data})')
-    domain = domain_with(recipe.data)
+        raise InputError(f'data is {data}, but the recipe "{recipe.name}" makes its own data ({recipe.clips.kind})')
+    domain = domain_with(recipe.clips.kind)
     assert domain is not None  # recipes name no other data
     found: Dataset = domain.dataset(recipe, split)
     return found
@@ -81,15 +81,15 @@ def folder_clips(recipe: Recipe, data: Path, split: str, clips: int, **options: 
     """
     return VideoFolder(
         data,
-        layout=recipe.layout,
-        fold=recipe.fold,
-        frames=recipe.frames,
-        size=recipe.size,
+        layout=recipe.clips.layout,
+        fold=recipe.clips.fold,
+        frames=recipe.clips.frames,
+        size=recipe.clips.size,
         fps=_clip_rates(recipe),
-        stride=recipe.strides or recipe.stride,
+        stride=recipe.clips.strides or recipe.clips.stride,
         clips=clips,
         split=split,
-        holdout=recipe.validation_share,
+        holdout=recipe.clips.validation_share,
         **options,
     )
 
@@ -100,10 +100,11 @@ def _clip_rates(recipe: Recipe) -> float | tuple[float, float] | None:
     Raises:
         InputError: both a rate and a range, or a range that is none.
     """
-    if not recipe.fps_range:
-        return recipe.fps
-    if recipe.fps is not None or len(recipe.fps_range) != 2:
+    if not recipe.clips.fps_range:
+        return recipe.clips.fps
+    if recipe.clips.fps is not None or len(recipe.clips.fps_range) != 2:
         raise InputError(
-            f"fps is {recipe.fps} and fps_range {recipe.fps_range}; allowed is one of them, a range being two numbers"
+            f"recipe key clips.fps is {recipe.clips.fps} and clips.fps_range {recipe.clips.fps_range}; allowed is one "
+            "of them, a range being two numbers"
         )
-    return recipe.fps_range[0], recipe.fps_range[1]
+    return recipe.clips.fps_range[0], recipe.clips.fps_range[1]

@@ -141,7 +141,7 @@ def unknown_words(captions: Iterable[str], words: Sequence[str]) -> str | None:
         return None
     return (
         f"the captions have words that the run did not begin with and reads as unknown: {_listed(new)}; "
-        "a run with pretrained=THIS RUN learns them"
+        "a run with start.model=THIS RUN learns them"
     )
 
 

@@ -28,7 +28,7 @@ def check_storage() -> None:
     try:
         _storage()
     except RunError as error:
-        raise InputError(f"recipe key shard is True, but {error}") from error
+        raise InputError(f"recipe key compute.shard is True, but {error}") from error
 
 
 def write(folder: Path, tensors: Mapping[str, Tensor], world: World) -> list[Path]:

@@ -15,11 +15,9 @@ of its own (`shards.py`), with names such as "ema/base.conv.weight".
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,8 +27,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from videofusion.errors import InputError, RunError
-from videofusion.files import parse_json
-from videofusion.modes import give_usual_mode
+from videofusion.files import aside, parse_json, recover_folder, refuse_pickles, write_folder, writing
 from videofusion.training import checkpoint_shards as shards
 from videofusion.training.sharding import cut_like
 from videofusion.training.world import World
@@ -88,72 +85,6 @@ def place(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
-def sync(path: Path) -> None:
-    """Force a file or a folder's list of names to the disk, so that a rename after it is safe."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
-    """Make the folder `target` out of what `fill` writes: whole, or not at all.
-
-    An existing `target` is replaced; it is set aside until the new one stands in its place
-    (see `recover_folder`).
-
-    Raises:
-        RunError: the disk is full or the place not writable; what was there before is still there.
-    """
-    new = _aside(target)
-    old = target.with_name(f".{target.name}.old")
-    with _writing(target):
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(new, ignore_errors=True)
-            new.mkdir()
-            fill(new)
-            give_usual_mode(new)
-            for path in sorted(new.rglob("*")):
-                sync(path)
-            sync(new)
-            if target.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                target.rename(old)
-            new.rename(target)
-            sync(target.parent)
-            shutil.rmtree(old, ignore_errors=True)
-        except (Exception, KeyboardInterrupt):  # a second Ctrl-C
-            recover_folder(target)
-            raise
-
-
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    """Within the block an error of the disk is a RunError."""
-    try:
-        yield
-    except Exception as error:
-        # safetensors reports a full disk as an error of its own, not as an OSError
-        if isinstance(error, OSError) or type(error).__module__.startswith("safetensors"):
-            raise RunError(f"could not write {target}: {error}; what was there before is kept") from error
-        raise
-
-
-def _aside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.new")
-
-
-def recover_folder(target: Path) -> None:
-    """Clear away what `write_folder` left where it was stopped; the former `target` comes back if there is none."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(_aside(target), ignore_errors=True)
-    if old.exists() and not target.exists():
-        old.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def save(folder: Path, checkpoint: Checkpoint, world: World | None = None) -> Path:
     """Write `checkpoint` as `folder/step-00000100` and return that path.
 
@@ -184,8 +115,8 @@ def save(folder: Path, checkpoint: Checkpoint, world: World | None = None) -> Pa
     if world.writes:
         write_folder(target, fill)
     elif cut:
-        with _writing(target):
-            _write_shards(_aside(target), checkpoint, world)
+        with writing(target):
+            _write_shards(aside(target), checkpoint, world)
     return target
 
 
@@ -296,18 +227,6 @@ def _is_older(path: Path, state: dict[str, Any]) -> bool:
     named = type(step) is int and (not path.name.startswith("step-") or path == place(path.parent, step))
     facts = state["files"].values()
     return named and all(isinstance(each, dict) and each.keys() == {"bytes", "crc32"} for each in facts)
-
-
-def refuse_pickles(path: Path) -> None:
-    """Raise `InputError` if `path` is, or the folder `path` holds, a pickled checkpoint."""
-    endings = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
-    found = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
-    for file in found:
-        if file.suffix in endings:
-            raise InputError(
-                f"{file} is a pickle, which can run code when it is opened and is refused; convert it where you "
-                'trust it: safetensors.torch.save_file(torch.load(file, weights_only=True), "x.safetensors")'
-            )
 
 
 def newest(folder: Path, note: Callable[[str], None]) -> Checkpoint | None:

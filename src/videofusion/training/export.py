@@ -1,4 +1,4 @@
-"""What is made of a run's weights: sample grids, the model's folder, the pipeline of any checkpoint.
+"""What is made of a run's weights: sample grids, the model's folder, the pipeline of any checkpoint, a folder to share.
 
 In a run all processes take part, one writes.
 """
@@ -14,13 +14,15 @@ from torch import Tensor
 
 from videofusion import models
 from videofusion.errors import InputError
+from videofusion.files import write_folder
 from videofusion.networks.lora import save_pipeline
 from videofusion.recipes.recipe import Recipe
+from videofusion.systems.interface import System
 from videofusion.systems.pipeline import VideoPipeline
-from videofusion.training.checkpoints import check_shapes, load, read_into, write_folder
+from videofusion.training.checkpoints import check_shapes, load, read_into
 from videofusion.training.sharding import whole_pipeline
-from videofusion.training.state import System
 from videofusion.training.world import World
+from videofusion.trusted import read_config
 
 MOST_PROMPTS = 8  # of a sample grid
 
@@ -38,8 +40,10 @@ def checkpoint_pipeline(path: Path) -> VideoPipeline:
     """
     found = load(path)
     model = path.resolve().parent.parent / "model"
-    if found.recipe.get("trains") == "lora":
-        raise InputError(f"checkpoint {path} has adapters beside weights (trains is 'lora'); export {model} instead")
+    if Recipe.from_json(found.recipe).start.trains == "lora":
+        raise InputError(
+            f"checkpoint {path} has adapters beside weights (start.trains is 'lora'); export {model} instead"
+        )
     if not (model / "model_index.json").is_file():
         raise InputError(
             f"checkpoint {path} has no sizes and words of its own, and there is no {model} to take them from"
@@ -66,8 +70,8 @@ def grid_prompts(recipe: Recipe, captions: Sequence[Sequence[str]], world: World
         captions: of this process's share of each validation batch, which are shown where the recipe has no prompts.
         world: the processes that have the other shares.
     """
-    if recipe.prompts:
-        return list(recipe.prompts)[:MOST_PROMPTS]
+    if recipe.sampling.prompts:
+        return list(recipe.sampling.prompts)[:MOST_PROMPTS]
     shares = world.gathered([list(share) for share in captions])
     found = (caption for batch in zip(*shares, strict=True) for share in batch for caption in share if caption)
     return list(dict.fromkeys(found))[:MOST_PROMPTS]
@@ -103,10 +107,10 @@ def write_model(system: System, recipe: Recipe, folder: Path, world: World) -> N
     Raises:
         RunError: see `write_folder`.
     """
-    pipeline = whole_pipeline(system.pipeline(), world.writes) if recipe.shard else system.pipeline()
+    pipeline = whole_pipeline(system.pipeline(), world.writes) if recipe.compute.shard else system.pipeline()
 
     def fill(new: Path) -> None:
-        if recipe.trains == "lora":
+        if recipe.start.trains == "lora":
             save_pipeline(pipeline, new)
         else:
             pipeline.save_pretrained(new)
@@ -114,3 +118,42 @@ def write_model(system: System, recipe: Recipe, folder: Path, world: World) -> N
 
     if world.writes:
         write_folder(folder, fill)
+
+
+def export_model(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Path:
+    """Write a model's folder to share it: the same pipeline, its weights in half precision.
+
+    Args:
+        name_or_path: as for `load`; or a run folder, for the model of its newest checkpoint; or the folder of any
+            checkpoint in it, as RUN/checkpoints/step-00000100, for its averaged weights.
+        out: the new folder, which must not exist; its parent is made.
+        dtype: "float16", "bfloat16" or "float32" (no change).
+
+    Returns:
+        the new folder, written whole or not at all.
+
+    Raises:
+        InputError: no such model, an unknown dtype, or something at `out` already; a checkpoint of which no model can
+            be made.
+    """
+    kinds = ("float16", "bfloat16", "float32")
+    if dtype not in kinds:
+        raise InputError(f"dtype is {dtype!r}, but must be one of {', '.join(kinds)}")
+    if out.exists():
+        raise InputError(f"out is {out}, which exists; name a folder that does not")
+    path = Path(name_or_path)
+    is_checkpoint = (path / "state.json").is_file()
+    pipe = checkpoint_pipeline(path) if is_checkpoint else models.load(name_or_path, device="cpu")
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            torch.nn.Module.to(part, getattr(torch, dtype))  # not diffusers' own, which warns of nothing
+
+    def fill(folder: Path) -> None:
+        pipe.save_pretrained(folder)
+        for file in folder.rglob("*.json"):  # where it lay on this machine is nobody else's business
+            values = read_config(file)
+            values.pop("_name_or_path", None)
+            file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+    write_folder(out, fill)
+    return out

@@ -36,7 +36,7 @@ class Log:
 
     def __init__(self, run: Path, recipe: Recipe, start: int, bar: bool) -> None:
         self._boards: list[Board] = []
-        if "wandb" in recipe.log:
+        if "wandb" in recipe.log.boards:
             self._boards.append(WeightsAndBiases(run, recipe.to_json()))
         self._path = run / "log.jsonl"
         _cut_off(self._path)
@@ -44,10 +44,15 @@ class Log:
         self._beat = time.monotonic()
         pause = 0.1 if sys.stderr.isatty() else 30  # seconds between redrawings, which are lines in a file
         self._bar = tqdm(
-            total=recipe.steps, initial=start, unit="step", disable=not bar, dynamic_ncols=True, mininterval=pause
+            total=recipe.budget.steps,
+            initial=start,
+            unit="step",
+            disable=not bar,
+            dynamic_ncols=True,
+            mininterval=pause,
         )
         self._left_out: set[str] = set()
-        if "tensorboard" in recipe.log:
+        if "tensorboard" in recipe.log.boards:
             try:
                 self._boards.append(TensorBoard(run, start))
             except InputError as error:  # the recipes ask for it, so nobody may have

@@ -17,10 +17,12 @@ _BLOCK = 256  # of them share a scale
 
 def check_optimizer(recipe: Recipe) -> None:
     """Raise InputError, before anything is made, for an optimiser that is not there or not for this run."""
-    if recipe.optimizer == "adamw8bit":
+    if recipe.optimizer.name == "adamw8bit":
         require("bitsandbytes", extra="8bit")
-        if recipe.shard:
-            raise InputError("recipe key optimizer is 'adamw8bit' and shard is True; allowed is one of them")
+        if recipe.compute.shard:
+            raise InputError(
+                "recipe key optimizer.name is 'adamw8bit' and compute.shard is True; allowed is one of them"
+            )
 
 
 def make_optimizer(recipe: Recipe, groups: list[dict[str, Any]], modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
@@ -35,11 +37,11 @@ def make_optimizer(recipe: Recipe, groups: list[dict[str, Any]], modules: Iterab
         InputError: bitsandbytes is missing.
     """
     options: dict[str, Any] = {
-        "lr": recipe.learning_rate,
+        "lr": recipe.optimizer.learning_rate,
         "betas": (0.9, 0.99),
-        "weight_decay": recipe.weight_decay,
+        "weight_decay": recipe.optimizer.weight_decay,
     }
-    if recipe.optimizer == "adamw":
+    if recipe.optimizer.name == "adamw":
         return torch.optim.AdamW(groups, **options, fused=True)  # on a CPU a fifth of the loop's time
     for module in modules:  # it would do so in its first step, and a run that is resumed begin in another order
         for parameter in module.parameters():
@@ -60,7 +62,7 @@ def moments(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str]) ->
 
 def moment(kind: str, value: Tensor, recipe: Recipe) -> Tensor | int:
     """A value of `moments`, as the optimiser keeps it."""
-    return int(value) if kind == "step" and recipe.optimizer == "adamw8bit" else value
+    return int(value) if kind == "step" and recipe.optimizer.name == "adamw8bit" else value
 
 
 def moment_bytes(numbers: Iterable[int], eight_bit: bool) -> int:

@@ -7,31 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videofusion.errors import InputError
-from videofusion.files import check_regular, parse_json
+from videofusion.files import check_regular, parse_json, replacing
 from videofusion.recipes.recipe import Recipe
 from videofusion.training.signals import exit_code
 
 # What may differ between the sessions of one run: how long it goes, what it prints, how fast it computes.
 _MAY_CHANGE = {
-    *(
-        "steps",
-        "seconds",
-        "clock",
-        "workers",
-        "compile",
-        "gradient_checkpointing",
-        "shard",
-        "offload",
-        "log",
-        "log_interval",
-        "validation_interval",
-        "checkpoint_interval",
-        "checkpoint_minutes",
-        "keep",
-    ),
-    *("sample_interval", "prompts", "sample_steps", "guidance", "motion_guidance"),
-    *("guidance_interval", "guidance_skip", "sampler", "sampler_options"),
+    *("budget", "log", "checkpoints", "sampling"),  # whole groups
+    *("batch.workers", "compute.compile", "compute.gradient_checkpointing", "compute.shard", "compute.offload"),
 }
+
+
+def _may_change(recipe: Recipe, key: str) -> bool:
+    group, _, rest = key.partition(".")
+    return key in _MAY_CHANGE or group in _MAY_CHANGE or (group == "system" and rest in recipe.system.may_change)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +55,8 @@ def open_run(recipe: Recipe, run: Path) -> None:
     path = run / "recipe.json"
     try:
         run.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(".recipe.json.new")
-        new.write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
-        new.replace(path)
+        with replacing(path) as new:
+            new.write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"run folder {run} cannot be used: {error.strerror or error}") from error
 
@@ -83,11 +71,11 @@ def check_run(recipe: Recipe, run: Path) -> None:
     try:
         if path.exists():
             check_regular(path)
-            saved = Recipe.from_json(parse_json(path.read_text(encoding="utf-8"))).to_json()
+            saved, mine = Recipe.from_json(parse_json(path.read_text(encoding="utf-8"))).dotted(), recipe.dotted()
             differing = [
-                f"{key} ({saved[key]!r} there, {value!r} here)"
-                for key, value in recipe.to_json().items()
-                if saved[key] != value and key not in _MAY_CHANGE
+                f"{key} ({_shown(saved.get(key))} there, {_shown(mine.get(key))} here)"
+                for key in dict.fromkeys((*mine, *saved))
+                if saved.get(key) != mine.get(key) and not _may_change(recipe, key)
             ]
             if differing:
                 raise InputError(f"run folder {run} is of another recipe; what differs: {', '.join(differing)}")
@@ -97,3 +85,7 @@ def check_run(recipe: Recipe, run: Path) -> None:
         if isinstance(error, InputError):
             raise
         raise InputError(f"run folder {run} has a recipe.json that cannot be read: {error}") from error
+
+
+def _shown(value: object) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)

@@ -71,7 +71,7 @@ def read_run(run: Path) -> Run:
         state=state,
         reason=reason,
         step=step.get("step", found.get("step")) if state == "running" else found.get("step", step.get("step")),
-        steps=_json(run / "recipe.json").get("steps"),
+        steps=_steps(_json(run / "recipe.json")),
         loss=step.get("loss"),
         rate=step.get("clips_per_second"),
         sample=samples[-1] if samples else None,
@@ -148,6 +148,12 @@ def _last_step(log: Path) -> dict[str, Any]:
         if isinstance(line, dict) and line.get("event") == "train":
             return line
     return {}
+
+
+def _steps(recipe: dict[str, Any]) -> Any:
+    """The steps that a recipe.json names; those of older versions are in no group."""
+    budget = recipe.get("budget", recipe)
+    return budget.get("steps") if isinstance(budget, dict) else None
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ each other, so that neither is held while the other computes. Gradients come out
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -39,18 +39,37 @@ def check_sharding(recipe: Recipe, world: World) -> None:
     Raises:
         InputError: one process, or keys that do not go with it.
     """
-    if not recipe.shard:
+    if not recipe.compute.shard:
         return
     if world.size == 1:
         raise InputError(
-            "recipe key shard is True, but there is one process; `torchrun --nproc-per-node N -m -- videofusion "
-            "train ...` starts N of them, or set shard=false"
+            "recipe key compute.shard is True, but there is one process; `torchrun --nproc-per-node N -m -- "
+            "videofusion train ...` starts N of them, or set compute.shard=false"
         )
-    if recipe.compile:
-        raise InputError("recipe key shard is True and compile is True; allowed is one of them")
-    if recipe.trains == "lora":
-        raise InputError("recipe key shard is True and trains is 'lora'; allowed there are 'full' and 'temporal'")
+    if recipe.compute.compile:
+        raise InputError("recipe key compute.shard is True and compute.compile is True; allowed is one of them")
+    if recipe.start.trains == "lora":
+        raise InputError(
+            "recipe key compute.shard is True and start.trains is 'lora'; allowed there are 'full' and 'temporal'"
+        )
     check_storage()
+
+
+def check_offload(recipe: Recipe, parts: Collection[str]) -> None:
+    """Check that what a recipe keeps in the CPU's memory is a part of its system.
+
+    Args:
+        recipe: of the run.
+        parts: of the system, by name.
+
+    Raises:
+        InputError: it is none.
+    """
+    if recipe.compute.offload not in ("none", *parts):
+        raise InputError(
+            f"recipe key compute.offload is {recipe.compute.offload!r}, but the system {recipe.system.name!r} has no "
+            f"such part; it has {', '.join(parts)}"
+        )
 
 
 def shard(modules: Mapping[str, nn.Module], recipe: Recipe, world: World, device: torch.device) -> None:
@@ -67,13 +86,13 @@ def shard(modules: Mapping[str, nn.Module], recipe: Recipe, world: World, device
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor", category=UserWarning)
     mesh = init_device_mesh(device.type, (world.size,))
     half = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16 if recipe.precision == "bfloat16" else None,
+        param_dtype=torch.bfloat16 if recipe.compute.precision == "bfloat16" else None,
         reduce_dtype=torch.float32,
         cast_forward_inputs=False,  # autocast does, where it should: times and frame numbers stay float32
     )
     for name, module in modules.items():
         offload = OffloadPolicy()
-        if name == recipe.offload:  # pinned memory is copied to a GPU while it computes
+        if name == recipe.compute.offload:  # pinned memory is copied to a GPU while it computes
             offload = CPUOffloadPolicy(pin_memory=device.type == "cuda")
         for parameter in module.parameters():  # a shard is some rows of a tensor in order, not channels last
             parameter.data = parameter.data.contiguous()

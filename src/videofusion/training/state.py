@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,36 +13,15 @@ from torch import Tensor, nn
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
-from videofusion.networks.autoencoder import Space
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
+from videofusion.systems.interface import System
+from videofusion.systems.tuning import is_tuned, trained_groups
 from videofusion.training.checkpoints import Checkpoint, check_shapes, read_into
 from videofusion.training.ema import Ema
 from videofusion.training.optimizers import make_optimizer, moment, moments
 from videofusion.training.sharding import shard, whole
-from videofusion.training.tuning import is_tuned, trained_groups
 from videofusion.training.world import World
-
-
-class System(Protocol):
-    """What training needs of a system."""
-
-    @property
-    def modules(self) -> dict[str, nn.Module]: ...
-
-    @property
-    def frozen(self) -> dict[str, nn.Module]:
-        """Parts that are never trained, and in no checkpoint: what the recipe names, or its seed, has their weights."""
-
-    @property
-    def space(self) -> Space:
-        """Where the clips of its loss live."""
-
-    def parameter_groups(self, lr: float) -> list[dict[str, Any]]: ...
-
-    def loss(self, batch: Batch, keys: Keys, step: int, progress: float = 1.0) -> Any: ...
-
-    def pipeline(self) -> Any: ...
 
 
 class Batches(Protocol):
@@ -87,9 +66,9 @@ class State:
         # a fixed base
         networks: dict[str, nn.Module] = {name: part for name, part in self._frozen.items() if isinstance(part, UNet)}
         for name, module in (networks | system.modules).items():
-            if name != recipe.offload:  # else it comes there block by block
+            if name != recipe.compute.offload:  # else it comes there block by block
                 module.to(device)
-            if recipe.compile and name != "text_encoder":  # a table of words: nothing to compile
+            if recipe.compute.compile and name != "text_encoder":  # a table of words: nothing to compile
                 module.compile(dynamic=False)
         for module in self._modules:
             module.train()
@@ -97,7 +76,7 @@ class State:
             part.eval()
             if name not in networks:
                 part.to(device)
-        if recipe.shard:
+        if recipe.compute.shard:
             shard(networks | system.modules, recipe, world or World(), device)
         self.tensors: dict[str, Tensor] = {
             f"{name}.{key}": value
@@ -107,7 +86,7 @@ class State:
         parameters = {name: value for name, value in self.tensors.items() if isinstance(value, nn.Parameter)}
         # a run that tunes some of a large model should not hold, and write, the rest once more
         averaged = {name: value for name, value in parameters.items() if value.requires_grad or not is_tuned(recipe)}
-        self.ema = Ema(averaged, recipe.ema_decay)
+        self.ema = Ema(averaged, recipe.optimizer.ema_decay)
         self.optimizer = make_optimizer(recipe, trained_groups(system, recipe), self._modules)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.trained: list[nn.Parameter] = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -151,7 +130,7 @@ class State:
             finally:
                 for module in self._modules:
                     module.train()
-                if self.recipe.offload != "none" and self.device.type == "cuda":
+                if self.recipe.compute.offload != "none" and self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)  # weights are still read from the CPU's memory until then
 
     def checkpoint(self) -> Checkpoint:
@@ -206,7 +185,7 @@ class State:
             if found.frozen.get(name, own) != own:
                 raise InputError(
                     f"the {name} is another than that of step {found.step} in {where}: what a run never trains "
-                    "(pretrained_base, autoencoder, text_encoder) has to stay as it was when the run began"
+                    "(start.image_model, network.autoencoder, text.encoder) has to stay as it was when the run began"
                 )
         read_into(found, {"weights": {**self.tensors, **older}, "ema": self.ema.shadow, "optimizer": kept})
         self.prints |= {name: weights_digest(self._frozen[name]) for name in {key.split(".")[0] for key in older}}

@@ -32,8 +32,10 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch, Dataset
 from videofusion.data.loader import workers_watched
 from videofusion.errors import RunError
+from videofusion.files import recover_folder
 from videofusion.locking import locked
 from videofusion.recipes.recipe import Recipe
+from videofusion.systems.interface import System
 from videofusion.training import checkpoints
 from videofusion.training.beginning import (
     Beginning,
@@ -51,9 +53,9 @@ from videofusion.training.logs import Log, NoLog
 from videofusion.training.optimizers import check_optimizer
 from videofusion.training.run_folder import Result, check_run, open_run
 from videofusion.training.session import session
-from videofusion.training.sharding import by_device, check_sharding
+from videofusion.training.sharding import by_device, check_offload, check_sharding
 from videofusion.training.signals import StopSignal, stop_signal
-from videofusion.training.state import Batches, State, System, training_keys
+from videofusion.training.state import Batches, State, training_keys
 from videofusion.training.world import World
 
 
@@ -83,7 +85,7 @@ def train(
             checkpoint of another shape.
         RunError: the loss is not a number, the disk is full, ...; the last good checkpoint stays.
     """
-    changes = {"steps": steps, "seconds": seconds}
+    changes = {"budget.steps": steps, "budget.seconds": seconds}
     recipe = recipe.replace({key: value for key, value in changes.items() if value is not None})
     world = World.of_environment()
     with locked(run, "run folder") if world.writes else nullcontext():
@@ -95,7 +97,7 @@ def _train(recipe: Recipe, run: Path, data: Path | None, world: World, device: s
     from videofusion.training.batches import training_data
 
     where = world.device(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
-    check_boards(recipe.log)
+    check_boards(recipe.log.boards)
     check_sharding(recipe, world)
     check_optimizer(recipe)
     batches, validation = training_data(recipe, data, world)
@@ -103,6 +105,7 @@ def _train(recipe: Recipe, run: Path, data: Path | None, world: World, device: s
     torch.manual_seed(recipe.seed)  # the initial weights
     words, profiles = (None, None) if began is None else (began.words, began.profiles)
     system = build_system(recipe, batches.dataset, where, words, profiles)
+    check_offload(recipe, [*system.modules, *system.frozen])
     # after all that can be refused, so that a slip of the pen claims no folder
     (open_run if world.writes else check_run)(recipe, run)
     notes = _beginning(run, system, batches.dataset, began) if world.writes else []
@@ -112,7 +115,7 @@ def _train(recipe: Recipe, run: Path, data: Path | None, world: World, device: s
 
 def _beginning(run: Path, system: Any, dataset: Dataset, began: Beginning | None) -> list[str]:
     """Keep what a run begins with; of one that goes on, say what is not as it was then."""
-    encoder = system.text_encoder
+    encoder = getattr(system, "text_encoder", None)
     words = encoder.words if isinstance(encoder, WordEncoder) else None
     now = beginning(dataset, words, getattr(system, "profiles", None))
     if began is None:
@@ -186,7 +189,7 @@ class Trainer:
         notes = list(self._notes)
         found = checkpoints.newest_of_all(self.run / "checkpoints", notes.append, self.world)
         if self.world.writes:
-            checkpoints.recover_folder(self.run / "model")
+            recover_folder(self.run / "model")
         if found is None:
             torch.manual_seed(self.recipe.seed)  # dropout, where a network has it; all else is drawn by keys
         else:
@@ -209,20 +212,20 @@ class Trainer:
 
     def _loop(self, log: Log, signal: StopSignal) -> Result:
         recipe, state = self.recipe, self.state
-        batches = self.batches.starting(state.step * recipe.accumulation)
+        batches = self.batches.starting(state.step * recipe.batch.accumulation)
         pace = Pace(self._progress())
         stopped_by = self._stopped_by(signal, 0.0)
         while stopped_by is None:
             begin, used = time.perf_counter(), time.process_time()
             waited, read = self.batches.waited, self.batches.busy
-            numbers = self._step([next(batches) for _ in range(recipe.accumulation)])
+            numbers = self._step([next(batches) for _ in range(recipe.batch.accumulation)])
             spent, used = time.perf_counter() - begin, time.process_time() - used
-            stopped_by = self._stopped_by(signal, used if recipe.clock == "processor" else spent)
+            stopped_by = self._stopped_by(signal, used if recipe.budget.clock == "processor" else spent)
             waited, read = self.batches.waited - waited, self.batches.busy - read
-            used += read if recipe.workers else 0.0  # in this process it is counted already
-            pace.add(recipe.batch_size * recipe.accumulation, spent, waited, used, read)
+            used += read if recipe.batch.workers else 0.0  # in this process it is counted already
+            pace.add(recipe.batch.size * recipe.batch.accumulation, spent, waited, used, read)
             log.advance(numbers["loss"], pace.rate, pace.left(self._progress()), pace.waiting, pace.reading)
-            if state.step % recipe.log_interval == 0:
+            if state.step % recipe.log.interval == 0:
                 log.numbers("train", state.step, {**numbers, **pace.numbers, "seconds": state.seconds})
                 log.left_out(self._report())
             if stopped_by is None:
@@ -238,7 +241,7 @@ class Trainer:
         return Result(step=state.step, seconds=state.seconds, stopped_by=stopped_by, model=model)
 
     def _progress(self) -> float:
-        return progress(self.state.step, self.recipe.steps, self.state.seconds, self.recipe.seconds)
+        return progress(self.state.step, self.recipe.budget.steps, self.state.seconds, self.recipe.budget.seconds)
 
     def _report(self) -> dict[str, str]:
         """The clips that no process could use, reason by name."""
@@ -246,14 +249,14 @@ class Trainer:
 
     def _stopped_by(self, signal: StopSignal, spent: float) -> str | None:
         """Count the seconds of the slowest process; say why to stop, with a signal that any process got."""
-        minutes = self.recipe.checkpoint_minutes
+        minutes = self.recipe.checkpoints.minutes
         due = minutes is not None and time.monotonic() - self._saved >= 60 * minutes
         spent, number, late = self.world.most(spent, signal.number, due)
         self.state.seconds += spent
         self._due = bool(late)
         if number:
             return Signals(int(number)).name
-        if self.state.step >= self.recipe.steps:
+        if self.state.step >= self.recipe.budget.steps:
             return "steps"
         return "seconds" if self._progress() >= 1 else None
 
@@ -261,7 +264,7 @@ class Trainer:
         """Take one optimiser step over the micro-batches; returns loss, its parts, gradient norm and rate."""
         recipe, state = self.recipe, self.state
         progress = self._progress() if progress is None else progress
-        rate = state.set_rate(rate_factor(recipe.schedule_rate, state.step, recipe.warmup, progress))
+        rate = state.set_rate(rate_factor(recipe.optimizer.schedule, state.step, recipe.optimizer.warmup, progress))
         state.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         per_clip = []
@@ -271,9 +274,9 @@ class Trainer:
             for name, value in {"loss": losses.total, **losses.parts}.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / len(batches)
             per_clip.append(losses.per_clip.detach())
-        if not recipe.shard:
+        if not recipe.compute.shard:
             average_gradients(state.trained, self.world)
-        sums["gradient_norm"] = clip_gradients(by_device(state.trained), recipe.clip_gradient)
+        sums["gradient_norm"] = clip_gradients(by_device(state.trained), recipe.optimizer.clip_gradient)
         numbers = self.world.mean({name: float(value) for name, value in sums.items()})
         for name in ("loss", "gradient_norm"):
             if not math.isfinite(numbers[name]):
@@ -284,10 +287,10 @@ class Trainer:
     def _losses(self, batch: Batch, seed: int, step: int, progress: float = 1.0) -> Any:
         batch = self._there(batch)
         keys = training_keys(seed, batch.ids.tolist())
-        if self.recipe.grouped and self.world.size > 1:
+        if self.recipe.system.groups_clips and self.world.size > 1:
             own = list(zip(keys.content, batch.identities, batch.actions, strict=True))
             batch = dataclasses.replace(batch, mates=self.world.together(own))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.compute.precision == "bfloat16"):
             return self.system.loss(batch, keys, step, progress)
 
     def _there(self, batch: Batch) -> Batch:
@@ -309,11 +312,11 @@ class Trainer:
     def _look(self, log: Log, last: bool = False) -> None:
         """Validate, sample and write a checkpoint when it is time to; at the last step validate and sample."""
         recipe, step, improved = self.recipe, self.state.step, False
-        if (last or step % recipe.validation_interval == 0) and self.state.validation is None:
+        if (last or step % recipe.log.validation_interval == 0) and self.state.validation is None:
             improved = self._validate(log)
-        if recipe.sample_interval and self.prompts and (last or step % recipe.sample_interval == 0):
+        if recipe.log.sample_interval and self.prompts and (last or step % recipe.log.sample_interval == 0):
             self._sample(log)
-        if not last and (improved or self._due or step % recipe.checkpoint_interval == 0):
+        if not last and (improved or self._due or step % recipe.checkpoints.interval == 0):
             self._save()
 
     def _validate(self, log: Log) -> bool:
@@ -333,9 +336,9 @@ class Trainer:
         from videofusion.clip import contact_sheet, save_sheet
 
         recipe, prompts = self.recipe, self.prompts
-        precision = torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+        precision = torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.compute.precision == "bfloat16")
         with self.state.averaged(), precision:
-            clips = grid_clips(self.system, prompts, recipe.sample_steps, self.world)
+            clips = grid_clips(self.system, prompts, recipe.sampling.steps, self.world)
         if not self.world.writes:
             return
         path = self.run / "samples" / f"step-{self.state.step:08d}.png"
@@ -345,10 +348,10 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint and the model, and delete the checkpoints that are no longer wanted."""
-        if self.world.writes or self.recipe.shard:
+        if self.world.writes or self.recipe.compute.shard:
             checkpoints.save(self.run / "checkpoints", self.state.checkpoint(), self.world)
             if self.world.writes:
-                checkpoints.prune(self.run / "checkpoints", self.recipe.keep)
+                checkpoints.prune(self.run / "checkpoints", self.recipe.checkpoints.keep)
             with self.state.averaged():
                 write_model(self.system, self.recipe, self.run / "model", self.world)
         self.world.wait()

@@ -73,7 +73,7 @@ class World:
         """
         if batch_size % self.size:
             raise InputError(
-                f"recipe key batch_size is {batch_size}, but must be a multiple of {self.size}, the processes that "
+                f"recipe key batch.size is {batch_size}, but must be a multiple of {self.size}, the processes that "
                 "share a batch"
             )
         return batch_size // self.size

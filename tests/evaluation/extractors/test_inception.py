@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from videofusion.evaluation.extractors.image import InceptionExtractor
+from videofusion.evaluation.extractors.image_features import InceptionExtractor
 from videofusion.evaluation.extractors.inception import InceptionV3, public_name
 
 

@@ -19,7 +19,7 @@ from videofusion.training.run_folder import open_run
 
 
 def test_tries_all_of_a_run_and_leaves_nothing(tmp_path):
-    recipe = smallest(sample_interval=4, sample_steps=2)
+    recipe = smallest(**{"log.sample_interval": 4, "sampling.steps": 2})
     found = dry_run(recipe, tmp_path / "a" / "run", device="cpu")
     assert list(tmp_path.iterdir()) == []
     found.check()
@@ -37,16 +37,18 @@ def test_tries_all_of_a_run_and_leaves_nothing(tmp_path):
 
 
 def test_activations_grow_with_the_batch_and_the_frozen_are_told_apart(tmp_path):
-    small = dry_run(smallest(base_loss="fixed"), tmp_path / "run", device="cpu")
+    small = dry_run(smallest(**{"system.base_loss": "fixed"}), tmp_path / "run", device="cpu")
     assert [part.trained for part in small.parts if part.name == "base"] == [0]
-    large = dry_run(smallest(base_loss="fixed", batch_size=4), tmp_path / "run", device="cpu")
+    large = dry_run(smallest(**{"system.base_loss": "fixed", "batch.size": 4}), tmp_path / "run", device="cpu")
     assert 1.8 < large.memory.activations / small.memory.activations < 2.1
     assert large.memory.held == small.memory.held
 
 
 def test_what_saves_memory_is_counted(tmp_path):
     plain, saved = (
-        dry_run(smallest(gradient_checkpointing=on, size=32), tmp_path / "run", device="cpu").memory
+        dry_run(
+            smallest(**{"compute.gradient_checkpointing": on, "clips.size": 32}), tmp_path / "run", device="cpu"
+        ).memory
         for on in (False, True)
     )
     assert saved.activations < 0.6 * plain.activations
@@ -54,7 +56,7 @@ def test_what_saves_memory_is_counted(tmp_path):
 
 
 def test_micro_batches_share_the_activations_of_one(tmp_path):
-    one, three = (dry_run(smallest(accumulation=n), tmp_path / "run", device="cpu").memory for n in (1, 3))
+    one, three = (dry_run(smallest(**{"batch.accumulation": n}), tmp_path / "run", device="cpu").memory for n in (1, 3))
     assert three.activations == pytest.approx(one.activations, rel=0.02)
     assert one.phases["step"] < three.phases["step"] < one.phases["step"] + 1.5 * one.held.gradients
 
@@ -64,8 +66,8 @@ def test_folder_of_a_run_stays_as_it_is(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     dry_run(smallest(), tmp_path, device="cpu")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-    with pytest.raises(InputError, match=r"another recipe; what differs: share"):
-        dry_run(smallest(share=0.25), tmp_path, device="cpu")
+    with pytest.raises(InputError, match=r"another recipe; what differs: system\.share"):
+        dry_run(smallest(**{"system.share": 0.25}), tmp_path, device="cpu")
 
 
 def test_what_cannot_begin_is_refused(tmp_path):
@@ -74,8 +76,8 @@ def test_what_cannot_begin_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file, not a folder"):
         dry_run(smallest(), tmp_path / "file" / "run", device="cpu")
-    with pytest.raises(InputError, match="pretrained is"):
-        dry_run(smallest(pretrained=str(tmp_path)), tmp_path / "run", device="cpu")
+    with pytest.raises(InputError, match=r"start\.model is"):
+        dry_run(smallest(**{"start.model": str(tmp_path)}), tmp_path / "run", device="cpu")
 
 
 def test_too_little_memory_is_told_before_the_step(tmp_path, monkeypatch):
@@ -89,7 +91,11 @@ def test_weights_that_have_no_room_are_not_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "available", lambda device: 10**9)
     monkeypatch.setattr(torch, "manual_seed", pytest.fail)
     with pytest.raises(InputError, match=r"take 4\.\d+ GB, but 1 GB are free on cpu"):
-        dry_run(smallest(channels=(256, 1024), residual_channels=(16, 16)), tmp_path / "run", device="cpu")
+        dry_run(
+            smallest(**{"network.channels": (256, 1024), "system.residual_channels": (16, 16)}),
+            tmp_path / "run",
+            device="cpu",
+        )
 
 
 def test_too_little_memory_or_disk_for_the_run_is_told(tmp_path, monkeypatch):
@@ -133,7 +139,13 @@ print(dry_run(get_recipe("tiny", json.loads(sys.argv[1])), Path(sys.argv[2]), de
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the system's count of pages is Linux's")
 def test_expected_peak_is_that_of_a_process(tmp_path):
-    changes = {"batch_size": 16, "steps": 4, "log": [], "validation_interval": 2, "checkpoint_interval": 2}
+    changes = {
+        "batch.size": 16,
+        "budget.steps": 4,
+        "log.boards": [],
+        "log.validation_interval": 2,
+        "checkpoints.interval": 2,
+    }
 
     def bytes_of(program: str) -> int:
         words = [sys.executable, "-c", program, json.dumps(changes), str(tmp_path / "run")]
@@ -147,6 +159,6 @@ def test_expected_peak_is_that_of_a_process(tmp_path):
 def test_expected_peak_is_that_of_a_gpu(tmp_path):
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device here")
-    found = dry_run(get_recipe("tiny", {"batch_size": 64}), tmp_path / "run", device="cuda")
+    found = dry_run(get_recipe("tiny", {"batch.size": 64}), tmp_path / "run", device="cuda")
     expected = found.memory.held.resident + found.memory.phases["step"]
     assert abs(expected / found.measured - 1) < 0.15

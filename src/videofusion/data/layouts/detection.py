@@ -11,7 +11,8 @@ from videofusion.data.layouts.encoded import SETTINGS, list_encoded
 from videofusion.data.layouts.hub import list_dataset
 from videofusion.data.layouts.listing import files_below, list_frames, list_images, list_videos
 from videofusion.data.layouts.metadata import METADATA
-from videofusion.data.layouts.shards import INDEX, list_shards
+from videofusion.data.layouts.shards import INDEX
+from videofusion.data.layouts.streaming import list_shards
 from videofusion.data.layouts.tables import TABLE_ENDINGS, is_table, list_table
 from videofusion.errors import InputError
 from videofusion.video.footage import PICTURE_ENDINGS, VIDEO_ENDINGS

@@ -10,7 +10,7 @@ with them all draws of a training, are those of the source.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,54 +21,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from videofusion.clip.check import from_uint8
-from videofusion.data.items import Item, Source
+from videofusion.data.items import Encoding, Item, Source
 from videofusion.data.layouts.metadata import number_in, text_of
-from videofusion.data.sampler import ClipSampler
 from videofusion.errors import InputError
 from videofusion.files import check_regular, parse_json
 from videofusion.video.footage import Frame, Unreadable
 
 SETTINGS = "encoded.json"
 FORMAT = 1  # of the folder; another one is refused
-
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """What the clips of an encoded folder were made with.
-
-    Args:
-        autoencoder: fingerprint of the autoencoder; None for frames as they are.
-        text: fingerprint of the text encoder, or None.
-        height: of the frames, in pixels.
-        width: of the frames, in pixels.
-        fps: frames per second that were kept; None for all of the files'.
-    """
-
-    autoencoder: str | None = None
-    text: str | None = None
-    height: int
-    width: int
-    fps: float | int | None = None
-
-    def check(self, sampler: ClipSampler) -> None:
-        """Raise InputError unless such clips can be cut from it: what was encoded cannot be cropped or timed anew."""
-        if sampler.pixels != (self.height, self.width):
-            wanted = f"{sampler.pixels[0]}x{sampler.pixels[1]}"
-            raise InputError(
-                f"the data were encoded at size {self.height}x{self.width}, but clips of {wanted} are asked for"
-            )
-        if self.fps is not None and sampler.fps != self.fps:
-            wanted = f"stride {sampler.stride}" if sampler.fps is None else f"fps {sampler.fps}"
-            raise InputError(
-                f"the data were encoded at fps {self.fps:g}, but {wanted} is asked for; allowed is that fps"
-            )
-        for key, value, allowed in (("crop", sampler.crop, "center"), ("flip", sampler.flip, False)):
-            if value != allowed:
-                raise InputError(f"{key} is {value}, but the data are encoded with {key} {allowed}, for good")
-
-    def to_json(self) -> dict[str, Any]:
-        """It as plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -174,7 +134,7 @@ def list_encoded(path: str | Path, fold: int = 1) -> Source:
     rows = [(shard, row) for shard in shards_of(root) for row in rows_of(shard)]
     if len(rows) != settings.get("items"):
         raise InputError(f'data "{path}" is not encoded to its end; the same `videofusion data encode` goes on with it')
-    made = Made(**settings["made"])
+    made = Encoding(**settings["made"])
     items = [_item(number, row, shard, made) for number, (shard, row) in enumerate(rows)]
     return Source(root=root, files=items, told="the encoded items' own texts", made=made)
 
@@ -191,7 +151,7 @@ def read_settings(root: Path) -> dict[str, Any] | None:
     try:
         settings = parse_json(file.read_bytes())
         version = settings["format"]
-        Made(**settings["made"])
+        Encoding(**settings["made"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f'"{file}" cannot be read as what `videofusion data encode` writes') from error
     if version != FORMAT:
@@ -225,7 +185,7 @@ def rows_of(shard: Path) -> list[dict[str, Any]]:
         ) from error
 
 
-def _item(number: int, row: Mapping[str, Any], shard: Path, made: Made) -> Item:
+def _item(number: int, row: Mapping[str, Any], shard: Path, made: Encoding) -> Item:
     """The item of a row; where the row cannot be read one that says so, for the others keep their numbers."""
     try:
         return _read_item(number, row, shard, made)
@@ -234,7 +194,7 @@ def _item(number: int, row: Mapping[str, Any], shard: Path, made: Made) -> Item:
         return Item(f"{shard.name}, item {number}", Broken(f"what the shard says of it cannot be read: {what}"))
 
 
-def _read_item(number: int, row: Mapping[str, Any], shard: Path, made: Made) -> Item:
+def _read_item(number: int, row: Mapping[str, Any], shard: Path, made: Encoding) -> Item:
     told: Any = {key: text_of(row.get(key)) for key in ("label", "identity", "action", "split")}
     captions = row["captions"]
     if not (isinstance(row["name"], str) and isinstance(captions, list)):

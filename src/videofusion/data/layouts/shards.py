@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from videofusion.data.addresses import scheme_of
-from videofusion.data.items import Item, Source, split_called
+from videofusion.data.items import Item, split_called
 from videofusion.data.layouts.metadata import bounded, number_in, text_of, texts_of
 from videofusion.errors import InputError, printable
 from videofusion.files import check_regular, parse_json
@@ -26,41 +25,6 @@ INDEX = "index.json"
 _TEXTS = (".json", ".txt", ".text", ".cls")
 _MOST_TEXT = 16 * 2**20  # bytes of what is said of a clip
 _MOST_CLIPS = 10**8  # of all shards of an index
-
-
-def list_shards(path: str | Path, fold: int = 1) -> Source:
-    """List the clips of a tar, of a folder of them, or of an `index.json` that says where they are.
-
-    Shards of an index that are addresses (https://...) are streamed where the user allows it; see `addresses`.
-
-    Raises:
-        InputError: no shard, or one that cannot be opened.
-    """
-    from videofusion.data.layouts.streaming import streamed
-
-    place = Path(path).expanduser()
-    if fold != 1:
-        raise InputError(f"fold is {fold}; allowed is 1, as shards say the split clip by clip")
-    if place.is_file() and place.suffix.lower() == ".json":
-        shards, words = read_index(place)
-        if any(scheme_of(url) for url, *_ in shards):
-            return Source(root=place.parent, files=streamed(shards, place, words), told="the shards' own texts")
-        paths = [place.parent / url for url, *_ in shards]
-    else:
-        paths = [place] if place.is_file() else sorted(place.rglob("*.tar"))
-    if not paths:
-        raise InputError(f'data "{path}" holds no shard; they have the ending .tar')
-    root = place if place.is_dir() else place.parent
-    items: dict[str, Item] = {}
-    problems: dict[str, str] = {}
-    for shard in paths:
-        name = shard.relative_to(root).as_posix() if shard.is_relative_to(root) else str(shard)
-        for item in read_shard(shard, shard, name, problems):
-            if item.name in items:
-                problems[f"{name}: {item.name}"] = "a second clip with this name; the first one counts"
-            items.setdefault(item.name, item)
-    told = "the shards' own texts" if any(item.captions for item in items.values()) else "none"
-    return Source(root=root, files=list(items.values()), problems=problems, told=told)
 
 
 def read_shard(path: Path, file: Path | Remote, name: str, problems: dict[str, str]) -> Iterator[Item]:

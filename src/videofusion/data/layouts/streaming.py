@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from videofusion.data.addresses import Fetch, allowed, scheme_of
 from videofusion.data.counter import keys, uniforms
-from videofusion.data.items import Item
-from videofusion.data.layouts.shards import read_shard
+from videofusion.data.items import Item, Source
+from videofusion.data.layouts.shards import read_index, read_shard
 from videofusion.errors import InputError, RunError
+from videofusion.files import replacing
 from videofusion.keys import Stream
 from videofusion.video.footage import Footage, Unreadable
 
@@ -77,25 +78,25 @@ class Fetched:
                 f"the folder of fetched shards {self.folder} is another user's; VIDEOFUSION_SHARDS names one"
             )
         for left in reversed(range(_TRIES)):
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", delete=False) as file:
-                try:
-                    with self.how.open(self.url) as shard:
-                        while block := shard.read(_BLOCK):
-                            file.write(block)
-                            if file.tell() > (self.size or self.limit):
-                                raise OSError(f"it has more than {self.size or self.limit:,} bytes")
-                    if file.tell() != self.size if self.size else file.tell() == 0:
-                        raise OSError(f"{file.tell()} bytes came" + (f" of {self.size}" if self.size else ""))
-                except (OSError, ValueError, HTTPException) as error:  # of a socket, a server, a command
-                    Path(file.name).unlink()
-                    if not left:
-                        raise RunError(f"shard {self.url} cannot be fetched: {error}") from error
-                    time.sleep(1)
-                    continue
-            self._make_room(os.path.getsize(file.name))
-            Path(file.name).replace(path)
-            break
+            try:
+                with replacing(path) as new:
+                    self._fetch(self.how, new)
+                    self._make_room(new.stat().st_size)
+                break
+            except (OSError, ValueError, HTTPException) as error:  # of a socket, a server, a command
+                if not left:
+                    raise RunError(f"shard {self.url} cannot be fetched: {error}") from error
+                time.sleep(1)
         return path
+
+    def _fetch(self, how: Fetch, new: Path) -> None:
+        with new.open("xb") as file, how.open(self.url) as shard:
+            while block := shard.read(_BLOCK):
+                file.write(block)
+                if file.tell() > (self.size or self.limit):
+                    raise OSError(f"it has more than {self.size or self.limit:,} bytes")
+            if file.tell() != self.size if self.size else file.tell() == 0:
+                raise OSError(f"{file.tell()} bytes came" + (f" of {self.size}" if self.size else ""))
 
     def read_bytes(self) -> bytes:
         return self.local().read_bytes()
@@ -204,3 +205,36 @@ def streamed(shards: list[tuple[str, int, int]], index: Path, words: tuple[str, 
         how = allowed(url, str(index)) if scheme_of(url) else None
         found.append((Fetched(url if how else str(index.parent / url), folder, how, size), range(count)))
     return Streamed(found, words)
+
+
+def list_shards(path: str | Path, fold: int = 1) -> Source:
+    """List the clips of a tar, of a folder of them, or of an `index.json` that says where they are.
+
+    Shards of an index that are addresses (https://...) are streamed where the user allows it; see `addresses`.
+
+    Raises:
+        InputError: no shard, or one that cannot be opened.
+    """
+    place = Path(path).expanduser()
+    if fold != 1:
+        raise InputError(f"fold is {fold}; allowed is 1, as shards say the split clip by clip")
+    if place.is_file() and place.suffix.lower() == ".json":
+        shards, words = read_index(place)
+        if any(scheme_of(url) for url, *_ in shards):
+            return Source(root=place.parent, files=streamed(shards, place, words), told="the shards' own texts")
+        paths = [place.parent / url for url, *_ in shards]
+    else:
+        paths = [place] if place.is_file() else sorted(place.rglob("*.tar"))
+    if not paths:
+        raise InputError(f'data "{path}" holds no shard; they have the ending .tar')
+    root = place if place.is_dir() else place.parent
+    items: dict[str, Item] = {}
+    problems: dict[str, str] = {}
+    for shard in paths:
+        name = shard.relative_to(root).as_posix() if shard.is_relative_to(root) else str(shard)
+        for item in read_shard(shard, shard, name, problems):
+            if item.name in items:
+                problems[f"{name}: {item.name}"] = "a second clip with this name; the first one counts"
+            items.setdefault(item.name, item)
+    told = "the shards' own texts" if any(item.captions for item in items.values()) else "none"
+    return Source(root=root, files=list(items.values()), problems=problems, told=told)

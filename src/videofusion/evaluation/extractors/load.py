@@ -12,7 +12,7 @@ from videofusion.errors import InputError
 from videofusion.evaluation.extractors.c3d import C3D
 from videofusion.evaluation.extractors.embedded import EmbeddedExtractor
 from videofusion.evaluation.extractors.i3d import I3D
-from videofusion.evaluation.extractors.image import InceptionExtractor
+from videofusion.evaluation.extractors.image_features import InceptionExtractor
 from videofusion.evaluation.extractors.inception import InceptionV3
 from videofusion.evaluation.extractors.interface import NetworkExtractor
 from videofusion.evaluation.extractors.lpips import LEAST, LPIPS, LPIPSExtractor

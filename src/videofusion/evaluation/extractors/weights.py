@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import warnings
 import zipfile
@@ -15,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from videofusion.errors import InputError, RunError
+from videofusion.errors import InputError
 from videofusion.evaluation.extractors import c3d, i3d, inception, lpips
 from videofusion.evaluation.record import checksum
-from videofusion.modes import give_usual_mode
+from videofusion.files import whole_path, writing
 
 
 class Architecture(NamedTuple):
@@ -192,15 +191,10 @@ def convert(
         stored |= read_weights(heads)
         source["heads_sha256"] = checksum(heads)
     architecture, weights = recognise(stored, path)
-    draft = out.with_name(out.name + ".part")
-    try:
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_path(out) as draft:
         save_file(weights, draft, {"architecture": architecture, **source})
-        give_usual_mode(draft)
-        os.replace(draft, out)
-    except (OSError, SafetensorError) as error:
-        draft.unlink(missing_ok=True)
-        raise RunError(f"{out} could not be written: {_first_line(error)}") from error
     return architecture
 
 

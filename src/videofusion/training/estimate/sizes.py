@@ -21,9 +21,8 @@ from videofusion.errors import InputError
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system, step_options
+from videofusion.systems.interface import System
 from videofusion.systems.pretrained import is_diffusers
-from videofusion.systems.vdm import VDMSystem
-from videofusion.systems.videofusion import VideoFusionSystem
 from videofusion.training.estimate.memory import Part, Watch, count_parts
 
 
@@ -87,18 +86,18 @@ def recipe_work(recipe: Recipe, clips: int = 1) -> Work:
     """
     system = _outline(recipe)
     parts = tuple(count_parts(system.modules, system.frozen))
-    half = recipe.precision == "bfloat16"
+    half = recipe.compute.precision == "bfloat16"
     unets = [part for part in (*system.modules.values(), *system.frozen.values()) if isinstance(part, UNet)]
     for unet in unets:
         for parameter in unet.parameters() if half else ():
             parameter.data = parameter.data.to(torch.bfloat16)
-    side = recipe.size // system.space.factor
-    clip = torch.empty(clips, recipe.frames, system.space.channels, side, side, device="meta")
+    side = recipe.clips.size // system.space.factor
+    clip = torch.empty(clips, recipe.clips.frames, system.space.channels, side, side, device="meta")
     names = ["clip"] * clips
     batch = Batch(clip, names, names, torch.zeros(clips, dtype=torch.int64))
-    if recipe.image_frames:
-        names = names * recipe.image_frames
-        beside = clip[:, :1].repeat(recipe.image_frames, 1, 1, 1, 1)
+    if recipe.system.pictures:
+        names = names * recipe.system.pictures
+        beside = clip[:, :1].repeat(recipe.system.pictures, 1, 1, 1, 1)
         batch = replace(batch, pictures=Batch(beside, names, names, torch.zeros(len(names), dtype=torch.int64)))
     with FlopCounterMode(display=False) as flops, Watch() as watch, _OnGpu(half):
         loss = system.loss(batch, Keys.of([0] * clips), 0)
@@ -129,17 +128,17 @@ def steps_within(recipe: Recipe, flops: float | int) -> int:
     by_frames: dict[int, int] = {}
 
     def needed(step: int, progress: float) -> int:
-        looked = len(options.frames(recipe.frames, step, progress))
+        looked = len(options.frames(recipe.clips.frames, step, progress))
         if looked not in by_frames:
-            whole = recipe.replace({"frames": looked, "train_frames": None, "reach": None})
-            by_frames[looked] = recipe.accumulation * recipe_work(whole, recipe.batch_size).flops
+            whole = recipe.replace({"clips.frames": looked, "batch.frames": None, "batch.reach": None})
+            by_frames[looked] = recipe.batch.accumulation * recipe_work(whole, recipe.batch.size).flops
         return by_frames[looked]
 
     def spent(steps: int) -> int:
         """What a run of so many steps works: stretches of it look at as many frames every eighth step, and else."""
         total, begin = 0, 0
         while begin < steps:
-            end = _first_unlike(lambda step: len(options.frames(recipe.frames, 0, step / steps)), begin, steps)
+            end = _first_unlike(lambda step: len(options.frames(recipe.clips.frames, 0, step / steps)), begin, steps)
             eighths = -(-end // 8) - -(-begin // 8)
             total += eighths * needed(0, begin / steps) + (end - begin - eighths) * needed(1, begin / steps)
             begin = end
@@ -177,17 +176,17 @@ class _NoClips:
         raise IndexError(index)
 
 
-def _outline(recipe: Recipe) -> VideoFusionSystem | VDMSystem:
+def _outline(recipe: Recipe) -> System:
     """The recipe's system on the meta device, as a step in which all frames are looked at sees it."""
-    if recipe.trains != "full":
-        raise InputError(f'recipe key trains is "{recipe.trains}", but only "full" can be counted without its weights')
+    if recipe.start.trains != "full":
+        raise InputError(
+            f'recipe key start.trains is "{recipe.start.trains}", but only "full" can be counted without its weights'
+        )
     # what needs numbers and changes no size: weights to start from, measured shares, betas, whether eps says something
-    same: dict[str, Any] = {"pretrained": None, "adaptive": 0.0, "grouped": False}
-    if recipe.share is None:
-        same["share"] = 0.5
-    if not is_diffusers(recipe.pretrained_base):  # which has sizes of its own
-        same |= {"pretrained_base": None, "residual_from_base": False}
-    step = {"train_frames": None, "reach": None, "prediction": "v", "schedule": "cosine"}
+    theirs = is_diffusers(recipe.start.image_model)
+    start = {"start.model": None, **({} if theirs else {"start.image_model": None})}
+    same = {**start, "system": recipe.system.outline(theirs)}
+    step = {"batch.frames": None, "batch.reach": None, "diffusion.prediction": "v", "diffusion.schedule": "cosine"}
     with torch.device("meta"):
         return build_system(recipe.replace({**same, **step}), _NoClips())
 

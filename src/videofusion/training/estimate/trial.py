@@ -135,18 +135,18 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _check_alone(recipe)
-    check_boards(recipe.log)
+    check_boards(recipe.log.boards)
     check_optimizer(recipe)
     check_run(recipe, run)
     _check_place(run)
-    recipe = recipe.replace({"compile": False})
+    recipe = recipe.replace({"compute.compile": False})
     loader, validation = training_data(recipe, data, World())
     free = available(where)
-    if recipe.trains == "full":  # before weights are drawn that there may be no room for
+    if recipe.start.trains == "full":  # before weights are drawn that there may be no room for
         parts = recipe_parts(recipe)
         kept, apart = [p for p in parts if not p.apart], 4 * sum(p.frozen for p in parts if p.apart)
         trained, frozen = sum(p.trained for p in kept), sum(p.frozen for p in kept)
-        needed = Held.by_numbers(trained, frozen, eight_bit=recipe.optimizer == "adamw8bit")
+        needed = Held.by_numbers(trained, frozen, eight_bit=recipe.optimizer.name == "adamw8bit")
         _check_room(needed, apart, free, where)
     torch.manual_seed(recipe.seed)
     began = read_beginning(run)
@@ -155,7 +155,7 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
     held = _held(trainer.state)
     apart = sum(tensor.nbytes for part in system.frozen.values() for tensor in part.state_dict().values())
     _check_room(held, apart, free, where)
-    first = [loader.batch(number) for number in range(min(recipe.accumulation, MOST_MICRO_BATCHES))]
+    first = [loader.batch(number) for number in range(min(recipe.batch.accumulation, MOST_MICRO_BATCHES))]
     pages = Pages()
     memory, loss = _watched(trainer, first, held)
     memory = replace(memory, apart=apart)
@@ -171,7 +171,7 @@ def dry_run(recipe: Recipe, run: Path, data: Path | None = None, *, device: str 
         free=free,
         measured=measured,
         # the last ones, the best and the one in the making; the model while it is renewed
-        disk=(recipe.keep + 2) * checkpoint + 2 * (held.weights + apart),
+        disk=(recipe.checkpoints.keep + 2) * checkpoint + 2 * (held.weights + apart),
         disk_free=shutil.disk_usage(_existing(run)).free + _size(run),
         loss=loss,
         seconds=seconds,
@@ -192,7 +192,7 @@ def _check_room(held: Held, apart: int, free: int | None, where: torch.device) -
 
 
 def _held(state: State) -> Held:
-    eight_bit = state.recipe.optimizer == "adamw8bit"
+    eight_bit = state.recipe.optimizer.name == "adamw8bit"
     return Held.by_tensors(state.tensors.values(), state.ema.shadow.values(), state.trained, eight_bit)
 
 
@@ -216,9 +216,9 @@ def _watched(trainer: Trainer, first: Sequence[Batch], held: Held) -> tuple[Memo
             with state.averaged():
                 trainer._losses(trainer.validation[0], recipe.seed + 1, 0)
             phases["validation"] = watch.take_peak() - held.moments
-        if recipe.sample_interval and trainer.prompts:
+        if recipe.log.sample_interval and trainer.prompts:
             with state.averaged():
-                seeds, steps = list(range(len(trainer.prompts))), min(2, recipe.sample_steps)
+                seeds, steps = list(range(len(trainer.prompts))), min(2, recipe.sampling.steps)
                 trainer.system.pipeline()(trainer.prompts, seed=seeds, steps=steps)
             phases["samples"] = watch.take_peak() - held.moments
     batches = 0
@@ -226,7 +226,7 @@ def _watched(trainer: Trainer, first: Sequence[Batch], held: Held) -> tuple[Memo
         found = state.checkpoint()
         packed = max(packed_bytes(kind.values()) for kind in (found.weights, found.ema, found.optimizer))
         phases["checkpoint"] = held.gradients + packed
-        batches = sum(batch.nbytes for batch in trainer.validation) + recipe.accumulation * first[0].nbytes
+        batches = sum(batch.nbytes for batch in trainer.validation) + recipe.batch.accumulation * first[0].nbytes
     memory = Memory(held=held, batches=batches, activations=saved[0] // len(first), phases=phases)
     return memory, numbers["loss"]
 
@@ -248,10 +248,12 @@ def _check_alone(recipe: Recipe) -> None:
     if size > 1:
         raise InputError(
             f"--dry-run is of one process, but torchrun started {size}; start it alone, with a batch_size of "
-            f"{max(1, recipe.batch_size // size)}, the share of one of them"
+            f"{max(1, recipe.batch.size // size)}, the share of one of them"
         )
-    if recipe.shard:
-        raise InputError("--dry-run is of one process, but recipe key shard is True; try it with shard=false")
+    if recipe.compute.shard:
+        raise InputError(
+            "--dry-run is of one process, but recipe key compute.shard is True; try it with compute.shard=false"
+        )
 
 
 def _check_place(run: Path) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from videofusion.conditioning.frozen_text import FrozenText
-from videofusion.conditioning.image import FrameEncoder, FrozenFrames
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser, NetworkDenoiser
 from videofusion.diffusion.grids import times
@@ -18,7 +16,6 @@ from videofusion.diffusion.noise import Keys
 from videofusion.diffusion.prediction import Prediction, expand
 from videofusion.diffusion.samplers import ddim, ddpm
 from videofusion.diffusion.schedules import make_schedule
-from videofusion.errors import InputError
 from videofusion.keys import Stream, normal
 from videofusion.networks.prior import Prior, TransformerPrior
 
@@ -27,82 +24,9 @@ TRANSFORMER_STEPS = 25  # of the transformer's, as in DALL-E 2's public remakes
 EMBEDDING_NOISE = 0.1  # on the embedding that the generators are trained with: it may hold nothing finer
 
 
-def check_prior(
-    variant: str,
-    image_encoder: FrameEncoder | FrozenFrames | None,
-    prior: Prior | TransformerPrior | None,
-    text: FrozenText | None = None,
-) -> None:
-    """Raise InputError unless the published variant, and no other, comes with image encoder and prior that fit.
-
-    Args:
-        variant: of VideoFusion.
-        image_encoder: of middle frames.
-        prior: over its embeddings.
-        text: the prior's own text encoder.
-    """
-    needed = variant == "published"
-    for name, part in (("image_encoder", image_encoder), ("prior", prior)):
-        if (part is not None) != needed:
-            what = (
-                "the variant 'published' needs one: not told the middle frame's embedding, it does not sample what it "
-                "learned, the less the longer the clip"
-                if needed
-                else f"the variant {variant!r} takes none"
-            )
-            raise InputError(f"{name} is {'not given' if part is None else 'given'}; {what}")
-    if prior is None or image_encoder is None:
-        return
-    if prior.size != image_encoder.size:
-        raise InputError(
-            f"prior makes embeddings of size {prior.size}; they must have those of image_encoder, {image_encoder.size}"
-        )
-    if (prior.text_size is None) != (text is not None):
-        what = "needs a text encoder of its own" if text is None else "reads the generators' text encoder"
-        raise InputError(f"prior_text is {'not given' if text is None else 'given'}; this prior {what}")
-
-
 def is_trained(prior: nn.Module) -> bool:
     """Whether a step of training changes anything in it."""
     return any(parameter.requires_grad for parameter in prior.parameters())
-
-
-def prior_parts(
-    image_encoder: FrameEncoder | FrozenFrames | None,
-    prior: Prior | TransformerPrior | None,
-    text: FrozenText | None,
-    *,
-    frozen: bool,
-) -> dict[str, nn.Module]:
-    """The parts by name that are trained, or those that never are.
-
-    A prior of others' weights is no part of what is trained where the rates leave it as it came: it is large.
-    """
-    clip = isinstance(image_encoder, FrozenFrames)
-    kept = prior is not None and text is not None and not is_trained(prior)
-    parts = {
-        "image_encoder": (clip, image_encoder.model if isinstance(image_encoder, FrozenFrames) else image_encoder),
-        "prior": (kept, prior),
-        "prior_text_encoder": (True, None if text is None else text.model),
-    }
-    return {name: part for name, (is_frozen, part) in parts.items() if part is not None and is_frozen == frozen}
-
-
-def prior_components(
-    image_encoder: FrameEncoder | FrozenFrames | None, prior: Prior | TransformerPrior | None, text: FrozenText | None
-) -> dict[str, Any]:
-    """A pipeline's components for them."""
-    return {
-        "image_encoder": image_encoder.model if isinstance(image_encoder, FrozenFrames) else image_encoder,
-        "prior": prior,
-        "prior_text_encoder": None if text is None else text.model,
-        "prior_tokenizer": None if text is None else text.tokenizer,
-    }
-
-
-def own_text_of(text_encoder: nn.Module | None, tokenizer: Any) -> FrozenText | None:
-    """A prior's own text encoder, of a pipeline's components."""
-    return None if text_encoder is None else FrozenText(text_encoder, tokenizer)
 
 
 def prior_denoiser(prior: Prior | TransformerPrior) -> NetworkDenoiser:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from videofusion.curation.motion import Motion
+from videofusion.curation.flow import Motion
 from videofusion.curation.spans import Span
 from videofusion.curation.stage import Job
 

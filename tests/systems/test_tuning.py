@@ -23,11 +23,11 @@ from videofusion.training.world import World
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """The model of a short run, from which the others start."""
-    return train(smallest(steps=1), tmp_path_factory.mktemp("first"), device="cpu", bar=False).model
+    return train(smallest(**{"budget.steps": 1}), tmp_path_factory.mktemp("first"), device="cpu", bar=False).model
 
 
 def state(model, **changes) -> State:
-    recipe = smallest(**{"pretrained": str(model), **changes})
+    recipe = smallest(**{"start.model": str(model), **changes})
     torch.manual_seed(0)
     return State(recipe, build_system(recipe, training_data(recipe, None, World())[0].dataset), torch.device("cpu"))
 
@@ -39,7 +39,7 @@ def rates(found: State) -> dict[str, float]:
 
 
 def test_temporal_trains_what_an_image_network_has_not(model):
-    found = state(model, trains="temporal")
+    found = state(model, **{"start.trains": "temporal"})
     trained = rates(found)
     kinds = {next(kind for kind in ("temporals", "frame_embedding", "share_embedding") if kind in n) for n in trained}
     assert kinds == {"temporals", "frame_embedding", "share_embedding"}
@@ -54,12 +54,12 @@ def test_temporal_trains_what_an_image_network_has_not(model):
 def image(tmp_path_factory):
     """The run of an image model, from which a base generator starts."""
     folder = tmp_path_factory.mktemp("image")
-    train(smallest("base-digits", prompts=["a"], steps=1), folder, device="cpu", bar=False)
+    train(smallest("base-digits", **{"sampling.prompts": ["a"], "budget.steps": 1}), folder, device="cpu", bar=False)
     return folder
 
 
 def beside(image, **changes) -> State:
-    return state(None, **{"pretrained": None, "pretrained_base": str(image), **changes})
+    return state(None, **{"start.model": None, "start.image_model": str(image), **changes})
 
 
 @pytest.mark.parametrize("trains", ["temporal", "lora"])
@@ -67,7 +67,7 @@ def test_what_did_not_start_from_weights_is_trained_whole(trains, image):
     """A residual generator beside a pretrained base is drawn: what is frozen of it would stay noise."""
     if trains == "lora":
         pytest.importorskip("peft")
-    found = beside(image, trains=trains)
+    found = beside(image, **{"start.trains": trains})
     trained = set(rates(found))
     own = {name for name, value in found.tensors.items() if isinstance(value, nn.Parameter)}
     assert {name for name in own if name.startswith("residual.")} <= trained
@@ -78,14 +78,21 @@ def test_what_did_not_start_from_weights_is_trained_whole(trains, image):
 
 def test_where_the_residual_generator_starts_from_the_base_its_wider_input_does_not(image):
     """It begins with no weight for the middle frame, and frozen so would never see it."""
-    trained = set(rates(beside(image, trains="temporal", residual_from_base=True, variant="image-first")))
+    trained = set(
+        rates(
+            beside(
+                image,
+                **{"start.trains": "temporal", "system.residual_from_base": True, "system.variant": "image-first"},
+            )
+        )
+    )
     spatial = {name for name in trained if not any(kind in name for kind in ("temporals", "_embedding"))}
     assert spatial == {"residual.conv_in.weight"}
 
 
 def test_of_an_image_model_the_drawn_temporal_layers_are_trained_beside_adapters(image):
     pytest.importorskip("peft")
-    found = beside(image, trains="lora", system="vdm", temporal="factorised")
+    found = beside(image, **{"start.trains": "lora", "network.temporal": "factorised"}, system="vdm")
     trained = rates(found)
     assert {"temporals" in name or "_embedding." in name or ".lora_" in name for name in trained} == {True}
     assert {
@@ -101,12 +108,20 @@ def test_new_words_are_learned_beside_known_ones(image, tmp_path):
     config = model / "text_encoder" / "config.json"
     values = json.loads(config.read_text())
     config.write_text(json.dumps({**values, "words": ["other", *values["words"][1:]]}))
-    found = set(rates(beside(model, trains="temporal")))
+    found = set(rates(beside(model, **{"start.trains": "temporal"})))
     assert {name for name in found if name.startswith("text_encoder.")} == {"text_encoder.tokens.weight"}
 
 
 def test_patterns_have_their_rates_the_first_that_matches(model):
-    found = rates(state(model, learning_rate=1e-3, rates=("*temporals*=1e-4", "residual.*=3e-5", "text_encoder.*=0")))
+    found = rates(
+        state(
+            model,
+            **{
+                "optimizer.learning_rate": 1e-3,
+                "optimizer.rates": ("*temporals*=1e-4", "residual.*=3e-5", "text_encoder.*=0"),
+            },
+        )
+    )
     assert not any(name.startswith("text_encoder.") for name in found)
     for name, rate in found.items():
         here = 1e-4 if "temporals" in name else 3e-5 if name.startswith("residual.") else 1e-3
@@ -122,43 +137,53 @@ def test_without_keys_of_tuning_all_is_as_it_was(model):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"trains": "lora", "pretrained": None}, "trains is 'lora', but neither pretrained nor pretrained_base"),
-        ({"trains": "temporal", "pretrained": None}, "trains is 'temporal', but neither"),
-        ({"trains": "some"}, "trains is 'some', but must be one of full, temporal, lora"),
-        ({"lora_rank": 0}, "lora_rank is 0"),
-        ({"rates": ["conv_in=1"]}, "pattern 'conv_in', which names nothing that is trained"),
-        ({"rates": ["*"]}, "rates has '\\*', but must have items PATTERN=RATE"),
-        ({"rates": ["*=fast"]}, "rates has '\\*=fast'"),
-        ({"rates": ["*=2"]}, "rates has '\\*=2'"),
-        ({"rates": ["*=nan"]}, "rates has '\\*=nan'"),
-        ({"rates": ["*=0"]}, "rates is \\*=0, which leaves nothing to train"),
+        (
+            {"start.trains": "lora", "start.model": None},
+            "trains is 'lora', but neither start.model nor start.image_model",
+        ),
+        ({"start.trains": "temporal", "start.model": None}, "trains is 'temporal', but neither"),
+        ({"start.trains": "some"}, "trains is 'some', but must be one of full, temporal, lora"),
+        ({"start.lora_rank": 0}, "lora_rank is 0"),
+        ({"optimizer.rates": ["conv_in=1"]}, "pattern 'conv_in', which names nothing that is trained"),
+        ({"optimizer.rates": ["*"]}, "rates has '\\*', but must have items PATTERN=RATE"),
+        ({"optimizer.rates": ["*=fast"]}, "rates has '\\*=fast'"),
+        ({"optimizer.rates": ["*=2"]}, "rates has '\\*=2'"),
+        ({"optimizer.rates": ["*=nan"]}, "rates has '\\*=nan'"),
+        ({"optimizer.rates": ["*=0"]}, "rates is \\*=0, which leaves nothing to train"),
     ],
 )
 def test_bad_values_are_one_sentence_and_claim_no_folder(changes, sentence, model, tmp_path):
     with pytest.raises(InputError, match=sentence):
-        train(smallest(**{"pretrained": str(model), **changes}), tmp_path / "run", device="cpu", bar=False)
+        train(smallest(**{"start.model": str(model), **changes}), tmp_path / "run", device="cpu", bar=False)
     assert not (tmp_path / "run").exists()
 
 
 def test_image_model_has_no_temporal_layers_to_train(tmp_path):
-    image = train(smallest("base-digits", prompts=["a"], steps=1), tmp_path / "image", device="cpu", bar=False).model
-    recipe = smallest("base-digits", prompts=["a"], trains="temporal", pretrained=str(image))
+    image = train(
+        smallest("base-digits", **{"sampling.prompts": ["a"], "budget.steps": 1}),
+        tmp_path / "image",
+        device="cpu",
+        bar=False,
+    ).model
+    recipe = smallest(
+        "base-digits", **{"sampling.prompts": ["a"], "start.trains": "temporal", "start.model": str(image)}
+    )
     with pytest.raises(InputError, match="no such layers to train"):
         train(recipe, tmp_path / "run", device="cpu", bar=False)
 
 
 TUNED = {
-    "temporal": {"trains": "temporal"},
-    "rates": {"rates": ("*temporals*=1e-3", "residual.*=1e-4", "*=0")},
-    "lora": {"trains": "lora", "lora_rank": 2},
+    "temporal": {"start.trains": "temporal"},
+    "rates": {"optimizer.rates": ("*temporals*=1e-3", "residual.*=1e-4", "*=0")},
+    "lora": {"start.trains": "lora", "start.lora_rank": 2},
 }
 
 
 @pytest.mark.parametrize("changes", TUNED.values(), ids=TUNED)
 def test_resumes_to_the_same_bits_and_moves_only_what_is_trained(changes, model, tmp_path):
-    if changes.get("trains") == "lora":
+    if changes.get("start.trains") == "lora":
         pytest.importorskip("peft")
-    recipe = smallest(pretrained=str(model), **changes)
+    recipe = smallest(**{"start.model": str(model)}, **changes)
     for run, steps in (("whole", 4), ("parts", 3), ("parts", 4)):
         train(recipe, tmp_path / run, steps=steps, device="cpu", bar=False)
     whole, parts = state_of(tmp_path / "whole"), state_of(tmp_path / "parts")
@@ -179,7 +204,7 @@ def test_resumes_to_the_same_bits_and_moves_only_what_is_trained(changes, model,
 
 def test_model_of_a_lora_run_is_whole_and_its_file_makes_it_of_the_first(model, tmp_path):
     pytest.importorskip("peft")
-    recipe = smallest(pretrained=str(model), trains="lora", learning_rate=1e-2)
+    recipe = smallest(**{"start.model": str(model), "start.trains": "lora", "optimizer.learning_rate": 1e-2})
     result = train(recipe, tmp_path, device="cpu", bar=False)
     found = newest(tmp_path / "checkpoints", pytest.fail)
     stored = load_file(result.model / FILE)
@@ -201,12 +226,17 @@ def test_model_of_a_lora_run_is_whole_and_its_file_makes_it_of_the_first(model, 
 
 def test_fixed_base_has_no_adapters(model):
     pytest.importorskip("peft")
-    found = state(model, trains="lora", base_loss="fixed")
+    found = state(model, **{"start.trains": "lora", "system.base_loss": "fixed"})
     assert {name.split(".")[0] for name in rates(found)} == {"residual"}
 
 
 def test_lora_of_another_model_is_refused(model, tmp_path, saved_model):
     pytest.importorskip("peft")
-    run = train(smallest(pretrained=str(model), trains="lora", steps=1), tmp_path, device="cpu", bar=False)
+    run = train(
+        smallest(**{"start.model": str(model), "start.trains": "lora", "budget.steps": 1}),
+        tmp_path,
+        device="cpu",
+        bar=False,
+    )
     with pytest.raises(InputError, match="is of another model: this one has no linear layer"):
         load(saved_model, lora=run.model, device="cpu")

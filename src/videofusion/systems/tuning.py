@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -12,9 +12,7 @@ from videofusion.errors import InputError
 from videofusion.networks.lora import add_lora, attention_layers, is_adapter
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
-
-if TYPE_CHECKING:
-    from videofusion.training.state import System
+from videofusion.systems.interface import System
 
 
 def tune(system: System, recipe: Recipe, started: Collection[str]) -> None:
@@ -31,40 +29,45 @@ def tune(system: System, recipe: Recipe, started: Collection[str]) -> None:
     Raises:
         InputError: nothing to start from, nothing left to train, a pattern that names nothing, PEFT is missing.
     """
-    if recipe.trains != "full" and recipe.pretrained is None and recipe.pretrained_base is None:
+    if recipe.start.trains != "full" and recipe.start.model is None and recipe.start.image_model is None:
         raise InputError(
-            f"recipe key trains is {recipe.trains!r}, but neither pretrained nor pretrained_base names a model to tune"
+            f"recipe key start.trains is {recipe.start.trains!r}, but neither start.model nor start.image_model names "
+            "a model to tune"
         )
     for part, module in system.modules.items():
         unet = module if isinstance(module, UNet) else None
         parameters = dict(module.named_parameters())
         trained = {parameter for parameter in parameters.values() if parameter.requires_grad}
         loaded = {parameters[name] for name in parameters if f"{part}.{name}" in started}
-        if recipe.trains == "lora":
+        if recipe.start.trains == "lora":
             layers = [] if unet is None else [n for n in attention_layers(unet) if parameters[f"{n}.weight"] in loaded]
             if unet is not None and trained & loaded and (layers or not attention_layers(unet)):
-                add_lora(unet, recipe.lora_rank, layers)
+                add_lora(unet, recipe.start.lora_rank, layers)
             trained -= loaded
             trained |= {parameter for name, parameter in module.named_parameters() if is_adapter(name)}
-        elif recipe.trains == "temporal":
+        elif recipe.start.trains == "temporal":
             spatial = set(module.state_dict()) if unet is None else set(unet.spatial_state())
             trained -= loaded & {parameters[name] for name in spatial & parameters.keys()}
         for parameter in module.parameters():
             parameter.requires_grad_(parameter in trained)
     names = _trained(system)
     if not names:
-        raise InputError(f"recipe key trains is {recipe.trains!r}, but the system has no such layers to train")
-    rates = _rates(recipe.rates)
+        raise InputError(
+            f"recipe key start.trains is {recipe.start.trains!r}, but the system has no such layers to train"
+        )
+    rates = _rates(recipe.optimizer.rates)
     for pattern, _ in rates:
         if not any(fnmatchcase(name, pattern) for name in names.values()):
             raise InputError(
-                f"recipe key rates has the pattern {pattern!r}, which names nothing that is trained; there is "
-                f"{', '.join(list(names.values())[:: max(1, len(names) // 3)][:3])}, ..."
+                f"recipe key optimizer.rates has the pattern {pattern!r}, which names nothing that is trained; "
+                f"there is {', '.join(list(names.values())[:: max(1, len(names) // 3)][:3])}, ..."
             )
     for parameter, name in names.items():
         parameter.requires_grad_(_rate(rates, name) != 0)
     if not _trained(system):
-        raise InputError(f"recipe key rates is {', '.join(recipe.rates)}, which leaves nothing to train")
+        raise InputError(
+            f"recipe key optimizer.rates is {', '.join(recipe.optimizer.rates)}, which leaves nothing to train"
+        )
 
 
 def trained_groups(system: System, recipe: Recipe) -> list[dict[str, Any]]:
@@ -74,10 +77,10 @@ def trained_groups(system: System, recipe: Recipe) -> list[dict[str, Any]]:
         system: after `tune`.
         recipe: has the rates.
     """
-    groups = system.parameter_groups(recipe.learning_rate)
+    groups = system.parameter_groups(recipe.optimizer.learning_rate)
     if not is_tuned(recipe):
         return groups
-    names, rates = _trained(system), _rates(recipe.rates)
+    names, rates = _trained(system), _rates(recipe.optimizer.rates)
     split: list[dict[str, Any]] = []
     for group in groups:
         own: dict[float, list[nn.Parameter]] = {}
@@ -91,7 +94,7 @@ def trained_groups(system: System, recipe: Recipe) -> list[dict[str, Any]]:
 
 def is_tuned(recipe: Recipe) -> bool:
     """Whether the recipe trains some of the system only, or at rates of its own."""
-    return recipe.trains != "full" or bool(recipe.rates)
+    return recipe.start.trains != "full" or bool(recipe.optimizer.rates)
 
 
 def _trained(system: System) -> dict[nn.Parameter, str]:
@@ -104,7 +107,7 @@ def _trained(system: System) -> dict[nn.Parameter, str]:
 
 
 def _rates(items: Sequence[str]) -> list[tuple[str, float]]:
-    """Patterns and rates of `Recipe.rates`."""
+    """Patterns and rates of `optimizer.rates`."""
     pairs = []
     for item in items:
         pattern, _, text = item.rpartition("=")
@@ -114,8 +117,8 @@ def _rates(items: Sequence[str]) -> list[tuple[str, float]]:
             rate = -1.0
         if not pattern or not 0 <= rate <= 1:
             raise InputError(
-                f"recipe key rates has {item!r}, but must have items PATTERN=RATE with a rate in [0, 1], as in "
-                "*temporals*=1e-4"
+                f"recipe key optimizer.rates has {item!r}, but must have items PATTERN=RATE with a rate in [0, 1], as "
+                "in *temporals*=1e-4"
             )
         pairs.append((pattern, rate))
     return pairs

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from videofusion.comparison.compare import Budget
-from videofusion.comparison.folder import ProtocolMeasure, held_out_measure, protocol_measure
+from videofusion.comparison.held_out import ProtocolMeasure, held_out_measure, protocol_measure
 from videofusion.comparison.systems import Alike, Shape, choose_measure
 from videofusion.digits.moving_digits import evaluation_prompts, render
 from videofusion.errors import InputError
@@ -17,7 +17,14 @@ from videofusion.recipes.catalogue import get_recipe
 from videofusion.training.batches import training_data
 from videofusion.training.world import World
 
-KEYS = {"size": 32, "frames": 8, "validation_share": 0.4, "clips_per_video": 1, "batch_size": 2, "workers": 0}
+KEYS = {
+    "clips.size": 32,
+    "clips.frames": 8,
+    "clips.validation_share": 0.4,
+    "clips.per_video": 1,
+    "batch.size": 2,
+    "batch.workers": 0,
+}
 RECIPE = get_recipe("folder64-small", KEYS)
 
 
@@ -81,7 +88,7 @@ def test_few_clips_need_a_flag_and_a_protocol_its_own_data(clips, tmp_path):
     with pytest.raises(InputError, match="under 256"):
         held_out_measure(RECIPE, clips, 32)
     with pytest.raises(InputError, match="have 4 frames, but embedded takes 8 or more"):  # before anything is trained
-        held_out_measure(RECIPE.replace({"frames": 4}), clips, 32, allow_few=True)
+        held_out_measure(RECIPE.replace({"clips.frames": 4}), clips, 32, allow_few=True)
     with pytest.raises(InputError, match="no run makes any"):
         protocol_measure("paired", RECIPE, clips, {}, clips=32, allow_few=True)
     with pytest.raises(InputError, match='protocol is "fvd"'):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videofusion.comparison.measure import SHOWN, Finding
+from videofusion.comparison.finding import SHOWN, Finding
 from videofusion.data.batch import BadClip
 from videofusion.data.layouts.detection import open_source
 from videofusion.errors import InputError
@@ -160,7 +160,7 @@ def held_out_measure(
     Raises:
         InputError: no file is held out, or too few clips can be read.
     """
-    named = {item.split for item in open_source(data, recipe.layout, recipe.fold).items}
+    named = {item.split for item in open_source(data, recipe.clips.layout, recipe.clips.fold).items}
     split = "test" if "test" in named else "val"
     folder = folder_clips(recipe, data, split, 1, cache_bytes=0)
     if not len(folder):
@@ -183,7 +183,9 @@ def held_out_measure(
         {"place": str(data), "split": split, "videos": len(videos)},
         captions,
     )
-    preset = replace(PRESETS["embedded"].changed(count=clips, size=recipe.size, frames=recipe.frames), real_count=None)
+    preset = replace(
+        PRESETS["embedded"].changed(count=clips, size=recipe.clips.size, frames=recipe.clips.frames), real_count=None
+    )
     of = f"{len(videos)} videos" if len(videos) > 1 else "one video"
     unseen = "that no run trained on" + "; whether other models did is not known" * seen
     note = (
@@ -217,8 +219,8 @@ def protocol_measure(
     Raises:
         InputError: no such protocol, one of pairs, or data that do not have its clips.
     """
-    preset = find_preset(name).changed(count=clips, size=recipe.size, frames=recipe.frames)
+    preset = find_preset(name).changed(count=clips, size=recipe.clips.size, frames=recipe.clips.frames)
     if preset.paired:
         raise InputError(f'protocol is "{name}", which measures reconstructions; no run makes any')
-    real = real_clips(data, preset, layout=recipe.layout, mixed=True)
+    real = real_clips(data, preset, layout=recipe.clips.layout, mixed=True)
     return ProtocolMeasure(preset, real, extractors, allow_few=allow_few)

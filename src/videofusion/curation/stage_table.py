@@ -10,8 +10,8 @@ from videofusion.curation.captions import Captions
 from videofusion.curation.cuts import Cuts, Uncut
 from videofusion.curation.duplicates import Duplicates
 from videofusion.curation.embeddings import Aesthetics, Embeddings, Similarity
+from videofusion.curation.flow import Motion
 from videofusion.curation.hub_models import folder_of
-from videofusion.curation.motion import Motion
 from videofusion.curation.ocr import Text
 from videofusion.curation.stage import Stage
 from videofusion.errors import InputError

@@ -1,0 +1,6 @@
+"""Recipes of small systems are written for training."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "training"))
