@@ -104,7 +104,7 @@ def load(
     if lora is not None:
         if low_memory:
             raise InputError(f"lora is {lora} and low_memory is True, but adapters are added to weights in memory")
-        from videofusion.networks.lora import apply_lora, find_lora
+        from videofusion.interop.lora_files import apply_lora, find_lora
 
         lora = find_lora(lora)
     # all names are looked at before anything is imported by them

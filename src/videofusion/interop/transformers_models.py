@@ -47,7 +47,13 @@ def read_model(
         with torch.device("meta"):
             check_count(folder, kind(sizes))
         model, told = kind.from_pretrained(
-            folder, config=sizes, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **LOCAL
+            folder,
+            config=sizes,
+            use_safetensors=True,
+            variant=_variant(folder),
+            output_loading_info=True,
+            dtype=torch.float32,
+            **LOCAL,
         )
     except InputError as error:
         raise InputError(f"{what} {error}") from error
@@ -57,6 +63,11 @@ def read_model(
         if told.get(key):
             raise InputError(f"{what} {folder} cannot be used: its weights {lack} {sorted(map(str, told[key]))[0]}")
     return model
+
+
+def _variant(folder: Path) -> str | None:
+    """Which of a folder's files to read: whole precision, or half where there is nothing else."""
+    return None if any(".fp16." not in file.name for file in folder.glob("*.safetensors")) else "fp16"
 
 
 def cannot_load(what: str, folder: Path, error: Exception) -> InputError:
