@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline as VideoPipeline
     from videofusion.systems.vdm import VDMPipeline as VDMPipeline
     from videofusion.systems.videofusion import VideoFusionPipeline as VideoFusionPipeline
+    from videofusion.tasks.edit import edit as edit
     from videofusion.tasks.extend import extend as extend
     from videofusion.tasks.extend import generate as generate
     from videofusion.training.trainer import train as train
@@ -55,6 +56,7 @@ _HOME = {
     "VideoPipeline": "videofusion.systems.pipeline",
     "WordEncoder": "videofusion.conditioning.text",
     "contact_sheet": "videofusion.clip",
+    "edit": "videofusion.tasks",
     "evaluate": "videofusion.evaluation.folders",
     "extend": "videofusion.tasks",
     "generate": "videofusion.tasks",

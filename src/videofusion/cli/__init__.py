@@ -26,6 +26,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "generate": Command("videofusion.cli.generate:generate", "make a video from a prompt, or many from a file"),
     "extend": Command("videofusion.cli.extend:extend", "extend a video, for as long as you like"),
+    "edit": Command("videofusion.cli.edit:edit", "edit a video by a prompt, all of it or behind a mask"),
     "decode": Command(
         "videofusion.cli.decode:decode", "make a video from latents that could not be decoded or written"
     ),
