@@ -19,7 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from videofusion.interop.registration import register_pipelines
-from videofusion.systems.registry import find_pipeline
+from videofusion.registry import find_pipeline
 from videofusion.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from videofusion.networks.unet import UNet as UNet
     from videofusion.recipes.catalogue import get_recipe as get_recipe
     from videofusion.recipes.recipe import Recipe as Recipe
+    from videofusion.registry import register_system as register_system
     from videofusion.systems.pipeline import VideoPipeline as VideoPipeline
-    from videofusion.systems.registry import register_system as register_system
     from videofusion.systems.vdm import VDMPipeline as VDMPipeline
     from videofusion.systems.videofusion import VideoFusionPipeline as VideoFusionPipeline
     from videofusion.tasks.edit import edit as edit
@@ -63,7 +63,7 @@ _HOME = {
     "get_recipe": "videofusion.recipes.catalogue",
     "load": "videofusion.models",
     "read_clip": "videofusion.clip",
-    "register_system": "videofusion.systems.registry",
+    "register_system": "videofusion.registry",
     "save_sheet": "videofusion.clip",
     "train": "videofusion.training.trainer",
     "write_clip": "videofusion.clip",

@@ -1,4 +1,4 @@
-"""What is given of a clip, frames or parts of them: a denoiser around a denoiser, which has the rest follow from it."""
+"""Given frames, or parts of them: a denoiser around a denoiser that makes the rest of the clip follow from them."""
 
 from __future__ import annotations
 
@@ -52,11 +52,13 @@ class Known:
             )
         if len(self.at) != self.frames.shape[-4] or not self.at:
             raise InputError(
-                f"known frames are {self.frames.shape[-4]}, and their places {list(self.at)}; there must be one place "
-                "for each frame, and at least one"
+                f"known frames are {self.frames.shape[-4]}, but their places are {list(self.at)}; give one place for "
+                "each frame, and at least one frame"
             )
         if len(set(self.at)) < len(self.at) or min(self.at) < 0:
-            raise InputError(f"places of known frames are {list(self.at)}; they must be different numbers from 0")
+            raise InputError(
+                f"places of known frames are {list(self.at)}; they must be different numbers of at least 0"
+            )
         if not (math.isfinite(self.weight) and self.weight >= 0):
             raise InputError(f"weight of known frames is {self.weight}; it must be a number of at least 0")
         if not bool(self.frames.isfinite().all()):

@@ -1,4 +1,4 @@
-"""What a model is asked for beside a clip from a prompt: each for any system that can."""
+"""Tasks beyond a clip from a prompt, each for any system that can do it."""
 
 from videofusion.tasks.edit import METHODS, edit
 from videofusion.tasks.extend import check_windows, extend, generate
