@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 from small import smallest, state_of
 
 from videofusion.errors import InputError
-from videofusion.models import export, load
+from videofusion.models import load
 from videofusion.training import Recipe, get_recipe
 from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import newest, save
+from videofusion.training.export import export_model as export
 from videofusion.training.trainer import train
 from videofusion.training.world import World
 

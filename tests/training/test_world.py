@@ -19,11 +19,12 @@ from test_trainer import log_of
 from toy import toy_trainer
 
 from videofusion.errors import InputError
-from videofusion.models import export, load
+from videofusion.models import load
 from videofusion.parts import WEIGHTS
 from videofusion.training.batches import training_data
 from videofusion.training.checkpoints import newest, place
 from videofusion.training.estimate.trial import dry_run
+from videofusion.training.export import export_model as export
 from videofusion.training.sharding import check_sharding
 from videofusion.training.signals import stop_signal
 from videofusion.training.trainer import train
@@ -121,7 +122,7 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_the_run_goes_on_from_
     session = json.loads((tmp_path / "session.json").read_text())
     assert (session["state"], [session["reason"]]) == ("crashed", said)
     assert "another process of this run ended" in said[0]
-    assert "step-00000004, from where the same command goes on" in said[0]
+    assert "step-00000004, from which the same command resumes" in said[0]
     changes = {"checkpoints.interval": 4, "log.validation_interval": 100}
     trainer = toy_trainer(tmp_path, **changes)
     assert trainer.train().step == 10

@@ -1,4 +1,4 @@
-"""Models of transformers from folders: weights that are safetensors and fit, or one sentence that says why not."""
+"""Loads models of transformers from folders, as safetensors and strictly, or says why not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_model(
     config = check_foreign(folder / "config.json")
     name = next(iter(config.get("architectures") or []), None)
     if name not in kinds:
-        raise InputError(f"{what} {folder} is a {name}; allowed are {', '.join(kinds)}")
+        raise InputError(f"{what} {folder} is a {name}; it must be one of {', '.join(kinds)}")
     if not any(folder.glob("*.safetensors")):
         pickles = ", ".join(file.name for file in sorted(folder.glob("*.bin"))[:1])
         there = f"only {pickles}, a pickle, which can run code when it is read and is refused" if pickles else "none"
