@@ -12,7 +12,6 @@ from tiny import batch, by_part, keys, shake, unet, words
 import videofusion
 from videofusion.conditioning.motion import Motion
 from videofusion.conditioning.prompt import Prompt
-from videofusion.diffusion.conditions import Conditions
 from videofusion.errors import InputError
 from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.networks.autoencoder import Latents
@@ -76,13 +75,10 @@ def test_the_autoencoder_is_no_part_of_what_is_trained(system: VDMSystem | Video
     assert all(p.grad is None and not p.requires_grad for p in system.frozen["vae"].parameters())
 
 
-def test_the_middle_frame_is_cut_to_its_range_in_pixels_only(system: VDMSystem | VideoFusionSystem) -> None:
-    if not isinstance(system, VideoFusionSystem):
-        pytest.skip("it is shown no middle frame")
+def test_what_is_sampled_is_cut_to_its_range_in_pixels_only(system: VDMSystem | VideoFusionSystem) -> None:
     pipe = system.pipeline()
-    five = torch.full((1, 1, 4, 8, 8), 5.0)
     for vae, most in ((system.frozen["vae"], 5), (None, 1)):
         pipe.register_modules(vae=vae)
-        found = pipe.complete(Conditions(), keys(1), 1.0, lambda denoiser, frames, told: five)
-        assert found.middle_frame is not None
-        assert found.middle_frame.max() == most
+        prepared = pipe.prepare("a red three", steps=1, guidance=1.0)
+        five = torch.full((1, 5, 4, 8, 8), 5.0)
+        assert pipe.run(replace(prepared, sampler=lambda *given, five=five, **named: five)).max() == most
