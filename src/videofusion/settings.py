@@ -114,7 +114,8 @@ def check_value(key: str, kind: Any, value: Any) -> None:
         module, _, attribute = names.table.partition(":")
         table = getattr(importlib.import_module(module), attribute)
         if not knows(table, value):
-            raise InputError(f"recipe key {key} is {value!r:.60}, but must be one of {', '.join(table)}")
+            every = ", ".join(dict.fromkeys((*names.own, *table)))
+            raise InputError(f"recipe key {key} is {value!r:.60}, but must be one of {every}")
     kind, allowed = _bare(kind)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         if value is None:

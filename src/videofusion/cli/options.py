@@ -82,6 +82,7 @@ def read_words(command: Callable[..., Any], name: str, words: Sequence[str]) -> 
     Raises:
         InputError: words that it does not take, in one sentence.
     """
+    _check_once(words)
     if takes_keys(command):
         command = with_keys(command, words)
 
@@ -100,6 +101,22 @@ def read_words(command: Callable[..., Any], name: str, words: Sequence[str]) -> 
         more = "" if sentence.startswith("recipe key") else f" ({name} --help shows the options)"
         raise InputError(f"{sentence}{more}") from stop
     return ready
+
+
+def _check_once(words: Sequence[str]) -> None:
+    """Raise InputError for an option that is given twice, of which one would be lost, and for an empty run folder."""
+    given: set[str] = set()
+    for word, after in zip(words, [*words[1:], "-"], strict=False):
+        if word == "--run=" or (word == "--run" and not after):
+            raise InputError("run is empty; it must be a folder")
+        if not word.startswith("--") or word == "--":
+            continue
+        option = word.partition("=")[0].replace("_", "-")
+        group, dot, key = option.rpartition(".")
+        same = f"{group}{dot}{key.removeprefix('no-')}" if dot else option.replace("--no-", "--")
+        if same in given:
+            raise InputError(f"{option} is given twice; leave one out")
+        given.add(same)
 
 
 def _sentence(box: str) -> str:

@@ -131,6 +131,14 @@ class Clips(Settings, group="clips"):
     per_video: Annotated[int, Range(1, 10_000)] = 1
     validation_share: Annotated[float, Range(0.001, 0.9)] = 0.05
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rates = self.fps_range
+        if rates and not (len(rates) == 2 and 0 < rates[0] <= rates[1] <= 1000):
+            raise self.refusal("fps_range", "must be two numbers above 0 and at most 1000, the lower one first")
+        if any(not 1 <= stride <= 1000 for stride in self.strides):
+            raise self.refusal("strides", "must be numbers in [1, 1000]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(Settings, group="batch"):
