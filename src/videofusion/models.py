@@ -123,7 +123,10 @@ def load(
     where = pick_device(device)
     kind = find_pipeline(str(index.get("_class_name")))
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
-        raise InputError(f"model {folder} is a {index.get('_class_name')}, which is not a pipeline of videofusion")
+        raise InputError(
+            f"model {folder} is a {index.get('_class_name')}, which is not a pipeline of videofusion, nor of "
+            "a system that an installed package brings"
+        )
     check_own(folder / "model_index.json", kind)
     refuse_pickles(folder)
     components: dict[str, Any] = {}

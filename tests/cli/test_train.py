@@ -120,7 +120,7 @@ def test_data_is_a_folder_or_built_in(data: str, kind: str, capsys: pytest.Captu
         (["tiny", "--clips.fps-range", "9", "3"], "the lower one first"),
         (["tiny", "--clips.fps-range", "9"], "must be two numbers"),
         (["tiny", "--clips.strides", "0"], "recipe key clips.strides is (0,), but must be numbers in [1, 1000]"),
-        (["tiny", "--run="], "--run is given twice"),
+        (["tiny", "--name", ""], "recipe key name is '', but must be a printable word"),
     ],
 )
 def test_bad_values_are_one_sentence(
