@@ -1,10 +1,10 @@
 """MagicVideo (Zhou et al. 2022): key frames in the latents of an image model, each of which sees those before it alone.
 
 The image network's convolutions are shared by all frames; an adaptor gives each frame a scale and a shift of its own
-(sec. 3.1.1 "2D + adaptor"), and directed attention over time, to earlier frames and the frame itself, stands beside
-spatial attention, so that both see the same and are added (sec. 3.1.2). That is the row `magicvideo` of the temporal designs. The
-rate of a clip, the paper's new FPS, is told through two linear layers. Training has two stages of one objective:
-without captions, embeddings of frames in place of the text, and then with them.
+(sec. 3.1.1). Directed attention over time, to earlier frames and the frame itself, stands beside spatial attention:
+both see the same and are added (sec. 3.1.2). That is the row `magicvideo` of the temporal designs. The rate of a clip,
+the paper's new FPS, is told through two linear layers. Training has two stages of one objective (sec. 3.1.3): without
+captions, embeddings of frames in place of the text, and then with them.
 
 It starts from an image model of this library or a Stable Diffusion folder (`start.image_model`), in pixels or in the
 latents of an autoencoder. Not here: the paper's interpolation network, VideoVAE and upsampler.
@@ -78,7 +78,7 @@ class MagicVideoSystem(PlainDiffusion):
 
     @classmethod
     def build(cls, config: MagicVideoConfig, parts: Parts) -> PlainDiffusion:
-        """The system of a recipe; raises InputError for another temporal design, or an image encoder of another size."""
+        """The system of a recipe; raises InputError for a temporal design that is another's."""
         if parts.temporal not in ROWS:
             raise InputError(
                 f"recipe key network.temporal is {parts.temporal!r}, and the system 'magicvideo' has its own; set it "
