@@ -102,7 +102,7 @@ _FRAMES = {"network.temporal": "magicvideo", "system.stage": "frames"}
 
 def _magicvideo_run(budget: Budget, name: str, base: str = WIDE_BASE, *, system: str = "", **more: Any) -> Run:
     """MagicVideo, in an image model as wide as VDM's, whose attention stands where that model's does."""
-    own = {**QUIET, **NEAR, **SMALL, "network.channels": WIDE, "budget.seconds": None, **more}
+    own = {**QUIET, **NEAR, **SMALL, "network.channels": WIDE, **more}
     return Run(name=name, recipe=MAGICVIDEO, overrides=own, base=base, seconds=budget.seconds, system=system)
 
 

@@ -235,8 +235,6 @@ def test_what_does_not_go_together_is_told() -> None:
         system_of(**{"network.temporal": "factorised"})
     with pytest.raises(InputError, match="goes with stage=frames only"):
         recipe(**{"system.image_encoder": "clip"})
-    with pytest.raises(InputError, match="stage"):
-        recipe(**{"system.stage": "sound"})
 
 
 @pytest.mark.parametrize("name", ["magicvideo-moving-digits", "magicvideo-folder64"])
