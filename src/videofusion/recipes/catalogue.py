@@ -138,6 +138,33 @@ def vdm_moving_digits() -> Recipe:
     )
 
 
+def magicvideo_moving_digits() -> Recipe:
+    """MagicVideo on moving digits, in 40 minutes of one core; either stage (`system.stage`)."""
+    return _digits("magicvideo-moving-digits", make_config("magicvideo")).replace(
+        {
+            "network.temporal": "magicvideo",
+            # attention at a quarter and an eighth of the frame's size, where the paper has it
+            "network.attention": ("none", "transformer", "transformer"),
+            "diffusion.time_logit": (1.5, 1.5),  # independent noise, as `vdm-moving-digits`
+            "budget.seconds": 2400.0,
+        }
+    )
+
+
+def magicvideo_folder64() -> Recipe:
+    """MagicVideo on a folder of your own clips, 16 key frames at 64x64, each clip at a rate of its own."""
+    return folder64().replace(
+        {
+            "name": "magicvideo-folder64",
+            "system": "magicvideo",
+            "network.temporal": "magicvideo",
+            "network.channels": (64, 128, 192, 256, 256),
+            "network.attention": ("none", "none", "transformer", "transformer", "transformer"),
+            "clips.fps_range": (2.0, 24.0),
+        }
+    )
+
+
 def folder64() -> Recipe:
     """VideoFusion on a folder of your own clips, 16 frames at 64x64."""
     return Recipe(
@@ -178,12 +205,14 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,
     "moving-digits": moving_digits,
     "vdm-moving-digits": vdm_moving_digits,
+    "magicvideo-moving-digits": magicvideo_moving_digits,
     "digit-crops": digit_crops,
     "digit-images": digit_images,
     "base-digits": base_digits,
     "folder64": folder64,
     "folder64-small": folder64_small,
     "vdm-folder64": vdm_folder64,
+    "magicvideo-folder64": magicvideo_folder64,
     **PAPER_RECIPES,
 }
 

@@ -157,12 +157,14 @@ TEMPORAL_DESIGNS = {
     # both with it at the coarsest level only, where Lumiere has its attention
     "factorised_coarse": TemporalDesign(levels=_COARSE, frame_number=True),
     "residual_coarse": TemporalDesign(levels=_COARSE, frame_number=True, share=True),
-    # directed attention, and frames told their number in every residual block; and each of the two taken away
-    "directed": TemporalDesign(attention=("directed",), frame_number=True),
-    "directed_plain": TemporalDesign(attention=("directed",)),
     "factorised_numbered": TemporalDesign(attention=("place",), frame_number=True),
     # MagicVideo: an adaptor after each convolution, spatial and directed attention side by side
     "magicvideo": TemporalDesign(within=("adaptor",), attention=("directed",), parallel=True, follow_spatial=True),
+    # the same with attention to all frames, and without adaptor: its ablations
+    "magicvideo_bidirectional": TemporalDesign(
+        within=("adaptor",), attention=("place",), parallel=True, follow_spatial=True
+    ),
+    "magicvideo_no_adaptor": TemporalDesign(attention=("directed",), parallel=True, follow_spatial=True),
     # Make-A-Video: pseudo-3D convolutions and attention
     "make_a_video": TemporalDesign(within=("convolution",), attention=("place",), follow_spatial=True),
     # Video LDM: residual blocks and attention over time, each with its alpha
