@@ -1,4 +1,7 @@
-"""From a recipe to what tells VideoFusion's ``published`` variant the middle frame: image encoder and prior."""
+"""From a recipe to what tells networks the middle frame (VideoFusion's ``published`` variant, Make-A-Video).
+
+An image encoder, and a prior that makes its embeddings from texts.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,15 @@ from videofusion.networks.prior import Prior, TransformerPrior, transformer_size
 
 if TYPE_CHECKING:
     from videofusion.systems.build import Parts
+    from videofusion.systems.make_a_video import MakeAVideoConfig
     from videofusion.systems.videofusion import VideoFusionConfig
 
 
-def frame_embedding(config: VideoFusionConfig, parts: Parts) -> FrameEmbedding:
-    """What tells the generators of a recipe the middle frame.
+def frame_embedding(config: VideoFusionConfig | MakeAVideoConfig, parts: Parts) -> FrameEmbedding:
+    """What tells the networks of a recipe the middle frame.
 
     Args:
-        config: of a variant that is told an embedding.
+        config: of a system that is told an embedding.
         parts: what the rest of the recipe gives.
 
     Raises:

@@ -28,6 +28,7 @@ GROUP = "videofusion.systems"
 BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "videofusion": ("videofusion.systems.videofusion", "VideoFusionSystem", "VideoFusionPipeline"),
     "vdm": ("videofusion.systems.vdm", "VDMSystem", "VDMPipeline"),
+    "make_a_video": ("videofusion.systems.make_a_video", "MakeAVideoSystem", "MakeAVideoPipeline"),
 }
 _registered: dict[str, type[SystemClass]] = {}
 
