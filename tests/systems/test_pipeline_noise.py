@@ -10,6 +10,7 @@ from torch import Tensor
 from videofusion.diffusion import Following, Keys, Known
 from videofusion.diffusion.kernels import KINDS as KERNELS
 from videofusion.diffusion.kernels import MOST_FRAMES, KernelNoise, make_noise
+from videofusion.diffusion.noise import DecomposedNoise
 from videofusion.errors import InputError
 from videofusion.models import load
 from videofusion.systems import pipeline as home

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import CAPTIONS, FRAMES, MIDDLE, batch, gradients, keys, select, vdm, videofusion
 
+from videofusion.conditioning import middle_frame
 from videofusion.conditioning.condition import Step
 from videofusion.conditioning.motion import measured_share
 from videofusion.conditioning.prompt import dropped
@@ -203,7 +204,7 @@ def test_what_is_shown_of_the_middle_frame_has_a_little_noise(monkeypatch):
     noise = told_to_the_denoiser(videofusion("image-first"), monkeypatch).middle_frame - middle
     amounts = noise.std(dim=(1, 2, 3, 4))
     assert noise.shape == (len(clips.clip), 1, *clips.clip.shape[2:])
-    assert amounts.max() < 1.2 * home.MIDDLE_NOISE
+    assert amounts.max() < 1.2 * middle_frame.MIDDLE_NOISE
     assert len(amounts.unique()) == len(amounts)
     assert told_to_the_denoiser(videofusion("corrected"), monkeypatch).middle_frame is None
 
@@ -213,9 +214,9 @@ def test_only_what_is_shown_of_the_middle_frame_has_noise(monkeypatch):
     system = videofusion("image-first")
     seen = []
     system.residual.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    monkeypatch.setattr(home, "MIDDLE_NOISE", 0.0)
+    monkeypatch.setattr(middle_frame, "MIDDLE_NOISE", 0.0)
     quiet = system.loss(batch(), keys(), 1)
-    monkeypatch.setattr(home, "MIDDLE_NOISE", 5.0)
+    monkeypatch.setattr(middle_frame, "MIDDLE_NOISE", 5.0)
     loud = system.loss(batch(), keys(), 1)
     others = [i for i in range(FRAMES) if i != MIDDLE]
     assert torch.equal(seen[0][:, others, :3], seen[1][:, others, :3])

@@ -26,7 +26,7 @@ from videofusion.recipes.groups import (
 )
 from videofusion.recipes.papers import PAPER_RECIPES
 from videofusion.recipes.recipe import Recipe
-from videofusion.systems.config import SystemConfig, make_config
+from videofusion.recipes.system_config import SystemConfig, make_config
 
 
 def tiny() -> Recipe:
@@ -140,7 +140,7 @@ def vdm_moving_digits() -> Recipe:
 
 def make_a_video_images() -> Recipe:
     """Make-A-Video's first stage: an image model of digits, told an embedding that a prior makes from the caption."""
-    return _digits("make-a-video-images", make_config("make_a_video", stage="images")).replace(
+    return _digits("make-a-video-images", make_config("make-a-video", stage="images")).replace(
         {
             "clips.kind": "middle-digits",
             "clips.frames": 1,
@@ -153,7 +153,7 @@ def make_a_video_images() -> Recipe:
 
 def make_a_video_digits() -> Recipe:
     """Make-A-Video's second stage: temporal layers in the model of `make-a-video-images`, on clips without captions."""
-    return _digits("make-a-video-digits", make_config("make_a_video", stage="video")).replace(
+    return _digits("make-a-video-digits", make_config("make-a-video", stage="video")).replace(
         {
             "start.model": "runs/make-a-video-images",
             # convolutions over time take frames for neighbours, so that steps look at whole clips

@@ -18,7 +18,7 @@ from videofusion.conditioning.context import ContextFrames
 from videofusion.conditioning.frame_embedding import EmbeddingAsText
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder, frames_encoder
-from videofusion.conditioning.prior import is_trained
+from videofusion.conditioning.prior_diffusion import is_trained
 from videofusion.conditioning.prompt import Prompt
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys
@@ -44,7 +44,7 @@ class MakeAVideoConfig(SystemConfig):
             trained; or the folder of a diffusers pipeline with one, which stays as it is.
     """
 
-    name: ClassVar[str] = "make_a_video"
+    name: ClassVar[str] = "make-a-video"
 
     stage: Literal["images", "video"] = "video"
     image_encoder: str | None = None
@@ -104,7 +104,7 @@ class MakeAVideoSystem(PlainDiffusion):
 
     @classmethod
     def told(cls, config: MakeAVideoConfig, parts: Parts) -> Sequence[Condition]:
-        made = frame_embedding(config, parts)
+        made = frame_embedding(parts, config.image_encoder, config.prior)
         measure_embeddings(made, parts)
         own = EmbeddingAsText(made.image_encoder, made.prior, made.text, made.space)
         if config.stage == "images":

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from videofusion.errors import InputError
-from videofusion.systems.registry import BUILT_IN, find_pipeline, get_system, register_system, system_names
+from videofusion.registry import BUILT_IN, find_pipeline, get_system, register_system, system_names
 from videofusion.systems.vdm import VDMPipeline, VDMSystem
 
-OUTSIDE = Path(__file__).parent / "outside"
+OUTSIDE = Path(__file__).parent / "systems" / "outside"
 ENTRY_POINTS = """[videofusion.systems]
 flicker = flicker:Flicker
 broken = no_such_module:Broken
