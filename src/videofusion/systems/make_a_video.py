@@ -23,8 +23,8 @@ from videofusion.conditioning.prompt import Prompt
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
+from videofusion.recipes.system_config import SystemConfig
 from videofusion.systems.build import Parts
-from videofusion.systems.config import SystemConfig
 from videofusion.systems.embedding import frame_embedding, measure_embeddings
 from videofusion.systems.interface import Losses
 from videofusion.systems.pipeline import VideoPipeline
