@@ -11,7 +11,6 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from videofusion.conditioning.frame_embedding import EmbeddingAsText
 from videofusion.data.batch import Batch
 from videofusion.diffusion import Keys
 from videofusion.diffusion.known import Known
@@ -38,6 +37,7 @@ SMALL: Mapping[str, object] = {
     "batch.size": 2,
     "budget.seconds": None,
     "budget.steps": 2,
+    "optimizer.warmup": 1,
     "log.sample_interval": 0,
     "log.validation_batches": 1,
 }
@@ -159,7 +159,7 @@ def test_the_video_stage_reads_no_caption(first: Path) -> None:
         slopes.append([p.grad for p in system.unet.parameters() if p.grad is not None])
     assert torch.equal(*losses)
     assert all(torch.equal(a, b) for a, b in zip(*slopes, strict=True))
-    system, data = system_of(images()), batch_of(MovingDigits(1, SIZE, "train", 0.0))
+    system, data = system_of(images(**{"start.model": str(first)})), batch_of(MovingDigits(1, SIZE, "train", 0.0))
     told = [system.loss(each, keys(), 1).per_clip for each in (data, replace(data, captions=["a"] * CLIPS))]
     assert not torch.equal(*told)  # which the prior of the image stage learns from
 
@@ -209,7 +209,7 @@ def test_a_prompt_is_heard_through_the_prior_and_given_frames_beside(first: Path
     assert told[0, :, 0, 0, 0].tolist() == [1, 0, 0, 0, 1]
     torch.testing.assert_close(told[0, [0, FRAMES - 1], 1:], known.frames)
     filled = pipe(PROMPT, seed=1, steps=2, guidance=2.0, known=known)
-    torch.testing.assert_close(filled[[0, FRAMES - 1]], known.frames)
+    torch.testing.assert_close(filled[[0, FRAMES - 1]], known.frames, rtol=0, atol=1e-5)
     pipe.save_pretrained(tmp_path)
     again = load(tmp_path, device="cpu")
     assert type(again) is MakeAVideoPipeline
@@ -288,8 +288,7 @@ def test_what_may_be_shown_is_in_the_clip_and_leaves_a_frame_to_make() -> None:
     assert (0, 4, 8, 12) in shown_frames(16)
 
 
-def test_an_embedding_in_place_of_the_text_says_what_the_same_without_a_null_says(first: Path) -> None:
-    system = system_of(video(first, **{"text.dropout": 0.0}))
-    own = system.embedding
-    assert isinstance(own, EmbeddingAsText)
-    assert own.network(3) == {"image_size": 16, "text_size": None, "pool_text": False}
+def test_a_network_that_is_made_for_it_hears_no_text_beside(first: Path) -> None:
+    system = system_of(video(first))
+    assert system.embedding.network(3) == {"image_size": 16, "text_size": None, "pool_text": False}
+    assert not [name for name in system.unet.state_dict() if "text" in name or "attn2" in name]
