@@ -277,8 +277,6 @@ def test_what_a_stage_cannot_do_is_said_before_it_begins(first: Path) -> None:
         system_of(video(None))
     with pytest.raises(InputError, match=r"needs that run's image encoder and prior too; name it by start.model"):
         system_of(video(None, **{"start.image_model": str(first)}))
-    with pytest.raises(InputError, match="stage"):
-        images(**{"system.stage": "sound"})
 
 
 def test_what_may_be_shown_is_in_the_clip_and_leaves_a_frame_to_make() -> None:
