@@ -110,7 +110,7 @@ class MakeAVideoSystem(PlainDiffusion):
         if config.stage == "images":
             return (Prompt(parts.text), own)
         shown = shown_frames(parts.recipe.clips.frames)
-        return (*super().told(config, parts), own, ContextFrames([()] * len(shown) + shown))
+        return (*super().told(config, parts), own, ContextFrames([*shown, *[()] * len(shown)]))
 
     @property
     def embedding(self) -> EmbeddingAsText:
