@@ -13,7 +13,7 @@ from videofusion.errors import InputError
 from videofusion.registry import BUILT_IN, find_pipeline, get_system, register_system, system_names
 from videofusion.systems.vdm import VDMPipeline, VDMSystem
 
-OUTSIDE = Path(__file__).parent / "systems" / "outside"
+OUTSIDE = Path(__file__).parent / "outside"
 ENTRY_POINTS = """[videofusion.systems]
 flicker = flicker:Flicker
 broken = no_such_module:Broken

@@ -40,7 +40,7 @@ def test_a_video_is_edited_and_says_how(video: Path, capsys: pytest.CaptureFixtu
     assert len(read_clip(out)) == 16
     assert out.with_suffix(".png").is_file()
     assert main([*command, *FEW]) == 2
-    assert "exists; name another file, or give --force" in capsys.readouterr().err
+    assert "exists; name another file, or add --force" in capsys.readouterr().err
 
 
 def test_what_is_black_in_the_mask_is_kept(video: Path) -> None:

@@ -205,6 +205,10 @@ def refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str],
         ((), "i3d takes weights, which are not given: --weights FILE names i3d_pretrained_400.pt"),
         (
             ("--protocol", "videofusion-ucf101", "--weights", "i3d=x.pt"),
+            "c3d-ucf101 takes weights, which are not given: --weights c3d-ucf101=FILE names C3D's weights for UCF101",
+        ),
+        (
+            ("--protocol", "videofusion-ucf101", "--weights", "i3d=x.pt", "c3d-ucf101=y.pt"),
             'weights of i3d are "x.pt", which is not there',
         ),
         (

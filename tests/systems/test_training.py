@@ -19,7 +19,7 @@ from videofusion.errors import InputError
 from videofusion.systems import videofusion as home
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.interface import StepOptions
-from videofusion.systems.videofusion import grouped_keys
+from videofusion.systems.videofusion import VideoFusionSystem, grouped_keys
 
 SYSTEMS = [*((videofusion, {"variant": variant}) for variant in VARIANTS), (vdm, {})]
 
@@ -279,11 +279,11 @@ def test_one_identity_shares_base_noise_and_one_action_residual_noise(monkeypatc
 
 
 def test_parts_belong_to_the_published_variant():
-    published = videofusion("published")
-    with pytest.raises(InputError, match="image_encoder is given; the variant 'corrected' takes none"):
-        home.check_prior("corrected", published.image_encoder, published.prior)
+    published, corrected = videofusion("published"), videofusion("corrected")
+    with pytest.raises(InputError, match="prior is given; the variant 'corrected' takes none"):
+        VideoFusionSystem(corrected.base, corrected.residual, published.conditions, corrected.config, corrected.common)
     with pytest.raises(InputError, match="prior is not given; the variant 'published' needs one"):
-        home.check_prior("published", published.image_encoder, None)
+        VideoFusionSystem(published.base, published.residual, corrected.conditions, published.config, published.common)
 
 
 def with_pictures(clips=2, each=3, sign=1.0):

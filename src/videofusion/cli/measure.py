@@ -87,7 +87,7 @@ def evaluate(
     from videofusion.evaluation.protocol_table import find_preset
     from videofusion.evaluation.record_table import result_table
 
-    preset = find_preset(protocol)
+    preset = find_preset(protocol).changed(count=count, size=size, frames=frames, given=given)
     if out is not None:
         check_output(out, endings=(".json",), name="out")
     files, sums = _files(chosen(preset, metrics), weights, sha256)

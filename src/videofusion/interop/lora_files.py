@@ -68,13 +68,11 @@ def apply_lora(parts: Mapping[str, Any], file: Path, scale: float = 1.0) -> int:
 
     if not math.isfinite(scale):
         raise InputError(f"lora_scale is {scale}; it must be a number")
+    read_header(file)
     try:
-        read_header(file)
         with safe_open(file, "pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, it is no mapping
             facts = parse_json((opened.metadata() or {}).get(METADATA, "{}"))
-    except InputError:
-        raise
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"lora {file} cannot be read: {error}") from error
     tensors = from_kohya(tensors, parts, file) if is_kohya(tensors) else dict(map(_named, tensors.items()))

@@ -72,7 +72,7 @@ def _inverted(asked: Asked, strength: float, fresh: float = 0.0) -> Inverted:
 METHODS = {
     "sdedit": Method(
         summary="noise the clip, and take the noise away under the prompt: the more strength, the less stays",
-        strength=0.6,
+        strength=0.7,
         begin=lambda asked: Noised(asked.clip, asked.strength),
     ),
     "inversion": Method(
