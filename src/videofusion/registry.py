@@ -26,6 +26,7 @@ BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "videofusion": ("videofusion.systems.videofusion", "VideoFusionSystem", "VideoFusionPipeline"),
     "vdm": ("videofusion.systems.vdm", "VDMSystem", "VDMPipeline"),
     "magicvideo": ("videofusion.systems.magicvideo", "MagicVideoSystem", "MagicVideoPipeline"),
+    "make-a-video": ("videofusion.systems.make_a_video", "MakeAVideoSystem", "MakeAVideoPipeline"),
 }
 _registered: dict[str, type[Any]] = {}
 

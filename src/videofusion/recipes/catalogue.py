@@ -165,6 +165,33 @@ def magicvideo_folder64() -> Recipe:
     )
 
 
+def make_a_video_images() -> Recipe:
+    """Make-A-Video's first stage: an image model of digits, told an embedding that a prior makes from the caption."""
+    return _digits("make-a-video-images", make_config("make-a-video", stage="images")).replace(
+        {
+            "clips.kind": "middle-digits",
+            "clips.frames": 1,
+            "batch.frames": None,
+            "batch.size": 24,
+            "budget.seconds": 900.0,
+        }
+    )
+
+
+def make_a_video_digits() -> Recipe:
+    """Make-A-Video's second stage: temporal layers in the model of `make-a-video-images`, on clips without captions."""
+    return _digits("make-a-video-digits", make_config("make-a-video", stage="video")).replace(
+        {
+            "start.model": "runs/make-a-video-images",
+            # convolutions over time take frames for neighbours, so that steps look at whole clips
+            "batch.frames": None,
+            "batch.size": 2,
+            "diffusion.time_logit": (1.5, 1.5),
+            "budget.seconds": 1500.0,
+        }
+    )
+
+
 def folder64() -> Recipe:
     """VideoFusion on a folder of your own clips, 16 frames at 64x64."""
     return Recipe(
@@ -209,6 +236,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "digit-crops": digit_crops,
     "digit-images": digit_images,
     "base-digits": base_digits,
+    "make-a-video-images": make_a_video_images,
+    "make-a-video-digits": make_a_video_digits,
     "folder64": folder64,
     "folder64-small": folder64_small,
     "vdm-folder64": vdm_folder64,
