@@ -28,6 +28,7 @@ GROUP = "videofusion.systems"
 BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "videofusion": ("videofusion.systems.videofusion", "VideoFusionSystem", "VideoFusionPipeline"),
     "vdm": ("videofusion.systems.vdm", "VDMSystem", "VDMPipeline"),
+    "video-ldm": ("videofusion.systems.video_ldm", "VideoLDM", "VideoLDMPipeline"),
 }
 _registered: dict[str, type[SystemClass]] = {}
 
