@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from measure import clock, gigaflops, machine, peak, peak_memory
 
-from videofusion.conditioning.prior import prior_conditions, sample_prior
+from videofusion.conditioning.prior_diffusion import prior_conditions, sample_prior
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser, NetworkDenoiser
 from videofusion.diffusion.noise import DecomposedNoise, Keys

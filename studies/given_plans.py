@@ -12,7 +12,7 @@ from studies.paper_plans import PUBLISHED
 from videofusion.comparison.compare import Budget, Run
 from videofusion.comparison.plan import Claim, Plan
 
-WEIGHT = 2.0  # of reconstruction guidance; VDM says "above 1", the seeds not what its tables have
+WEIGHT = 2.0  # of reconstruction guidance; VDM says "above 1", not what its tables have
 GUIDANCE_WEIGHTS = (2.0, 5.0)  # of text; VDM's w is our scale less 1
 LONGER, LONGEST = 30, 51  # frames of videos that go on for 2 and for 5 windows
 _METHODS = {"reconstruction": WEIGHT, "replacement": 0.0}
@@ -104,14 +104,14 @@ def _prediction_plan(name: str) -> Plan:
         full=partial(_prediction_full, _RECIPES[name], given, steps),
         protocol=f"vdm-{name}",
         data=f"{data} (docs/recipes.md)",
-        source="Video Diffusion Models, its tables of video prediction (seed 004)",
+        source="Video Diffusion Models, its tables of video prediction",
         claims=(
             Claim(better="langevin", than="ancestral", measure="consistency", theirs=said),
             *(scores if name == "k600" else ()),
         ),
-        lost="the other methods of the table are not in this library; the seed does not say with which weight the "
-        f"given frames were followed, here it is {WEIGHT:g}. Digit and colour are right where they are the given "
-        "frame's; no prompt is heard",
+        lost="the other methods of the table are not in this library; the paper does not give the weight of "
+        f"reconstruction guidance, here it is {WEIGHT:g}. Digit and colour are right if they are the given "
+        "frame's; the model ignores the prompt",
     )
 
 
@@ -138,9 +138,9 @@ GIVEN_PLANS: tuple[Plan, ...] = (
         full=lambda: [Run(name="vdm", recipe="vdm-webvid"), *_going_on("vdm", 64)],
         protocol="vdm-text",
         data="results_10M_train.csv of WebVid (docs/recipes.md); VDM's own captioned videos are not public",
-        source="Video Diffusion Models, its table of autoregressive extension (seed 004)",
+        source="Video Diffusion Models, its table of autoregressive extension",
         claims=_claims(),
-        lost="the seed says neither how long the videos are nor how many frames of a window are given (here 9 of 16, "
+        lost="the paper says neither how long the videos are nor how many frames of a window are given (here 9 of 16, "
         f"{LONGER} frames, at full size 64), nor the weight of reconstruction guidance (here {WEIGHT:g}). Measured is "
         "the end of each video, as long as a clip. Of each pair of numbers the first is quoted",
     ),
@@ -148,7 +148,7 @@ GIVEN_PLANS: tuple[Plan, ...] = (
         name="videofusion-figure-6",
         shows="videos that go on by replacement: VideoFusion with one base noise and with new ones, and VDM",
         runs=_figure_6,
-        source="VideoFusion, figure 6 (seed 000, section 4.6)",
+        source="VideoFusion, section 4.6, figure 6",
         claims=(
             *(
                 Claim(

@@ -1,7 +1,7 @@
 """VideoFusion's tables as plans: each small, on moving digits, and at full size by the recipes of the papers.
 
-What a paper says is taken from the seeds' text only. Seed 000 (VideoFusion) has lost the cells of its tables, but its
-text says which is better. docs/comparison.md says which tables are not here, and why.
+What a paper says is taken from its text. Our copy of VideoFusion lacks the cells of its tables, but its text says which
+system is better. docs/comparison.md says which tables are not here, and why.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from videofusion.comparison.plan import Claim, Plan
 PUBLISHED: dict[str, Any] = {"system.variant": "published", **ONE_FRAME}  # the variant that is the paper's
 SHARES = (0.1, 0.25, 0.5, 0.75)  # the text names the ends and the default
 TRIAL = 1e-3  # seconds of a run that is only measured for its cost: a single step
-_PUBLISHED_LOST = "seed 000 has lost the table's cells; what is better stands in its text"
+_PUBLISHED_LOST = "our copy of the paper lacks the table's cells; its text says which is better"
 
 
 def _fusion(system: str, base: str | None = NARROW_BASE, **more: Any) -> dict[str, Make]:
@@ -57,7 +57,7 @@ def _main_result(number: int, data: str, what: str, *, more: str = "") -> Plan:
     if number == 1:
         systems |= _fusion("videofusion-told")
         full.append(("videofusion-told", "videofusion-ucf101-classes", {}))
-        says = "VideoFusion outperforms VDM by a large margin on the same resolution; seed 004 has VDM's IS, 57 ± 0.62"
+        says = "VideoFusion outperforms VDM by a large margin on the same resolution; VDM reports an IS of 57 ± 0.62"
         claims = _claims(("videofusion", "vdm", says))
     return Plan(
         name=f"videofusion-table-{number}",
@@ -66,13 +66,13 @@ def _main_result(number: int, data: str, what: str, *, more: str = "") -> Plan:
         full=full_size(*full),
         protocol=f"videofusion-{data}" + ("-64" if data == "ucf101" else ""),
         data=f"{what} (docs/recipes.md)",
-        source=f"VideoFusion, table {number} (seed 000, section 4.2)",
+        source=f"VideoFusion, section 4.2, table {number}",
         claims=claims,
         lost=_PUBLISHED_LOST + more,
     )
 
 
-_OTHERS = "; the other methods of the table (GANs, autoregressive models) are not in this library, VDM stands beside it"
+_OTHERS = "; the other methods of the table (GANs, autoregressive models) are not in this library, VDM is shown instead"
 
 
 def _efficiency(budget: Budget) -> list[Run]:
@@ -134,12 +134,12 @@ PAPER_PLANS: tuple[Plan, ...] = (
         runs=_efficiency,
         full=_efficiency_full,
         data="results_10M_train.csv of WebVid (docs/recipes.md)",
-        source="VideoFusion, table 4 (seed 000, section 4.4)",
+        source="VideoFusion, section 4.4, table 4",
         claims=(
             Claim(better="videofusion", than="vdm", measure="cost:sampling_seconds", theirs="latency 57.5 % lower"),
             Claim(better="videofusion", than="vdm", measure="cost:peak_bytes", theirs="memory 21.8 % lower"),
         ),
-        lost="seed 000 has the two percentages, and has lost the table's absolute figures; benchmarks/"
+        lost="our copy of the paper has the two percentages and lacks the table's absolute figures; benchmarks/"
         "videofusion_vs_vdm.py measures a single call at a larger size",
     ),
     Plan(
@@ -149,7 +149,7 @@ PAPER_PLANS: tuple[Plan, ...] = (
         full=full_size(*((f"share-{share:g}", "videofusion-ucf101", {"system.share": share}) for share in SHARES)),
         protocol="videofusion-ucf101-64",
         data=UCF,
-        source="VideoFusion, table 5 (seed 000, section 4.5)",
+        source="VideoFusion, section 4.5, table 5",
         claims=_claims(
             ("share-0.5", "share-0.1", "too small a λ, e.g. 0.1, is worse"),
             ("share-0.5", "share-0.75", "too large a λ, e.g. 0.75, is worse"),
@@ -165,7 +165,7 @@ PAPER_PLANS: tuple[Plan, ...] = (
         full=full_size(("scratch", "videofusion-ucf101", {}), ("vdm", "vdm-ucf101", {})),
         protocol="videofusion-ucf101-64",
         data=UCF,
-        source="VideoFusion, table 6 (seed 000, section 4.5)",
+        source="VideoFusion, section 4.5, table 6",
         claims=_claims(
             ("pretrained", "scratch", "a well-pretrained base generator does help"),
             ("scratch", "vdm", "still surpasses VDM without the pretrained initialization"),
@@ -183,7 +183,7 @@ PAPER_PLANS: tuple[Plan, ...] = (
         ),
         protocol="videofusion-ucf101-64",
         data=UCF,
-        source="VideoFusion, table 7 (seed 000, section 4.5)",
+        source="VideoFusion, section 4.5, table 7",
         claims=_claims(
             ("joint", "joint-without-stop", "without the stop-gradient the performance gets worse"),
             ("joint-without-stop", "fixed-base", "finetuned jointly, it is largely improved over a fixed base"),

@@ -1,7 +1,4 @@
-"""VDM's tables of generation and of training, MagicVideo's ablation and the survey's, as plans.
-
-Seed 004, a reading of Video Diffusion Models, still has numbers; seed 003 is MagicVideo, seed 002 the survey.
-"""
+"""VDM's tables of generation and training, MagicVideo's ablation and a survey's claim on parameterization, as plans."""
 
 from __future__ import annotations
 
@@ -119,7 +116,7 @@ VDM_PLANS: tuple[Plan, ...] = (
         full=full_size(("vdm", "vdm-ucf101", {})),
         protocol="vdm-ucf101",
         data=UCF,
-        source="Video Diffusion Models, its table of unconditional generation on UCF101 (seed 004)",
+        source="Video Diffusion Models, its table of unconditional generation on UCF101",
         claims=(Claim(better="real clips", than="vdm", theirs="FID 295 ± 3, IS 57 ± 0.62; IS of real data 68.12"),),
         lost="the other methods of the table are not in this library",
     ),
@@ -130,7 +127,7 @@ VDM_PLANS: tuple[Plan, ...] = (
         full=_guidance_full,
         protocol="vdm-text",
         data="results_10M_train.csv of WebVid (docs/recipes.md); VDM's own captioned videos are not public",
-        source="Video Diffusion Models, its table of guidance weights, frame skip 1 (seed 004)",
+        source="Video Diffusion Models, its table of guidance weights, frame skip 1",
         claims=(
             Claim(better="weight-2", than="weight-1", theirs="FID-avg 10.53 against 12.49"),
             Claim(better="weight-2", than="weight-5", theirs="FID-avg 10.53 against 13.54"),
@@ -141,7 +138,7 @@ VDM_PLANS: tuple[Plan, ...] = (
         ),
         lost="the rows of frame skip 4 have no counterpart in moving digits; of each pair of numbers, against the "
         "training and the validation set, the first is quoted. A weight w is our scale 1 + w, as the paper's formula "
-        "has it; the seed does not say whether the table's 1.0 is meant so",
+        "has it; the paper does not say whether the table's 1.0 means that",
     ),
     Plan(
         name="colour-shift",
@@ -152,7 +149,7 @@ VDM_PLANS: tuple[Plan, ...] = (
         ),
         protocol="videofusion-ucf101-64",
         data=UCF,
-        source="Diffusion Models for Video Generation, parameterization (seed 002)",
+        source="Diffusion Models for Video Generation, parameterization",
         claims=tuple(
             Claim(
                 better="v",
@@ -172,7 +169,7 @@ VDM_PLANS: tuple[Plan, ...] = (
         full=full_size(*((f"images-{count}", "vdm-webvid", {"system.image_frames": count}) for count in IMAGE_FRAMES)),
         protocol="vdm-text",
         data="results_10M_train.csv of WebVid (docs/recipes.md); VDM's own captioned videos are not public",
-        source="Video Diffusion Models, its table of joint training on videos and images (seed 004)",
+        source="Video Diffusion Models, its table of joint training on videos and images",
         claims=_joint_claims(),
         lost="VDM trains each for as many steps; here it is as many seconds, in which pictures leave time for fewer "
         "clips. Pictures are single frames of other clips. Of each pair of numbers the first is quoted",
@@ -184,7 +181,7 @@ VDM_PLANS: tuple[Plan, ...] = (
         full=_magicvideo_full,
         protocol="vdm-text",
         data="results_10M_train.csv of WebVid (docs/recipes.md); MagicVideo takes 50,000 of its videos at random",
-        source="MagicVideo, its ablation (seed 003, experiments, and figure 7)",
+        source="MagicVideo, its ablation (experiments, figure 7)",
         claims=tuple(
             Claim(better=better, than=than, measure=measure, theirs=says)
             for better, than, says in (
@@ -194,7 +191,7 @@ VDM_PLANS: tuple[Plan, ...] = (
             )
             for measure in ("consistency", "quality")
         ),
-        lost="the figure is a picture, its numbers are not in the seed's text. Not here: its latents, spatial and "
+        lost="the figure is a picture, its numbers are not in the text. Not here: its latents, spatial and "
         "temporal attention side by side (here one after the other); and here the adaptor's scale and shift are made "
         "from a frame's number, in every residual block, so that they cost next to nothing but replace no convolution. "
         "Training on embeddings of frames takes half of the run's seconds here (at full size it comes on top, as in "

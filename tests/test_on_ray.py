@@ -58,7 +58,7 @@ def test_an_actor_that_cannot_be_made_ends_the_work_with_its_last_line(played):
         raise RayError("Traceback ...\nOSError: no weights")
 
     played.rows = broken
-    with pytest.raises(RunError, match="the work on Ray ended: OSError: no weights"):
+    with pytest.raises(RunError, match="the work on Ray failed: OSError: no weights"):
         work()
 
 

@@ -189,8 +189,8 @@ def embedded_report(paths: Sequence[str | Path], count: int, names: Sequence[str
     for name in names:
         if name.removesuffix(OTHER_COLOURS) not in ALL_DISTORTIONS:
             raise InputError(
-                f'distortions has "{name}"; allowed are {", ".join(ALL_DISTORTIONS)}, with "{OTHER_COLOURS}" after it '
-                "or without"
+                f'distortions has "{name}"; it must be one of {", ".join(ALL_DISTORTIONS)}, alone or followed '
+                f'by "{OTHER_COLOURS}"'
             )
     extractor = EmbeddedExtractor.load()
     most = max(count, *COUNTS)

@@ -19,7 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from videofusion.interop.registration import register_pipelines
-from videofusion.systems.registry import find_pipeline
+from videofusion.registry import find_pipeline
 from videofusion.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from videofusion.networks.unet import UNet as UNet
     from videofusion.recipes.catalogue import get_recipe as get_recipe
     from videofusion.recipes.recipe import Recipe as Recipe
+    from videofusion.registry import register_system as register_system
     from videofusion.systems.pipeline import VideoPipeline as VideoPipeline
-    from videofusion.systems.registry import register_system as register_system
     from videofusion.systems.vdm import VDMPipeline as VDMPipeline
     from videofusion.systems.videofusion import VideoFusionPipeline as VideoFusionPipeline
+    from videofusion.tasks.edit import edit as edit
     from videofusion.tasks.extend import extend as extend
     from videofusion.tasks.extend import generate as generate
     from videofusion.training.trainer import train as train
@@ -55,13 +56,14 @@ _HOME = {
     "VideoPipeline": "videofusion.systems.pipeline",
     "WordEncoder": "videofusion.conditioning.text",
     "contact_sheet": "videofusion.clip",
+    "edit": "videofusion.tasks",
     "evaluate": "videofusion.evaluation.folders",
     "extend": "videofusion.tasks",
     "generate": "videofusion.tasks",
     "get_recipe": "videofusion.recipes.catalogue",
     "load": "videofusion.models",
     "read_clip": "videofusion.clip",
-    "register_system": "videofusion.systems.registry",
+    "register_system": "videofusion.registry",
     "save_sheet": "videofusion.clip",
     "train": "videofusion.training.trainer",
     "write_clip": "videofusion.clip",

@@ -21,7 +21,7 @@ def pick_device(name: str | None = None) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # torch says it either way
-        raise InputError(f'device is "{name}", which is not to be had here; "cpu" always is') from error
+        raise InputError(f'device is "{name}", which is not available here; "cpu" always is') from error
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:

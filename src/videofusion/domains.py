@@ -1,4 +1,4 @@
-"""Built-in domains: clips that the package draws itself, and what only models of such clips can be asked.
+"""Built-in domains: clips that the package draws itself, and measures for models of such clips.
 
 The library knows a domain by this table alone; a domain's module may import all of the library, and nothing of it
 imports the module but by name, when a domain is asked for.

@@ -18,7 +18,7 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A failure after the work has begun (a full disk, a loss that is not a number)."""
+    """A failure after work has started (a full disk, a loss that is not a number)."""
 
 
 def printable(text: object, *, line: bool = False) -> str:

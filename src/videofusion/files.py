@@ -19,6 +19,7 @@ from typing import Any
 
 from videofusion.errors import InputError, RunError
 
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")  # how files end that can run code when they are opened
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
 _EMPTY = 100  # a file with so many times the bytes that the disk holds of it is a hole
 
@@ -85,10 +86,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def refuse_pickles(path: Path) -> None:
     """Raise `InputError` if `path` is, or the folder `path` holds, a pickled checkpoint."""
-    endings = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
     found = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
     for file in found:
-        if file.suffix in endings:
+        if file.suffix in PICKLES:
             raise InputError(
                 f"{file} is a pickle, which can run code when it is opened and is refused; convert it where you "
                 'trust it: safetensors.torch.save_file(torch.load(file, weights_only=True), "x.safetensors")'

@@ -1,4 +1,4 @@
-"""One process at a time in a folder that runs, comparisons and long writings use."""
+"""A lock on a folder: one process at a time for runs, comparisons and other long work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def locked(folder: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Within the block no other process is in the folder; the system ends that with the process, however it dies.
 
     The folder is made if missing, and goes again if nothing is in it afterwards. Over NFS the lock holds where the
-    server and all machines have locks (Linux passes them on); a file system without them is told of in a warning.
+    server and all machines have locks (Linux passes them on); a file system without them gives a warning.
 
     Args:
         folder: that is to be used.
@@ -76,9 +76,7 @@ def _opened(folder: Path, what: str, until: float) -> IO[str]:
             if time.monotonic() < until:
                 time.sleep(0.05)
                 continue
-            raise InputError(
-                f"{what} {folder} is in use{owner}; wait until that has ended, or take another folder"
-            ) from error
+            raise InputError(f"{what} {folder} is in use{owner}; wait until it ends, or use another folder") from error
         except BaseException:
             file.close()
             raise
@@ -100,7 +98,7 @@ def _take(file: IO[str], folder: Path, what: str) -> bool:
             raise
         except OSError as error:  # a network's file system that was mounted without locks
             reason = f"its file system has no locks ({error.strerror or error})"
-    warnings.warn(f"{what} {folder} cannot be locked: {reason}; start no second process in it", stacklevel=4)
+    warnings.warn(f"{what} {folder} cannot be locked: {reason}; do not start a second process in it", stacklevel=4)
     return True
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from videofusion.errors import InputError, unknown
 from videofusion.recipes.catalogue import RECIPES
-from videofusion.systems.registry import find_pipeline
+from videofusion.registry import find_pipeline
 from videofusion.trusted import check_own, parts_of, read_config, refuse_code
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "models_shipped"
 PRECISIONS = ("float32", "bfloat16")  # the recipes' names
-
-
-_PIPELINES = {"VDMPipeline": "videofusion.systems.vdm", "VideoFusionPipeline": "videofusion.systems.videofusion"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +89,10 @@ def load(
         lora: LoRA weights that are added to the model's: a file that training or diffusers wrote, or a folder with it.
         lora_scale: how much of them; 1 is as trained.
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.
-        low_memory: keep only the network in memory that is at work, and read each one's weights anew for every batch of
+        low_memory: keep only the network at work in memory, and read each one's weights again for every batch of
             clips; for models whose networks work one after the other (VideoFusion's variant "image-first").
         precision: that of the networks that see frames, one of `PRECISIONS`. In "bfloat16" they take half of the
-            memory, and less time where the device computes in it; samplers go on in float32.
+            memory, and less time where the device computes in it; samplers stay in float32.
 
     Raises:
         InputError: there is no such model, device or precision, or the folder is not one this version can read; the
@@ -107,7 +104,7 @@ def load(
     if lora is not None:
         if low_memory:
             raise InputError(f"lora is {lora} and low_memory is True, but adapters are added to weights in memory")
-        from videofusion.networks.lora import apply_lora, find_lora
+        from videofusion.interop.lora_files import apply_lora, find_lora
 
         lora = find_lora(lora)
     # all names are looked at before anything is imported by them
@@ -126,7 +123,7 @@ def load(
     where = pick_device(device)
     kind = find_pipeline(str(index.get("_class_name")))
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
-        raise InputError(f"model {folder} is a {index.get('_class_name')}, which is no pipeline of videofusion")
+        raise InputError(f"model {folder} is a {index.get('_class_name')}, which is not a pipeline of videofusion")
     check_own(folder / "model_index.json", kind)
     refuse_pickles(folder)
     components: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Work for a pool of actors on Ray Data: what curation and generation share."""
+"""A pool of actors on Ray Data, shared by curation and generation."""
 
 from __future__ import annotations
 
@@ -71,4 +71,4 @@ def on_actors(
     try:
         yield from found.iter_rows()
     except ray.exceptions.RayError as error:  # it has the traceback of the actor in it; its last line says what it was
-        raise RunError(f"the work on Ray ended: {str(error).strip().splitlines()[-1]}") from error
+        raise RunError(f"the work on Ray failed: {str(error).strip().splitlines()[-1]}") from error

@@ -1,4 +1,4 @@
-"""A model's networks: read from their files straight into place, all at once or each when its turn comes."""
+"""Reads a model's networks straight into place, all at once or each when it is needed."""
 
 from __future__ import annotations
 

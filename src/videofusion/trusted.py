@@ -1,6 +1,6 @@
-"""What a model's folder may name and hold: parts of a table, numbers within bounds, and nothing that runs.
+"""What a model folder may contain: parts from a table, numbers within bounds, and no programs.
 
-All of it is looked at before anything that the folder names is imported.
+Everything is checked before anything that the folder names is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from videofusion.errors import InputError
 from videofusion.files import check_regular, parse_json
-from videofusion.systems.registry import others_parts
+from videofusion.registry import others_parts
 
 # By the name of a part in a pipeline: the modules and classes that it may be. Nothing else is imported.
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -41,7 +41,7 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 PARTS["prior_tokenizer"] = PARTS["tokenizer"]
 
-# What transformers is told wherever it reads a folder: fetch nothing, run nothing, ask nobody.
+# Options for transformers wherever it reads a folder: fetch nothing, run nothing, ask nobody.
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 _WIDE = (1, 65_536)  # features of a layer
@@ -107,7 +107,7 @@ def parts_of(folder: Path, index: Mapping[str, Any]) -> dict[str, tuple[str, str
         index: what its model_index.json holds.
 
     Raises:
-        InputError: a part that stands in no row of `PARTS`, and that no installed system's pipeline of that name has.
+        InputError: a part that neither `PARTS` nor an installed system's pipeline of that name has.
     """
     found = {}
     parts = dict(PARTS)
@@ -116,14 +116,14 @@ def parts_of(folder: Path, index: Mapping[str, Any]) -> dict[str, tuple[str, str
     for name, entry in index.items():
         if name not in parts:
             if not name.startswith("_") and isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str):
-                raise InputError(f"model {folder} has the part {name!r}, which is none of {', '.join(parts)}")
+                raise InputError(f"model {folder} has the part {name!r}, which is not one of {', '.join(parts)}")
             continue
         if entry == [None, None]:
             continue
         allowed = {f"{module}.{kind}": (module, kind) for module, kind in parts[name]}
         said = ".".join(entry) if isinstance(entry, list) and all(isinstance(each, str) for each in entry) else entry
         if not (isinstance(entry, list) and len(entry) == 2 and tuple(map(str, entry)) in allowed.values()):
-            raise InputError(f"model {folder} names {said} as its {name}; allowed are {', '.join(allowed)}")
+            raise InputError(f"model {folder} names {said} as its {name}; it must be one of {', '.join(allowed)}")
         found[name] = allowed[str(said)]
     return found
 
@@ -146,7 +146,7 @@ def refuse_code(folder: Path) -> None:
     """Raise InputError for a folder with a program in it: no part needs one, and libraries look for them."""
     for file in sorted(folder.rglob("*")):
         if file.suffix.lower() in _CODE:
-            raise InputError(f"{file} is a program; a model's folder holds numbers only, and this one is refused")
+            raise InputError(f"{file} is a program; a model folder may hold numbers only")
 
 
 def check_own(path: Path, kind: type) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def check_own(path: Path, kind: type) -> dict[str, Any]:
         if not isinstance(default, bool | int | float | str) or (key in _LISTS and isinstance(value, list)):
             continue
         if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
-            raise InputError(f"{path}: {key} is {_short(value)}, but must be such as {default!r}")
+            raise InputError(f"{path}: {key} is {_short(value)}, but must be like {default!r}")
     return values
 
 
@@ -200,7 +200,7 @@ def check_foreign(path: Path) -> dict[str, Any]:
     """
     adapter = path.with_name("adapter_config.json")
     if adapter.exists():
-        raise InputError(f"{adapter} names another model, which transformers would load; merge the adapter into one")
+        raise InputError(f"{adapter} names another model, which transformers would load; merge the adapter into it")
     values = read_config(path)
     _check_foreign(path, values)
     return values
@@ -211,7 +211,7 @@ def _check_foreign(path: Path, values: Any, key: str = "") -> None:
         for name, value in values.items():
             named = name.endswith("_implementation") and "/" in str(value)  # a kernel from the Hub
             if (name in _RUNS and value) or named:
-                raise InputError(f"{path} has the key {name!r}, by which a library runs or fetches code; it is refused")
+                raise InputError(f"{path} has the key {name!r}, which makes a library run or fetch code; remove it")
             _check_foreign(path, value, name)
     elif isinstance(values, list):
         for value in values:
@@ -219,7 +219,7 @@ def _check_foreign(path: Path, values: Any, key: str = "") -> None:
     elif isinstance(values, int | float) and not isinstance(values, bool):
         most = _MOST_LAYERS if "layers" in key or "depth" in key else _MOST_FOREIGN
         if isinstance(values, int) and abs(values) > most:
-            raise InputError(f"{path}: {key} is {_short(values)}, but at most {most:,} is read")
+            raise InputError(f"{path}: {key} is {_short(values)}, but at most {most:,} can be read")
 
 
 def _check_numbers(path: Path, key: str, value: Any, low: float, high: float) -> None:

@@ -12,8 +12,8 @@ from videofusion.cli import main
         ([], "DIR is not given"),
         (["new", "tiny", "--seconds", "-1"], "seconds is -1"),
         (["new", "--report-only"], "no finished run"),
-        (["new", "tiny", "--budget", "soon"], 'budget is "soon", which is neither a time nor arithmetic'),
-        (["new", "--plan", "table-9"], 'plan is "table-9"; allowed are decomposed, systems, videofusion-table-1'),
+        (["new", "tiny", "--budget", "soon"], 'budget is "soon", which is neither a time nor an amount of arithmetic'),
+        (["new", "--plan", "table-9"], 'plan is "table-9"; it must be one of decomposed, systems, videofusion-table-1'),
         (["new", "no-such-recipe"], '"no-such-recipe" is neither a recipe'),
         (["new", "moving-digits", "--plan", "systems"], 'no system "moving-digits"; it has vdm, joint'),
         (["new"], "SYSTEM is not given"),
@@ -65,7 +65,7 @@ def test_every_plan_can_be_built_at_its_full_size(capsys, tmp_path, monkeypatch)
 def test_the_package_knows_no_plan(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("videofusion.comparison.plan.PLANS", {})
     assert main(["compare", str(tmp_path / "new"), "--plan", "decomposed"]) == 2
-    assert "run by python -m studies.compare" in capsys.readouterr().err
+    assert "`python -m studies.compare` runs" in capsys.readouterr().err
 
 
 def test_stopped_before_a_run_is_finished_it_reports_nothing(capsys, tmp_path, monkeypatch):
@@ -76,5 +76,5 @@ def test_stopped_before_a_run_is_finished_it_reports_nothing(capsys, tmp_path, m
     words = ["compare", str(tmp_path / "new"), "moving-digits", "--seeds", "1"]
     assert main(words) == 0
     said = capsys.readouterr()
-    assert "goes on from here" in said.out
+    assert "run the same command to resume" in said.out
     assert not said.err

@@ -58,8 +58,8 @@ def test_it_names_what_it_drops_and_counts_what_it_keeps(
          "stage similarity has no weights: give --clip, or leave out with --skip similarity"),
         (["--skip", "captions", "--clip", "x"],
          "stage aesthetics has no weights: give --aesthetic-head, or leave out with --skip aesthetics"),
-        ([*SKIP, "--min", "motion>1"], '--min is "motion>1"; it has to be like motion=0.5'),
-        ([*SKIP, "--max", "text_area=0.1"], '"max text_area=0.1" is about a column that there is not'),
+        ([*SKIP, "--min", "motion>1"], '--min is "motion>1"; it must be like motion=0.5'),
+        ([*SKIP, "--max", "text_area=0.1"], '"max text_area=0.1" names an unknown column'),
     ],
 )  # fmt: skip
 def test_what_could_not_work_is_one_sentence_before_any_work(

@@ -35,13 +35,13 @@ def test_latents_become_the_video_that_they_should_have_been(
         assert main(decode) == 1
         assert "could not be decoded: not enough memory" in capsys.readouterr().err
     assert main(decode[:4]) == 2  # a file may name any folder
-    assert "say with --model" in capsys.readouterr().err
+    assert "name it with --model" in capsys.readouterr().err
     assert main(decode) == 0
     assert torch.equal(read_clip(tmp_path / "late.webp"), read_clip(tmp_path / "whole.webp"))
     assert open_video(tmp_path / "late.webp").fps == pytest.approx(12, rel=0.02)
     assert read_provenance(tmp_path / "late.webp")["prompt"] == "red three"
     assert main(decode) == 2
-    assert "give --force to replace it" in capsys.readouterr().err
+    assert "add --force to replace it" in capsys.readouterr().err
     assert main([*decode, "--force"]) == 0
 
 

@@ -37,7 +37,7 @@ def test_a_generated_video_goes_on_with_its_own_prompt_and_seed(three: Path, cap
 def test_a_video_does_not_replace_what_it_goes_on_from(three: Path, capsys: pytest.CaptureFixture) -> None:
     before = three.read_bytes()
     assert main(["extend", str(three), "-o", str(three), "--frames", "20", *FEW]) == 2
-    assert "exists; name another file, or give --force" in capsys.readouterr().err
+    assert "exists; name another file, or add --force" in capsys.readouterr().err
     assert three.read_bytes() == before
 
 
@@ -92,7 +92,7 @@ def test_a_folder_that_a_file_names_is_not_believed(
     write_clip(clip, video, 8.0, {"prompt": "a red three", key: told})
     assert main(["extend", str(video), "-o", str(out), "--frames", "14", *FEW]) == 2
     said = capsys.readouterr().err
-    assert f"say with --{key} which one is meant" in said
+    assert f"name it with --{key}" in said
     assert not set("\x1b\x07") & set(said)
     assert not out.exists()
 

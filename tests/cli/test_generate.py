@@ -206,7 +206,7 @@ def test_the_output_is_checked_before_the_model_is_loaded(
 def test_what_exists_is_replaced_by_force_only(pipe: Pipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.png").write_text("mine")
     assert run(tmp_path / "a.mp4", "--sheet") == 2
-    assert f'"{tmp_path / "a.png"}" exists; name another file, or give --force to replace it' in capsys.readouterr().err
+    assert f'"{tmp_path / "a.png"}" exists; name another file, or add --force to replace it' in capsys.readouterr().err
     assert not pipe.calls
     assert (tmp_path / "a.png").read_text() == "mine"
     assert run(tmp_path / "a.mp4", "--sheet", "--force") == 0

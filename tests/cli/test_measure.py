@@ -102,7 +102,7 @@ def test_digits_from_folders_to_a_record_and_a_joined_table(
     record["protocol"]["count"] = 9
     (tmp_path / "b.json").write_text(json.dumps(record))
     assert main(["results", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
-    assert "cannot stand in one table: count of digits is 9" in capsys.readouterr().err
+    assert "cannot share a table: count of digits is 9" in capsys.readouterr().err
 
 
 def test_embedded_takes_any_clips_and_stands_beside_no_other(
@@ -199,12 +199,16 @@ def refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str],
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--protocol", "fvd"), 'protocol is "fvd"; allowed are tats'),
+        (("--protocol", "fvd"), 'protocol is "fvd"; it must be one of tats'),
         (("--count", "1"), "count is 1"),
         (DIGITS[:4], "over 8 samples, but under 256 it is unreliable"),
         ((), "i3d takes weights, which are not given: --weights FILE names i3d_pretrained_400.pt"),
         (
             ("--protocol", "videofusion-ucf101", "--weights", "i3d=x.pt"),
+            "c3d-ucf101 takes weights, which are not given: --weights c3d-ucf101=FILE names C3D's weights for UCF101",
+        ),
+        (
+            ("--protocol", "videofusion-ucf101", "--weights", "i3d=x.pt", "c3d-ucf101=y.pt"),
             'weights of i3d are "x.pt", which is not there',
         ),
         (
@@ -216,7 +220,7 @@ def refused(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str],
         (("--metrics", "is"), "the protocol tats measures fvd, kvd"),
         ((*DIGITS, "--count", "9"), "gives 8, but digits takes 9"),
         (("--protocol", "digits"), "gives 8, but digits takes 512"),
-        ((*DIGITS, "--layout", "frames"), "holds no picture"),
+        ((*DIGITS, "--layout", "frames"), "contains no picture"),
     ],
 )
 def test_options_that_are_refused(
@@ -311,7 +315,7 @@ def test_pairs_that_are_refused(
     torch.save({"a": torch.zeros(1)}, tmp_path / "w.pt")
     refused([*words, "lpips-vgg", "--weights", str(tmp_path / "w.pt")], "none of the networks", capsys, tmp_path)
     refused([made, made, *words[2:], "ssim"], "generated and real clips share files", capsys, tmp_path)
-    refused([*words, "ssim", "--given", "16"], "given is 16; of 16 frames, allowed are 0 to 15", capsys, tmp_path)
+    refused([*words, "ssim", "--given", "16"], "given is 16; it must be 0 to 15, of 16 frames", capsys, tmp_path)
     refused([*words, "ssim", "--frames", "17"], "has 16 frames, paired takes 17", capsys, tmp_path)
     monkeypatch.setitem(sys.modules, "cv2", None)
     refused([*words, "warping-error"], "videofusion[flow]", capsys, tmp_path)

@@ -41,7 +41,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, Path, Path | No
 def dry(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     assert main(["train", *words, "--run", "unused", "--dry-run"]) == 0
     text, _, found = capsys.readouterr().out.partition("\n\n")
-    assert found == "what was found\nthe run can begin; nothing was written\n"
+    assert found == "what was found\nthe run is ready to start; nothing was written\n"
     recipe: dict[str, object] = json.loads(text)
     return recipe
 

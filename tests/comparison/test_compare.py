@@ -121,7 +121,7 @@ def test_a_signal_ends_the_runs_that_are_in_training(tmp_path, monkeypatch, worl
     runs = [base(name) for name in ("a", "b")]
     before = signal.getsignal(signal.SIGTERM)
     assert compare.compare(tmp_path, "p", runs, ONE, Numbers()) == 143
-    assert "stopped by SIGTERM; the same command goes on from here" in capsys.readouterr().out
+    assert "stopped by SIGTERM; run the same command to resume" in capsys.readouterr().out
     assert (begun, names(tmp_path), signal.getsignal(signal.SIGTERM)) == (["a"], [], before)
     assert go(tmp_path, runs) == 0
     assert names(tmp_path) == ["a", "b"]

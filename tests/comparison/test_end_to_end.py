@@ -105,4 +105,4 @@ def test_a_plan_of_costs_runs_through(tmp_path, here, capsys, monkeypatch):
     assert here == ["vdm", "videofusion"]
     out = capsys.readouterr().out
     assert "latency 57.5 % lower" in out
-    assert "Beside the paper (VideoFusion, table 4" in out
+    assert "Beside the paper (VideoFusion, section 4.4, table 4" in out

@@ -79,5 +79,5 @@ def test_what_is_no_text_encoder_is_refused(saved_text: Path, tmp_path: Path) ->
     with pytest.raises(InputError, match=r"only pytorch_model.bin, a pickle"):
         load_text_encoder(tmp_path / "mine")
     (mine / "config.json").write_text('{"architectures": ["GPT2Model"]}')
-    with pytest.raises(InputError, match="is a GPT2Model; allowed are CLIPTextModel, T5EncoderModel"):
+    with pytest.raises(InputError, match="is a GPT2Model; it must be one of CLIPTextModel, T5EncoderModel"):
         load_text_encoder(tmp_path / "mine")

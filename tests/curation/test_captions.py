@@ -106,7 +106,7 @@ def test_a_folder_of_another_model_is_one_sentence(models, tmp_path, make_scene,
     with pytest.raises(InputError, match="--caption-middle"):
         Captions.of(*(str(models / name) for name in ("gpt", "git", "gpt"))).look(job)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"--caption-llm .* holds no safetensors"):
+    with pytest.raises(InputError, match=r"--caption-llm .* has no safetensors"):
         Captions.of(str(models / "blip"), str(models / "git"), str(tmp_path / "empty"))
     config = json.loads((models / "gpt" / "config.json").read_text())
     broken = tmp_path / "broken"

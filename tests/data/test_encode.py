@@ -148,7 +148,7 @@ def test_goes_on_where_it_was_stopped(videos: Path, out: Path, tmp_path: Path) -
     with pytest.raises(KeyboardInterrupt):
         begin(stop)
     assert sorted(file.name for file in (tmp_path / "again").glob("*.safetensors")) == ["00000.safetensors"]
-    with pytest.raises(InputError, match="not encoded to its end"):
+    with pytest.raises(InputError, match="is only partly encoded"):
         data(tmp_path / "again")
     done: list[int] = []
     assert list(begin(lambda number, of: done.append(number))) == ["b.mp4"]
@@ -193,11 +193,11 @@ def test_what_encoding_has_decided_cannot_be_asked_for(out: Path, videos: Path, 
     with pytest.raises(InputError, match=r"no encoded.json"):
         data(videos, layout="encoded")
     other = Encoding(autoencoder="b", height=16, width=16)
-    with pytest.raises(InputError, match="begun with autoencoder a, but autoencoder is b now"):
+    with pytest.raises(InputError, match="started with autoencoder a, but autoencoder is b now"):
         encode(open_source(videos), out, other, Halves())
-    with pytest.raises(InputError, match="are encoded already"):
+    with pytest.raises(InputError, match="is already encoded"):
         encode(open_source(out), tmp_path / "twice", MADE, Halves())
-    with pytest.raises(InputError, match="has to be a new folder"):
+    with pytest.raises(InputError, match="name a new folder"):
         encode(open_source(videos), videos, MADE, Halves())
     (out / "encoded.json").write_text((out / "encoded.json").read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(InputError, match="of format 2; this version reads format 1"):
@@ -209,7 +209,7 @@ def test_another_source_does_not_go_on_with_it(videos: Path, out: Path, tmp_path
     fewer.mkdir()
     for name in ("c", "d"):
         (fewer / f"{name}.mp4").symlink_to(videos / f"{name}.mp4")
-    with pytest.raises(InputError, match=r"begun with other videos: a.mp4 where c.mp4 is now"):
+    with pytest.raises(InputError, match=r"started with other videos: a.mp4 where c.mp4 is now"):
         encode(open_source(fewer), out, MADE, Halves())
 
 

@@ -350,4 +350,4 @@ def test_a_clip_of_a_shard_that_is_called_out_of_its_folder_is_named_and_the_oth
             tar.addfile(info, io.BytesIO(content))
     source = open_source(tmp_path)
     assert [item.name for item in source.files] == ["a.tar/b.mp4"]
-    assert source.problems == {"a.tar/a": f"it is called {name}, which is no place below a folder"}
+    assert source.problems == {"a.tar/a": f"it is called {name}, which is not a path below a folder"}

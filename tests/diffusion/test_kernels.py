@@ -181,7 +181,7 @@ def test_at_the_right_weight_one_given_frame_makes_the_exact_conditional_mean(no
 def test_a_kernel_that_is_not_positive_definite_is_refused(kind: str, parameter: float) -> None:
     with pytest.raises(InputError) as refusal:
         make_noise(kind, parameter)
-    said = f"noise_parameter is {float(parameter)}, which leaves '{kind}' noise without a positive definite covariance"
+    said = f"noise_parameter is {float(parameter)}, with which '{kind}' noise has no positive definite covariance"
     assert str(refusal.value) == f"{said}; it must be {KINDS[kind].says}"
 
 
@@ -189,7 +189,7 @@ def test_a_new_kind_is_a_line_and_one_that_is_no_covariance_a_sentence(monkeypat
     monkeypatch.setitem(
         KINDS, "box", Kind(2, "what it is", lambda i, j, p: kernels._root(((i - j).abs() < p).double()))
     )
-    with pytest.raises(InputError, match="'box' noise without a positive definite covariance; it must be what it is"):
+    with pytest.raises(InputError, match="'box' noise has no positive definite covariance; it must be what it is"):
         make_noise("box", 3)
     assert torch.equal(make_noise("box", 1).covariance(frames=range(4)), torch.eye(4).double()[None])
 
@@ -197,7 +197,7 @@ def test_a_new_kind_is_a_line_and_one_that_is_no_covariance_a_sentence(monkeypat
 def test_other_bad_input() -> None:
     with pytest.raises(InputError, match="noise is 'brown'; it must be one of independent, mixed, progressive"):
         make_noise("brown")
-    with pytest.raises(InputError, match=r"noise_parameter is 0.5; independent noise has none, leave it out"):
+    with pytest.raises(InputError, match=r"noise_parameter is 0.5; independent noise takes none, so leave it out"):
         make_noise("independent", 0.5)
     noise = make_noise("ou")
     for frame in (-1, MOST_FRAMES):

@@ -140,7 +140,7 @@ def test_generated_folders_that_are_refused(tmp_path):
     floats = tmp_path / "floats"
     floats.mkdir()
     np.save(floats / "a.npy", np.full((3, 4, 8, 8, 3), np.nan, np.float32))
-    with pytest.raises(InputError, match="holds float32; allowed is uint8"):
+    with pytest.raises(InputError, match="holds float32; it must hold uint8"):
         generated_clips(floats, PRESET)
 
 
@@ -148,7 +148,7 @@ def test_real_folders_that_are_refused(tmp_path):
     real = write(tmp_path / "real", {"a": 4, "b": 3, "c": 5})
     with pytest.raises(InputError, match="gives 2, but embedded takes 3"):
         real_clips(real, PRESET)
-    with pytest.raises(InputError, match=r"none in .* is long enough; embedded takes 4 frames, every 3, so 10"):
+    with pytest.raises(InputError, match=r"none in .* is long enough; embedded takes 4 frames, every 3, which is 10"):
         real_clips(real, replace(PRESET, stride=3))
     write(real, {"d": 9}, size=(8, 12))
     with pytest.raises(InputError, match=r"2 sizes.*mixed_sizes allows it"):

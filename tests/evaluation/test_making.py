@@ -39,5 +39,5 @@ def test_base_noise_is_held_or_fresh_in_each_window() -> None:
 
 
 def test_a_longer_video_is_longer_than_a_clip() -> None:
-    with pytest.raises(InputError, match="frames is 4; a video that goes on has at least those of a clip, 5"):
+    with pytest.raises(InputError, match="frames is 4; an extended video has at least the frames of a clip, 5"):
         make(vdm().pipeline(), PROMPTS, SEEDS, Sampling(steps=1, frames=4))

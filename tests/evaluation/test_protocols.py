@@ -87,12 +87,14 @@ def test_some_of_the_metrics():
     preset = find_preset("tats")
     assert [metric.name for metric in chosen(preset, ("kvd", "flicker", "kvd"))] == ["kvd", "flicker"]
     assert chosen(preset, ()) == preset.metrics
-    with pytest.raises(InputError, match='"is", but the protocol tats measures fvd, kvd; also allowed are clip-sim'):
+    with pytest.raises(
+        InputError, match='"is", but the protocol tats measures fvd, kvd; it may also be one of clip-sim'
+    ):
         chosen(preset, ("is",))
 
 
 def test_an_unknown_name_is_answered_with_the_list():
-    with pytest.raises(InputError, match=r'protocol is "fvd"; allowed are tats, .*embedded'):
+    with pytest.raises(InputError, match=r'protocol is "fvd"; it must be one of tats, .*embedded'):
         find_preset("fvd")
 
 
@@ -104,7 +106,7 @@ def test_an_unknown_name_is_answered_with_the_list():
         ({"split": "dev"}, 'split is "dev"'),
         ({"stride": 0}, "stride 0"),
         ({"real_count": 0}, "real_count 0"),
-        ({"given": 16}, "given is 16; of 16 frames, allowed are 0 to 15"),
+        ({"given": 16}, "given is 16; it must be 0 to 15, of 16 frames"),
         ({"paired": True}, 'paired clips start at the first frame .* start is "video"'),
         ({"paired": True, "start": "first", "count": 9}, "count 9 and real_count 2048"),
     ],

@@ -18,7 +18,7 @@ def test_a_folder_s_checksum_follows_its_weights_and_names(tmp_path):
     assert checksum(one) == checksum(two)
     (two / "unet" / "w.safetensors").write_bytes(b"others")
     assert checksum(one) != checksum(two)
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="neither a file"):
         checksum(tmp_path / "absent")
 
 

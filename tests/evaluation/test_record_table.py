@@ -122,7 +122,7 @@ def changed(place, value):
     ],
 )
 def test_unlike_records_are_refused_with_the_reason(other, reason):
-    with pytest.raises(InputError, match=f'"two" and "one" cannot stand in one table: {reason}'):
+    with pytest.raises(InputError, match=f'"two" and "one" cannot share a table: {reason}'):
         joined_table({"one": record(), "two": other})
 
 
@@ -130,7 +130,7 @@ def test_what_is_no_record(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_record(tmp_path / "absent.json")
     (tmp_path / "other.json").write_text(json.dumps({"kind": "shopping list"}))
-    with pytest.raises(InputError, match="is no record of an evaluation"):
+    with pytest.raises(InputError, match="is not a record of an evaluation"):
         read_record(tmp_path / "other.json")
-    with pytest.raises(InputError, match="records are none"):
+    with pytest.raises(InputError, match="no record is given"):
         joined_table({})

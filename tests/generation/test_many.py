@@ -196,7 +196,7 @@ def test_a_made_row_with_other_settings_is_refused_before_any_work(
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     monkeypatch.setattr(maker, "load", lambda model, **options: pytest.fail("loaded"))
     for options, sentence in (
-        ({"defaults": {"steps": 3}}, r'id "000001" .* steps \(2 there, 3 now\); name another folder'),
+        ({"defaults": {"steps": 3}}, r'id "000001" .* steps \(2 there, 3 now\); use another folder'),
         ({"form": Form(ending=".webp", scale=2)}, r"scale \(1 there, 2 now\)"),
     ):
         with pytest.raises(InputError, match=sentence):
@@ -250,7 +250,7 @@ def test_a_clip_without_numbers_fails_its_own_row_only(
     Pipe(monkeypatch)
     done = run([{"prompt": "a", "seed": 1}, {"prompt": "b", "seed": 99}], batch=2)
     assert done.made == 1
-    assert "allowed are finite ones in [-1, 1]" in done.failed["000002"]
+    assert "they must be finite and in [-1, 1]" in done.failed["000002"]
 
 
 def test_bad_arguments_are_refused_before_the_folder_is_made(run: Callable[..., Summary], tmp_path: Path) -> None:

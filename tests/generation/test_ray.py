@@ -79,7 +79,7 @@ def record(out: Path) -> list[dict[str, Any]]:
 def test_engines_that_there_are_not(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"prompt": "a red three"}]
     for how, sentence in (
-        ({"engine": "spark"}, 'engine is "spark"; allowed are here, ray'),
+        ({"engine": "spark"}, 'engine is "spark"; it must be one of here, ray'),
         ({"workers": 2}, 'workers is 2, but is for the engine "ray" only'),
     ):
         with pytest.raises(InputError, match=sentence):

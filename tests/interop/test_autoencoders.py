@@ -84,5 +84,5 @@ def test_what_is_no_autoencoder_is_refused(folder: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"it has only diffusion_pytorch_model.bin, a pickle"):
         load_autoencoder(folder)
     (folder / "config.json").write_text(json.dumps({"_class_name": "VQModel"}))
-    with pytest.raises(InputError, match="is a VQModel; allowed are AutoencoderKL"):
+    with pytest.raises(InputError, match="is a VQModel; it must be one of AutoencoderKL"):
         load_autoencoder(folder)

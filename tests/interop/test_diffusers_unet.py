@@ -160,6 +160,9 @@ class TestFolders:
         ours = unet_from_diffusers(tmp_path)
         assert ours.dtype == torch.float32
         assert torch.equal(ours.conv_out.weight, theirs.conv_out.weight.float())
+        (tmp_path / "diffusion_pytorch_model.fp16.safetensors").unlink()
+        theirs.save_pretrained(tmp_path, variant="fp16", max_shard_size="100KB")
+        assert torch.equal(unet_from_diffusers(tmp_path).conv_out.weight, ours.conv_out.weight)
 
     def test_old_names_of_attention(self, tmp_path: Path) -> None:
         theirs = make("plain")

@@ -57,7 +57,9 @@ def test_the_tower_of_a_whole_clip_will_do(clip_folder: Path) -> None:
 def test_what_is_no_image_encoder_is_refused(saved_prior: Path, saved_text: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r'image_encoder is ".*none"; it must be a folder'):
         load_image_encoder(tmp_path / "none")
-    with pytest.raises(InputError, match="is a CLIPTextModel; allowed are CLIPVisionModelWithProjection, CLIPModel"):
+    with pytest.raises(
+        InputError, match="is a CLIPTextModel; it must be one of CLIPVisionModelWithProjection, CLIPModel"
+    ):
         load_image_encoder(saved_text / "text_encoder")
     mine = tmp_path / "mine"
     shutil.copytree(saved_prior / "image_encoder", mine)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import PriorTransformer, UnCLIPScheduler
 
-import videofusion.conditioning.prior as home
+import videofusion.conditioning.prior_diffusion as home
 from videofusion.diffusion import Conditions, Keys
 from videofusion.errors import InputError
 from videofusion.interop.priors import load_prior
@@ -124,7 +124,7 @@ def test_what_is_not_there_is_refused(saved_prior: Path, saved_text: Path, tmp_p
     shutil.copytree(saved_prior / "scheduler", mine / "scheduler")
     shutil.rmtree(mine / "text_encoder")
     shutil.copytree(saved_text / "text_encoder", mine / "text_encoder")
-    with pytest.raises(InputError, match="is a CLIPTextModel; allowed are CLIPTextModelWithProjection"):
+    with pytest.raises(InputError, match="is a CLIPTextModel; it must be one of CLIPTextModelWithProjection"):
         load_prior(mine)
 
 

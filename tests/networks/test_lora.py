@@ -1,6 +1,5 @@
 """Adapters: where they sit, that they add what their file says, and that diffusers reads the file."""
 
-import json
 import sys
 
 import pytest
@@ -9,13 +8,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from videofusion.errors import InputError
+from videofusion.interop.lora_files import apply_lora, find_lora
 from videofusion.networks.lora import (
     FILE,
-    METADATA,
     add_lora,
-    apply_lora,
     attention_layers,
-    find_lora,
     is_adapter,
     lora_tensors,
     merged,
@@ -142,61 +139,3 @@ def test_network_without_attention_is_refused():
     pytest.importorskip("peft")
     with pytest.raises(InputError, match="has no attention"):
         add_lora(unet("image", ("none", "none")), 2)
-
-
-LAYER = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
-
-
-def matrices(rank: int = 2, prefix: str = f"unet.{LAYER}") -> dict[str, torch.Tensor]:
-    torch.manual_seed(1)
-    return {f"{prefix}.lora_A.weight": torch.randn(rank, 16), f"{prefix}.lora_B.weight": torch.randn(16, rank)}
-
-
-def change(tensors: dict[str, torch.Tensor], tmp_path, facts: dict | None = None, scale: float = 1.0) -> torch.Tensor:
-    """What a file adds to the weight of LAYER."""
-    network = unet("image")
-    before = network.get_submodule(LAYER).weight.detach().clone()
-    save_file(tensors, tmp_path / "x.safetensors", None if facts is None else {METADATA: json.dumps(facts)})
-    apply_lora({"unet": network}, tmp_path / "x.safetensors", scale)
-    return network.get_submodule(LAYER).weight.detach() - before
-
-
-def test_both_of_diffusers_names_alpha_and_scale(tmp_path):
-    down, up = matrices().values()
-    torch.testing.assert_close(change(matrices(), tmp_path), up @ down)
-    torch.testing.assert_close(change(matrices(), tmp_path, scale=-0.5), -0.5 * up @ down)
-    old = {f"unet.{LAYER}.lora.down.weight": down, f"unet.{LAYER}.lora.up.weight": up}
-    torch.testing.assert_close(change(old, tmp_path), up @ down)
-    torch.testing.assert_close(change({**old, f"unet.{LAYER}.alpha": torch.tensor(6.0)}, tmp_path), 3 * up @ down)
-    torch.testing.assert_close(change(matrices(), tmp_path, {"unet.lora_alpha": 1, "unet.r": 2}), 0.5 * up @ down)
-
-
-@pytest.mark.parametrize(
-    ("tensors", "sentence"),
-    [
-        ({"unet.conv_in.weight": torch.zeros(3)}, "which is no matrix of an adapter"),
-        ({}, "has no adapters in it"),
-        (dict([next(iter(matrices().items()))]), "has one matrix for"),
-        (matrices(prefix="base.conv"), "is of another model: this one has no linear layer base.conv"),
-        (matrices(prefix="unet.conv_in"), "no linear layer unet.conv_in"),
-        ({name: value[:, :7].contiguous() for name, value in matrices(16).items()}, "which do not make its weight of"),
-    ],
-)
-def test_files_that_do_not_fit_are_refused(tensors, sentence, tmp_path):
-    with pytest.raises(InputError, match=sentence):
-        change(tensors, tmp_path)
-
-
-def test_files_that_are_none_are_refused(tmp_path):
-    with pytest.raises(InputError, match="a file of LoRA weights, or a folder with a pytorch_lora_weights"):
-        find_lora(tmp_path)
-    (tmp_path / "x.bin").write_bytes(b"x")
-    with pytest.raises(InputError, match="is a pickle"):
-        find_lora(tmp_path / "x.bin")
-    (tmp_path / "x.safetensors").write_bytes(b"x")
-    with pytest.raises(InputError, match="cannot be read"):
-        apply_lora({}, tmp_path / "x.safetensors")
-    with pytest.raises(InputError, match="lora_scale is nan"):
-        apply_lora({}, tmp_path / "x.safetensors", float("nan"))
-    with pytest.raises(InputError, match=r"use_dora = True, which is not known"):
-        change(matrices(), tmp_path, {"unet.use_dora": True})

@@ -12,8 +12,8 @@ from videofusion.errors import InputError
 from videofusion.recipes.catalogue import RECIPES, get_recipe
 from videofusion.recipes.flat import FLAT_KEYS
 from videofusion.recipes.recipe import Recipe
+from videofusion.recipes.system_config import config_names, find_config
 from videofusion.settings import kinds
-from videofusion.systems.config import config_names, find_config
 from videofusion.training.run_folder import open_run
 
 

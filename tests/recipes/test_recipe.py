@@ -9,12 +9,12 @@ from typing import Annotated, Any, ClassVar
 
 import pytest
 
+from videofusion import registry
 from videofusion.errors import InputError
 from videofusion.recipes.catalogue import get_recipe
 from videofusion.recipes.recipe import Recipe
+from videofusion.recipes.system_config import SystemConfig, find_config, make_config
 from videofusion.settings import Range, Settings
-from videofusion.systems import config
-from videofusion.systems.config import SystemConfig, find_config, make_config, register_config
 from videofusion.systems.vdm import VDMConfig
 from videofusion.systems.videofusion import VideoFusionConfig
 
@@ -160,8 +160,10 @@ class Ours(SystemConfig):
 
 @pytest.fixture
 def ours(monkeypatch: pytest.MonkeyPatch) -> type[SystemConfig]:
-    monkeypatch.setattr(config, "_CONFIGS", dict(config._CONFIGS))
-    return register_config(Ours)
+    monkeypatch.setattr(registry, "_registered", {})
+    system = {"Config": Ours, "Pipeline": object, "build": None, "loss": None, "pipeline": None}
+    registry.register_system("ours", type("OurSystem", (), system))
+    return Ours
 
 
 @pytest.mark.usefixtures("ours")

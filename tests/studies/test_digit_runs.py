@@ -154,7 +154,9 @@ def test_one_base_generator_and_the_papers_proportion_in_table_4(tmp_path):
 
 
 def test_an_unknown_plan_lists_those_there_are():
-    with pytest.raises(InputError, match=r'plan is "table"; allowed are decomposed, systems, videofusion-table-1'):
+    with pytest.raises(
+        InputError, match=r'plan is "table"; it must be one of decomposed, systems, videofusion-table-1'
+    ):
         find_plan("table")
     assert [line.split()[0] for line in plan_list().splitlines()] == list(ALL)
 

@@ -13,7 +13,7 @@ from videofusion.conditioning.frame_embedding import FrameEmbedding
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.motion import Motion
-from videofusion.conditioning.prior import prior_conditions, prior_denoiser, prior_errors, sample_prior
+from videofusion.conditioning.prior_diffusion import prior_conditions, prior_denoiser, prior_errors, sample_prior
 from videofusion.conditioning.prompt import Prompt, text_conditions
 from videofusion.diffusion import Keys
 from videofusion.diffusion.known import Known

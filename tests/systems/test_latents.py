@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import batch, keys, shake, unet, words
+from tiny import batch, by_part, keys, shake, unet, words
 
 import videofusion
+from videofusion.conditioning.motion import Motion
+from videofusion.conditioning.prompt import Prompt
 from videofusion.diffusion.conditions import Conditions
 from videofusion.errors import InputError
 from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.networks.autoencoder import Latents
 from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.unet import UNet
-from videofusion.systems.vdm import VDMSystem
-from videofusion.systems.videofusion import VideoFusionSystem
+from videofusion.systems.vdm import VDMConfig, VDMSystem
+from videofusion.systems.videofusion import VideoFusionConfig, VideoFusionSystem
 
 SHAPE = (5, 16, 16)  # of the clips: their latents are 8x8
 ASKED = {"seed": 3, "steps": 2}
@@ -35,9 +37,11 @@ def system(request: pytest.FixtureRequest, saved_vae: Path) -> VDMSystem | Video
     torch.manual_seed(0)
     vae = load_autoencoder(saved_vae)
     if request.param == "vdm":
-        return VDMSystem(latent_unet("factorised", 4), words(), shape=SHAPE, vae=vae)
-    parts = latent_unet("image", 4), latent_unet("residual", 8), words()
-    return VideoFusionSystem(*parts, shape=SHAPE, variant="image-first", vae=vae)
+        config, common = by_part(VDMConfig, {"shape": SHAPE, "vae": vae})
+        return VDMSystem(latent_unet("factorised", 4), [Prompt(words())], config, common)
+    config, common = by_part(VideoFusionConfig, {"shape": SHAPE, "vae": vae, "share": 0.5, "variant": "image-first"})
+    told = [Prompt(words()), Motion(0.5, None, 0.0)]
+    return VideoFusionSystem(latent_unet("image", 4), latent_unet("residual", 8), told, config, common)
 
 
 def test_a_pipeline_decodes_what_it_made_and_comes_back_from_its_folder(

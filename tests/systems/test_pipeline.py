@@ -231,7 +231,7 @@ def test_a_model_may_be_guided_away_from_frames_that_agree_less(kind, tmp_path, 
 
 
 def test_only_what_makes_the_middle_frame_first_takes_another_guidance():
-    with pytest.raises(InputError, match=r"motion_guidance is 2\.0; only the variant 'image-first'"):
+    with pytest.raises(InputError, match=r"motion_guidance is 2\.0, but only the variant 'image-first'"):
         videofusion("corrected", motion_guidance=2.0).pipeline()
 
 

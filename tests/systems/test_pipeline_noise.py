@@ -10,6 +10,7 @@ from torch import Tensor
 from videofusion.diffusion import Following, Keys, Known
 from videofusion.diffusion.kernels import KINDS as KERNELS
 from videofusion.diffusion.kernels import MOST_FRAMES, KernelNoise, make_noise
+from videofusion.diffusion.noise import DecomposedNoise
 from videofusion.errors import InputError
 from videofusion.models import load
 from videofusion.systems import pipeline as home
@@ -68,7 +69,7 @@ def test_guidance_by_given_frames_has_the_covariance_of_the_source(kind, monkeyp
 def test_noise_that_no_model_has_is_refused():
     with pytest.raises(InputError, match="noise is 'pink'; it must be one of independent, mixed"):
         VDMPipeline(unet("factorised"), words(), noise="pink")
-    with pytest.raises(InputError, match=r"noise_parameter is 2.0, which leaves 'mixed' noise without"):
+    with pytest.raises(InputError, match=r"noise_parameter is 2.0, with which 'mixed' noise has no positive"):
         vdm(noise="mixed", noise_parameter=2.0)
     pipe = vdm(noise="ou").pipeline()
     with pytest.raises(InputError, match="frames holds 1024; 'ou' noise has frames 0 to 1023"):

@@ -13,7 +13,7 @@ from tiny import CAPTIONS, FRAMES, SIZE, batch, by_part, evaluated, keys, unet, 
 from videofusion.conditioning.context import ContextFrames
 from videofusion.conditioning.prompt import Prompt
 from videofusion.diffusion.known import Known
-from videofusion.systems.config import SystemConfig
+from videofusion.recipes.system_config import SystemConfig
 from videofusion.systems.plain import PlainDiffusion, Stage
 
 
@@ -29,6 +29,8 @@ class Staged(PlainDiffusion):
         "images": Stage(trains="image", temporal=0.0),
         "clips": Stage(trains="temporal", words="none"),
         "all": Stage(),
+        "context": Stage(conditions=("beside",)),
+        "text": Stage(conditions=("text",)),
     }
 
 
@@ -118,3 +120,17 @@ def test_given_frames_are_seen_and_their_guidance_is_one_of_several() -> None:
     assert told.shape == (1, FRAMES, 4, SIZE, SIZE)
     assert told[0, :, 0, 0, 0].tolist() == [1, 1, 0, 0, 0]
     torch.testing.assert_close(told[0, :2, 1:], frames)
+
+
+@torch.no_grad()
+def test_a_stage_tells_its_conditions_and_of_others_their_null_value() -> None:
+    clips = batch()
+    quiet = replace(clips, captions=[""] * len(clips))
+    losses = {
+        stage: staged(stage, context=True).loss(clips, keys(), 1).per_clip for stage in ("all", "context", "text")
+    }
+    torch.testing.assert_close(losses["context"], staged("all", context=True).loss(quiet, keys(), 1).per_clip)
+    hidden = staged("all", context=True)
+    hidden.conditions = (hidden.conditions[0], ContextFrames([()]))
+    torch.testing.assert_close(losses["text"], hidden.loss(clips, keys(), 1).per_clip)
+    assert not torch.allclose(losses["text"], losses["all"])

@@ -77,7 +77,7 @@ def test_is_the_base_with_the_very_predictions(pictures: Path) -> None:
     time = system.denoiser.schedule.network_time(torch.full((2,), (n + 1) / 1000, dtype=torch.float64))
     with torch.no_grad():
         torch.testing.assert_close(system.base.eval()(z, time)[:, 0], theirs(z[:, 0], n).sample, rtol=1e-4, atol=1e-5)
-    assert (system.schedule, system.prediction) == ("scaled_linear", "eps")
+    assert (system.common.schedule, system.common.prediction) == ("scaled_linear", "eps")
     assert not any(parameter.requires_grad for parameter in system.base.parameters())
     counted = {part.name: part.frozen for part in recipe_parts(recipe(pictures))}
     assert counted["base"] == sum(parameter.numel() for parameter in theirs.parameters())

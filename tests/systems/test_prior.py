@@ -9,7 +9,7 @@ import torch
 from tiny import CAPTIONS, MIDDLE, batch, gradients, keys, shake, videofusion, words
 
 from videofusion.conditioning.image import FrameEncoder
-from videofusion.conditioning.prior import EMBEDDING_NOISE, augmented, prior_errors, sample_prior
+from videofusion.conditioning.prior_diffusion import EMBEDDING_NOISE, augmented, prior_errors, sample_prior
 from videofusion.conditioning.prompt import text_conditions
 from videofusion.diffusion import Keys
 from videofusion.networks.layers import normalised

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import CAPTIONS, FRAMES, MIDDLE, batch, gradients, keys, select, vdm, videofusion
 
+from videofusion.conditioning import middle_frame
 from videofusion.conditioning.condition import Step
 from videofusion.conditioning.motion import measured_share
 from videofusion.conditioning.prompt import dropped
@@ -18,7 +19,7 @@ from videofusion.errors import InputError
 from videofusion.systems import videofusion as home
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.interface import StepOptions
-from videofusion.systems.videofusion import grouped_keys
+from videofusion.systems.videofusion import VideoFusionSystem, grouped_keys
 
 SYSTEMS = [*((videofusion, {"variant": variant}) for variant in VARIANTS), (vdm, {})]
 
@@ -203,7 +204,7 @@ def test_what_is_shown_of_the_middle_frame_has_a_little_noise(monkeypatch):
     noise = told_to_the_denoiser(videofusion("image-first"), monkeypatch).middle_frame - middle
     amounts = noise.std(dim=(1, 2, 3, 4))
     assert noise.shape == (len(clips.clip), 1, *clips.clip.shape[2:])
-    assert amounts.max() < 1.2 * home.MIDDLE_NOISE
+    assert amounts.max() < 1.2 * middle_frame.MIDDLE_NOISE
     assert len(amounts.unique()) == len(amounts)
     assert told_to_the_denoiser(videofusion("corrected"), monkeypatch).middle_frame is None
 
@@ -213,9 +214,9 @@ def test_only_what_is_shown_of_the_middle_frame_has_noise(monkeypatch):
     system = videofusion("image-first")
     seen = []
     system.residual.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    monkeypatch.setattr(home, "MIDDLE_NOISE", 0.0)
+    monkeypatch.setattr(middle_frame, "MIDDLE_NOISE", 0.0)
     quiet = system.loss(batch(), keys(), 1)
-    monkeypatch.setattr(home, "MIDDLE_NOISE", 5.0)
+    monkeypatch.setattr(middle_frame, "MIDDLE_NOISE", 5.0)
     loud = system.loss(batch(), keys(), 1)
     others = [i for i in range(FRAMES) if i != MIDDLE]
     assert torch.equal(seen[0][:, others, :3], seen[1][:, others, :3])
@@ -278,11 +279,11 @@ def test_one_identity_shares_base_noise_and_one_action_residual_noise(monkeypatc
 
 
 def test_parts_belong_to_the_published_variant():
-    published = videofusion("published")
-    with pytest.raises(InputError, match="image_encoder is given; the variant 'corrected' takes none"):
-        home.check_prior("corrected", published.image_encoder, published.prior)
+    published, corrected = videofusion("published"), videofusion("corrected")
+    with pytest.raises(InputError, match="prior is given; the variant 'corrected' takes none"):
+        VideoFusionSystem(corrected.base, corrected.residual, published.conditions, corrected.config, corrected.common)
     with pytest.raises(InputError, match="prior is not given; the variant 'published' needs one"):
-        home.check_prior("published", published.image_encoder, None)
+        VideoFusionSystem(published.base, published.residual, corrected.conditions, published.config, published.common)
 
 
 def with_pictures(clips=2, each=3, sign=1.0):

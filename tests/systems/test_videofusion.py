@@ -447,8 +447,6 @@ def test_refusals():
         noisy = VideoFusion(Known("v"), nn.Identity(), SCHEDULE, residual_prediction="eps", variant=variant)
         with pytest.raises(InputError, match="residual_prediction is 'eps', which says nothing of the clip where"):
             noisy(torch.zeros(SHAPE), torch.ones(2), conditions)
-    with pytest.raises(InputError, match="base_loss is 'some'; it must be one of stop, joint, fixed"):
-        videofusion(base_loss="some")
     with pytest.raises(InputError, match="prediction is 'noise'"):
         vdm(prediction="noise").denoiser(
             torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), text_conditions(system.text_encoder, CAPTIONS[:2])

@@ -74,7 +74,7 @@ def test_latents_go_on_as_latents_and_given_pixels_stay_to_the_bit() -> None:
     ("frames", "options", "says"),
     [
         (FRAMES, {"frames": 5}, "frames is 5; the clip has 5, it must be more"),
-        (2, {"frames": 9}, "clip has 2 frames; 3 are needed to go on from (overlap)"),
+        (2, {"frames": 9}, "clip has 2 frames; 3 are needed to continue from (overlap)"),
         (FRAMES, {"frames": 9, "overlap": 5}, "overlap is 5; this model's clips have 5 frames, it must be 1 to 4"),
         (FRAMES, {"frames": 9, "overlap": 0}, "overlap is 0; this model's clips have 5 frames, it must be 1 to 4"),
         (FRAMES, {"frames": 9, "overlap": 2}, "places of known frames are [0, 1]; the variant 'image-first'"),
@@ -90,7 +90,7 @@ def test_refusals_are_one_sentence(frames: int, options: dict, says: str, monkey
 
 
 def test_a_clip_has_to_be_one() -> None:
-    with pytest.raises(InputError, match="clip has the shape 5x3x8x8; it has to have the axes b t c h w"):
+    with pytest.raises(InputError, match="clip has the shape 5x3x8x8; it must have the axes b t c h w"):
         extend(pipeline("vdm"), clips()[0], CAPTIONS[:1], frames=9)
 
 
@@ -121,5 +121,5 @@ def test_more_frames_than_the_model_has_go_on_from_its_first_clip(kind: str) -> 
     alone = generate(pipe, CAPTIONS[0], frames=11, seed=3, steps=2)
     torch.testing.assert_close(alone, made[0], atol=1e-4, rtol=0)
     assert torch.equal(generate(pipe, CAPTIONS[0], frames=4, **ONE), pipe(CAPTIONS[0], frames=4, **ONE))
-    with pytest.raises(InputError, match="at most 4096 are made at once, and extend goes on"):
+    with pytest.raises(InputError, match="at most 4096 are made at once; extend continues"):
         generate(pipe, CAPTIONS[0], frames=5000)

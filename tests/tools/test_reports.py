@@ -25,7 +25,7 @@ def main(words):
         (["digits-motion", "--pairs", "1"], "pairs is 1"),
         (["digits-report", "--model", "no-such-model"], "no-such-model"),
         (["embedded-report", "--clips", "255"], "over 255 samples, but under 256"),
-        (["embedded-report", "--distortions", "blurr"], 'distortions has "blurr"; allowed are blur'),
+        (["embedded-report", "--distortions", "blurr"], 'distortions has "blurr"; it must be one of blur'),
         (["embedded-report", "--data", "absent"], 'data "absent" is not a folder'),
     ],
 )
@@ -48,5 +48,5 @@ def test_a_file_is_no_folder_for_results(command, capsys, tmp_path):
 def test_a_report_is_not_replaced_unless_it_is_said(command, capsys, tmp_path):
     (tmp_path / f"{command}.json").write_text("mine")
     assert main([command, "--out", str(tmp_path)]) == 2
-    assert "give --force to replace it" in capsys.readouterr().err
+    assert "add --force to replace it" in capsys.readouterr().err
     assert (tmp_path / f"{command}.json").read_text() == "mine"

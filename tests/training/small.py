@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from videofusion.clip import write_clip
+from videofusion.recipes.system_config import find_config
 from videofusion.settings import kinds
-from videofusion.systems.config import find_config
 from videofusion.training import Recipe, get_recipe
 from videofusion.training.checkpoints import newest
 

@@ -141,6 +141,6 @@ def test_what_does_not_fit_is_refused(encoded: Path, saved_vae: Path, saved_text
     shutil.copytree(saved_text, tmp_path / "other")
     words = tmp_path / "other" / "tokenizer" / "tokenizer_config.json"
     words.write_text(words.read_text().replace('"model_max_length": 30', '"model_max_length": 20'))
-    both["text_encoder"] = str(tmp_path / "other")
+    both["text.encoder"] = str(tmp_path / "other")
     with pytest.raises(InputError, match=r"texts were encoded by the text encoder with the fingerprint \w+, but that"):
         train(smallest("folder64", **both), tmp_path / "run", encoded, device="cpu", bar=False)

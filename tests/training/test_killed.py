@@ -151,9 +151,9 @@ def test_a_killed_worker_ends_the_run_in_a_sentence(tmp_path):
     recipe = toy.toy_recipe(**{"log.validation_interval": 100, "log.boards": ()})
     open_run(recipe, tmp_path)
     loader = Loader(Dying(), 4, workers=1)
-    with pytest.raises(RunError, match=r"^a process that reads clips was ended \(out of memory\?\): "):
+    with pytest.raises(RunError, match=r"^a process that reads clips was killed \(out of memory\?\): "):
         Trainer(recipe, Slow(), loader, toy.toy_validation(), tmp_path, torch.device("cpu")).train()
-    assert read_run(tmp_path).reason.startswith("a process that reads clips was ended")
+    assert read_run(tmp_path).reason.startswith("a process that reads clips was killed")
 
 
 def lines_of(log: Path) -> int:

@@ -136,7 +136,7 @@ def test_a_prior_that_no_rate_trains_is_in_no_checkpoint(
     assert not [name for name in state_of(tmp_path / "run") if "prior" in name]
     pipe = videofusion.load(tmp_path / "run" / "model", device="cpu")
     system = build_system(recipe(**whole), MovingDigits(3, 8, "train"))
-    assert fingerprint(pipe.prior) == fingerprint(system.prior)
+    assert fingerprint(pipe.prior) == fingerprint(system.embedding.prior)
 
 
 def test_encoded_data_give_the_same_bits(saved_vae: Path, saved_prior: Path, tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ def test_full_disk_ends_the_run_with_a_sentence_and_the_last_checkpoint(tmp_path
     def full(folder, checkpoint, world):
         saves.append(checkpoint.step)
         if len(saves) == 3:
-            monkeypatch.setattr(checkpoints, "sync", refuse)
+            monkeypatch.setattr("videofusion.files.sync", refuse)
         return save(folder, checkpoint, world)
 
     def refuse(path):

@@ -122,7 +122,7 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_the_run_goes_on_from_
     session = json.loads((tmp_path / "session.json").read_text())
     assert (session["state"], [session["reason"]]) == ("crashed", said)
     assert "another process of this run ended" in said[0]
-    assert "step-00000004, from where the same command goes on" in said[0]
+    assert "step-00000004, from which the same command resumes" in said[0]
     changes = {"checkpoints.interval": 4, "log.validation_interval": 100}
     trainer = toy_trainer(tmp_path, **changes)
     assert trainer.train().step == 10

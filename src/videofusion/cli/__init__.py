@@ -17,7 +17,7 @@ from videofusion.errors import InputError, RunError, printable, unknown
 
 
 class Command(NamedTuple):
-    """Where a command's function is, and what it does in a few words."""
+    """A command: where its function is, and a short summary."""
 
     place: str
     summary: str
@@ -25,18 +25,21 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "generate": Command("videofusion.cli.generate:generate", "make a video from a prompt, or many from a file"),
-    "extend": Command("videofusion.cli.extend:extend", "have a video go on, as long as you like"),
-    "decode": Command("videofusion.cli.decode:decode", "make a video of what could not be decoded or written"),
+    "extend": Command("videofusion.cli.extend:extend", "extend a video, for as long as you like"),
+    "edit": Command("videofusion.cli.edit:edit", "edit a video by a prompt, all of it or behind a mask"),
+    "decode": Command(
+        "videofusion.cli.decode:decode", "make a video from latents that could not be decoded or written"
+    ),
     "train": Command("videofusion.cli.train:train", "train a recipe on built-in data or on your own folder of clips"),
     "runs": Command("videofusion.cli.runs:runs", "list run folders: state, step, loss, speed, last sample"),
-    "export": Command("videofusion.cli.models:export", "write a model's folder in half precision, to share it"),
-    "models": Command("videofusion.cli.models:models", "list the models that --model knows by name"),
+    "export": Command("videofusion.cli.models:export", "write a model in half precision, to share it"),
+    "models": Command("videofusion.cli.models:models", "list the models that ship, and their words"),
     "data make": Command("videofusion.cli.data:make", "write a folder of built-in clips with captions"),
-    "data check": Command("videofusion.cli.data:check", "name every file of a folder that cannot be used, and why"),
+    "data check": Command("videofusion.cli.data:check", "name every file that cannot be used, and why"),
     "data report": Command("videofusion.cli.data:report", "say what a folder of clips holds"),
     "data convert": Command("videofusion.cli.data:convert", "write shards from a folder, or a folder from shards"),
     "data encode": Command("videofusion.cli.encode:encode", "compute latents and text embeddings once, for training"),
-    "data curate": Command("videofusion.cli.curate:curate", "cut videos into clips and keep what is worth training on"),
+    "data curate": Command("videofusion.cli.curate:curate", "cut videos into shots and keep those worth training on"),
     "evaluate": Command("videofusion.cli.measure:evaluate", "measure generated clips by a published protocol"),
     "results": Command("videofusion.cli.measure:results", "join the records of evaluations into one table"),
     "weights convert": Command("videofusion.cli.weights:convert", "write a feature network's weights as safetensors"),

@@ -43,36 +43,35 @@ def compare(
 ) -> int:
     """Train systems under one budget, or load them, and measure their clips side by side.
 
-    SYSTEM is a recipe's name, the path of a recipe.json, or a model's folder, which is only measured. Can be stopped at
-    any time; the same command goes on, and another SYSTEM joins. Writes DIR/table.md, table.csv, plot.png and
-    clips-0.png, ... of what is finished.
+    SYSTEM is a recipe (a name, or the path of a recipe.json) or a model folder, which is only measured. You can stop at
+    any time: the same command resumes, and may add systems. Writes DIR/table.md, table.csv, plot.png and clips-0.png,
+    ... of what is finished.
 
-    A checkout of the repository has plans, lists of systems, most of them a paper's table: `python -m studies.compare`
-    is this command with them. `--plan NAME` runs one, SYSTEM then takes some of its systems, `--plan list` names them.
+    A checkout of the repository has plans, lists of systems such as a paper's table: `python -m studies.compare` is
+    this command with them. `--plan NAME` runs one, or with SYSTEM some of its systems; `--plan list` lists them.
 
     Args:
         folder: for all runs and results
         systems: what to compare; with --plan, all of it by default
-        plan: a list of systems by name, or list
-        full: the plan at the paper's size, for GPUs and the paper's data (--data); --dry-run says what it takes
-        budget: of training, of each run: 90s, 30m, 1h30m, or arithmetic, as in 20PFLOP; instead of --seconds
-        seconds: of training, of each run
-        base_seconds: of training the image models that a plan's runs start from
-        minutes: stop after that many, keeping everything; no limit by default
-        seeds: of each recipe, and of what a plan repeats
-        data: your folder of clips, for recipes and models of any; or built-in ones, moving-digits or
-            digits-over-photos, whatever recipes say
-        clips: made and measured per run; by default 256, or as many as --protocol takes
-        steps: of the sampler; several measure each run with each
+        plan: the name of a list of systems, or "list"
+        full: run the plan at the paper's size, on the paper's data (--data); --dry-run says what it needs
+        budget: training of each run: 90s, 30m, 1h30m, or arithmetic such as 20PFLOP; replaces --seconds
+        seconds: training seconds of each run
+        base_seconds: training seconds of the image models that a plan's runs start from
+        minutes: stop after that many and keep everything; no limit by default
+        seeds: runs of each recipe
+        data: your folder of clips; or built-in clips, moving-digits or digits-over-photos, in place of the recipes'
+        clips: clips generated and measured per run; 256 by default, or as many as --protocol takes
+        steps: sampler steps; with several, each run is measured with each
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular
-        looks: at each run on its way, evenly over its time; with more than one, learning rates stay constant
-        protocol: of `videofusion evaluate`, instead of the network that ships; for a folder of clips
-        weights: of the protocol's feature networks
-        sha256: that the weights must have
-        allow_few: let under 256 clips of a folder make numbers, which are for no comparison
-        jobs: runs side by side, each with its part of the cores
-        dry_run: say what would be trained, and try whether all of it can be built; write nothing
-        report_only: train nothing
+        looks: measure each run that often on its way; with more than one, learning rates stay constant
+        protocol: a protocol of `videofusion evaluate`, for a folder of clips; "embedded" by default
+        weights: files of the protocol's feature networks
+        sha256: checksums that the weights must have
+        allow_few: measure fewer than 256 clips; such numbers do not compare with others
+        jobs: runs side by side, each with its share of the cores
+        dry_run: list what would be trained, check that it can be built, and write nothing
+        report_only: write the report again and train nothing
     """
     for name in systems if plan is None else ():
         trained_model(name)  # refuses what is none, nor a recipe

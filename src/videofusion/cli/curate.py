@@ -37,26 +37,26 @@ def curate(
     workers: int | None = None,
     engine: Literal["pool", "ray"] = "pool",
 ) -> None:
-    """Cut videos into shots, measure each, and keep what is worth training on; docs/curation.md explains it.
+    """Cut videos into shots, measure each, and keep those worth training on; docs/curation.md explains how.
 
-    Train on OUT as on any data. The same call goes on where it stopped; with other bounds it only chooses anew.
+    Train on OUT as on any data. The same command resumes; with other bounds it only chooses again.
 
     Args:
         source: a folder or a table of videos
         out: a folder for rows, tables and report.html
-        min: least values, as motion=0.5, or motion=p10 for the 10th percentile of all clips
-        max: highest values
-        near: share of a perceptual hash that may differ in copies, 0 to 1; -1 for exact copies only
+        min: lowest values to keep, as motion=0.5, or motion=p10 for the 10th percentile of all clips
+        max: highest values to keep
+        near: share of a perceptual hash in which copies may differ, 0 to 1; -1 drops exact copies only
         skip: stages to leave out
-        clip: a CLIP of transformers, folder or name on the Hub, for aesthetics and similarity
-        aesthetic_head: safetensors with the linear layers from CLIP's embedding to a score
+        clip: CLIP in transformers' format, a folder or a name on the Hub, for aesthetics and similarity
+        aesthetic_head: safetensors of linear layers from CLIP's embedding to a score
         caption_middle: an image captioner of transformers, for the middle frame
         caption_video: a captioner of transformers that takes several frames
-        caption_llm: a language model of transformers, which makes one caption of the two
-        write_clips: write each kept clip into a file; without it OUT names parts of your files
+        caption_llm: a language model of transformers that merges both captions
+        write_clips: write each kept clip to a file; otherwise OUT refers to parts of your files
         layout: how the data are laid out; docs/data.md shows each
-        device: of the models, as "cuda"; the CPU by default
-        workers: processes, one for each core by default; 0 works in this one. Models run in this one
+        device: for the models, as "cuda"; the CPU by default
+        workers: processes, one per core by default; 0 uses this process, where models always run
         engine: a pool of processes, or Ray for several machines
     """
     from tqdm import tqdm

@@ -33,14 +33,14 @@ def make(
     """Write a folder of built-in clips: mp4 files and a metadata.jsonl with their captions.
 
     Args:
-        dataset: which
-        folder: a new folder, or one that the same command began
+        dataset: which built-in clips
+        folder: a new folder, or one that the same command started
         count: how many clips
         frames: frames per clip
         size: height and width in pixels
-        seed: chooses the clips
-        split: which digits to draw with; those of train and test never mix
-        two_digits: part of the clips that hold two digits, from 0 to 1
+        seed: selects the clips
+        split: whose handwriting; train and test share none
+        two_digits: share of the clips with two digits, from 0 to 1
         fps: frames per second
     """
     from tqdm import tqdm
@@ -67,7 +67,7 @@ def make(
 def check(folder: Folder, *, layout: str = "auto", frames: int = 2, fetch: Fetch = None) -> int:
     """Decode every video of a folder, and name each file that cannot be used, with the reason.
 
-    The exit code is 1 if there is any.
+    The exit code is 1 if there are any.
 
     Args:
         folder: your folder of videos
@@ -88,7 +88,7 @@ def check(folder: Folder, *, layout: str = "auto", frames: int = 2, fetch: Fetch
 
 
 def report(folder: Folder, *, layout: str = "auto", fetch: Fetch = None) -> None:
-    """Say what a folder of videos holds: sizes, rates, lengths, codecs, captions, and what cannot be opened.
+    """Summarise a folder of videos: sizes, rates, lengths, codecs, captions, and files that cannot be opened.
 
     Args:
         folder: your folder of videos
@@ -107,13 +107,13 @@ def convert(
 ) -> None:
     """Write tar shards from a folder or a table of clips, or a folder with a metadata.jsonl from shards.
 
-    Files are copied byte by byte. What cannot be used is named and left out.
+    Files are copied byte for byte. Those that cannot be used are named and left out.
 
     Args:
         source: your clips
         target: a new folder
         layout: how the source is laid out; docs/data.md shows each
-        shard_megabytes: size at which a shard is closed and the next one begun
+        shard_megabytes: size at which a new shard is started
         fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
     """
     from tqdm import tqdm
@@ -131,7 +131,7 @@ def convert(
 
 
 def show_on(bar: tqdm[Any]) -> Callable[[int, int], None]:
-    """What a function calls with (done, in all) to move a progress bar."""
+    """A callback (done, total) that moves a progress bar."""
 
     def show(done: int, of: int) -> None:
         bar.total = of

@@ -24,18 +24,18 @@ def decode(
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     force: Force = False,
 ) -> None:
-    """Make a video of what `videofusion generate` kept where it could not be decoded or written.
+    """Make a video from what `videofusion generate` kept when it could not decode or write it.
 
-    FILE holds its prompt, model, seeds and rate. A model of your own is to be named again.
+    FILE contains its prompt, model, seeds and rate. Name a model of your own with --model.
 
     Args:
-        file: the .safetensors that was kept: a clip, or latents
+        file: the .safetensors file: a clip, or latents
         out: the file: .mp4, .gif, .webp, or .png for a contact sheet
-        model: whose latents they are: a name that `videofusion models` lists, or the folder of a model
-        fps: frames per second of the file; as was asked for by default
+        model: the model of the latents: a name that `videofusion models` lists, or a model folder
+        fps: frames per second of the file; as first requested by default
         scale: pixels of the file for each of the clip's; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
-        device: cpu, cuda, ...; the fastest there is by default. Where a GPU's memory was too small, cpu may do
+        device: cpu, cuda, ...; the fastest available by default. Try cpu if a GPU's memory was too small
         force: replace OUT if it exists
     """
     check_file(fps, scale)
@@ -56,8 +56,7 @@ def decode(
         own = str(told.get("model", ""))
         if model is None and own not in SHIPPED:
             raise InputError(
-                f'"{file}" says that it was made with the model {own[:200]!r}; a file may name any folder, so say with '
-                "--model which one is meant"
+                f'"{file}" was made with the model {own[:200]!r}; a file may name any folder, so name it with --model'
             )
         pipe = load(own, device=device)
         try:

@@ -25,21 +25,21 @@ def encode(
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     fetch: Fetch = None,
 ) -> None:
-    """Encode videos by an autoencoder and captions by a text encoder, once; `train --data OUT` then draws from OUT.
+    """Encode videos with an autoencoder and captions with a text encoder, once, for `train --data OUT`.
 
-    Without --autoencoder the frames themselves are kept, cut to their size, in bytes. What cannot be read is named and
-    left out. The same command goes on where it was stopped.
+    Without --autoencoder the frames are kept as bytes at --size. Videos that cannot be read are named and left out. The
+    same command resumes.
 
     Args:
         source: your clips
-        out: a new folder, or one that the same command began
+        out: a new folder, or one that the same command started
         autoencoder: its folder, as for the recipe key network.autoencoder
-        text: embed the captions by this text encoder of transformers; as for the recipe key text.encoder
-        size: height and width in pixels; frames are resized to cover it and cut to it around their centre, for good
-        fps: keep so many frames a second; all frames of the files by default, which leaves fps and stride to the recipe
+        text: a text encoder of transformers for the captions, as for the recipe key text.encoder
+        size: height and width in pixels; frames are resized and cropped around their centre
+        fps: keep this many frames per second; by default all frames, which leaves fps and stride to the recipe
         layout: how the source is laid out; docs/data.md shows each
         fold: which of the source's numbered split files
-        shard_megabytes: size at which a shard is closed and the next one begun
+        shard_megabytes: size at which a new shard is started
         device: cpu, cuda, ...; the fastest there is by default
         fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
     """

@@ -44,35 +44,35 @@ def extend(
     precision: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     force: Force = False,
 ) -> int:
-    """Have a video go on: window after window, each from the last frames of what there is.
+    """Extend a video, window after window, each from the last frames so far.
 
-    A video that `videofusion generate` made holds its prompt, model, seeds and motion, and goes on with them unless
-    told otherwise; a model of your own is to be named again. Any other video needs --prompt; it is resized and cut to
-    the model's size.
+    A video made by `videofusion generate` contains its prompt, model, seeds and motion, which are used unless you
+    change them; name a model of your own with --model. Any other video needs --prompt; it is resized and cropped to the
+    model's size.
 
     Args:
-        video: mp4, gif, webp or what else FFmpeg reads
+        video: mp4, gif, webp or anything that FFmpeg reads
         out: the file, with the given frames: .mp4, .gif, .webp, or .png for a contact sheet
-        frames: frames of the whole, the given ones among them
+        frames: frames of the result, including the given ones
         prompt: what the video shows
         model: a name that `videofusion models` lists, or the folder of a model (moving-digits)
-        lora: LoRA weights that are added to the model's: a file, or the folder of the run that trained them
-        lora_scale: how much of them; 1 is as trained
-        overlap: frames that each window is given; half a clip of the model's and one more by default
-        weight: of reconstruction guidance, 1 to 4, two to three times as slow; 0 is without
-        steps: sampler steps; more take longer
-        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
+        lora: LoRA weights to add to the model: a file, or the run folder that trained them
+        lora_scale: their strength; 1 is as trained
+        overlap: given frames of each window; half the model's clip plus one by default
+        weight: of reconstruction guidance, 1 to 4, which takes two to three times as long; 0 is off
+        steps: sampler steps
+        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; the model's own by default
         sampling: options of sampling
-        guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
-        motion: from 0 (as little as the training clips had) to 1 (as much), for models trained with this knob
-        seed: the same seed goes on in the same way (0)
-        motion_seed: another one goes on otherwise
-        fps: frames per second of the file, and of what happens in it, for models trained at several rates; the video's
-            own by default
-        scale: pixels of the file for each of the clip's; small clips are enlarged by default
+        guidance: how closely to follow the prompt; 1 is off; the model's own by default
+        motion: 0 (the least motion of the training clips) to 1 (the most), for models trained with this knob
+        seed: the same seed gives the same frames (0)
+        motion_seed: another one gives other motion
+        fps: frames per second of the file, and for models trained at several rates of the scene; the video's own by
+            default
+        scale: enlarge the clip by this whole number; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
-        device: cpu, cuda, ...; the fastest there is by default
-        precision: of the networks: float32, or bfloat16, which takes half of the memory and often less time (float32)
+        device: cpu, cuda, ...; the fastest available by default
+        precision: of the networks: float32, or bfloat16, which needs half the memory and is often faster (float32)
         force: replace OUT if it exists
     """
     check_file(fps, scale)
@@ -108,12 +108,12 @@ def extend(
     for key in _PATHS:
         if own.get(key) is not None and key not in told and str(own[key]) not in SHIPPED:
             raise InputError(
-                f'"{video}" says that it was made with the {key} {str(own[key])[:200]!r}; a file may name any folder, '
-                f"so say with --{key} which one is meant"
+                f'"{video}" was made with the {key} {str(own[key])[:200]!r}; a file may name any folder, '
+                f"so name it with --{key}"
             )
     told = {key: own[key] for key in _REMEMBERED if own.get(key) is not None} | told
     if not str(told.get("prompt", "")).strip():
-        raise InputError(f'prompt is not given, and "{video}" says nothing of it; --prompt says what the video shows')
+        raise InputError(f'prompt is not given, and "{video}" contains none; say with --prompt what the video shows')
 
     from diffusers.utils import logging
     from tqdm import tqdm

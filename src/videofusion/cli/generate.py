@@ -48,41 +48,40 @@ def generate(
 ) -> int:
     """Make a video from a prompt, or a folder of them from a file of prompts.
 
-    A file of prompts has a row on each line, as {"prompt": "a red three", "seed": 5}. A row may have its own seed,
-    motion_seed, frames, size, steps, sampler, sampling options, guidance and motion, and an id, by which its file is
-    named (else by its line's number); the options hold for what it leaves out. OUT/results.jsonl tells what became of
-    each row. The same command goes on where it stopped; a row that is made is refused with other settings, until its
-    file is deleted. A row that fails is named, the others are made, and the exit code is 1.
+    A file of prompts has one row per line, as {"prompt": "a red three", "seed": 5}. A row may set its own seed,
+    motion_seed, frames, size, steps, sampler, sampling options, guidance and motion, and an id that names its file
+    (otherwise its line number does); the command's options are the defaults. OUT/results.jsonl records each row. The
+    same command resumes; a finished row with other settings is an error until its file is deleted. A row that fails is
+    named, the others are made, and the exit code is 1.
 
     Args:
         prompt: what the video shows; `videofusion models` lists the words that a model knows
         out: the file: .mp4, .gif, .webp, or .png for a contact sheet; with --prompts, the folder
         prompts: make a clip for each row of this JSONL file
         model: a name that `videofusion models` lists, or the folder of a model
-        lora: LoRA weights that are added to the model's: a file, or the folder of the run that trained them
-        lora_scale: how much of them; 1 is as trained
-        frames: frames of the clip; the model's own number by default. More are made as `videofusion extend` makes them
-        size: in pixels, as 32 or 64x48; the model's own by default
-        steps: sampler steps; more take longer
-        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
+        lora: LoRA weights to add to the model: a file, or the run folder that trained them
+        lora_scale: their strength; 1 is as trained
+        frames: frames of the clip; the model's own number by default; more are made in windows, as by `extend`
+        size: pixels, as 32 or 64x48; the model's own by default
+        steps: sampler steps
+        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; the model's own by default
         sampling: options of sampling
-        guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
-        motion: from 0 (as little as the training clips had) to 1 (as much), for models trained with this knob
+        guidance: how closely to follow the prompt; 1 is off; the model's own by default
+        motion: 0 (the least motion of the training clips) to 1 (the most), for models trained with this knob
         seed: the same seed gives the same clip
-        motion_seed: another one moves the same content otherwise
-        count: how many clips, with seeds from SEED on; the files are numbered
-        batch: with --prompts, how many rows of equal settings are made together (4)
-        format: with --prompts, of the files: mp4, gif, webp or png (mp4)
-        fps: frames per second of the file (8), and of what happens in it, for models trained at several rates
-        scale: pixels of the file for each of the clip's; small clips are enlarged by default
+        motion_seed: another one gives the same content other motion
+        count: how many clips, with seeds from SEED up; the files are numbered
+        batch: with --prompts, rows of equal settings made together (4)
+        format: with --prompts, file format: mp4, gif, webp or png (mp4)
+        fps: frames per second of the file (8), and for models trained at several rates of the scene
+        scale: enlarge the clip by this whole number; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
-        device: cpu, cuda, ...; the fastest there is by default
-        precision: of the networks: float32, or bfloat16, which takes half of the memory and often less time
-        low_memory: keep only the network in memory that is at work, for models with several
-        engine: with --prompts, who makes them: here (this process), or ray (actors with a model each, on one machine or
-            a cluster)
-        workers: with --engine ray, how many actors (1)
-        force: replace OUT if it exists; not with --prompts, which goes on with what is there
+        device: cpu, cuda, ...; the fastest available by default
+        precision: of the networks: float32, or bfloat16, which needs half the memory and is often faster
+        low_memory: keep only the network at work in memory, for models that use one after the other
+        engine: with --prompts, where to run: here (this process), or ray (actors with a model each, also on a cluster)
+        workers: with --engine ray, number of actors (1)
+        force: replace OUT if it exists; not with --prompts, which resumes
     """
     if prompts is None and not prompt.strip():
         raise InputError(f"prompt is {prompt!r}; it must have at least one word, or --prompts name a file of them")
@@ -105,10 +104,10 @@ def generate(
                 "videofusion.load(model, lora=...).save_pretrained(folder) makes one of both"
             )
         if force:
-            raise InputError("--force and --prompts are both given; to have a row made anew, delete its file")
+            raise InputError("--force and --prompts are both given; to make a row again, delete its file")
         if low_memory:
             raise InputError(
-                "--low-memory and --prompts are both given; leave one out: each batch would read the weights anew"
+                "--low-memory and --prompts are both given; leave one out: each batch would read the weights again"
             )
         return _many(
             prompts, out, model, defaults, batch, format, sheet, fps, scale, device, precision, engine, workers

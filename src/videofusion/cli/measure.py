@@ -42,34 +42,34 @@ def evaluate(
     device: str | None = None,
     force: Flag = False,
 ) -> None:
-    """Measure generated clips against real ones by the protocol of published numbers.
+    """Measure generated clips against real ones by a published protocol.
 
-    Prints a table. With --out, writes a record of all that the numbers depend on, and goes on where it was stopped.
+    Prints a table. With --out, writes a record of everything the numbers depend on, and resumes if it was stopped.
 
     Args:
         generated: a folder of clips, or anything that can be trained on (docs/data.md)
-        real: the real data, whole, or the part that the protocol takes
+        real: the real data; the protocol selects its part
         protocol: tats, stylegan-v, cd-fvd, latte, vdm-ucf101, embedded, digits, ...; see docs/evaluation.md
-        weights: of the feature network, or several as i3d=FILE c3d-ucf101=FILE
-        sha256: the checksum that the weights must have, likewise
-        torchscript: open a TorchScript, which is a program; takes --sha256
-        metrics: some of the protocol's; all by default. With any protocol also flicker, flow-magnitude, warping-error;
-            clip-similarity (with the captions), clip-frame-consistency, clip-drift, clip-diversity (of a caption's
-            clips), i3d-diversity, embedded-frame-consistency, embedded-drift, embedded-diversity; of moving digits
-            digits-frame-consistency, digits-drift, digits-diversity; and with the protocol paired
+        weights: file of the feature network, or several as i3d=FILE c3d-ucf101=FILE
+        sha256: the checksum that the weights must have, in the same form
+        torchscript: allow a TorchScript, which is a program; needs --sha256
+        metrics: the protocol's own by default. Any protocol also takes flicker, flow-magnitude, warping-error;
+            clip-similarity (needs captions), clip-frame-consistency, clip-drift, clip-diversity (clips of one
+            caption), i3d-diversity, embedded-frame-consistency, embedded-drift, embedded-diversity; for moving digits
+            digits-frame-consistency, digits-drift, digits-diversity; and the protocol paired takes
             psnr, psnr-of-clip, ssim, lpips-alex, lpips-vgg
-        count: generated clips, if not as many as the protocol takes; such numbers compare with each other only
-        size: height and width of the clips that are compared, if not the protocol's, likewise
-        frames: of a clip, likewise
-        given: frames at the begin that the model was given, likewise; metrics of pairs leave them out
-        allow_few: measure fewer than 256 clips, for a number that is for no comparison
-        mixed_sizes: take real videos of several sizes
+        count: number of generated clips, in place of the protocol's; the result is another protocol
+        size: height and width of the compared clips, in place of the protocol's
+        frames: of a clip, in place of the protocol's
+        given: number of first frames that the model was given; metrics of pairs leave them out
+        allow_few: measure fewer than 256 clips; such numbers do not compare with others
+        mixed_sizes: accept real videos of several sizes
         layout: how the generated clips are laid out
         real_layout: how the real clips are laid out
-        out: the record
-        seed: of all draws
+        out: file for the record
+        seed: of all random choices
         replicates: draws of the bootstrap behind the intervals; 0 for none
-        batch: clips that go through a network together
+        batch: clips per forward pass
         device: cpu, cuda, ...
         force: replace the record if it exists
     """
@@ -77,7 +77,9 @@ def evaluate(
         refuse_existing([out], force)
     for folder, own in ((generated, layout), (real, real_layout)):
         if own == "auto" and not folder.expanduser().exists():  # else it may be a name on the Hub
-            raise InputError(f'"{folder}" is not there; it must be a folder of clips, or what else docs/data.md lists')
+            raise InputError(
+                f'"{folder}" does not exist; it must be clips in one of the layouts that docs/data.md lists'
+            )
 
     from videofusion.clip import check_output
     from videofusion.evaluation import folders
@@ -85,7 +87,7 @@ def evaluate(
     from videofusion.evaluation.protocol_table import find_preset
     from videofusion.evaluation.record_table import result_table
 
-    preset = find_preset(protocol)
+    preset = find_preset(protocol).changed(count=count, size=size, frames=frames, given=given)
     if out is not None:
         check_output(out, endings=(".json",), name="out")
     files, sums = _files(chosen(preset, metrics), weights, sha256)
@@ -119,7 +121,7 @@ def evaluate(
 def results(
     records: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE.json")],
 ) -> None:
-    """Join records of `videofusion evaluate` into one table; those of unlike protocols are refused.
+    """Join records of `videofusion evaluate` into one table; they must be of one protocol.
 
     Args:
         records: of one protocol
@@ -167,6 +169,6 @@ def _by_name(option: str, given: Sequence[str], names: Sequence[str]) -> dict[st
             name, value = names[0], each
         if name not in names or name in found:
             allowed = ", ".join(names) or "none: what is measured takes no file"
-            raise InputError(f'{option} has "{each}"; allowed is NAME=..., once each, with the names {allowed}')
+            raise InputError(f'{option} has "{each}"; it must be NAME=..., once each, with the names {allowed}')
         found[name] = value
     return found

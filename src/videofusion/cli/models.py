@@ -12,7 +12,7 @@ from videofusion.models import SHIPPED, find
 
 
 def models() -> None:
-    """List the models that --model knows by name, and the words that each understands."""
+    """List the models that ship, and the words that each knows."""
     for model in SHIPPED.values():
         if not model.folder.is_dir():
             print(f"{model.name}  (missing from this installation)\n  {model.summary}")
@@ -28,13 +28,13 @@ def export(
     *,
     dtype: str = "float16",
 ) -> None:
-    """Write a model's folder to share it: the same model in half the bytes.
+    """Write a model folder to share: the same model in half the bytes.
 
-    Of a run's checkpoint its averaged weights are taken.
+    Of a checkpoint, the averaged weights are exported.
 
     Args:
-        model: a name that `videofusion models` lists, the folder of a model, a run folder, or the folder of a
-            checkpoint, as RUN/checkpoints/step-00000100
+        model: a name that `videofusion models` lists, a model folder, a run folder, or a
+            checkpoint folder, as RUN/checkpoints/step-00000100
         out: the new folder
         dtype: of the weights: float16, bfloat16 or float32
     """

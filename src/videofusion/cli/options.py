@@ -1,4 +1,4 @@
-"""What commands share: the words of a command line, in messages and before any work."""
+"""Shared by commands: option names in messages, and checks of the command line before any work."""
 
 from __future__ import annotations
 
@@ -133,16 +133,14 @@ def check_quotes(words: Sequence[str], command: Callable[..., Any]) -> None:
     told = {option: run for option, run in runs if option == "--prompt"} or (spare if places == ["prompt"] else {})
     prompt = max(told.values(), key=len, default=[])
     if len(prompt) > 1 and sum(map(len, spare.values())) > len(places):
-        raise InputError(
-            f"there are more words than the command takes; quote the prompt: {shlex.quote(' '.join(prompt))}"
-        )
+        raise InputError(f"there are too many words; quote the prompt: {shlex.quote(' '.join(prompt))}")
 
 
 def refuse_existing(files: Iterable[Path], force: bool) -> None:
     """Raise InputError for a file that a command would replace, unless it is told to (--force)."""
     for file in files:
         if not force and os.path.lexists(file.expanduser()):
-            raise InputError(f'"{file}" exists; name another file, or give --force to replace it')
+            raise InputError(f'"{file}" exists; name another file, or add --force to replace it')
 
 
 def check_sampling(sampler: str | None, steps: int, guidance: float | None, motion: float | None = None) -> None:

@@ -11,10 +11,10 @@ from videofusion.errors import printable
 
 
 def runs(folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Path()) -> None:
-    """List the run folders at and below a folder: state, step, loss, speed, last sample, and when last seen.
+    """List the runs in a folder and below: state, step, loss, speed, last sample, and when last active.
 
-    A run is running, finished, stopped (by a signal) or crashed; why stands below its line, and more of a crash in the
-    run folder's crash.txt.
+    A run is running, finished, stopped (by a signal) or crashed. The reason is below its line, and details of a crash
+    are in the run folder's crash.txt.
 
     Args:
         folder: where to look

@@ -1,4 +1,4 @@
-"""Options of sampling that several commands take."""
+"""Sampling options shared by several commands."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ class Turned:
     """How the sampler goes from noise to clip; the model's own by default.
 
     Args:
-        spacing: where the sampler stops: trailing, leading, flow, logsnr, karras, sd or sd-trailing; flow does best in
-            few steps
-        eta: of ddim, from 0 to 1: how much of each step's noise is fresh
-        gamma: of ddpm and langevin, from 0 to 1: low or high variance of the noise
-        delta: of langevin, from 0 to 1: how much noise each correction exchanges
-        rescale: from 0 to 1: how much of the contrast that guidance adds is taken back
-        threshold: from 0 to 1, as 0.995: the share of a clip's values that is brought back into range; for models in
-            pixels
+        spacing: the sampler's times: trailing, leading, flow, logsnr, karras, sd or sd-trailing; flow is best for few
+            steps
+        eta: for ddim, 0 to 1: how much of each step's noise is fresh
+        gamma: for ddpm and langevin, 0 to 1: low to high variance of the noise
+        delta: for langevin, 0 to 1: how much noise each correction replaces
+        rescale: 0 to 1: how much of the contrast added by guidance is removed
+        threshold: 0 to 1, as 0.995: the quantile of a clip's values that is brought into range; for models in pixels
     """
 
     spacing: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None

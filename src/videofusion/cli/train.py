@@ -65,7 +65,7 @@ def train(
             found = trial.dry_run(resolved, run, folder, device=str(pick_device(device)))
         print(f"\n{found.report()}")
         found.check()
-        print("the run can begin; nothing was written")
+        print("the run is ready to start; nothing was written")
         return 0
 
     from videofusion.training.trainer import train as run_recipe

@@ -21,9 +21,9 @@ def convert(
     Args:
         file: a state dict, as rgb_imagenet.pt or i3d_pretrained_400.pt; or a TorchScript
         out: the new file
-        torchscript: open a TorchScript, which is a program; takes --sha256
+        torchscript: allow a TorchScript, which is a program; needs --sha256
         sha256: the checksum that the file must have
-        heads: of LPIPS, alex.pth or vgg.pth of its authors, with torchvision's AlexNet or VGG-16 as FILE
+        heads: for LPIPS: its authors' alex.pth or vgg.pth, with torchvision's AlexNet or VGG-16 as FILE
     """
     from videofusion.evaluation.extractors import convert as write
     from videofusion.evaluation.record import checksum

@@ -1,4 +1,4 @@
-"""Writing frames one after the other as GIF or WebP, each with its own time.
+"""Writing GIF and WebP frame by frame, each with its own time.
 
 Pillow's writers merge equal frames into a long one, and write a WebP of equal frames as a picture without a time. Here
 each frame is a block of its own: the rectangle that differs from the frame before, and one pixel where nothing does.

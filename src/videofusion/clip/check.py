@@ -1,4 +1,4 @@
-"""What a clip is: the check at every public entry, and the step to bytes and back."""
+"""The check of clips at every public entry, and conversion to bytes and back."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def check_clip(clip: object, *, name: str = "clip", axes: str = "t c h w") -> Te
             frame and finite values in [-1, 1].
     """
     if not isinstance(clip, Tensor):
-        raise InputError(f"{name} is a {type(clip).__name__}; it has to be a torch tensor with the axes {axes}")
+        raise InputError(f"{name} is a {type(clip).__name__}; it must be a torch tensor with the axes {axes}")
     if clip.ndim != len(axes.split()):
-        raise InputError(f"{name} has the shape {_shape(clip)}; it has to have the axes {axes}")
+        raise InputError(f"{name} has the shape {_shape(clip)}; it must have the axes {axes}")
     if 0 in clip.shape:
-        raise InputError(f"{name} has the shape {_shape(clip)}, which is empty; each of {axes} is at least 1")
+        raise InputError(f"{name} has the shape {_shape(clip)}, which is empty; every axis of {axes} is at least 1")
     if clip.shape[-3] not in (1, 3):
-        raise InputError(f"{name} has {clip.shape[-3]} channels (shape {_shape(clip)} as {axes}); allowed are 1 and 3")
+        raise InputError(f"{name} has {clip.shape[-3]} channels (shape {_shape(clip)} as {axes}); it must be 1 or 3")
     if not clip.is_floating_point():
-        raise InputError(f"{name} holds {clip.dtype}; it has to hold floating-point values in [-1, 1]")
+        raise InputError(f"{name} holds {clip.dtype}; it must hold floating-point values in [-1, 1]")
     low, high = (float(bound) for bound in clip.detach().aminmax())
     if not -1 - _TOLERANCE <= low <= high <= 1 + _TOLERANCE:  # false for values that are no number, too
-        raise InputError(f"{name} holds values from {low:.4g} to {high:.4g}; allowed are finite ones in [-1, 1]")
+        raise InputError(f"{name} holds values from {low:.4g} to {high:.4g}; they must be finite and in [-1, 1]")
     return clip
 
 

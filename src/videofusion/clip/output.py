@@ -1,4 +1,4 @@
-"""Where a result goes: the check before work starts."""
+"""Output files: checked before work starts."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def check_output(path: str | Path, *, endings: Sequence[str] = CLIP_ENDINGS, nam
     """
     path = Path(path).expanduser()
     if path.suffix.lower() not in endings:
-        raise InputError(f'{name} "{path}" ends in "{path.suffix}"; allowed endings are {", ".join(endings)}')
+        raise InputError(f'{name} "{path}" ends in "{path.suffix}"; it must end in one of {", ".join(endings)}')
     target = path.resolve()
     if os.path.isdir(target):
-        raise InputError(f'{name} "{path}" is a folder; it has to be the name of a file')
+        raise InputError(f'{name} "{path}" is a folder; it must be a file name')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         probe = beside(target)

@@ -1,6 +1,6 @@
-"""Where a clip comes from, inside its file: machine-made clips say so.
+"""Provenance inside a clip's file: generated clips say so.
 
-One JSON text, at the place where each container keeps a comment: MP4's comment, GIF's
+One JSON text, in the place where each container keeps a comment: MP4's comment, GIF's
 comment, the image description of WebP's EXIF, PNG's "Description" text.
 """
 
@@ -44,7 +44,7 @@ def provenance_text(provenance: Mapping[str, Any]) -> str:
     try:
         return json.dumps(known)  # in ASCII, which every one of the containers keeps as it is
     except (TypeError, ValueError) as error:
-        raise InputError(f"provenance holds something that JSON cannot: {error}") from error
+        raise InputError(f"provenance holds a value that JSON cannot represent: {error}") from error
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:

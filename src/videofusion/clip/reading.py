@@ -40,11 +40,11 @@ def read_clip(
     """
     path = Path(path).expanduser()
     if frames is not None and frames < 1:
-        raise InputError(f"frames is {frames}; allowed are whole numbers from 1")
+        raise InputError(f"frames is {frames}; it must be a whole number of at least 1")
     if fps is not None and fps <= 0:
-        raise InputError(f"fps is {fps}; allowed are values above 0")
+        raise InputError(f"fps is {fps}; it must be above 0")
     if start < 0:
-        raise InputError(f"start is {start}; allowed are seconds from 0")
+        raise InputError(f"start is {start}; it must be at least 0 seconds")
     try:
         video = open_video(path)
         if fps is None:

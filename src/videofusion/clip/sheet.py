@@ -1,4 +1,4 @@
-"""Clips as one picture: a row per clip, a column per frame, captions above the rows."""
+"""Contact sheets: a row per clip, a column per frame, captions above the rows."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def contact_sheet(
     """
     check_clip(clips, name="clips", axes="b t c h w")
     if captions is not None and len(captions) != len(clips):
-        raise InputError(f"captions are {len(captions)} for {len(clips)} clips; there has to be one for each clip")
+        raise InputError(f"captions are {len(captions)} for {len(clips)} clips; there must be one for each clip")
     if columns < 1:
-        raise InputError(f"columns is {columns}; allowed are whole numbers from 1")
+        raise InputError(f"columns is {columns}; it must be a whole number of at least 1")
     numbers = np.linspace(0, clips.shape[1] - 1, min(columns, clips.shape[1])).round().astype(int)
     return _grid(to_uint8(clips[:, numbers.tolist()]).numpy(), captions, scale)
 
@@ -108,7 +108,7 @@ def _grid(rows: NDArray[np.uint8], captions: Sequence[str] | None, scale: int | 
     if scale is None:
         scale = max(1, -(-_SMALLEST_FRAME // min(rows.shape[2:4])))
     elif scale < 1:
-        raise InputError(f"scale is {scale}; allowed are whole numbers from 1")
+        raise InputError(f"scale is {scale}; it must be a whole number of at least 1")
     rows = rows.repeat(scale, axis=2).repeat(scale, axis=3)
     _, columns, height, width, _ = rows.shape
     total_width = columns * (width + _GAP) + _GAP

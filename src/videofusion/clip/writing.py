@@ -70,7 +70,7 @@ def write_clip(
     path = check_output(path, name="path")
     _check_fps(fps)
     if scale < 1:
-        raise InputError(f"scale is {scale}; allowed are whole numbers from 1")
+        raise InputError(f"scale is {scale}; it must be a whole number of at least 1")
     if path.suffix.lower() == ".png":
         note = None if provenance is None else provenance_text(provenance)
         data = png_bytes(folded_sheet(clip, scale=scale), note)
@@ -135,7 +135,7 @@ def write_frames(
 
 def _check_fps(fps: float | int) -> None:
     if not 0 < fps <= 240:
-        raise InputError(f"fps is {fps}; allowed are values above 0 and up to 240")
+        raise InputError(f"fps is {fps}; it must be above 0 and at most 240")
 
 
 class _Counted:

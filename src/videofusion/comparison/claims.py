@@ -1,4 +1,4 @@
-"""What may be claimed from finished runs: pairs of systems, their order, and what a paper says of them."""
+"""What finished runs support: pairs of systems, their order, and the paper's."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The machinery of `videofusion compare`: trains the runs of a plan one after the other, and measures each.
 
 It knows no plan (`plans.py` has them): only a list of runs with the same data, seconds of training, sampler and
-measure. Every result is a line of `results.jsonl`. Stopped at any moment, the same command goes on: finished runs are
-lines already, the one that was stopped goes on from its last checkpoint.
+measure. Every result is a line of `results.jsonl`. Stopped at any moment, the same command resumes: finished runs
+are lines already, and the one that was stopped continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Budget:
                 "all must be positive"
             )
         if not self.steps or min(self.steps) < 1 or len(set(self.steps)) != len(self.steps):
-            raise InputError(f"steps is {self.steps}; allowed are different whole numbers from 1")
+            raise InputError(f"steps is {self.steps}; they must be different whole numbers of at least 1")
         if self.flops is not None and (self.flops <= 0 or self.looks > 1):
             raise InputError(
                 f"flops is {self.flops} and looks {self.looks}; a budget of arithmetic is positive and allows one look"
@@ -214,7 +214,7 @@ def _compare(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if not all(finished):
-        say(f"{f'stopped by {stop.name}' if stop.name else 'the time is up'}; the same command goes on from here")
+        say(f"{f'stopped by {stop.name}' if stop.name else 'the time is up'}; run the same command to resume")
     return 128 + stop.number if stop.name else 0
 
 

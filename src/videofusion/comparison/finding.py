@@ -1,4 +1,4 @@
-"""How the clips of a comparison are measured: what every measure answers."""
+"""The interface of a comparison's measure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans: named lists of runs, and what a paper reports of each. The library has none; studies add to `PLANS`."""
+"""Plans: named lists of runs, and what a paper reports about each. The library has none; studies add to `PLANS`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ def find_plan(name: str) -> Plan:
         InputError: there is none.
     """
     if name not in PLANS:
-        allowed = f"allowed are {', '.join(PLANS)}" if PLANS else "the papers' are run by python -m studies.compare"
+        known = f"it must be one of {', '.join(PLANS)}"
+        allowed = known if PLANS else "`python -m studies.compare` runs the papers' plans"
         raise InputError(f'plan is "{name}"; {allowed}')
     return PLANS[name]
 

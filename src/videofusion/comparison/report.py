@@ -1,4 +1,4 @@
-"""What a comparison says: a table for people, one for programs, and what may be claimed."""
+"""The report of a comparison: tables for people and programs, and what they support."""
 
 from __future__ import annotations
 

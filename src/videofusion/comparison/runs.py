@@ -152,7 +152,7 @@ def _end(process: subprocess.Popen[bytes], run: Run) -> None:
     except subprocess.TimeoutExpired as error:
         process.kill()
         raise RunError(
-            f"the run {run.name} did not end within {_GRACE} s; the same command goes on from its last checkpoint"
+            f"the run {run.name} did not end within {_GRACE} s; run the same command to resume from its last checkpoint"
         ) from error
 
 
@@ -214,7 +214,7 @@ def claimed(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / CLAIM} cannot be read: {error}") from error
     if not isinstance(found, dict):
-        raise InputError(f"{folder / CLAIM} cannot be read: it holds no json object")
+        raise InputError(f"{folder / CLAIM} cannot be read: it is not a JSON object")
     first = {
         "plan": "decomposed",
         "flops": None,
@@ -248,7 +248,7 @@ def claim(folder: Path, mine: Mapping[str, Any]) -> None:
     ]
     if unlike:
         raise InputError(
-            f"{folder} holds a comparison of another plan or budget: {'; '.join(unlike)}; another folder takes this one"
+            f"{folder} holds a comparison of another plan or budget: {'; '.join(unlike)}; use another folder"
         )
 
 

@@ -1,4 +1,4 @@
-"""From what a user names, recipes and models, to the runs of a comparison; and how its clips are measured."""
+"""From the recipes and models that a user names to the runs of a comparison and its measure."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ def seconds_of(text: str) -> float:
     except ValueError:
         if not _DURATION.fullmatch(text):
             raise InputError(
-                f'budget is "{text}", which is neither a time nor arithmetic; allowed are seconds, numbers with s, m, '
-                "h or d, as in 30m or 1h30m, and FLOP, as in 20PFLOP or 3e15FLOP"
+                f'budget is "{text}", which is neither a time nor an amount of arithmetic; write seconds, numbers '
+                "with s, m, h or d (30m, 1h30m), or FLOP (20PFLOP, 3e15FLOP)"
             ) from None
         seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
     if not 0 < seconds < 1e9:
-        raise InputError(f'budget is "{text}"; it must be more than no time')
+        raise InputError(f'budget is "{text}"; it must be above 0')
     return seconds
 
 
@@ -178,9 +178,7 @@ def check_alike(folder: Path, runs: Sequence[Run], data: str | None, *, same_dat
     for found, what in ((shapes, "clips of"), (kinds if same_data else {}, "data")):
         if len(found) > 1:
             (one, a), (other, b) = list(found.items())[:2]
-            raise InputError(
-                f"{a} and {b} cannot stand in one table: they have {what} {_words(one)} and {_words(other)}"
-            )
+            raise InputError(f"{a} and {b} cannot share a table: they have {what} {_words(one)} and {_words(other)}")
     shape = Shape(*next(iter(shapes)))
     if shape.frames < 2 or shape.height != shape.width or shape.height < LEAST_SIDE:
         raise InputError(

@@ -50,7 +50,7 @@ class Request:
         known: frames that are given, b of each, where the clips are made.
         prompts: of the clips, for what reads them by itself.
         told: what the conditions before this one in the list have said.
-        draw: samples (denoiser, frames, conditions) to a clip, as the caller asked for it.
+        draw: samples (denoiser, frames, conditions, what of the frames is given) to a clip, as the caller asked for it.
     """
 
     shape: tuple[int, int, int, int, int]
@@ -60,7 +60,7 @@ class Request:
     known: Known | None = None
     prompts: Sequence[str] = ()
     told: Conditions = field(default_factory=Conditions)
-    draw: Callable[[Denoiser, int, Conditions], Tensor] | None = None
+    draw: Callable[[Denoiser, int, Conditions, Known | None], Tensor] | None = None
 
 
 class Condition:

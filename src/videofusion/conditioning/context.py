@@ -64,8 +64,10 @@ class ContextFrames(Condition):
         b, t = request.shape[:2]
         clip, mask = torch.zeros(request.shape, device=request.device), torch.zeros(b, t, device=request.device)
         if request.known is not None:
-            places = list(request.known.at)
-            clip[:, places], mask[:, places] = request.known.frames.to(clip), 1
+            for place in request.known.at:
+                frame = request.known.one(place)
+                if frame is not None:  # one that is given in part cannot be shown
+                    clip[:, place : place + 1], mask[:, place] = frame.to(clip), 1
         return beside(clip, mask)
 
 

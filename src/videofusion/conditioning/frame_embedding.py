@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from videofusion.conditioning.condition import Condition, Request, Step
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder, FrozenFrames, embed_frame
-from videofusion.conditioning.prior import augmented, is_trained, prior_conditions, prior_errors, sample_prior
+from videofusion.conditioning.prior_diffusion import augmented, is_trained, prior_conditions, prior_errors, sample_prior
 from videofusion.conditioning.prompt import captions_of
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions

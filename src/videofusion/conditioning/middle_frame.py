@@ -39,9 +39,10 @@ class MiddleFrame(Condition):
         return Conditions(middle_frame=frame + expand(deviation, frame) * noise, middle_noise=deviation)
 
     def sample(self, value: Any, request: Request) -> Conditions:
-        middle = None if request.known is None else request.known.one(base_frame(request.shape[1]))
+        at = base_frame(request.shape[1])
+        middle, part = (None, None) if request.known is None else (request.known.one(at), request.known.part(at))
         if middle is None:
             assert request.draw is not None  # as a pipeline has it
             alone = replace(request.told, share=torch.ones(request.shape[0], 1))
-            middle = request.draw(self.image_model(), 1, alone)
+            middle = request.draw(self.image_model(), 1, alone, part)
         return Conditions(middle_frame=middle)

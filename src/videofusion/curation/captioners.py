@@ -1,4 +1,4 @@
-"""Captioners over models of transformers: of pictures (one or several), and of what others said."""
+"""Captioners built on transformers: of one or several pictures, and of other captions."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Pictures:
 
 
 class Summary:
-    """A language model that makes one sentence of what two captioners said.
+    """A language model that merges two captions into one sentence.
 
     Args:
         model: a causal language model of transformers.

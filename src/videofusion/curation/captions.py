@@ -1,4 +1,4 @@
-"""Stage `captions`: what a clip shows, in words, by three captioners (Stable Video Diffusion, section 3.1).
+"""Stage `captions`: captions of a clip by three captioners (Stable Video Diffusion, section 3.1).
 
 One sees the middle frame, one several frames, and a language model makes one sentence of the two.
 """
@@ -18,7 +18,7 @@ from videofusion.video.footage import Frame
 
 
 class Captioner(Protocol):
-    """Pictures and texts in, a text out; what a captioner does not look at may be empty."""
+    """Pictures and texts in, a text out; inputs that a captioner ignores may be empty."""
 
     def caption(self, frames: Sequence[Frame], texts: Sequence[str]) -> str:
         """Say what is to be seen.

@@ -1,4 +1,4 @@
-"""`curate`: a folder of videos in; rows of every stage, the clips that are kept, and a report out."""
+"""`curate`: from a folder of videos to rows of every stage, the clips to keep, and a report."""
 
 from __future__ import annotations
 
@@ -92,14 +92,14 @@ def curate(
         stage.check()
     check_columns(bounds, bound_columns(stages))
     if not -1 <= near <= 1:
-        raise InputError(f"near is {near:g}; allowed are values from -1 (exact copies only) to 1")
+        raise InputError(f"near is {near:g}; it must be from -1 (exact copies only) to 1")
     check_engine(engine, workers)
     _apart(Path(source).expanduser(), place)
     found = open_source(source, layout)
     videos, unnamed = videos_of(found)
     problems = dict(found.problems) | unnamed
     if not videos:
-        raise InputError(f'data "{source}" hold no video that can be used')
+        raise InputError(f'data "{source}" contains no usable video')
     with _own(place) as rows_folder:
 
         def run(stage: Stage, jobs: Sequence[Job]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Stage `duplicates`: what a clip can be recognised by, and which of many clips are copies of others.
+"""Stage `duplicates`: fingerprints of clips, and which clips are copies of others.
 
 Exact copies have the same frames, whatever file they are in; near ones look the same at the first, middle and last
 frame, after another encoding or at another size.

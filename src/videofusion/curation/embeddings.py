@@ -153,7 +153,7 @@ def _layers(file: str) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     layers = [(weights[name].astype(np.float64), _bias(tensors, name, file)) for name in names]
     fits = all(first[0].shape[0] == then[0].shape[1] for first, then in itertools.pairwise(layers))
     if not layers or not fits or layers[-1][0].shape[0] != 1:
-        raise InputError(f"--aesthetic-head is {file}, whose tensors are no chain of linear layers to one score")
+        raise InputError(f"--aesthetic-head is {file}, whose tensors are not a chain of linear layers to one score")
     return layers
 
 

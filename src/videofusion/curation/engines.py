@@ -1,4 +1,4 @@
-"""Who does a stage's work: this process, a pool of processes, or Ray; the rows are the same."""
+"""Where a stage runs: in this process, a pool of processes, or on Ray; the rows are the same."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def check_engine(engine: str, workers: int) -> None:
         InputError: so, or too few workers.
     """
     if engine not in ENGINES:
-        raise InputError(f'engine is "{engine}"; allowed are {", ".join(ENGINES)}')
+        raise InputError(f'engine is "{engine}"; it must be one of {", ".join(ENGINES)}')
     if not 0 <= workers <= 1024:
-        raise InputError(f"workers is {workers}; allowed are values from 0 (this process alone) to 1024")
+        raise InputError(f"workers is {workers}; it must be from 0 (this process alone) to 1024")
     if engine == "ray":
         from videofusion.on_ray import check_ray
 

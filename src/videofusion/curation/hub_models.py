@@ -1,4 +1,4 @@
-"""The user's models: a folder, or a name on the Hub, and a short name for what is in it."""
+"""Models that the user names, a folder or a name on the Hub, with a short name for their contents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder_of(name: str, option: str) -> Path:
             folder = Path(hub.snapshot_download(name, allow_patterns=_PARTS))
         except (OSError, ValueError) as error:  # no network, no such name, not allowed
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f'{option} is "{name}", no folder, nor to be had from the Hub: {first}') from error
+            raise InputError(f'{option} is "{name}", which is neither a folder nor on the Hub: {first}') from error
     if not any(folder.glob("*.safetensors")):
-        raise InputError(f'{option} is "{name}", which holds no safetensors')
+        raise InputError(f'{option} is "{name}", which has no safetensors')
     return folder

@@ -1,4 +1,4 @@
-"""Stage `files`: the clips that are kept, each written into a file of its own."""
+"""Stage `files`: writes each kept clip to a file of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept, as tables: `clips.parquet` with all that is known of all clips, `metadata.jsonl` to train on."""
+"""Tables of the result: `clips.parquet` with everything about all clips, `metadata.jsonl` to train on."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _is_wide(before: Any, after: Any, rule: Rule) -> bool:
 
 
 class SlowLooks:
-    """Looks at all of the slow rates, each twice: at the whole video, and at each shot between sudden cuts anew.
+    """Looks at all slow rates, each twice: over the whole video, and again over each shot between sudden cuts.
 
     Beside a cut nothing slow stands out, so a shot is looked at by itself. But a slow transition can begin with a
     step that is a cut by itself, and then only the look at the whole sees the rest.

@@ -47,7 +47,7 @@ class Span:
 
     @property
     def name(self) -> str:
-        """What a person is told of it."""
+        """The name that people read."""
         return self.source if self.count == 0 else f"{self.source} ({self.start:.2f}-{self.end:.2f} s)"
 
     def open(self) -> Footage:

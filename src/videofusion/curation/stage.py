@@ -30,7 +30,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(ABC):
-    """One thing to find out about a span; its fields are its settings, and it travels to other processes.
+    """One measurement of a span; its fields are its settings, and it can be pickled to other processes.
 
     A new stage is a subclass: what is `ClassVar` here, and `look`.
     """
@@ -97,7 +97,7 @@ def within(name: str, value: float, low: float, high: float) -> None:
         InputError: it is.
     """
     if not low <= value <= high:
-        raise InputError(f"{name} is {value:g}; allowed are values from {low:g} to {high:g}")
+        raise InputError(f"{name} is {value:g}; it must be from {low:g} to {high:g}")
 
 
 def chunks_of(jobs: Sequence[Job], size: int) -> list[list[Job]]:

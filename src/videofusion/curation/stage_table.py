@@ -1,4 +1,4 @@
-"""Which stages a run has: all but those that are left out by name; one without weights is not left out in silence."""
+"""The stages of a run: all but those skipped by name; a stage without weights is an error, not skipped."""
 
 from __future__ import annotations
 

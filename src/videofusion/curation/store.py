@@ -100,7 +100,7 @@ class Store:
         try:
             table = parquet.read_table(self.path)
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.path} is no table of rows; name another folder, or delete it") from error
+            raise InputError(f"{self.path} is not a table of rows; use another folder, or delete it") from error
         marked = (table.schema.metadata or {}).get(_MARK) == self._fingerprint.encode()
         return table.select(list(self._types)).to_pylist() if marked else []
 
@@ -114,7 +114,7 @@ class Store:
         try:
             rows = [json.loads(line) for line in whole.splitlines()]
         except ValueError as error:
-            raise InputError(f"{self._journal} is no journal of rows; name another folder, or delete it") from error
+            raise InputError(f"{self._journal} is not a journal of rows; use another folder, or delete it") from error
         if not rows or rows[0] != {"fingerprint": self._fingerprint}:
             return []
         self._length = len(whole)

@@ -1,4 +1,4 @@
-"""The report: one HTML file with histograms of every score, and pictures of what was kept and dropped, and why."""
+"""The report: one HTML file with a histogram of every score, and pictures of kept and dropped clips with reasons."""
 
 from __future__ import annotations
 

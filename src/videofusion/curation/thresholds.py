@@ -1,4 +1,4 @@
-"""What a clip must reach to be kept: bounds on the stages' columns, by value or by percentile."""
+"""Thresholds for keeping a clip: bounds on the stages' columns, by value or by percentile."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def parse(text: str, *, least: bool) -> Bound:
     except ValueError:
         value = float("nan")
     if not column or not equals or not np.isfinite(value):
-        raise InputError(f'{option} is "{text}"; it has to be like motion=0.5, or motion=p10 for the 10th percentile')
+        raise InputError(f'{option} is "{text}"; it must be like motion=0.5, or motion=p10 for the 10th percentile')
     if percent and not 0 <= value <= 100:
         raise InputError(f'{option} is "{text}"; percentiles are from p0 to p100')
     return Bound(column, least, value, percent)
@@ -74,9 +74,7 @@ def check_columns(bounds: Sequence[Bound], columns: Sequence[str]) -> None:
     """
     for bound in bounds:
         if bound.column not in columns:
-            raise InputError(
-                f'"{bound}" is about a column that there is not; those of the stages that run are {", ".join(columns)}'
-            )
+            raise InputError(f'"{bound}" names an unknown column; the stages that run have {", ".join(columns)}')
 
 
 def reasons(clips: Sequence[dict[str, Any]], bounds: Sequence[Bound]) -> list[list[str]]:

@@ -12,7 +12,7 @@ _REASONS = (Unreadable, OSError, MemoryError)
 
 
 def rows_of(stage: Stage, jobs: Sequence[Job]) -> list[Row]:
-    """A row for each job; one whose file is bad says why, and the others go on."""
+    """A row for each job; the row of a bad file has the reason, and the others are unaffected."""
     return [_row(stage, job) for job in jobs]
 
 

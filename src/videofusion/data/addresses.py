@@ -1,6 +1,6 @@
-"""Addresses of shards: nothing is fetched because a file says so, and no command is ever taken from one.
+"""Addresses of shards: a file alone never causes a fetch, and never provides a command.
 
-What may be fetched, and how, the user says: with `--fetch` on the command line, or with `fetching` in Python.
+The user says what may be fetched, and how: with `--fetch` on the command line, or with `fetching` in Python.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Fetch:
             command = ()
         if not any("{}" in word for word in command[1:]):
             raise InputError(
-                f'fetch is "{text}"; it must be "https", or a command in which {{}} stands for the address, as in '
+                f'fetch is "{text}"; it must be "https", or a command with {{}} in place of the address, as in '
                 '"aws s3 cp {} -"'
             )
         return Fetch(command)
@@ -68,14 +68,14 @@ class Fetch:
         scheme = scheme_of(url)
         if scheme in ("pipe", "exec", "file"):
             raise InputError(
-                f'"{printable(url)[:80]}" is no address; commands and local files are not taken from an index: give '
-                'the command with --fetch "COMMAND {}", and local shards by their names'
+                f'"{printable(url)[:80]}" is not an address; an index may not name commands or local files: give a '
+                'command with --fetch "COMMAND {}", and local shards by file name'
             )
         if not _LETTERS.fullmatch(url):
-            raise InputError(f'"{printable(url)[:80]}" has letters that stand in no address')
+            raise InputError(f'"{printable(url)[:80]}" has characters that are not allowed in an address')
         if not self.command and scheme not in ("https", "http"):
             raise InputError(
-                f'"{url[:80]}" is not of the web; --fetch "COMMAND {{}}" says which command fetches such addresses'
+                f'"{url[:80]}" is not a web address; --fetch "COMMAND {{}}" names a command that fetches it'
             )
 
     @contextmanager
@@ -122,7 +122,7 @@ def fetching(how: str | None) -> Iterator[None]:
 
 
 def allowed(url: str, index: str) -> Fetch:
-    """How an address that stands in a file is fetched.
+    """How an address found in a file is fetched.
 
     Args:
         url: it.
@@ -135,8 +135,8 @@ def allowed(url: str, index: str) -> Fetch:
     (how or Fetch(("", "{}"))).check(url)
     if how is None:
         raise InputError(
-            f'"{index}" names the address {url[:80]}, and nothing is fetched because a file says so; --fetch https '
-            "allows it (`data check`, `report`, `convert`, `encode` and `train` take that)"
+            f'"{index}" names the address {url[:80]}, which is not fetched unless you allow it with --fetch https '
+            "(an option of `train` and of `data check`, `report`, `convert` and `encode`)"
         )
     return how
 

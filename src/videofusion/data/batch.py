@@ -1,4 +1,4 @@
-"""What a dataset gives: a `Sample`, a `Batch` of them, or a `BadClip`."""
+"""What a dataset returns: a `Sample`, a `Batch` of them, or a `BadClip`."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def check_folder(
         InputError: nothing that can be read as clips, or `frames` below 1.
     """
     if frames < 1:
-        raise InputError(f"frames is {frames}; allowed are whole numbers from 1")
+        raise InputError(f"frames is {frames}; it must be a whole number of at least 1")
     source = open_source(path, layout)
     files = list(source.files)
     reasons = for_each_file(files, lambda item: check_item(item, frames), progress)

@@ -1,4 +1,4 @@
-"""From a folder to tar shards and back: the files' bytes stay as they are, and so do captions."""
+"""From a folder to tar shards and back, with the same bytes and captions."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ def convert(
     """
     place = Path(target).expanduser()
     if place.exists() and (not place.is_dir() or next(place.iterdir(), None) is not None):
-        raise InputError(f'target is "{target}", which is there already; it has to be a new folder')
+        raise InputError(f'target is "{target}", which already exists; name a new folder')
     if shard_bytes < 1:
-        raise InputError(f"shard_bytes is {shard_bytes}; allowed are whole numbers from 1")
+        raise InputError(f"shard_bytes is {shard_bytes}; it must be a whole number of at least 1")
     kind = detect(source)[0] if layout == "auto" else layout
     found = open_source(source, layout)
     items = list(found.items)
     for item in items:
         if not isinstance(item.origin, (VideoFile, Pictures)):
-            raise InputError(f'data "{source}" hold no files that could be copied; a folder, a table or shards do')
+            raise InputError(f'data "{source}" contains no files to copy; a folder, a table or shards do')
         if item.span is not None:
             raise InputError(f"{item.name} is a part of a file by time; files are copied whole, so cut them first")
     if not items:
-        raise InputError(f'data "{source}" hold no clip that can be used{reasons(found.problems)}')
+        raise InputError(f'data "{source}" contains no usable clip{reasons(found.problems)}')
     partial = place.with_name(f".{place.name}.part")
     with locked(partial, "folder"):
         try:
@@ -151,5 +151,5 @@ def _safe(name: str) -> str:
     """A clip's name as a path below the target; shards come from anywhere."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-        raise InputError(f'a clip is called "{name}", which is no place in a folder')
+        raise InputError(f'a clip is called "{name}", which is not a path in a folder')
     return path.as_posix()

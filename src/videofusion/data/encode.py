@@ -52,7 +52,7 @@ def encode(
     shard_bytes: int = 512 * 2**20,
     progress: Progress | None = None,
 ) -> tuple[int, dict[str, str]]:
-    """Encode all frames of all videos, or go on with a folder where that was stopped.
+    """Encode all frames of all videos, or resume in a folder where that was stopped.
 
     Each shard is there whole or not at all. What cannot be read is left out, and named in its shard.
 
@@ -70,20 +70,20 @@ def encode(
         How many videos are encoded, and reason by name for those that are left out.
 
     Raises:
-        InputError: no encoder, no video, videos that are encoded already, a folder that was made of other videos or
+        InputError: no encoder, no video, videos that are already encoded, a folder that was made of other videos or
             otherwise.
         RunError: the folder cannot be written to.
     """
     if clips is None and texts is None:
-        raise InputError("autoencoder and text are both not given; at least one of them is needed to encode something")
+        raise InputError("autoencoder and text are both not given; give at least one of them")
     root = Path(out).expanduser()
     items = list(source.items)
     if not items:
-        raise InputError(f'data "{source.root}" hold no clip that can be used{reasons(source.problems)}')
+        raise InputError(f'data "{source.root}" contains no usable clip{reasons(source.problems)}')
     if source.made is not None:
-        raise InputError(f'data "{source.root}" are encoded already')
+        raise InputError(f'data "{source.root}" is already encoded')
     if shard_bytes < 1:
-        raise InputError(f"shard_bytes is {shard_bytes}; allowed are whole numbers from 1")
+        raise InputError(f"shard_bytes is {shard_bytes}; it must be a whole number of at least 1")
     with locked(root, "out"):
         return _encode_all(source, items, root, made, clips, texts, device, shard_bytes, progress)
 
@@ -117,7 +117,7 @@ def _encode_all(
             shards, rows = shards + 1, rows + told
         _write_settings(root, {**settings, "items": len(items)})
     except OSError as error:
-        raise RunError(f'"{root}" could not be written: {error}; the same command goes on') from error
+        raise RunError(f'"{root}" could not be written: {error}; run the same command to resume') from error
     bad = {row["name"]: row["reason"] for row in rows if "reason" in row}
     return len(rows) - len(bad), dict(source.problems) | bad
 
@@ -145,22 +145,22 @@ def _begun(root: Path, made: Encoding, items: Sequence[Item]) -> tuple[int, list
     settings = read_settings(root)
     if settings is None:
         if any(path.name != FILE for path in root.iterdir()):
-            raise InputError(f'out is "{root}", which is there already; it has to be a new folder')
+            raise InputError(f'out is "{root}", which already exists; name a new folder')
         return 0, []
     for key, value in made.to_json().items():
         there = settings["made"].get(key)
         if there != value:
-            raise InputError(f'out is "{root}", which was begun with {key} {there}, but {key} is {value} now')
+            raise InputError(f'out is "{root}", which was started with {key} {there}, but {key} is {value} now')
     shards = shards_of(root)
     rows = [row for shard in shards for row in rows_of(shard)]
     for item, row in zip(items, rows, strict=False):
         if item.name != row["name"]:
             raise InputError(
-                f'out is "{root}", which was begun with other videos: {row["name"]} where {item.name} is now'
+                f'out is "{root}", which was started with other videos: {row["name"]} where {item.name} is now'
             )
     if len(rows) > len(items):
         raise InputError(
-            f'out is "{root}", which was begun with {len(rows)} videos or more; there are {len(items)} now'
+            f'out is "{root}", which was started with {len(rows)} videos or more; there are {len(items)} now'
         )
     return len(shards), rows
 

@@ -1,4 +1,4 @@
-"""What a source of clips is: a list of items, each of which says where its frames are and what they show."""
+"""Sources of clips: lists of items, each of which says where its frames are and what they show."""
 
 from __future__ import annotations
 
@@ -50,12 +50,10 @@ class Encoding:
             )
         if self.fps is not None and sampler.fps != self.fps:
             wanted = f"stride {sampler.stride}" if sampler.fps is None else f"fps {sampler.fps}"
-            raise InputError(
-                f"the data were encoded at fps {self.fps:g}, but {wanted} is asked for; allowed is that fps"
-            )
+            raise InputError(f"the data were encoded at fps {self.fps:g}, but {wanted} is asked for; use that fps")
         for key, value, allowed in (("crop", sampler.crop, "center"), ("flip", sampler.flip, False)):
             if value != allowed:
-                raise InputError(f"{key} is {value}, but the data are encoded with {key} {allowed}, for good")
+                raise InputError(f"{key} is {value}, but the data are encoded with {key} {allowed}")
 
     def to_json(self) -> dict[str, Any]:
         """It as plain values."""
@@ -155,9 +153,9 @@ def part(items: Items, split: str, holdout: float | int) -> Items:
         InputError: no such split, or a holdout outside of (0, 1).
     """
     if split not in SPLITS:
-        raise InputError(f'split is "{split}"; allowed are {", ".join(SPLITS)}')
+        raise InputError(f'split is "{split}"; it must be one of {", ".join(SPLITS)}')
     if not 0 < holdout < 1:
-        raise InputError(f"holdout is {holdout}; allowed are values between 0 and 1")
+        raise InputError(f"holdout is {holdout}; it must be between 0 and 1")
     own: Callable[[str, float | int], Items] | None = getattr(items, "part", None)
     if own is not None:  # clips that are not to be looked at one by one
         return own(split, holdout)
@@ -166,7 +164,7 @@ def part(items: Items, split: str, holdout: float | int) -> Items:
     if split == "test":
         found = [item for item in items if item.split == "test"]
         if not found:
-            raise InputError('split is "test", but the data name no test part; allowed are all, train, val')
+            raise InputError('split is "test", but the data name no test part; it must be all, train or val')
         return found
     if any(item.split == "val" for item in items):
         return [item for item in items if (item.split or "train") == split]

@@ -68,16 +68,16 @@ class Loader:
         self, dataset: Dataset, batch_size: int, *, seed: int = 0, workers: int = 0, rank: int = 0, world: int = 1
     ) -> None:
         if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; allowed are whole numbers from 1")
+            raise InputError(f"batch_size is {batch_size}; it must be a whole number of at least 1")
         if workers < 0:
-            raise InputError(f"workers is {workers}; allowed are whole numbers from 0")
+            raise InputError(f"workers is {workers}; it must be a whole number of at least 0")
         if not 0 <= rank < world:
-            raise InputError(f"rank is {rank} of {world}; allowed are 0 to {world - 1}")
+            raise InputError(f"rank is {rank} of {world}; it must be 0 to {world - 1}")
         self.report: dict[str, str] = {}
         self.waited = self.busy = 0.0
         self._note(dict(getattr(dataset, "problems", {})))
         if len(dataset) == 0:
-            raise InputError(f"the data hold no clip that can be used{reasons(self.report)}")
+            raise InputError(f"the data contain no usable clip{reasons(self.report)}")
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
         self.rank, self.world = rank, world
         self._order: tuple[int, NDArray[np.int64]] | None = None
@@ -210,11 +210,11 @@ def _is_of_worker(error: RuntimeError) -> bool:
 
 
 def _ended(error: Exception) -> RunError:
-    return RunError(f"a process that reads clips was ended (out of memory?): {error}")
+    return RunError(f"a process that reads clips was killed (out of memory?): {error}")
 
 
 class _Read(NamedTuple):
-    """A batch, reason by name for the clips that others had to stand in for, and the CPU seconds that it took."""
+    """A batch, the replaced clips with their reasons, and the CPU seconds that it took."""
 
     batch: Batch
     bad: dict[str, str]

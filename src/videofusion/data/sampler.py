@@ -1,4 +1,4 @@
-"""Which clip of a video a draw shows: the same rules for every source."""
+"""How a clip is drawn from a video: the same rules for every source."""
 
 from __future__ import annotations
 
@@ -70,20 +70,20 @@ class ClipSampler:
 
     def __post_init__(self) -> None:
         if self.frames < 1:
-            raise InputError(f"frames is {self.frames}; allowed are whole numbers from 1")
+            raise InputError(f"frames is {self.frames}; it must be a whole number of at least 1")
         if min(self.pixels) < 1:
-            raise InputError(f"size is {self.size}; allowed are whole numbers from 1")
+            raise InputError(f"size is {self.size}; it must be a whole number of at least 1")
         low, high = self._rates or (1, 1)
         if not 0 < low <= high:
-            raise InputError(f"fps is {self.fps}; allowed are values above 0, or two of them, the lower one first")
+            raise InputError(f"fps is {self.fps}; it must be above 0, or two such values with the lower one first")
         if not self._strides or min(self._strides) < 1:
-            raise InputError(f"stride is {self.stride}; allowed are whole numbers from 1")
+            raise InputError(f"stride is {self.stride}; it must be a whole number of at least 1")
         if self.fps is not None and self._strides != (1,):
-            raise InputError(f"fps is {self.fps} and stride {self.stride}; allowed is one of them, not both")
+            raise InputError(f"fps is {self.fps} and stride {self.stride}; give one of them, not both")
         if self.crop not in _CROPS:
-            raise InputError(f'crop is "{self.crop}"; allowed are {", ".join(_CROPS)}')
+            raise InputError(f'crop is "{self.crop}"; it must be one of {", ".join(_CROPS)}')
         if self.clips < 1:
-            raise InputError(f"clips is {self.clips}; allowed are whole numbers from 1")
+            raise InputError(f"clips is {self.clips}; it must be a whole number of at least 1")
 
     @property
     def pixels(self) -> tuple[int, int]:

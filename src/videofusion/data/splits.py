@@ -1,4 +1,4 @@
-"""Which part of a data set a clip belongs to, as its split files or its folders say.
+"""Which part of a data set a clip belongs to, from its split files or folders.
 
 UCF101 has `trainlist01.txt` and `testlist01.txt` (to 03), whose lines are "Class/name.avi" with
 or without the class's number; HMDB51 has `CLASS_test_split1.txt` (to 3), whose lines are a file
@@ -49,7 +49,7 @@ def read_splits(files: Iterable[Path], names: Iterable[str], fold: int) -> tuple
         if not by_fold and fold == 1:
             return {}, {}
         allowed = ", ".join(map(str, sorted(by_fold))) or "1, as the data have no split files"
-        raise InputError(f"fold is {fold}; allowed are {allowed}")
+        raise InputError(f"fold is {fold}; it must be one of {allowed}")
     at_hand = {_key(name): name for name in names}
     splits: dict[str, str] = {}
     problems: dict[str, str] = {}
@@ -88,12 +88,12 @@ def _lines(file: Path) -> list[tuple[str, str]]:
     assert hmdb is not None
     for words in lines:
         if len(words) != 2 or words[1] not in _HMDB_PARTS:
-            raise InputError(f'split file "{file}" has the line "{" ".join(words)}"; it has to be a file and 0, 1 or 2')
+            raise InputError(f'split file "{file}" has the line "{" ".join(words)}"; it must be a file and 0, 1 or 2')
     return [(_key(f"{hmdb.group(1)}/{words[0]}"), _HMDB_PARTS[words[1]]) for words in lines]
 
 
 def _key(name: str) -> str:
-    """Class and clip, without an ending: clips may have been coded anew, or be folders of frames."""
+    """Class and clip, without an ending: clips may be encoded again, or be folders of frames."""
     path = PurePosixPath(name)
     known = path.suffix.lower() in VIDEO_ENDINGS + PICTURE_ENDINGS
     return f"{path.parent.name}/{path.stem if known else path.name}"

@@ -9,7 +9,7 @@ from videofusion.diffusion.known import Following, Known
 from videofusion.diffusion.losses import frame_errors, joint_errors
 from videofusion.diffusion.noise import DecomposedNoise, IndependentNoise, Keys, Noise, NoiseSource, base_frame, bind
 from videofusion.diffusion.prediction import Prediction, expand
-from videofusion.diffusion.samplers import SAMPLERS, get_sampler
+from videofusion.diffusion.samplers import SAMPLERS, get_sampler, invert
 from videofusion.diffusion.schedules import SCHEDULES, Schedule, make_schedule
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "expand",
     "frame_errors",
     "get_sampler",
+    "invert",
     "joint_errors",
     "make_noise",
     "make_schedule",

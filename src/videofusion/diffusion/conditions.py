@@ -1,4 +1,4 @@
-"""What a denoiser is told beside the noisy clip and the time, with declared kinds and axes."""
+"""What a denoiser receives beside the noisy clip and the time, with declared kinds and axes."""
 
 from __future__ import annotations
 

@@ -48,10 +48,8 @@ class NetworkDenoiser:
     def __call__(self, z: Tensor, t: Tensor, conditions: Conditions) -> Prediction:
         alpha, sigma = self.schedule.alpha_sigma(t)
         if self.prediction == "eps" and not bool(alpha.all()):
-            raise InputError(
-                "prediction is 'eps', which says nothing of the clip where there is no signal; use v or x0"
-            )
+            raise InputError("prediction is 'eps', which determines no clip where there is no signal; use v or x0")
         if self.prediction == "x0" and not bool(sigma.all()):
-            raise InputError("prediction is 'x0', which says nothing of the noise where there is none; use v or eps")
+            raise InputError("prediction is 'x0', which determines no noise where there is none; use v or eps")
         output = self.network(z, self.schedule.network_time(t), temporal=conditions.temporal, **conditions.given())
         return Prediction.of(self.prediction, output, z, expand(alpha, z), expand(sigma, z))

@@ -1,6 +1,6 @@
-"""Grids of times: where a sampler stops on its way from noise to clip, which matters as much as which sampler it is.
+"""Grids of times for samplers, which matter as much as the choice of the sampler.
 
-A new one is a function and a line of `SPACINGS`. `docs/lab/2026-11-30-grids.md` has them measured.
+A new one is a function and a line of `SPACINGS`. `docs/lab/2026-11-30-grids.md` measures them.
 """
 
 from __future__ import annotations

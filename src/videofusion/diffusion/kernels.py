@@ -23,7 +23,7 @@ NUGGET = 0.01  # of the variance is each frame's own where a kernel is too smoot
 
 
 class Kind(NamedTuple):
-    """How frames go together.
+    """How frames correlate.
 
     Args:
         parameter: by default.
@@ -80,7 +80,7 @@ def _factor(kind: str, parameter: float) -> Tensor:
     root = KINDS[kind].root(frames[:, None], frames, parameter)
     if not bool(root.isfinite().all()):
         raise InputError(
-            f"noise_parameter is {parameter}, which leaves {kind!r} noise without a positive definite covariance; it "
+            f"noise_parameter is {parameter}, with which {kind!r} noise has no positive definite covariance; it "
             f"must be {KINDS[kind].says}"
         )
     return root
@@ -159,5 +159,5 @@ def make_noise(kind: str, parameter: float | int | None = None) -> NoiseSource:
         own = KINDS[kind].parameter if kind in KINDS else 0.0
         return KernelNoise(kind, own if parameter is None else float(parameter))
     if parameter is not None:
-        raise InputError(f"noise_parameter is {parameter}; independent noise has none, leave it out")
+        raise InputError(f"noise_parameter is {parameter}; independent noise takes none, so leave it out")
     return IndependentNoise()

@@ -1,4 +1,4 @@
-"""What may be turned of how clips are sampled, beside the sampler, its steps and the guidance scale."""
+"""Sampling options beside the sampler, its steps and the guidance scale."""
 
 from __future__ import annotations
 

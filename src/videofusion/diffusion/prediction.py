@@ -1,4 +1,4 @@
-"""What a denoiser says of a noisy clip: the clean clip and the noise, readable as v or flow as well."""
+"""The prediction of a denoiser: clean clip and noise, readable as v or flow as well."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Noise schedules: how much signal and how much noise a clip holds at time t in [0, 1], t growing towards noise.
+"""Noise schedules: how much signal and noise a clip has at time t in [0, 1], t growing towards noise.
 
 A variance-preserving schedule is one angle: alpha = cos(angle), sigma = sin(angle). The angle is finite at both ends,
-zero noise and zero signal alike, which the log-SNR is not. All are of this kind but `RectifiedFlow`. Where a sampler
-stops on its way is not theirs to say: see `grids.py`.
+zero noise and zero signal alike, which the log-SNR is not. All are of this kind but `RectifiedFlow`. The times
+of a sampler are in `grids.py`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Cosine(_Angular):
         return torch.atan2(angle.sin() / self.shift, angle.cos().clamp_min(0.0)) * 2 / math.pi
 
     def network_time(self, t: Tensor) -> Tensor:
-        """What the network is told: t in thousandths, the range that sinusoidal embeddings are made for."""
+        """The time that the network receives: t in thousandths, the range that sinusoidal embeddings are made for."""
         return 1000 * t
 
 
@@ -133,7 +133,7 @@ class Discrete(_Angular):
         return (high - 1 + ((angle - low_angle) / (high_angle - low_angle)).clamp(0, 1)) / self.steps
 
     def network_time(self, t: Tensor) -> Tensor:
-        """What the network is told: the step number n = t T - 1, and 0 below (n = 0 is not clean data)."""
+        """The time that the network receives: the step number n = t T - 1, and 0 below (n = 0 is not clean data)."""
         return (t * self.steps - 1).clamp_min(0)
 
 
@@ -146,7 +146,7 @@ class EDM(_Angular):
 
     Args:
         high: largest sigma; 80 in the paper, 700 in Stable Video Diffusion.
-        low: smallest sigma that networks are told.
+        low: smallest sigma that networks receive.
     """
 
     high: float = 80.0
@@ -168,7 +168,7 @@ class EDM(_Angular):
         return self.low ** (1 / RHO), (self.high + self.low) ** (1 / RHO)
 
     def network_time(self, t: Tensor) -> Tensor:
-        """What the network is told: ln(sigma) / 4."""
+        """The time that the network receives: ln(sigma) / 4."""
         return (self.angle(t.double()).tan().clamp_min(self.low).log() / 4).to(t.dtype)
 
 
@@ -200,7 +200,7 @@ class RectifiedFlow:
         return torch.sigmoid(-0.5 * logsnr.double() - math.log(self.shift)).to(logsnr.dtype)
 
     def network_time(self, t: Tensor) -> Tensor:
-        """What the network is told: sigma in thousandths."""
+        """The time that the network receives: sigma in thousandths."""
         return 1000 * self.alpha_sigma(t)[1]
 
 

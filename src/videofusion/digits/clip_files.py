@@ -34,7 +34,7 @@ def write_folder(
 ) -> Path:
     """Write clips of moving digits as mp4 files with a `metadata.jsonl` (file_name, text, objects).
 
-    The same call again goes on where a former one was stopped, and with a larger count it adds
+    The same call resumes where it was stopped, and with a larger count it adds
     clips to those that are there.
 
     Args:
@@ -61,7 +61,7 @@ def write_folder(
     if count < 1:
         raise InputError(f"count is {count}; at least 1 clip is needed")
     if not 0 < fps <= 240:
-        raise InputError(f"fps is {fps}; allowed are values above 0 and up to 240")
+        raise InputError(f"fps is {fps}; it must be above 0 and at most 240")
     if size % 2:
         raise InputError(f"size is {size}; an mp4 needs an even number of pixels")
     digits = MovingDigits(frames, size, split, two_digits, combinations=combinations, length=count, grounds=grounds)
@@ -79,7 +79,7 @@ def write_folder(
     _open_folder(folder, settings)
     if (folder / _file_name(count)).exists():
         raise InputError(
-            f'count is {count}, but "{folder}" already holds more clips; ask for more or take another folder'
+            f'count is {count}, but "{folder}" already holds more clips; ask for more, or use another folder'
         )
     specs = digits.specs(range(count), seed=seed)
     for number, spec in enumerate(specs):
@@ -113,11 +113,11 @@ def _open_folder(folder: Path, settings: dict[str, int | float | str]) -> None:
         try:
             former = json.loads(note.read_text())
         except ValueError as error:
-            raise InputError(f'"{note}" is not what this command writes; take another folder') from error
+            raise InputError(f'"{note}" was not written by this command; use another folder') from error
         if former != settings:
             raise InputError(
                 f'path is "{folder}", whose clips were made with other settings ({former}); '
-                "repeat those or take another folder"
+                "repeat those, or use another folder"
             )
         return
     try:

@@ -1,4 +1,4 @@
-"""Moving digits as domains: on plain grounds, and over photographs. Light to import; what draws and measures is not."""
+"""Moving digits as domains: on plain grounds, and over photographs. Light to import; drawing and measuring are not."""
 
 from __future__ import annotations
 

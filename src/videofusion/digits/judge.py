@@ -1,4 +1,4 @@
-"""The judge of moving-digits clips: which digit, which colour, which course, and features of all that.
+"""The judge of moving-digits clips: digits, colours, courses, and features of them.
 
 Where, of what colour and on which course a digit is, the tracker says; which digit it is, a small
 network says of the ink that the tracker cut out. Both are tested on rendered clips of handwriting

@@ -1,4 +1,4 @@
-"""What a clip of moving digits consists of, in words and numbers, before any pixel is made."""
+"""The description of a clip of moving digits, from which its pixels are drawn."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DIRECTIONS: dict[str, tuple[float, float]] = {
 # Along the path, in pixels per frame of a canvas of 32 pixels.
 SPEEDS: dict[str, float] = {"slow": 0.5, "fast": 1.0}
 
-CANVAS = 32  # pixels of the canvas that speeds and places are told for
+CANVAS = 32  # pixels of the canvas that speeds and places refer to
 DIGIT_SIZE = 14 / 32  # side of a digit's square, as a fraction of the canvas
 ROOM = 1 - DIGIT_SIZE  # how far a digit can go from wall to wall, likewise
 

@@ -1,4 +1,4 @@
-"""Are a model's clips of one prompt as various as real ones, and are they more than copies of its training clips?"""
+"""Whether a model's clips vary as much as real ones, and differ from its training clips."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ WORDS: tuple[str, ...] = (
 )  # fmt: skip
 
 FULL = 0.75  # part of the captions that tell digit, colour and direction
-SPEED_TOLD = 0.3  # part of the moving objects whose speed is told
+SPEED_TOLD = 0.3  # share of the moving objects whose caption has a speed
 
 
 @dataclass(frozen=True, kw_only=True)

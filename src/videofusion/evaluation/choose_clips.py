@@ -1,4 +1,4 @@
-"""Which clips of a folder a protocol compares, and what keeps a folder from being compared at all."""
+"""Selects the clips of a folder that a protocol compares, and refuses folders that it cannot compare."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def real_clips(
     if not fitting:
         raise InputError(
             f'real clips: none in "{place}" is long enough; {preset.name} takes {preset.frames} frames, every '
-            f"{preset.stride}, so {span} of a video"
+            f"{preset.stride}, which is {span} of a video"
         )
     if preset.paired and partners is not None:
         picks = _partners(partners, fitting, left_out, preset, place)
@@ -179,7 +179,7 @@ def _check_sizes(kind: str, place: str | Path, videos: Sequence[Video], preset: 
         (width, height), name = small[0]
         raise InputError(
             f'{kind} clips: "{name}" in "{place}" is {width}x{height}, but {preset.name} compares clips of '
-            f"{preset.size}x{preset.size}, and enlarged ones would be others"
+            f"{preset.size}x{preset.size}, and enlarging them would change them"
         )
 
 
@@ -187,7 +187,7 @@ def _check_count(what: str, place: str | Path, there: int, wanted: int, preset: 
     if there < wanted:
         raise InputError(
             f'{what}: "{place}" gives {there}, but {preset.name} takes {wanted}; a count of {there} would be another '
-            "protocol, and its numbers comparable with each other only"
+            "protocol, whose numbers compare only with each other"
         )
 
 

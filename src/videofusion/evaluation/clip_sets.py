@@ -26,7 +26,7 @@ _SHOWN = 20  # names of what was left out that go into a record
 
 
 class ClipSet(Protocol):
-    """Clips by number; what is there is the same each time it is asked for."""
+    """Clips by number; each is the same every time it is read."""
 
     def __len__(self) -> int: ...
 

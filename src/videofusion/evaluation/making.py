@@ -1,4 +1,4 @@
-"""Clips that a model makes to be measured; some go on from given frames, or are the end of a longer video."""
+"""Clips that a model makes to be measured, some of them from given frames or as the end of a longer video."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Sampling:
     held: bool = True
 
     def known(self, real: Tensor) -> dict[str, Any]:
-        """What a pipeline is told of the frames that are given; `real` clips have them [b t c h w]."""
+        """The known frames for a pipeline; `real` clips have them [b t c h w]."""
         return {"known": Known(real[:, : self.given], range(self.given), self.weight)} if self.given else {}
 
 
@@ -72,7 +72,7 @@ def make(
         label: what the bar says.
 
     Raises:
-        InputError: a video that is to go on is shorter than a clip.
+        InputError: a video to extend is shorter than a clip.
     """
     parts = []
     with tqdm(total=len(prompts), desc=label, unit="clip", leave=False) as bar:
@@ -103,7 +103,7 @@ def _went_on(
     """The end, as long as a clip, of the videos of so many frames that clips are the beginning of."""
     length, base = clips.shape[1], list(seeds)
     if frames < length:
-        raise InputError(f"frames is {frames}; a video that goes on has at least those of a clip, {length}")
+        raise InputError(f"frames is {frames}; an extended video has at least the frames of a clip, {length}")
     new = length - pipe.overlap  # type: ignore[attr-defined]
     while clips.shape[1] < frames:
         base = base if held else [seed + _OTHER_BASE for seed in base]

@@ -1,4 +1,4 @@
-"""An evaluation by a protocol: clips through the networks, batch after batch, and the metrics at the end."""
+"""An evaluation by a protocol: clips through the networks in batches, then the metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from videofusion.clip import check_clip
 from videofusion.errors import InputError
 from videofusion.evaluation.clip_sets import ClipSet
 from videofusion.evaluation.extractors import Extractor
-from videofusion.evaluation.metric_kinds import KINDS, Given, Measured
+from videofusion.evaluation.metric_kinds import Given, Measured, measured
 from videofusion.evaluation.metrics.frechet import check_enough
 from videofusion.evaluation.metrics.means import MEANS, Seen
 from videofusion.evaluation.protocols import Metric, Preset
@@ -110,7 +110,7 @@ def evaluate(
     given = Given(sides["real"][1], sides["made"][1], replicates, seed, allow_few)
     found: dict[str, Measured] = {}
     for metric in metrics:
-        found |= KINDS[metric.kind](metric, given)
+        found |= measured(metric, given)
     return found
 
 
@@ -150,7 +150,9 @@ def check(
         InputError: see `evaluate`.
     """
     if batch < 1 or replicates < 0 or replicates == 1:
-        raise InputError(f"batch is {batch} and replicates {replicates}; allowed are 1 or more, and 0 or 2 and more")
+        raise InputError(
+            f"batch is {batch} and replicates {replicates}; batch must be at least 1, replicates 0 or at least 2"
+        )
     if made != preset.count or (preset.real_count is not None and real != preset.real_count):
         raise InputError(
             f"there are {made} generated and {real} real clips, but {preset.name} takes {preset.count} and "

@@ -1,4 +1,4 @@
-"""From the features of two sets of clips to numbers: a function for each kind of metric."""
+"""One function for each kind of metric: from the features of two sets of clips to numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from videofusion.evaluation.metrics.frechet import Array, Spread, bootstrap, fea
 from videofusion.evaluation.metrics.inception_score import inception_score
 from videofusion.evaluation.metrics.kernel import ClipKernels, polynomial_mmd
 from videofusion.evaluation.metrics.manifold import density_coverage, precision_recall
-from videofusion.evaluation.metrics.means import MEANS
 from videofusion.evaluation.protocols import Metric
 from videofusion.evaluation.tally import Tally
 
@@ -177,8 +176,12 @@ KINDS: dict[str, Callable[[Metric, Given], dict[str, Measured]]] = {
     "precision-recall": _precision_recall,
     "density-coverage": _density_coverage,
     "diversity": _diversity,
-    **dict.fromkeys(MEANS, _mean),
 }
+
+
+def measured(metric: Metric, given: Given) -> dict[str, Measured]:
+    """The numbers of a metric, of a kind of `KINDS` or of `MEANS`, by name."""
+    return KINDS.get(metric.kind, _mean)(metric, given)
 
 
 def _interval(

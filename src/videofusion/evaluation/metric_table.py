@@ -1,4 +1,4 @@
-"""Metrics that any protocol's clips can be measured by, beside its own: `videofusion evaluate --metrics NAME ...`."""
+"""Metrics that work with any protocol: `videofusion evaluate --metrics NAME ...`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def chosen(preset: Preset, names: Sequence[str]) -> tuple[Metric, ...]:
             own = ", ".join(metric.name for metric in preset.metrics)
             more = ", ".join(name for name, each in ADDED.items() if preset.paired or not each.paired)
             raise InputError(
-                f'metrics has "{name}", but the protocol {preset.name} measures {own}; also allowed are {more}'
+                f'metrics has "{name}", but the protocol {preset.name} measures {own}; it may also be one of {more}'
             )
         if known[name].paired and not preset.paired:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Which of the built-in domains a model makes clips of: what only those can be asked applies to no others."""
+"""Which built-in domain a model makes clips of, if any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocols of published numbers by name, each with the place that it was read from."""
+"""Published protocols by name, each with its source."""
 
 from __future__ import annotations
 
@@ -197,5 +197,5 @@ def find_preset(name: str) -> Preset:
         InputError: there is none.
     """
     if name not in PRESETS:
-        raise InputError(f'protocol is "{name}"; allowed are {", ".join(PRESETS)}')
+        raise InputError(f'protocol is "{name}"; it must be one of {", ".join(PRESETS)}')
     return PRESETS[name]

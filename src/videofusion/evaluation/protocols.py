@@ -1,4 +1,4 @@
-"""What a protocol is: all that a number depends on beside the clips; `preset_table.py` has those of published ones.
+"""What a protocol is: all that a number depends on beside the clips; `protocol_table.py` has the published ones.
 
 A protocol says which clips of the real data are taken, how frames reach a network, which network and layer, which
 metrics and how many samples. What the source of a protocol does not say is in `assumed`; what is known to be other
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from videofusion.errors import InputError
 from videofusion.evaluation.metrics.means import MEANS
 
-KINDS = ("frechet", "kernel", "inception-score", "precision-recall", "density-coverage", "diversity", *MEANS)
+OF_SETS = ("frechet", "kernel", "inception-score", "precision-recall", "density-coverage", "diversity")
 FRAMES = ("clip", "all", "mean", "first")
 STARTS = ("video", "window", "first", "spread")
 RESIZES = ("bilinear", "bilinear-antialias", "bicubic-antialias")
@@ -26,7 +26,7 @@ class Metric:
 
     Args:
         name: what it is called in a record.
-        kind: one of `KINDS`.
+        kind: one of `OF_SETS`, or of `MEANS`.
         extractor: name of the feature network; "" for a kind that takes none.
         layer: of the network.
         frames: what a sample is: "clip" for the features of a clip, "all" for each frame by itself, "mean" for the
@@ -42,9 +42,10 @@ class Metric:
     splits: int = 10
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS or self.frames not in FRAMES:
+        kinds = (*OF_SETS, *MEANS)
+        if self.kind not in kinds or self.frames not in FRAMES:
             raise InputError(
-                f'kind is "{self.kind}" and frames "{self.frames}"; allowed are {", ".join(KINDS)} and '
+                f'kind is "{self.kind}" and frames "{self.frames}"; they must be one of {", ".join(kinds)} and '
                 f"{', '.join(FRAMES)}"
             )
         if self.frames == "all" and self.kind not in ("frechet", "kernel"):
@@ -82,7 +83,7 @@ class Preset:
         paired: whether the real clips are those whose names the generated ones have, in the same order.
         assumed: what the source does not say and is chosen here.
         differs: what is known to be other here than in the source.
-        note: what has to stand beside every number.
+        note: what is printed beside every number.
     """
 
     name: str
@@ -111,7 +112,7 @@ class Preset:
                 f"size {self.size}; a count is at least 2, all others 1"
             )
         if not 0 <= self.given < self.frames:
-            raise InputError(f"given is {self.given}; of {self.frames} frames, allowed are 0 to {self.frames - 1}")
+            raise InputError(f"given is {self.given}; it must be 0 to {self.frames - 1}, of {self.frames} frames")
         if self.paired and (self.start != "first" or self.real_count != self.count):
             raise InputError(
                 f'paired clips start at the first frame and are equally many, but start is "{self.start}", count '
@@ -123,7 +124,7 @@ class Preset:
             ("split", self.split, SPLITS),
         ):
             if value not in allowed:
-                raise InputError(f'{name} is "{value}"; allowed are {", ".join(allowed)}')
+                raise InputError(f'{name} is "{value}"; it must be one of {", ".join(allowed)}')
 
     @property
     def extractors(self) -> tuple[str, ...]:

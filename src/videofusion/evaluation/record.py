@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: a JSON record with its provenance, and a markdown table."""
+"""The output of an evaluation: a JSON record with its provenance, and a Markdown table."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def checksum(path: Path) -> str:
     inside = sorted(p for p in path.rglob("*") if p.suffix in {".safetensors", ".json"})
     files = [path] if path.is_file() else inside
     if not files:
-        raise InputError(f"{path} is no file and no folder with a model's weights in it")
+        raise InputError(f"{path} is neither a file nor a folder with a model's weights")
     for file in files:
         if file != path:
             digest.update(file.relative_to(path).as_posix().encode())

@@ -1,4 +1,4 @@
-"""Records of evaluations: what a number is worth goes with it, and unlike ones do not stand in one table."""
+"""Tables of evaluation records; records that do not compare are refused."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f'record "{path}" cannot be read: {error}') from error
     if not isinstance(record, dict) or record.get("kind") != _KIND:
-        raise InputError(f'"{path}" is no record of an evaluation')
+        raise InputError(f'"{path}" is not a record of an evaluation')
     return record
 
 
@@ -106,12 +106,12 @@ def joined_table(records: Mapping[str, Mapping[str, Any]]) -> str:
         InputError: no record, or two that differ in what the numbers depend on.
     """
     if not records:
-        raise InputError("records are none; a table takes at least one")
+        raise InputError("no record is given; a table needs at least one")
     (first, reference), *others = records.items()
     for name, record in others:
         reason = _unlike(reference, record)
         if reason:
-            raise InputError(f'"{name}" and "{first}" cannot stand in one table: {reason}')
+            raise InputError(f'"{name}" and "{first}" cannot share a table: {reason}')
     names = list(dict.fromkeys(metric for record in records.values() for metric in record["metrics"]))
     rows = [[name, *(_cell(record["metrics"].get(metric)) for metric in names)] for name, record in records.items()]
     of_real = [

@@ -1,4 +1,4 @@
-"""How public protocols bring a video's frames to one size before a network's own preprocessing."""
+"""How public protocols resize frames before a network's own preprocessing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accumulators to one file and back, so that an evaluation that was stopped goes on where it was."""
+"""Saves and loads accumulators, so that a stopped evaluation can resume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KINDS = {kind.__name__: kind for kind in (RunningMoments, FeatureSample, Incept
 def state_file(result: Path, depends_on: Sequence[Any]) -> Path:
     """Where the state of an evaluation lies until its result is there: beside it.
 
-    The name tells what the evaluation depends on, so no other one goes on from it.
+    The name covers everything that the evaluation depends on, so no other one resumes from it.
 
     Args:
         result: the file of the result.
@@ -65,10 +65,10 @@ def load_state(path: str | Path) -> tuple[dict[str, Accumulator], int]:
             meta = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it has no iteration)
     except (OSError, SafetensorError) as error:
-        raise InputError(f'"{path}" is no state of an evaluation: {error}') from error
+        raise InputError(f'"{path}" is not the state of an evaluation: {error}') from error
     kinds = {entry.removeprefix("kind/"): kind for entry, kind in meta.items() if entry.startswith("kind/")}
     if "done" not in meta or not _KINDS.keys() >= set(kinds.values()):
-        raise InputError(f'"{path}" is no state of an evaluation, or that of another version: it says {meta}')
+        raise InputError(f'"{path}" is not the state of an evaluation, or that of another version: it says {meta}')
     found: dict[str, Accumulator] = {}
     for name, kind in kinds.items():
         parts = {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}

@@ -1,4 +1,4 @@
-"""A video that goes on, from its file to a longer one: neither is ever in memory."""
+"""Extends a video from file to file; neither is ever in memory."""
 
 from __future__ import annotations
 

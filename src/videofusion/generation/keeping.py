@@ -77,7 +77,7 @@ def read_kept(path: Path) -> Kept:
         with safe_open(path, "pt") as file:
             names = [name for name in file.keys() if name in _NAMES]  # noqa: SIM118
             if len(names) != 1:
-                raise InputError(f'"{path}" holds no {" and no ".join(_NAMES)}; it is nothing that was kept')
+                raise InputError(f'"{path}" holds no {" and no ".join(_NAMES)}; it is not a file of kept latents')
             made, notes = file.get_tensor(names[0]), dict(file.metadata() or {})
         told = parse_json(notes.get("provenance", "{}"))
         fps = float(notes.get("fps", "nan"))

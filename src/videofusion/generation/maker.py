@@ -28,7 +28,7 @@ class Form:
     Args:
         ending: of the file, one of `CLIP_ENDINGS`.
         sheet: also write the frames side by side, as .png.
-        fps: frames per second of the file, and of what happens in it, for models that are told; `FILE_FPS` and any
+        fps: frames per second of the file, and of the scene for models that condition on it; `FILE_FPS` and any
             when None.
         scale: pixels of the file for each of the clip's; None enlarges small clips.
     """

@@ -1,4 +1,4 @@
-"""`generate_many`: a file of prompts to a folder of clips, with a record that lets it go on where it stopped."""
+"""`generate_many`: from a file of prompts to a folder of clips, with a record from which it resumes."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def generate_many(
 ) -> Summary:
     """Make a clip for every row of a file, and a line for each in `out`/results.jsonl as soon as it is made.
 
-    The same call goes on where it stopped: a row is done when its line says so, its files exist and its settings are
+    The same call resumes where it stopped: a row is done when its line says so, its files exist and its settings are
     those of the line. A row that is done with other settings is refused, so that no clip is lost by a slip; delete its
-    file to have it made anew. A row that failed is tried again. A signal ends the work after the batch in hand.
+    file to make it again. A row that failed is tried again. A signal ends the work after the current batch.
 
     Args:
         prompts: JSONL, see `read_rows`.
@@ -97,7 +97,7 @@ def generate_many(
         raise InputError(f"batch is {batch}; it must be at least 1")
     check_engine(engine, workers)
     if form.ending not in CLIP_ENDINGS:
-        raise InputError(f'form has the ending "{form.ending}"; allowed endings are {", ".join(CLIP_ENDINGS)}')
+        raise InputError(f'form has the ending "{form.ending}"; it must end in one of {", ".join(CLIP_ENDINGS)}')
     rows = read_rows(prompts, defaults)
     weights = digest(find(model)) + ("" if precision == "float32" else f" in {precision}")
     with open_results(out) as results:
@@ -176,7 +176,7 @@ def check_engine(engine: str, workers: int | None) -> None:
         InputError: so; workers without the engine "ray", or none with it; Ray is not installed.
     """
     if engine not in ENGINES:
-        raise InputError(f'engine is "{engine}"; allowed are {", ".join(ENGINES)}')
+        raise InputError(f'engine is "{engine}"; it must be one of {", ".join(ENGINES)}')
     if engine == "ray":
         check_ray(1 if workers is None else workers)
     elif workers is not None:

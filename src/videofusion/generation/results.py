@@ -71,7 +71,7 @@ class Results:
         if differing:
             raise InputError(
                 f'id "{name}" is already made in {self.path.parent} with other settings: {", ".join(differing)}; '
-                "name another folder, or delete its file to have it made anew"
+                "use another folder, or delete its file to make it again"
             )
         return True
 
@@ -102,10 +102,10 @@ def _whole(path: Path, file: IO[bytes]) -> dict[str, dict[str, Any]]:
     for number, text in enumerate(whole, 1):
         line = _line(text)
         if line is None:
-            raise InputError(f"{path} has a line {number} that is none of a row; name another folder, or mend it")
+            raise InputError(f"{path} has a line {number} that is not a row; use another folder, or fix it")
         lines[line["id"]] = line
     if not (rest.startswith(_BEGINNING) or _BEGINNING.startswith(rest)):
-        raise InputError(f"{path} has a last line that is none of a row; name another folder, or mend it")
+        raise InputError(f"{path} has a last line that is not a row; use another folder, or fix it")
     file.truncate(len(data) - len(rest))
     return lines
 

@@ -1,1 +1,1 @@
-"""Interop: checkpoints of others in."""
+"""Interoperability: reading checkpoints of other libraries."""

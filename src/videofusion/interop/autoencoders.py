@@ -39,7 +39,7 @@ def load_autoencoder(path: str | Path, *, empty: bool = False) -> nn.Module:
     config = check_foreign(folder / "config.json")
     name = config.get("_class_name")
     if name not in KINDS:
-        raise InputError(f"autoencoder {folder} is a {name}; allowed are {', '.join(KINDS)}")
+        raise InputError(f"autoencoder {folder} is a {name}; it must be one of {', '.join(KINDS)}")
     kind = _kind(str(name))
     if empty:
         return kind.from_config(config)

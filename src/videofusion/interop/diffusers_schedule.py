@@ -1,4 +1,4 @@
-"""What a diffusers pipeline folder says of its diffusion: our schedule and our prediction by name."""
+"""The schedule and prediction of a diffusers pipeline folder, by our names."""
 
 from __future__ import annotations
 

@@ -217,12 +217,13 @@ def _per_level(value: Any, levels: int) -> list[int]:
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """The safetensors of a folder: whole, in parts, or in half precision where there is nothing else."""
-    index = folder / f"{WEIGHTS}.safetensors.index.json"
-    if index.is_file():
-        parts = sorted(set(read_json(index)["weight_map"].values()))
-    else:
-        parts = [f"{WEIGHTS}{variant}.safetensors" for variant in ("", ".fp16")]
-        parts = [name for name in parts if (folder / name).is_file()][:1]
+    parts: list[str] = []
+    for variant in ("", ".fp16"):
+        index = folder / f"{WEIGHTS}.safetensors.index{variant}.json"
+        if not parts and index.is_file():
+            parts = sorted(set(read_json(index)["weight_map"].values()))
+        elif not parts and (folder / f"{WEIGHTS}{variant}.safetensors").is_file():
+            parts = [f"{WEIGHTS}{variant}.safetensors"]
     if not parts:
         pickles = [path.name for path in sorted(folder.glob("*.bin"))]
         reason = (

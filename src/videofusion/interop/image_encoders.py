@@ -1,4 +1,4 @@
-"""CLIP's image encoder from files, with what its image processor says."""
+"""CLIP's image encoder from files, with the settings of its image processor."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ KINDS = ("CLIPTextModel", "T5EncoderModel")
 
 
 def load_text_encoder(
-    path: str | Path, *, kinds: Sequence[str] = KINDS, prefix: str = "", empty: bool = False
+    path: str | Path, *, kinds: Sequence[str] = KINDS, prefix: str = "", suffix: str = "", empty: bool = False
 ) -> FrozenText:
     """A text encoder in float32, with its tokenizer.
 
@@ -22,6 +22,7 @@ def load_text_encoder(
         path: folder of a pipeline, with `text_encoder` and `tokenizer`; or a folder with the files of both.
         kinds: of text encoders that will do.
         prefix: of the names of a pipeline's two folders.
+        suffix: likewise, "_2" for the second encoder of Stable Diffusion XL.
         empty: leave the weights where they are; for torch's meta device.
 
     Raises:
@@ -35,8 +36,8 @@ def load_text_encoder(
             f'text encoder is "{path}"; it must be a folder with a config.json, safetensors and a tokenizer'
         )
     weights, words = folder, folder
-    if not (folder / "config.json").is_file() and (folder / f"{prefix}text_encoder").is_dir():
-        weights, words = folder / f"{prefix}text_encoder", folder / f"{prefix}tokenizer"
+    if not (folder / "config.json").is_file() and (folder / f"{prefix}text_encoder{suffix}").is_dir():
+        weights, words = folder / f"{prefix}text_encoder{suffix}", folder / f"{prefix}tokenizer{suffix}"
     model = read_model(weights, kinds, "text encoder", empty=empty)
     try:
         return FrozenText(model, transformers.AutoTokenizer.from_pretrained(words, **LOCAL))

@@ -1,4 +1,4 @@
-"""Models of transformers from folders: weights that are safetensors and fit, or one sentence that says why not."""
+"""Loads models of transformers from folders, as safetensors and strictly, or says why not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_model(
     config = check_foreign(folder / "config.json")
     name = next(iter(config.get("architectures") or []), None)
     if name not in kinds:
-        raise InputError(f"{what} {folder} is a {name}; allowed are {', '.join(kinds)}")
+        raise InputError(f"{what} {folder} is a {name}; it must be one of {', '.join(kinds)}")
     if not any(folder.glob("*.safetensors")):
         pickles = ", ".join(file.name for file in sorted(folder.glob("*.bin"))[:1])
         there = f"only {pickles}, a pickle, which can run code when it is read and is refused" if pickles else "none"
@@ -47,7 +47,13 @@ def read_model(
         with torch.device("meta"):
             check_count(folder, kind(sizes))
         model, told = kind.from_pretrained(
-            folder, config=sizes, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **LOCAL
+            folder,
+            config=sizes,
+            use_safetensors=True,
+            variant=_variant(folder),
+            output_loading_info=True,
+            dtype=torch.float32,
+            **LOCAL,
         )
     except InputError as error:
         raise InputError(f"{what} {error}") from error
@@ -57,6 +63,11 @@ def read_model(
         if told.get(key):
             raise InputError(f"{what} {folder} cannot be used: its weights {lack} {sorted(map(str, told[key]))[0]}")
     return model
+
+
+def _variant(folder: Path) -> str | None:
+    """Which of a folder's files to read: whole precision, or half where there is nothing else."""
+    return None if any(".fp16." not in file.name for file in folder.glob("*.safetensors")) else "fp16"
 
 
 def cannot_load(what: str, folder: Path, error: Exception) -> InputError:

@@ -27,7 +27,7 @@ from videofusion.recipes.groups import (
 )
 from videofusion.recipes.papers import PAPER_RECIPES
 from videofusion.recipes.recipe import Recipe
-from videofusion.systems.config import SystemConfig, make_config
+from videofusion.recipes.system_config import SystemConfig, make_config
 
 
 def tiny() -> Recipe:

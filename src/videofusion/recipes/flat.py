@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from videofusion.errors import InputError, unknown
+from videofusion.recipes.system_config import find_config
 from videofusion.settings import kinds, read_value
-from videofusion.systems.config import find_config
 
 FLAT_KEYS = {
     "noise": "system.noise",

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from videofusion.recipes.recipe import Recipe
-from videofusion.systems.config import find_config
+from videofusion.recipes.system_config import find_config
 
 # trained without captions and sampled without, by the null condition alone; where the data have no captions, sample
 # grids show four clips of a word that is not heard

@@ -23,8 +23,8 @@ from videofusion.recipes.groups import (
     Start,
     Text,
 )
+from videofusion.recipes.system_config import SystemConfig, find_config
 from videofusion.settings import Range, Settings, check_value, kinds, read_value
-from videofusion.systems.config import SystemConfig, find_config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from videofusion.networks.fingerprints import fingerprint
 from videofusion.networks.inflation import inflated
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
+from videofusion.registry import get_system
 from videofusion.systems.interface import Common, SamplingDefaults, StepOptions, System
 from videofusion.systems.pretrained import (
     diffusers_base,
@@ -33,7 +34,6 @@ from videofusion.systems.pretrained import (
     load_parts,
     trained_words,
 )
-from videofusion.systems.registry import get_system
 from videofusion.systems.tuning import tune
 
 PROFILE_CLIPS = 256  # training clips that a system looks at before it is trained, as for the motion knob

@@ -16,42 +16,40 @@ from videofusion.networks.prior import Prior, TransformerPrior, transformer_size
 
 if TYPE_CHECKING:
     from videofusion.systems.build import Parts
-    from videofusion.systems.videofusion import VideoFusionConfig
 
 
-def frame_embedding(config: VideoFusionConfig, parts: Parts) -> FrameEmbedding:
+def frame_embedding(parts: Parts, image_encoder: str | None, prior: str | None) -> FrameEmbedding:
     """What tells the generators of a recipe the middle frame.
 
     Args:
-        config: of a variant that is told an embedding.
-        parts: what the rest of the recipe gives.
+        parts: what the recipe gives.
+        image_encoder: folder of the encoder; a small one of fixed weights when None.
+        prior: "transformer", or a folder; a small network when None.
 
     Raises:
         InputError: a folder that holds no such model; parts that do not fit each other.
     """
     encoder: FrameEncoder | FrozenFrames = (
-        parts.frame_encoder()
-        if config.image_encoder is None
-        else load_image_encoder(config.image_encoder, empty=parts.counted)
+        parts.frame_encoder() if image_encoder is None else load_image_encoder(image_encoder, empty=parts.counted)
     )
     size, space = parts.recipe.text.size, parts.common.space
-    if config.prior is None:
+    if prior is None:
         return FrameEmbedding(encoder, Prior(size=encoder.size, text_size=size), None, space)
-    if config.prior == "transformer":
+    if prior == "transformer":
         sizes = transformer_sizes(encoder.size, size, parts.text.length)
         return FrameEmbedding(encoder, TransformerPrior(sizes=sizes, text_size=size), None, space)
-    if config.image_encoder is None:
+    if image_encoder is None:
         raise InputError(
-            f"recipe key system.prior is {config.prior}, which makes embeddings of CLIP's; set system.image_encoder to "
+            f"recipe key system.prior is {prior}, which makes embeddings of CLIP's; set system.image_encoder to "
             "that CLIP"
         )
-    prior, text = load_prior(config.prior, empty=parts.counted)
-    if prior.size != encoder.size:
+    made, text = load_prior(prior, empty=parts.counted)
+    if made.size != encoder.size:
         raise InputError(
-            f"recipe key system.prior is {config.prior}, which makes embeddings of size {prior.size}, but those of "
-            f"system.image_encoder {config.image_encoder} have the size {encoder.size}"
+            f"recipe key system.prior is {prior}, which makes embeddings of size {made.size}, but those of "
+            f"system.image_encoder {image_encoder} have the size {encoder.size}"
         )
-    return FrameEmbedding(encoder, prior, text, space)
+    return FrameEmbedding(encoder, made, text, space)
 
 
 def measure_embeddings(told: FrameEmbedding, parts: Parts) -> None:

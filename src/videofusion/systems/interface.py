@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,7 @@ from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys, base_frame
 from videofusion.keys import Stream, uniform
 from videofusion.networks.autoencoder import Pixels, Space
-from videofusion.systems.config import SystemConfig
-
-if TYPE_CHECKING:
-    from videofusion.systems.build import Parts
+from videofusion.recipes.system_config import SystemConfig
 
 
 @dataclass(frozen=True)
@@ -83,12 +80,12 @@ class SystemClass(Protocol):
     Pipeline: ClassVar[type]
 
     @classmethod
-    def build(cls, config: Any, parts: Parts) -> System:
+    def build(cls, config: Any, parts: Any) -> System:
         """A system with fresh weights, or those that its parts start from.
 
         Args:
             config: an instance of `Config`.
-            parts: what the rest of the recipe and the data give.
+            parts: what the rest of the recipe and the data give, `systems.build.Parts`.
 
         Raises:
             InputError: what does not go together.

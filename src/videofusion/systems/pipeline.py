@@ -17,12 +17,14 @@ from typing import Any, ClassVar
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
 
 from videofusion.conditioning.condition import Condition, Request, checked, told_by_user
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
+from videofusion.diffusion.editing import Beginning, Start
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.guidance import ClassifierFree, Term
 from videofusion.diffusion.known import Following, Known
@@ -66,6 +68,8 @@ class Prepared:
         times: [steps + 1] of the sampler.
         schedule: of the denoiser.
         sampler: as `SAMPLERS` has it, with its options.
+        begin: where it begins; with noise at the first of the times when None.
+        known: the frames that are given, if there are some.
     """
 
     denoiser: Denoiser
@@ -74,6 +78,8 @@ class Prepared:
     times: Tensor
     schedule: Schedule
     sampler: Callable[..., Tensor]
+    begin: Callable[[], Start] | None = None
+    known: Known | None = None
 
 
 class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -229,6 +235,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         guidance: float | Mapping[str, float] | None = None,
         known: Known | None = None,
         start: int = 0,
+        beginning: Beginning | None = None,
         hooks: Hooks = Hooks(),
         **values: Any,
     ) -> Prepared:
@@ -252,6 +259,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             known: frames that are given; the others are made to follow from them.
             start: number of the first frame in a longer video that the clip is a part of, at least 0: frames of equal
                 numbers have equal residual noise.
+            beginning: what sampling begins from, of a clip that there is (`diffusion.editing`); noise by default.
             hooks: for what is sampled before the clip itself, such as a middle frame that it is made around.
             values: of the system's conditions, by their options: motion, from 0 (as little as training clips had) to 1
                 (as much), by default the model's fixed share; fps, frames per second of what happens in the clip, for
@@ -287,10 +295,14 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         def part(denoiser: Denoiser, count: int, told: Conditions, terms: list[Term], given: Known | None) -> Prepared:
             size, numbers = (shape[0], count, *shape[2:]), range(start, start + count)
-            return self._prepared(denoiser, told, terms, given, size, numbers, keys, steps, sampler, options)
+            prepared = self._prepared(denoiser, told, terms, given, size, numbers, keys, steps, sampler, options)
+            if beginning is None:
+                return prepared
+            of = (denoiser, told, prepared.noise, prepared.times, prepared.schedule)
+            return replace(prepared, begin=partial(beginning, *of))
 
-        def draw(denoiser: Denoiser, count: int, told: Conditions) -> Tensor:
-            return self.run(part(denoiser, count, told, scales, None), hooks=hooks)
+        def draw(denoiser: Denoiser, count: int, told: Conditions, given: Known | None = None) -> Tensor:
+            return self.run(part(denoiser, count, told, scales, given), hooks=hooks)
 
         request = Request(
             shape=shape,
@@ -355,6 +367,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             times=times(schedule, steps, spacing=options.spacing, covariance=shared),
             schedule=schedule,
             sampler=partial(get_sampler(sampler), **options.of_sampler(sampler)),
+            known=known,
         )
 
     @torch.no_grad()
@@ -365,26 +378,31 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         Args:
             prepared: by `prepare`.
-            z: a noisy clip at times[0] to start from [b t c h w]; noise by default.
-            times: [steps + 1] in [0, 1], decreasing; those that were prepared by default.
+            z: a noisy clip at times[0] to start from [b t c h w]; as it was prepared by default.
+            times: [steps + 1] in [0, 1], decreasing; likewise.
             hooks: called on the way.
 
         Returns:
             [b t c h w], float32, in the range of where the clips live: what `decode` takes.
         """
-        z = prepared.noise(0) if z is None else z
+        times = prepared.times if times is None else times
         half = self.networks[0].dtype  # networks held in it compute in it; others as the caller has them compute
-        with nullcontext() if half == torch.float32 else torch.autocast(z.device.type, half):
+        with nullcontext() if half == torch.float32 else torch.autocast(self.text.device.type, half):
+            if z is None:
+                z, times = Start(prepared.noise(0), times) if prepared.begin is None else prepared.begin()
             made = prepared.sampler(
                 prepared.denoiser,
                 z,
-                prepared.times if times is None else times,
+                times,
                 schedule=prepared.schedule,
                 conditions=prepared.conditions,
                 noise=prepared.noise,
                 **vars(hooks),
             )
-        return self.space.bounded(made.float())
+        made = self.space.bounded(made.float())
+        if prepared.known is not None and prepared.known.mask is not None:
+            made = prepared.known.put(made)  # samplers may end a rounding error from what is kept
+        return made
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -409,7 +427,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError(
                 f"known frames are {_by(known.frames.shape[-3:])}; those of the clip are {_by(wanted)} (c, h, w)"
             )
-        if max(known.at) >= frames or len(known.at) >= frames:
+        everything = len(known.at) >= frames and (known.mask is None or not bool(known.mask.any()))
+        if max(known.at) >= frames or everything:
             raise InputError(
                 f"places of known frames are {list(known.at)}; a clip has {frames} frames, numbered from 0, and one at "
                 "least must be left to make"
@@ -418,8 +437,14 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         given = known.frames.expand(clips, *known.frames.shape) if known.frames.ndim == 4 else known.frames
         if len(given) != clips:
             raise InputError(f"known frames are of {len(given)} clips; they must be of each of {clips}, or of one")
-        given = given.to(self.text.device).float()
-        return replace(known, frames=given if known.latent else self.space.encode(given), latent=True)
+        given, mask = given.to(self.text.device).float(), known.mask
+        if mask is not None and mask.ndim == 5 and len(mask) not in (1, clips):
+            raise InputError(f"mask is of {len(mask)} clips; it must be of each of {clips}, or of one")
+        if known.latent:
+            return replace(known, frames=given)
+        if mask is not None:  # a place of latents is made anew where any of its pixels is
+            mask = max_pool2d(mask.flatten(0, -4).float(), self.space.factor).unflatten(0, mask.shape[:-3]) > 0
+        return replace(known, frames=self.space.encode(given), latent=True, mask=mask)
 
     def _shape(self, clips: int, *asked: int | None) -> tuple[int, int, int, int, int]:
         """Shape of the batch where it is made; raises InputError for sizes that the networks cannot take."""

@@ -52,7 +52,8 @@ class Stage:
         temporal: how much temporal layers count: 0 for clips that are looked at as pictures, frame by frame.
         words: what stands for the text: the clips' "captions"; their middle "frames", embedded; or "none", for clips
             without captions, which are all told the empty text.
-        conditions: names of the system's conditions that clips of this stage are told; all of them when None.
+        conditions: names of the system's conditions that clips of this stage are told, of the others their null
+            values; all of them when None.
     """
 
     trains: Literal["all", "image", "temporal"] = "all"
@@ -202,9 +203,8 @@ class PlainDiffusion:
         image = set(self.unet.spatial_state())
         for name, parameter in self.unet.named_parameters():
             parameter.requires_grad_((name in image) == (trains == "image"))
-        if (
-            trains == "temporal" and self._beside
-        ):  # what stands beside is heard by the first layer, which is the image's
+        if trains == "temporal" and self._beside:
+            # the first layer hears what stands beside; its weights for the frame itself are the image network's
             weight = self.unet.conv_in.weight.requires_grad_()
             own = weight.shape[1] - self._beside
             weight.register_hook(lambda slope: torch.cat([torch.zeros_like(slope[:, :own]), slope[:, own:]], dim=1))
@@ -241,8 +241,8 @@ class PlainDiffusion:
         t = self.options.times(keys, step.number).to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         heard = self.stage.conditions
-        conditions = [each for each in self.conditions if heard is None or each.name in heard]
-        told = told_in_training(conditions, batch, keys, step)
+        unheard = [each.name for each in self.conditions if heard is not None and each.name not in heard]
+        told = told_in_training(self.conditions, batch, keys, step).without(*unheard)
         told = replace(told, frames=torch.tensor(step.frames, device=clip.device), temporal=temporal)
         prediction = self.denoiser(alpha * clip + sigma * eps, t, told)
         return frame_errors(prediction, clip, eps, self.options.weighting)

@@ -1,4 +1,4 @@
-"""What of a system a run trains, and at which rates: all, its temporal layers, adapters, or what patterns name."""
+"""Which parameters a run trains, and at which rates: all, temporal layers, adapters, or those that patterns name."""
 
 from __future__ import annotations
 

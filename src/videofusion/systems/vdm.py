@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from videofusion.errors import InputError
 from videofusion.networks.temporal import TEMPORAL_DESIGNS, temporal_design
+from videofusion.recipes.system_config import SystemConfig
 from videofusion.settings import Range
 from videofusion.systems.build import Parts
-from videofusion.systems.config import SystemConfig
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.plain import PlainDiffusion, PlainPipeline, Stage
 

@@ -15,7 +15,7 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import frames_encoder
 from videofusion.conditioning.middle_frame import MiddleFrame
 from videofusion.conditioning.motion import Motion, measured_share, share_profiles
-from videofusion.conditioning.prior import is_trained
+from videofusion.conditioning.prior_diffusion import is_trained
 from videofusion.conditioning.prompt import Prompt
 from videofusion.conditioning.rate import FrameRate
 from videofusion.conditioning.text import WordEncoder
@@ -28,9 +28,9 @@ from videofusion.errors import InputError
 from videofusion.networks.inflation import of_its_sizes
 from videofusion.networks.prior import Prior, TransformerPrior
 from videofusion.networks.unet import UNet
+from videofusion.recipes.system_config import SystemConfig
 from videofusion.settings import Range
 from videofusion.systems.build import Parts
-from videofusion.systems.config import SystemConfig
 from videofusion.systems.decomposed import Variant, VideoFusion, get_variant
 from videofusion.systems.embedding import frame_embedding, measure_embeddings
 from videofusion.systems.interface import Common, Losses
@@ -249,8 +249,8 @@ class VideoFusionSystem:
     Args:
         base: the base generator.
         residual: the residual generator.
-        conditions: what both are told: the text, the motion, and where they are, the rate, and the middle frame's
-            embedding or the frame itself.
+        conditions: what both are told: the text, the motion, and where they are, the rate and the middle frame's
+            embedding. A variant whose middle frame is given adds that one itself.
         config: the system's keys.
         common: what it takes from the rest of its recipe.
 
@@ -277,7 +277,8 @@ class VideoFusionSystem:
                     else "base_loss is 'fixed', so that the base does not learn"
                 )
             )
-        self.base, self.residual, self.conditions = base, residual, tuple(conditions)
+        given = [MiddleFrame(lambda: self.denoiser.base)] if self.variant.decides == "given" else []
+        self.base, self.residual, self.conditions = base, residual, (*conditions, *given)
         self.config, self.common = config, common
         self.space, self.options = common.space, common.options
         self.noise = DecomposedNoise()
@@ -298,7 +299,7 @@ class VideoFusionSystem:
     def build(cls, config: VideoFusionConfig, parts: Parts) -> VideoFusionSystem:
         """The system of a recipe; see `SystemClass`."""
         variant, colours = get_variant(config.variant), parts.common.space.channels
-        told = frame_embedding(config, parts) if variant.embedding else None
+        told = frame_embedding(parts, config.image_encoder, config.prior) if variant.embedding else None
         size = None if told is None else told.image_encoder.size
         theirs = parts.image_model(size)
         if config.grouped and not any((*getattr(parts.data, "identities", ()), *getattr(parts.data, "actions", ()))):

@@ -1,4 +1,4 @@
-"""Longer videos: a clip goes on, window after window, each from the last frames of what there is."""
+"""Longer videos: clips extended window after window, each from the last frames so far."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def generate(
     output: str = "clip",
     **sampling: Any,
 ) -> Tensor:
-    """Clips of any length: those longer than the model's own go on from its first one, as `extend` has them go on.
+    """Clips of any length: those longer than the model's own extend its first one, as `extend` does.
 
     Args:
         pipe: the model.
@@ -43,7 +43,7 @@ def generate(
     if frames is None or frames <= length or length == 1:
         return pipe(prompt, frames=frames, output=output, **sampling)
     if frames > LARGEST:
-        raise InputError(f"frames is {frames}; at most {LARGEST} are made at once, and extend goes on from there")
+        raise InputError(f"frames is {frames}; at most {LARGEST} are made at once; extend continues from there")
     if output not in ("clip", "latent"):
         raise InputError(f'output is {output!r}; it must be "clip" or "latent"')
     overlap = check_windows(pipe, length, frames)
@@ -68,7 +68,7 @@ def extend(
     on_window: Window | None = None,
     **sampling: Any,
 ) -> Tensor:
-    """Have a clip go on.
+    """Extend a clip.
 
     Every window has as many frames as the model's clips. Its first ones are the last of what there is, noised on the
     way; only the others are new. Base noise is the same in all windows, residual noise goes by a frame's number in the
@@ -182,7 +182,7 @@ def check_windows(pipe: VideoPipeline, had: int, frames: int, overlap: int | Non
     if not 1 <= overlap < length:
         raise InputError(f"overlap is {overlap}; this model's clips have {length} frames, it must be 1 to {length - 1}")
     if had < overlap:
-        raise InputError(f"clip has {had} frames; {overlap} are needed to go on from (overlap)")
+        raise InputError(f"clip has {had} frames; {overlap} are needed to continue from (overlap)")
     if frames <= had:
         raise InputError(f"frames is {frames}; the clip has {had}, it must be more")
     pipe.check_known(range(overlap), length)

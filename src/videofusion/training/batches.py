@@ -1,4 +1,4 @@
-"""From a recipe to the batches that it is trained on."""
+"""From a recipe to its training batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run began with, kept in its folder: its words and its lambda, and its data, so that changes can be named."""
+"""What a run started with, kept in its folder: words, lambda and data, so that changes can be named."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_LISTED = 3  # names in a sentence
 
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """What a run began with.
+    """What a run started with.
 
     Args:
         words: of its text encoder, in their order; None where that learns none.

@@ -1,4 +1,4 @@
-"""Where a run's curves and sample grids are shown, beside `log.jsonl`: TensorBoard, Weights & Biases."""
+"""Boards that show a run's curves and sample grids: TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 

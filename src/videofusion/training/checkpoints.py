@@ -41,7 +41,7 @@ _UNREADABLE = "unreadable-"  # before the name of a damaged one that the run has
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Everything that a run needs to go on as though it had never stopped.
+    """Everything that a run needs to resume as though it had never stopped.
 
     Args:
         step: optimiser steps taken; also the position in the data, which is a function of it.
@@ -265,14 +265,14 @@ def newest(folder: Path, note: Callable[[str], None]) -> Checkpoint | None:
         return found
     if damaged:
         raise InputError(
-            f"none of the {len(damaged)} checkpoints in {folder} can be used, and the run does not begin anew over "
-            f"them: {'; '.join(map(str, damaged.values()))}; put back a copy of one, or take another run folder"
+            f"none of the {len(damaged)} checkpoints in {folder} can be used, and the run does not start "
+            f"over: {'; '.join(map(str, damaged.values()))}; put back a copy of one, or use another run folder"
         )
     lost = sorted(path.name for path in folder.glob(f"{_UNREADABLE}step-*"))
     if lost:
         raise InputError(
-            f"{folder} has damaged checkpoints only ({', '.join(lost)}), and the run does not begin anew over them; "
-            "put back a copy of a whole one, or take another run folder"
+            f"{folder} has damaged checkpoints only ({', '.join(lost)}), and the run does not start over; "
+            "put back a copy of a whole one, or use another run folder"
         )
     return None
 

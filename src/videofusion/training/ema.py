@@ -1,4 +1,4 @@
-"""The exponential moving average of weights, which is what samples are made with."""
+"""The exponential moving average of weights, with which samples are made."""
 
 from __future__ import annotations
 

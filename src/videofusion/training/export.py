@@ -1,4 +1,4 @@
-"""What is made of a run's weights: sample grids, the model's folder, the pipeline of any checkpoint, a folder to share.
+"""Outputs of a run's weights: sample grids, the model folder, the pipeline of any checkpoint, a folder to share.
 
 In a run all processes take part, one writes.
 """

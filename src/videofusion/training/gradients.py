@@ -1,4 +1,4 @@
-"""Gradients averaged over the processes of a run, and kept from being too large.
+"""Averages gradients over the processes of a run, and clips them.
 
 torch's DistributedDataParallel wraps one module with one forward. A system here is several networks and a loss that
 calls them as it likes, one of them not through its forward; so each process's gradients are put end to end and summed

@@ -1,4 +1,4 @@
-"""What a run tells: a line of json per event, the boards that the recipe names, a progress bar."""
+"""The log of a run: a line of JSON per event, the recipe's boards, a progress bar."""
 
 from __future__ import annotations
 

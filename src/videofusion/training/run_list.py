@@ -1,4 +1,4 @@
-"""What run folders say of themselves, as a table: state, step, loss, speed, last sample."""
+"""A table of run folders: state, step, loss, speed, last sample."""
 
 from __future__ import annotations
 

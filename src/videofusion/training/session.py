@@ -1,4 +1,4 @@
-"""Who works in a run folder, and how it ended: `session.json`, and `crash.txt` with what went wrong."""
+"""Which process works in a run folder, and how it ended: `session.json`, and `crash.txt` for errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP (a terminal that was closed) as a wish to stop, which the loop reads between steps."""
+"""SIGTERM, SIGINT and SIGHUP (a terminal that was closed) as requests to stop, which the loop reads between steps."""
 
 from __future__ import annotations
 

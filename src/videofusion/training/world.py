@@ -1,4 +1,4 @@
-"""The processes that share a run: which one this is, and what they tell each other.
+"""The processes that share a run: which one this is, and how they communicate.
 
 `torchrun` starts them and says in the environment how many there are. Each takes its share of every batch; gradients
 are averaged (`gradients.py`) or come averaged out of sharded networks (`sharding.py`). All take the same decisions,
@@ -136,7 +136,7 @@ class World:
                 raise
             raise RunError(
                 f"another process of this run ended, or was silent for {PATIENCE.seconds // 60} minutes, so process "
-                f"{self.rank} of {self.size} ends too; {left()}, from where the same command goes on"
+                f"{self.rank} of {self.size} ends too; {left()}, from which the same command resumes"
             ) from error
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:

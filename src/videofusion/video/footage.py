@@ -1,4 +1,4 @@
-"""The frames that a clip is cut from, wherever they are: what all kinds of footage have in common.
+"""Footage: the frames that clips are cut from, wherever they are.
 
 An `Origin` says where frames are (a file, a folder of pictures, a part of an archive, an array)
 and is all that travels to a worker process; opened, it is `Footage`.

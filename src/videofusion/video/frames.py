@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip, and how a frame is brought to size."""
+"""Which frames of a video make a clip, and how frames are resized."""
 
 from __future__ import annotations
 

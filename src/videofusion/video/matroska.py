@@ -1,6 +1,6 @@
 """What a Matroska or WebM file promises, by the sizes of its elements (RFC 8794 and 9559).
 
-It counts no frames, and FFmpeg goes on without a word where the end or a part in the middle is lost.
+It counts no frames, and FFmpeg continues silently where the end or a part in the middle is lost.
 """
 
 from __future__ import annotations

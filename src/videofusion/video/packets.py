@@ -1,4 +1,4 @@
-"""What the packets of a video file say, and whether all that its container promises is there."""
+"""Packets of a video file, and whether everything that its container promises is there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Footage that is stored as pictures: a folder of frames, a single image, a row of an array."""
+"""Footage stored as pictures: a folder of frames, a single image, a row of an array."""
 
 from __future__ import annotations
 

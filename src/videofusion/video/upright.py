@@ -1,4 +1,4 @@
-"""A decoded frame as it is to be seen: turned and mirrored as its display matrix says, with square pixels, in RGB."""
+"""Decoded frames as players show them: rotated and mirrored by the display matrix, with square pixels, in RGB."""
 
 from __future__ import annotations
 

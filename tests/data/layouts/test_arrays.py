@@ -39,8 +39,8 @@ def test_channels_may_be_third_or_last(tmp_path, channels, last):
     [
         (np.zeros((2, 3, 8, 8)), "holds float64"),
         (np.zeros((8, 8), np.uint8), "has the shape 8x8"),
-        (np.zeros((2, 2, 8, 8, 8), np.uint8), "third axis or the last"),
-        (np.zeros((2, 2, 3, 8, 3), np.uint8), "third axis or the last"),
+        (np.zeros((2, 2, 8, 8, 8), np.uint8), "third or the last axis"),
+        (np.zeros((2, 2, 3, 8, 3), np.uint8), "third or the last axis"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, array, said):

@@ -52,7 +52,7 @@ def test_ucf101s_split_files(tmp_path):
         assert source.items[0].label == "ApplyEyeMakeup"
         assert source.items[0].captions == ("Apply Eye Makeup",)
         assert not source.problems
-    with pytest.raises(InputError, match="fold is 4; allowed are 1, 2, 3"):
+    with pytest.raises(InputError, match="fold is 4; it must be one of 1, 2, 3"):
         open_source(tmp_path, fold=4)
     parts = {split: [item.name for item in part(source.items, split, 0.3)] for split in ("train", "val", "test")}
     assert sorted(name for each in parts.values() for name in each) == names
@@ -136,10 +136,10 @@ def test_layouts_are_found_by_looking(tmp_path):
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["a.mp4", "b.tar"], "holds shards and videos; which of them are meant \\(layout\\)"),
-        (["a/1.png", "b.mp4"], "holds videos and pictures; which of them are meant \\(layout\\)"),
-        (["a/1.png", "a/2.png"], r"\(layout\): frames of clips.*is \"frames\".*is \"images\""),
-        (["a.doc"], "holds no video"),
+        (["a.mp4", "b.tar"], "holds shards and videos; choose one \\(layout\\): folder"),
+        (["a/1.png", "b.mp4"], "holds videos and pictures; choose one \\(layout\\): folder"),
+        (["a/1.png", "a/2.png"], r"choose \(layout\) \"frames\".* or \"images\""),
+        (["a.doc"], "contains no video"),
     ],
 )
 def test_what_could_be_two_things_is_refused(tmp_path, names, said):
@@ -157,5 +157,5 @@ def test_two_tables_and_other_files_are_refused(tmp_path):
     assert open_source(tmp_path / "two.csv").captions == {"a.mp4": "a"}
     with pytest.raises(InputError, match="a file of another kind"):
         open_source(tmp_path / "a.doc")
-    with pytest.raises(InputError, match='layout is "tree"; allowed are auto, folder'):
+    with pytest.raises(InputError, match='layout is "tree"; it must be one of auto, folder'):
         open_source(tmp_path, "tree")

@@ -78,5 +78,5 @@ def test_no_folder_and_no_video_are_sentences(tmp_path):
     with pytest.raises(InputError, match="not a folder"):
         list_videos(tmp_path / "none")
     fill(tmp_path, "a.txt")
-    with pytest.raises(InputError, match=r"holds no video.*\.mp4"):
+    with pytest.raises(InputError, match=r"contains no video.*\.mp4"):
         list_videos(tmp_path)

@@ -125,7 +125,7 @@ def test_others_shards_with_txt_and_cls(folder, tmp_path):
         ("a.tar/x/2.mp4", "", "cat"),
     ]
     assert {name: reason.split(":")[0].split(",")[0] for name, reason in source.problems.items()} == {
-        "a.tar/x/3": "there has to be one video",
+        "a.tar/x/3": "there must be one video",
         "a.tar/x/4": "its text cannot be read",
     }
 
@@ -145,13 +145,13 @@ def test_a_shard_that_breaks_off_keeps_its_whole_clips_and_is_named(folder, tmp_
 
 
 def test_bad_targets_and_names_are_refused(folder, shards, tmp_path):
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         convert(folder, shards)
     clip = (folder / "a.mp4").read_bytes()
     for name in ("../out.mp4", "a\\..\\out.mp4"):
         row = json.dumps({"file_name": name, "text": ""}).encode()
         write_tar(tmp_path / "evil.tar", **{"1.mp4": clip, "1.json": row})
-        with pytest.raises(InputError, match=rf"called {re.escape(name)}, which is no place"):
+        with pytest.raises(InputError, match=rf"called {re.escape(name)}, which is not a path"):
             convert(tmp_path / "evil.tar", tmp_path / "target")
     assert not (tmp_path / "target").exists()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["evil.tar"]

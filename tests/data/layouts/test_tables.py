@@ -95,7 +95,7 @@ def test_rows_with_one_path_add_captions_and_bad_rows_are_named(tmp_path):
     assert [(item.name, item.captions) for item in source.items] == [("a.mp4", ("one", "two"))]
     assert {line: reason.split(":")[0] for line, reason in source.problems.items()} == {
         "t.jsonl, row 3": "2 files are called b",
-        "t.jsonl, row 4": "its span is [5, 2]; the first time has to be before the second",
+        "t.jsonl, row 4": "its span is [5, 2]; the first time must be before the second",
         "t.jsonl, row 5": "it names no clip",
         "t.jsonl, row 6": "it is no JSON",
     }
@@ -114,7 +114,7 @@ def test_parquet(tmp_path):
 @pytest.mark.parametrize("content", [b"colour,size\nred,1\n", b"", b"\xff\xfe\x00path"])
 def test_what_is_no_table_is_a_sentence(tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(InputError, match="no table of clips"):
+    with pytest.raises(InputError, match="not a table of clips"):
         open_source(tmp_path / "t.csv")
 
 

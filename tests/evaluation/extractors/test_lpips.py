@@ -87,7 +87,7 @@ def test_clips_that_are_refused(randomise):
     assert extractor.distance(clips, clips).shape == (1, 2)
     with pytest.raises(InputError, match="30x31 pixels, but lpips takes at least 31x31"):
         extractor.distance(clips[..., 1:, :], clips[..., 1:, :])
-    with pytest.raises(InputError, match="they must be alike"):
+    with pytest.raises(InputError, match="they must be equal"):
         extractor.distance(clips, clips[:, 1:])
     with pytest.raises(InputError, match="reach from nan"):
         extractor.distance(clips * torch.nan, clips)

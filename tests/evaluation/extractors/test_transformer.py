@@ -15,7 +15,7 @@ from videofusion.evaluation.metrics.means import MEANS, Seen
 
 @pytest.mark.parametrize("name", ["clip", "videomae"])
 def test_a_missing_package_and_a_missing_file_are_sentences(name, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"model.safetensors, which is no file"):
+    with pytest.raises(InputError, match=r"model.safetensors, which does not exist"):
         load_extractor(name, tmp_path, device="cpu")
     (tmp_path / "model.safetensors").touch()
     monkeypatch.setitem(sys.modules, "transformers", None)

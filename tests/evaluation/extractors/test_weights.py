@@ -61,7 +61,7 @@ def test_i3d_is_read_converted_and_read_again(public, i3d_file, tmp_path):
         ),
         ({"logits.conv3d.bias": None}, r"1 are missing and 0 unknown \(logits.conv3d.bias is one\)"),
         ({"more": torch.zeros(1)}, r"0 are missing and 1 unknown \(more is one\)"),
-        ({"more": 3}, "no plain state dict"),
+        ({"more": 3}, "not a plain state dict"),
     ],
 )
 def test_other_weights_than_i3ds(public, tmp_path, change, sentence):
@@ -87,7 +87,7 @@ def test_files_that_are_no_weights(i3d_file, tmp_path):
             convert(tmp_path / name, out)
     with pytest.raises(InputError, match=r"none of the networks i3d, .*, lpips-vgg \(a is one"):
         convert(tmp_path / "other.safetensors", out)
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="does not exist"):
         convert(tmp_path / "none.pt", out)
     with pytest.raises(InputError, match=r"have the SHA-256 .*, not 00"):
         convert(i3d_file, out, sha256="00")
@@ -138,7 +138,7 @@ class ScriptedC3D(torch.nn.Module):
 def test_a_torchscript_runs_by_flag_and_checksum_only(i3d_file, tmp_path):
     path = tmp_path / "i3d_torchscript.pt"
     torch.jit.script(Scripted()).save(path)
-    with pytest.raises(InputError, match="is a program: it takes torchscript and sha256"):
+    with pytest.raises(InputError, match="a program: allow it with torchscript and sha256"):
         load_extractor("i3d-torchscript", path, sha256=sha256(path), device="cpu")
     with pytest.raises(InputError, match="give the sha256"):
         load_extractor("i3d-torchscript", path, torchscript=True, device="cpu")
@@ -146,7 +146,7 @@ def test_a_torchscript_runs_by_flag_and_checksum_only(i3d_file, tmp_path):
         load_extractor("i3d-torchscript", path, torchscript=True, sha256="00", device="cpu")
     with pytest.raises(InputError, match="are a TorchScript"):
         load_extractor("i3d", path, device="cpu")
-    with pytest.raises(InputError, match="no TorchScript"):
+    with pytest.raises(InputError, match="not a TorchScript"):
         load_extractor("i3d-torchscript", i3d_file, torchscript=True, sha256=sha256(i3d_file), device="cpu")
     extractor = load_extractor("i3d-torchscript", path, torchscript=True, sha256=sha256(path), device="cpu")
     clips = torch.full((2, 10, 3, 4, 4), 0.5)

@@ -139,7 +139,7 @@ def test_files_that_are_no_state_are_refused(tmp_path):
     text = tmp_path / "text.safetensors"
     text.write_text("no")
     for file in (wrong, text, tmp_path / "missing.safetensors"):
-        with pytest.raises(InputError, match="no state"):
+        with pytest.raises(InputError, match="not the state"):
             load_state(file)
     with pytest.raises(InputError, match="a/b"):
         save_state(wrong, {"a/b": RunningMoments(2)}, done=0)

@@ -1,1 +1,1 @@
-"""Kinds of data by how they lie on a disk, a module each, and which of them lies at a path."""
+"""Layouts of data on disk, one module each, and their detection."""

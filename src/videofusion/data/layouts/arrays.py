@@ -64,9 +64,9 @@ def list_array(path: str | Path, fold: int = 1) -> Source:
     place = Path(path).expanduser()
     files = [place] if place.is_file() else sorted(place.rglob("*.npy"))
     if fold != 1:
-        raise InputError(f"fold is {fold}; allowed is 1, as arrays have no split files")
+        raise InputError(f"fold is {fold}; it must be 1, as arrays have no split files")
     if not files:
-        raise InputError(f'data "{path}" holds no array; they have the ending .npy')
+        raise InputError(f'data "{path}" contains no .npy array')
     items, wrong = [], {}
     for file in files:
         name = file.relative_to(place).as_posix() if file != place else file.name
@@ -94,10 +94,10 @@ def _count(file: Path) -> int:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f'array "{file}" cannot be read: {reason}') from error
     if array.dtype != np.uint8:
-        raise InputError(f'array "{file}" holds {array.dtype}; allowed is uint8, from 0 to 255')
+        raise InputError(f'array "{file}" holds {array.dtype}; it must hold uint8, from 0 to 255')
     shape = "x".join(map(str, array.shape))
     if array.ndim not in (4, 5) or 0 in array.shape:
-        raise InputError(f'array "{file}" has the shape {shape}; allowed are t n h w, n t h w c and n t c h w')
+        raise InputError(f'array "{file}" has the shape {shape}; it must be t n h w, n t h w c or n t c h w')
     clips, places = array.shape[1 if array.ndim == 4 else 0], math.prod(array.shape[-2:])
     if array.ndim == 5:
         places = math.prod(array.shape[2:])
@@ -109,7 +109,7 @@ def _count(file: Path) -> int:
     if array.ndim == 4:
         return int(array.shape[1])
     if (array.shape[2] in (1, 3)) == (array.shape[4] in (1, 3)):
-        raise InputError(f'array "{file}" has the shape {shape}; either the third axis or the last has to be 1 or 3')
+        raise InputError(f'array "{file}" has the shape {shape}; the third or the last axis must be 1 or 3')
     return int(array.shape[0])
 
 

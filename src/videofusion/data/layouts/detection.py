@@ -1,4 +1,4 @@
-"""Which kind of data lies at a path; a new kind is a function in this table."""
+"""Detects the layout of a path; a new layout is a function in this table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_source(path: str | Path, layout: str = "auto", fold: int = 1) -> Source
         InputError: nothing that can be read as clips, or what could be read as several kinds.
     """
     if layout != "auto" and layout not in LAYOUTS:
-        raise InputError(f'layout is "{layout}"; allowed are auto, {", ".join(LAYOUTS)}')
+        raise InputError(f'layout is "{layout}"; it must be one of auto, {", ".join(LAYOUTS)}')
     found, place = (layout, Path(path)) if layout != "auto" else detect(path)
     if found == "table" and place.is_dir():
         place = _table_in(place)
@@ -65,7 +65,7 @@ def detect(path: str | Path) -> tuple[str, Path]:
         if suffix in TABLE_ENDINGS:
             return "table", place
         allowed = ", ".join((".tar", ".npy", *TABLE_ENDINGS))
-        raise InputError(f'data "{path}" is a file of another kind; allowed are a folder and {allowed}')
+        raise InputError(f'data "{path}" is a file of another kind; it must be a folder or one of {allowed}')
     if (place / SETTINGS).is_file():
         return "encoded", place
     root, names = files_below(place)
@@ -81,14 +81,11 @@ def detect(path: str | Path) -> tuple[str, Path]:
     there = [kind for kind, is_there in kinds.items() if is_there]
     if there == ["pictures"]:
         raise InputError(
-            f'data "{path}" holds pictures; say which they are (layout): frames of clips, a folder a clip, is '
-            '"frames", and each a clip of its own is "images"'
+            f'data "{path}" contains pictures; choose (layout) "frames" (each folder is a clip) or '
+            '"images" (each picture is a clip)'
         )
     if len(there) > 1:
-        raise InputError(
-            f'data "{path}" holds {" and ".join(there)}; which of them are meant (layout) is one of '
-            f"{', '.join(LAYOUTS)}"
-        )
+        raise InputError(f'data "{path}" holds {" and ".join(there)}; choose one (layout): {", ".join(LAYOUTS)}')
     if not there:
         tables = _tables(root)  # of files that lie elsewhere
         return ("table", tables[0]) if len(tables) == 1 else ("folder", root)  # which says what is missing
@@ -99,7 +96,7 @@ def detect(path: str | Path) -> tuple[str, Path]:
     tables = _tables(root)
     if len(tables) > 1:
         listed = ", ".join(table.name for table in tables)
-        raise InputError(f'data "{path}" holds several tables ({listed}); give the one that is meant as the data')
+        raise InputError(f'data "{path}" holds several tables ({listed}); give one of them as the data')
     return ("table", tables[0]) if tables else ("folder", root)
 
 
@@ -112,5 +109,5 @@ def _table_in(root: Path) -> Path:
     tables = _tables(root)
     if len(tables) != 1:
         listed = ", ".join(table.name for table in tables) or "none"
-        raise InputError(f'data "{root}" has to hold one table of clips ({listed}); give the file itself as the data')
+        raise InputError(f'data "{root}" must hold one table of clips ({listed}); give the file itself as the data')
     return tables[0]

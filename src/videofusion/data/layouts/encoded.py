@@ -130,10 +130,10 @@ def list_encoded(path: str | Path, fold: int = 1) -> Source:
     if settings is None:
         raise InputError(f'data "{path}" has no {SETTINGS}; `videofusion data encode` writes such folders')
     if fold != 1:
-        raise InputError(f"fold is {fold}; allowed is 1, as the fold was chosen when the data were encoded")
+        raise InputError(f"fold is {fold}; it must be 1, as the fold was chosen when the data were encoded")
     rows = [(shard, row) for shard in shards_of(root) for row in rows_of(shard)]
     if len(rows) != settings.get("items"):
-        raise InputError(f'data "{path}" is not encoded to its end; the same `videofusion data encode` goes on with it')
+        raise InputError(f'data "{path}" is only partly encoded; run the same `videofusion data encode` to finish it')
     made = Encoding(**settings["made"])
     items = [_item(number, row, shard, made) for number, (shard, row) in enumerate(rows)]
     return Source(root=root, files=items, told="the encoded items' own texts", made=made)
@@ -156,7 +156,7 @@ def read_settings(root: Path) -> dict[str, Any] | None:
         raise InputError(f'"{file}" cannot be read as what `videofusion data encode` writes') from error
     if version != FORMAT:
         raise InputError(
-            f'"{file}" is of format {version}; this version reads format {FORMAT}, so encode the data anew'
+            f'"{file}" is of format {version}; this version reads format {FORMAT}, so encode the data again'
         )
     return settings
 
@@ -177,7 +177,7 @@ def rows_of(shard: Path) -> list[dict[str, Any]]:
         with safe_open(shard, "np") as file:
             rows: list[dict[str, Any]] = parse_json(file.metadata()["items"])
         if not isinstance(rows, list):
-            raise ValueError("its items are no list")
+            raise ValueError("its items are not a list")
         return rows
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -198,7 +198,7 @@ def _read_item(number: int, row: Mapping[str, Any], shard: Path, made: Encoding)
     told: Any = {key: text_of(row.get(key)) for key in ("label", "identity", "action", "split")}
     captions = row["captions"]
     if not (isinstance(row["name"], str) and isinstance(captions, list)):
-        raise ValueError("its name is no text, or its captions are no list")
+        raise ValueError("its name is not a text, or its captions are not a list")
     if "reason" in row:
         return Item(row["name"], Broken(text_of(row["reason"])), tuple(map(text_of, captions)), **told)
     fps, seconds = (0 if row[key] == 0 else number_in(row[key] or "none") for key in ("fps", "seconds"))

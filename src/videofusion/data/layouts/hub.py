@@ -36,7 +36,7 @@ def list_dataset(path: str | Path, fold: int = 1) -> Source:
     """
     datasets = require("datasets", extra="datasets")
     if fold != 1:
-        raise InputError(f"fold is {fold}; allowed is 1, as a dataset names its splits")
+        raise InputError(f"fold is {fold}; it must be 1, as a dataset names its splits")
     try:
         local = Path(path).expanduser().exists()
         loaded = datasets.load_from_disk(str(path)) if local else datasets.load_dataset(str(path))
@@ -101,4 +101,4 @@ def _bytes(video: Any) -> bytes:
     if isinstance(video, dict) and video.get("path"):
         check_regular(video["path"])
         return Path(video["path"]).read_bytes()
-    raise OSError("the row holds no video")
+    raise OSError("the row has no video")

@@ -35,7 +35,7 @@ def list_videos(path: str | Path, fold: int = 1) -> Source:
     root, files = files_below(path)
     names = [name for name in files if _ending(name) in VIDEO_ENDINGS]
     if not names:
-        raise InputError(f'data "{path}" holds no video; the endings that count are {", ".join(VIDEO_ENDINGS)}')
+        raise InputError(f'data "{path}" contains no video; known endings are {", ".join(VIDEO_ENDINGS)}')
     return _described(root, files, names, fold, lambda name, row: VideoFile(root / name), classes=True)
 
 
@@ -51,7 +51,7 @@ def list_frames(path: str | Path, fold: int = 1) -> Source:
     root, files = files_below(path)
     names = sorted({_parent(name) for name in files if _ending(name) in PICTURE_ENDINGS})
     if not names:
-        raise InputError(f'data "{path}" holds no picture; the endings that count are {", ".join(PICTURE_ENDINGS)}')
+        raise InputError(f'data "{path}" contains no picture; known endings are {", ".join(PICTURE_ENDINGS)}')
 
     def origin(name: str, row: Row) -> Origin:
         return Pictures(root / name, row.fps)
@@ -68,7 +68,7 @@ def list_images(path: str | Path, fold: int = 1) -> Source:
     root, files = files_below(path)
     names = [name for name in files if _ending(name) in PICTURE_ENDINGS]
     if not names:
-        raise InputError(f'data "{path}" holds no picture; the endings that count are {", ".join(PICTURE_ENDINGS)}')
+        raise InputError(f'data "{path}" contains no picture; known endings are {", ".join(PICTURE_ENDINGS)}')
     return _described(root, files, names, fold, lambda name, row: Pictures((root / name,)), classes=True)
 
 
@@ -80,7 +80,7 @@ def files_below(path: str | Path) -> tuple[Path, list[str]]:
     """
     root = Path(path).expanduser()
     if not root.is_dir():
-        raise InputError(f'data "{path}" is not a folder; it has to be one that holds videos')
+        raise InputError(f'data "{path}" is not a folder; it must be a folder with videos')
     names = []
     try:
         for place, folders, files in os.walk(root, onerror=_raise):

@@ -60,7 +60,7 @@ def read_metadata(table: Path, root: Path, known: set[str], rows: dict[str, Row]
         elif caption is None:
             problems[name] = f"no caption: none of {', '.join(_CAPTION_COLUMNS)} in {line}"
         elif fps is None:
-            problems[name] = f"its fps is {str(row['fps'])[:40]} in {line}; it has to be a number above 0"
+            problems[name] = f"its fps is {str(row['fps'])[:40]} in {line}; it must be a number above 0"
         else:
             split = split_called(text_of(row.get("split")))
             try:

@@ -88,14 +88,14 @@ def read_index(path: Path) -> tuple[list[tuple[str, int, int]], tuple[str, ...]]
         ]
         words = tuple(map(str, content.get("words", ())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise InputError(f'"{path}" is no index of shards: it needs a "shardlist" with url and nsamples') from error
+        raise InputError(f'"{path}" is not an index of shards: it needs a "shardlist" with url and nsamples') from error
     if not shards:
-        raise InputError(f'"{path}" names no shard')
+        raise InputError(f'"{path}" lists no shard')
     for url, count, size in shards:
         if count < 0 or size < 0 or "\0" in url:
             raise InputError(f'"{path}" says that {printable(url)[:80]} has {count:,} clips in {size:,} bytes')
     if (total := sum(count for _, count, _ in shards)) > _MOST_CLIPS:
-        raise InputError(f'"{path}" says that there are {total:,} clips; at most {_MOST_CLIPS:,} are read')
+        raise InputError(f'"{path}" lists {total:,} clips; at most {_MOST_CLIPS:,} are read')
     return shards, words
 
 
@@ -131,14 +131,14 @@ def _item(name: str, parts: dict[str, Part], texts: dict[str, bytes]) -> Item:
     elif pictures and not videos:
         fps = number_in(row.get("fps"))
         if fps is None:
-            raise ValueError(f"its fps is {str(row['fps'])[:40]}; it has to be a number above 0")
+            raise ValueError(f"its fps is {str(row['fps'])[:40]}; it must be a number above 0")
         origin = Pictures(tuple(parts[field] for field in pictures), fps)
     else:
-        raise ValueError(f"there has to be one video, or pictures, but there are {', '.join(parts)}")
+        raise ValueError(f"there must be one video, or pictures, but there are {', '.join(parts)}")
     label, identity, action = (bounded(text_of(row.get(key))) for key in ("label", "identity", "action"))
     name = text_of(row.get("file_name")) or name + (videos[0] if videos else "")
     if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
-        raise ValueError(f"it is called {name[:200]}, which is no place below a folder")
+        raise ValueError(f"it is called {name[:200]}, which is not a path below a folder")
     return Item(name, origin, captions, label, identity, action, split_called(text_of(row.get("split"))))
 
 
@@ -154,7 +154,7 @@ def _row(texts: dict[str, bytes]) -> dict[str, Any]:
     except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"its text cannot be read: {error}") from error
     if not isinstance(row, dict):
-        raise ValueError("its json is no object")
+        raise ValueError("its json is not an object")
     return row
 
 

@@ -172,7 +172,7 @@ class Streamed:
         if split == "all":
             return self
         if split == "test":
-            raise InputError('split is "test", but streamed shards name no test part; allowed are all, train, val')
+            raise InputError('split is "test", but streamed shards name no test part; it must be all, train or val')
         if len(self.shards) == 1:
             shard, numbers = self.shards[0]
             cut = len(numbers) - min(max(1, round(holdout * len(numbers))), len(numbers) - 1)
@@ -217,7 +217,7 @@ def list_shards(path: str | Path, fold: int = 1) -> Source:
     """
     place = Path(path).expanduser()
     if fold != 1:
-        raise InputError(f"fold is {fold}; allowed is 1, as shards say the split clip by clip")
+        raise InputError(f"fold is {fold}; it must be 1, as shards name the split of each clip")
     if place.is_file() and place.suffix.lower() == ".json":
         shards, words = read_index(place)
         if any(scheme_of(url) for url, *_ in shards):
@@ -226,7 +226,7 @@ def list_shards(path: str | Path, fold: int = 1) -> Source:
     else:
         paths = [place] if place.is_file() else sorted(place.rglob("*.tar"))
     if not paths:
-        raise InputError(f'data "{path}" holds no shard; they have the ending .tar')
+        raise InputError(f'data "{path}" contains no .tar shard')
     root = place if place.is_dir() else place.parent
     items: dict[str, Item] = {}
     problems: dict[str, str] = {}

@@ -40,7 +40,7 @@ def list_table(path: str | Path, fold: int = 1) -> Source:
     """
     table = Path(path).expanduser()
     if fold != 1:
-        raise InputError(f"fold is {fold}; allowed is 1, as tables have a column for the split")
+        raise InputError(f"fold is {fold}; it must be 1, as tables have a column for the split")
     if not table.is_file():
         raise InputError(f'data "{path}" is not a file; layout "table" needs one of {", ".join(TABLE_ENDINGS)}')
     _, files = files_below(table.parent)
@@ -68,7 +68,7 @@ def list_table(path: str | Path, fold: int = 1) -> Source:
             items[item.name] = replace(before or item, captions=tuple(captions))
     if not found:
         reason = "; ".join(f"{line}: {problem}" for line, problem in list(problems.items())[:1]) or "it has no row"
-        raise InputError(f'data "{path}" is no table of clips ({reason})')
+        raise InputError(f'data "{path}" is not a table of clips ({reason})')
     return Source(root=table.parent, files=list(items.values()), problems=problems, told=table.name)
 
 
@@ -153,10 +153,10 @@ def _span(row: Mapping[str, Any]) -> tuple[float, float] | None:
     if pair is None:
         return None
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-        raise ValueError(f"its span is {str(pair)[:60]}; it has to be two times")
+        raise ValueError(f"its span is {str(pair)[:60]}; it must be two times")
     start, end = (_seconds(each) for each in pair)
     if not 0 <= start < end < 1e7:
-        raise ValueError(f"its span is {str(pair)[:60]}; the first time has to be before the second")
+        raise ValueError(f"its span is {str(pair)[:60]}; the first time must be before the second")
     return start, end
 
 
@@ -164,7 +164,7 @@ def _seconds(value: Any) -> float:
     """Seconds of a number, "12.5" or "00:01:02.500"."""
     match = re.fullmatch(r"(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,9}(?:\.\d*)?)", str(value).strip())
     if not match:
-        raise ValueError(f"{str(value)[:40]!r} is no time; it has to be seconds, or hours:minutes:seconds")
+        raise ValueError(f"{str(value)[:40]!r} is not a time; it must be seconds, or hours:minutes:seconds")
     hours, minutes, seconds = match.groups()
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 

@@ -2,7 +2,7 @@
 
 All share one signature, `sampler(denoiser, z, times, *, schedule, conditions, noise=None, on_prediction=None,
 on_state=None, progress=None, **own options)`, and all take both hooks (see `loop.walk`). A new one is a rule for one
-step and a line in the table.
+step and a line in the table. `invert` goes the other way, from a clip to its noise.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from videofusion.diffusion.samplers.ddim import angular, ddim
 from videofusion.diffusion.samplers.ddpm import ddpm
 from videofusion.diffusion.samplers.dpm import dpmpp_2m, dpmpp_2m_sde
 from videofusion.diffusion.samplers.heun import heun
+from videofusion.diffusion.samplers.inversion import invert
 from videofusion.diffusion.samplers.langevin import langevin
 from videofusion.errors import InputError
 
@@ -55,5 +56,6 @@ __all__ = [
     "dpmpp_2m_sde",
     "get_sampler",
     "heun",
+    "invert",
     "langevin",
 ]

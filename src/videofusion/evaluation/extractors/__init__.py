@@ -1,4 +1,4 @@
-"""The networks whose features published video metrics are made of, with their users' weights.
+"""The feature networks of published video metrics, with weights from the user.
 
 Video in, rows of features out. Which file of weights, which preprocessing and which layer are part of a number, so each
 combination has a name in `EXTRACTORS`, and an extractor carries the checksum of its weights.

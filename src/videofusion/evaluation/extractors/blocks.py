@@ -1,4 +1,4 @@
-"""What several feature networks are made of."""
+"""Building blocks shared by feature networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C3D, of which the video Inception score is made.
+"""C3D, the network of the video Inception Score.
 
 Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks", 2015.
 """

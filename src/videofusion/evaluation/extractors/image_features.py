@@ -1,4 +1,4 @@
-"""The extractor of Inception-v3: each frame is a picture."""
+"""The extractor of Inception-v3, frame by frame."""
 
 from __future__ import annotations
 

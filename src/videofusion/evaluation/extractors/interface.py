@@ -1,4 +1,4 @@
-"""What every feature network is to a metric: clips in, rows of numbers out."""
+"""The interface of feature networks: clips in, rows of numbers out."""
 
 from __future__ import annotations
 

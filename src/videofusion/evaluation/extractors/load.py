@@ -128,7 +128,7 @@ def load_extractor(
             else f"weights are {weights}, but those of {name} are in the package; give none"
         )
     if entry.torchscript and not torchscript:
-        raise InputError(f"{name} runs {weights} as a TorchScript, which is a program: it takes torchscript and sha256")
+        raise InputError(f"{name} runs {weights} as a TorchScript, a program: allow it with torchscript and sha256")
     where = pick_device(device)
     extractor = entry.make(name, weights or Path(), sha256)
     extractor.network.to(where)

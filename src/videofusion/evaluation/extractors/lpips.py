@@ -130,7 +130,7 @@ class LPIPSExtractor(NetworkExtractor):
             InputError: shapes that differ, or clips that `read` would refuse.
         """
         if made.shape != real.shape:
-            raise InputError(f"made has the shape {tuple(made.shape)} and real {tuple(real.shape)}; they must be alike")
+            raise InputError(f"made has the shape {tuple(made.shape)} and real {tuple(real.shape)}; they must be equal")
         # The vectors of a frame may hold millions of numbers: only some are there at a time, and where they are made.
         device = self.network.heads[0].device
         frames = [rearrange(clips, "b t c h w -> (b t) 1 c h w").to(device).split(self.batch) for clips in (made, real)]

@@ -44,7 +44,7 @@ def verify(path: Path, sha256: str | None) -> str:
         InputError: there is no such file, or it has another checksum than `sha256`.
     """
     if not path.is_file():
-        raise InputError(f"weights are {path}, which is no file")
+        raise InputError(f"weights are {path}, which does not exist")
     found = checksum(path)
     if sha256 is not None and found != sha256.lower():
         raise InputError(f"weights {path} have the SHA-256 {found}, not {sha256}")
@@ -61,7 +61,7 @@ def open_torchscript(path: Path, sha256: str | None) -> torch.jit.ScriptModule:
         raise InputError(f"{path} would be run as a TorchScript, which is a program: give the sha256 that it must have")
     verify(path, sha256)
     if not _is_torchscript(path):
-        raise InputError(f"weights {path} are no TorchScript")
+        raise InputError(f"weights {path} are not a TorchScript")
     try:
         with warnings.catch_warnings():  # torch would rather have torch.export, which cannot open what is published
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -85,17 +85,17 @@ def read_weights(path: Path, *, torchscript: bool = False, sha256: str | None = 
         return dict(open_torchscript(path, sha256).state_dict())
     verify(path, sha256)
     if _is_torchscript(path):
-        raise InputError(f"weights {path} are a TorchScript, which is a program: it takes torchscript and its sha256")
+        raise InputError(f"weights {path} are a TorchScript, a program: allow it with torchscript and its sha256")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # whose own words advise to run what the file says
-        raise InputError(f"weights {path} cannot be read: no file of tensors, or more than tensors in it") from error
+        raise InputError(f"weights {path} cannot be read: they hold no tensors, or more than tensors") from error
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise InputError(f"weights {path} cannot be read: {_first_line(error)}") from error
     if not isinstance(stored, Mapping) or not all(isinstance(value, Tensor) for value in stored.values()):
-        raise InputError(f"weights {path} are no plain state dict: a dictionary of names and tensors")
+        raise InputError(f"weights {path} are not a plain state dict (names and tensors)")
     return dict(stored)
 
 
@@ -129,7 +129,7 @@ def recognise(stored: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, 
     unknown = sorted(set(stored) - set(theirs.values()))
     missing = sorted(set(wanted) - set(mine))
     if architecture == "c3d" and missing == ["mean"]:
-        warnings.warn(f"{path} holds no mean of the training clips; takes the mean of each colour", stacklevel=2)
+        warnings.warn(f"{path} has no mean of the training clips; using the mean of each colour", stacklevel=2)
         mine["mean"], missing = torch.tensor(c3d.CHANNEL_MEAN)[:, None, None, None].expand(wanted["mean"].shape), []
     if unknown or missing:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Whether the base frame is seen to be one: how much more a clip changes there than elsewhere.
+"""Whether the base frame is visible: how much more a clip changes there than elsewhere.
 
 A model that makes the middle frame by one network and the others by another may flash there: hue, ground or sharpness
 jump into that frame and out of it again.
@@ -26,7 +26,7 @@ _DRAWS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class BaseFrameChange:
-    """Change at the base frame over the change elsewhere, of many clips; 1 where nothing is to be seen.
+    """Change at the base frame over the change elsewhere, of many clips; 1 where nothing is visible.
 
     Args:
         median: over clips.

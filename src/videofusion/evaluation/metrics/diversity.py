@@ -1,4 +1,4 @@
-"""How various the clips of one condition are, in any space of features, and ratios of means with their spread."""
+"""Diversity of the clips of one condition in any feature space, and ratios of means with their spread."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def frechet_at_infinity(
     least = max(2, count // 4) if least is None else least
     if not 2 <= least < count or points < 3:
         raise InputError(
-            f"least is {least} and points {points}; allowed are parts of 2 to {count - 1} samples and 3 points or more"
+            f"least is {least} and points {points}; least must be 2 to {count - 1} samples, and points 3 or more"
         )
     if replicates < 0 or replicates == 1:
         raise InputError(f"replicates is {replicates}; it must be 0, or 2 or more")

@@ -49,7 +49,7 @@ def check_pair(real: ArrayLike, made: ArrayLike, least: int = 2) -> tuple[Array,
     """
     real, made = check_features(real, "real", least), check_features(made, "made", least)
     if real.shape[1] != made.shape[1]:
-        raise InputError(f"real has {real.shape[1]} features a sample and made {made.shape[1]}; they must be alike")
+        raise InputError(f"real has {real.shape[1]} features a sample and made {made.shape[1]}; they must be equal")
     return real, made
 
 
@@ -62,7 +62,7 @@ def check_enough(*counts: int, allow_few: bool) -> None:
     if min(counts) < LEAST and not allow_few:
         raise InputError(
             f"the measure is over {min(counts)} samples, but under {LEAST} it is unreliable: "
-            "take more, or set allow_few if the number is for no comparison"
+            "take more, or set allow_few if the number is not for comparison"
         )
 
 

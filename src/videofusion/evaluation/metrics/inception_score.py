@@ -106,9 +106,9 @@ def _probabilities(probabilities: ArrayLike | None, logits: ArrayLike | None) ->
     if logits is not None and probabilities is None:
         return softmax(check_features(logits, "logits"), axis=1)
     if logits is not None or probabilities is None:
-        raise InputError("give either probabilities or logits, not both or none of them")
+        raise InputError("give either probabilities or logits")
     p = check_features(probabilities, "probabilities")
     # Float32 over a thousand classes sums to 1 within some 1e-6, bfloat16 within some 1e-3.
     if p.min() < 0 or np.abs(p.sum(axis=1) - 1).max() > 1e-2:
-        raise InputError("probabilities must be at least 0 and sum to 1 in each row; logits go in as logits")
+        raise InputError("probabilities must be at least 0 and sum to 1 in each row; pass logits as logits")
     return p

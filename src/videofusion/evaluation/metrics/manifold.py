@@ -65,7 +65,9 @@ def _check(real: ArrayLike, made: ArrayLike, k: int, allow_few: bool) -> tuple[A
     real, made = check_pair(real, made)
     check_enough(len(real), len(made), allow_few=allow_few)
     if not 1 <= k < min(len(real), len(made)):
-        raise InputError(f"k is {k}; allowed is 1 to {min(len(real), len(made)) - 1}, one less than the samples")
+        raise InputError(
+            f"k is {k}; it must be 1 to {min(len(real), len(made)) - 1}, one less than the number of samples"
+        )
     middle = real.mean(axis=0)  # far from zero, the difference of large numbers below would cost digits
     return real - middle, made - middle
 

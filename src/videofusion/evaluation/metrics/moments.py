@@ -1,4 +1,4 @@
-"""Accumulators over features: what they hold does not grow with the clips, merges, and outlives the process.
+"""Accumulators over features, of constant size, which can be merged, saved and resumed.
 
 `RunningMoments` for Fréchet distances and for the mean of any number per clip, `FeatureSample` for what needs the
 samples themselves; `InceptionScore` in `inception.py` is a third.

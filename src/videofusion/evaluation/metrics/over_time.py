@@ -1,4 +1,4 @@
-"""What happens between the frames of a clip: flicker, motion given its flow, drift and consistency of features.
+"""Metrics over time: flicker, warping error, drift and consistency of features.
 
 All give a number for each clip (drift: for each frame), to be averaged by `RunningMoments`, whose interval is over
 clips.
@@ -68,7 +68,7 @@ def warping_error(
         inside = inside & seen
     counts = inside.sum(dim=(1, 2, 3))
     if not counts.all():
-        raise InputError(f"clip {int((counts == 0).nonzero()[0])} has no pixel that its flow keeps in sight")
+        raise InputError(f"clip {int((counts == 0).nonzero()[0])} has no pixel that its flow keeps in view")
     errors = ((clips[:, :-1] - warped) / 2).square().mean(dim=2)
     return (errors * inside).sum(dim=(1, 2, 3)) / counts
 
@@ -132,7 +132,7 @@ def _warp(frames: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
 def _check_clips(clips: Tensor) -> Tensor:
     check_clip(clips, name="clips", axes="b t c h w")
     if clips.shape[1] < 2:
-        raise InputError("clips are of one frame; what happens over time needs two at least")
+        raise InputError("clips are of one frame; measures over time need at least two")
     return clips.double()
 
 
@@ -149,7 +149,7 @@ def _check_flow(name: str, flow: Tensor, shape: tuple[int, ...] | None) -> None:
 
 def _check_features(features: Tensor) -> Tensor:
     if features.ndim != 3 or features.shape[1] < 2 or 0 in features.shape:
-        raise InputError(f"features have the shape {tuple(features.shape)}; they have to be b t d, t at least 2")
+        raise InputError(f"features have the shape {tuple(features.shape)}; they must be b t d, with t at least 2")
     if not features.isfinite().all() or not features.any(dim=2).all():
-        raise InputError("features must be finite and not all zero in any frame, which would have no direction")
+        raise InputError("features must be finite and not all zero in any frame, as those have no direction")
     return features.double()

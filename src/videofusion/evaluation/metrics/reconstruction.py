@@ -1,4 +1,4 @@
-"""How near a clip is to the one it should be, for reconstruction and prediction: PSNR and SSIM."""
+"""PSNR and SSIM, for reconstruction and prediction."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ def _check(made: Tensor, real: Tensor, value_range: tuple[float, float]) -> tupl
     """Both in [0, 1], since SSIM compares the means' ratio, and in float64, since its variances are differences."""
     if made.ndim != 5 or made.shape != real.shape or 0 in made.shape:
         raise InputError(
-            f"made has the shape {tuple(made.shape)} and real {tuple(real.shape)}; both have to be b t c h w, and alike"
+            f"made has the shape {tuple(made.shape)} and real {tuple(real.shape)}; both must be the same b t c h w"
         )
     low, high = value_range
     if not low < high:
-        raise InputError(f"value_range is {value_range}; it has to be a lower and a higher value, such as (-1, 1)")
+        raise InputError(f"value_range is {value_range}; it must be a lower and a higher value, such as (-1, 1)")
     made, real = ((clips.double() - low) / (high - low) for clips in (made, real))
     for name, clips in (("made", made), ("real", real)):
         least, greatest = (float(bound) for bound in clips.aminmax())

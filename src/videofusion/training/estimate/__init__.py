@@ -1,1 +1,1 @@
-"""What a recipe takes before it is trained: memory, sizes, a trial."""
+"""What a recipe needs, before it is trained: memory, sizes, a trial."""

@@ -14,7 +14,7 @@ from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys
 from videofusion.networks.inputs import EMBEDDED, EmbeddedInput, embed_numbers, needed
 from videofusion.networks.layers import Embedding
-from videofusion.systems.config import SystemConfig
+from videofusion.recipes.system_config import SystemConfig
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.plain import PlainDiffusion, PlainPipeline, Stage
 

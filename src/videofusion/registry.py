@@ -16,12 +16,9 @@ import importlib
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from videofusion.errors import InputError, printable, unknown
-
-if TYPE_CHECKING:
-    from videofusion.systems.interface import SystemClass
 
 GROUP = "videofusion.systems"
 # Where the package's own are, and their pipelines: found without an import, since systems need torch.
@@ -30,10 +27,10 @@ BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "vdm": ("videofusion.systems.vdm", "VDMSystem", "VDMPipeline"),
     "video-ldm": ("videofusion.systems.video_ldm", "VideoLDM", "VideoLDMPipeline"),
 }
-_registered: dict[str, type[SystemClass]] = {}
+_registered: dict[str, type[Any]] = {}
 
 
-def register_system(name: str, system: type[SystemClass]) -> type[SystemClass]:
+def register_system(name: str, system: type[Any]) -> type[Any]:
     """Let recipes name a system, and `load` read its models, for as long as this process runs.
 
     Args:
@@ -60,7 +57,7 @@ def usable_systems() -> list[str]:
     return [*BUILT_IN, *_registered, *(name for name in _installed() if name not in _registered and _load(name))]
 
 
-def get_system(name: str) -> type[SystemClass]:
+def get_system(name: str) -> type[Any]:
     """The class of a system.
 
     Raises:
@@ -68,7 +65,7 @@ def get_system(name: str) -> type[SystemClass]:
     """
     if name in BUILT_IN:
         module, kind, _ = BUILT_IN[name]
-        found: type[SystemClass] = getattr(importlib.import_module(module), kind)
+        found: type[Any] = getattr(importlib.import_module(module), kind)
         return found
     if name in _registered:
         return _registered[name]
@@ -115,7 +112,7 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 @functools.cache
-def _load(name: str) -> type[SystemClass] | None:
+def _load(name: str) -> type[Any] | None:
     """The class of an entry point; None after a warning in one line where it cannot be had."""
     entry = _installed()[name]
     try:

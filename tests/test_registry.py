@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from videofusion.errors import InputError
-from videofusion.systems.registry import BUILT_IN, find_pipeline, get_system, register_system, system_names
+from videofusion.registry import BUILT_IN, find_pipeline, get_system, register_system, system_names
 from videofusion.systems.vdm import VDMPipeline, VDMSystem
 
 OUTSIDE = Path(__file__).parent / "outside"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from videofusion.errors import InputError
+from videofusion.registry import get_system, system_names, usable_systems
 from videofusion.settings import Settings, kinds
-from videofusion.systems.registry import get_system, system_names, usable_systems
 
 
 @dataclass(frozen=True, kw_only=True)

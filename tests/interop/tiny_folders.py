@@ -1,0 +1,124 @@
+"""Pipeline folders of diffusers with small random networks, as users have them with large ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+
+SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+LENGTH = 20  # tokens that the text encoders take at once
+_LETTERS = [letter + end for letter in map(chr, range(33, 127)) for end in ("", "</w>")]
+WORDS = [*_LETTERS, "<|startoftext|>", "<|endoftext|>"]
+NOTHING = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+
+def tokenizer() -> Any:
+    return transformers.CLIPTokenizer(
+        vocab={word: i for i, word in enumerate(WORDS)}, merges=[], model_max_length=LENGTH
+    )
+
+
+def text_encoder(width: int = 32, *, seed: int = 1, projection: int | None = None) -> Any:
+    torch.manual_seed(seed)
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(WORDS),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=LENGTH,
+        bos_token_id=len(WORDS) - 2,
+        eos_token_id=len(WORDS) - 1,
+        pad_token_id=len(WORDS) - 1,
+        projection_dim=projection or width,
+    )
+    kind = transformers.CLIPTextModel if projection is None else transformers.CLIPTextModelWithProjection
+    return stirred(kind(config))
+
+
+def stirred(model: Any) -> Any:
+    """A network whose norms and biases do something, so that a swap of two of them shows."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def unet(in_channels: int = 4, width: int = 32, **options: Any) -> Any:
+    torch.manual_seed(0)
+    return stirred(
+        diffusers.UNet2DConditionModel(
+            **{
+                "sample_size": 8,
+                "in_channels": in_channels,
+                "block_out_channels": (16, 32),
+                "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+                "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+                "layers_per_block": 1,
+                "cross_attention_dim": width,
+                "attention_head_dim": 4,
+                "norm_num_groups": 8,
+            }
+            | options
+        )
+    )
+
+
+def xl_unet() -> Any:
+    return unet(
+        width=48,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=(2, 4),
+        transformer_layers_per_block=(1, 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=24 + 6 * 256,
+    )
+
+
+def vae(**options: Any) -> Any:
+    torch.manual_seed(2)
+    return diffusers.AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=8,
+        sample_size=16,
+        **options,
+    ).eval()
+
+
+def save(pipeline: Any, folder: Path) -> Path:
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def sd_pipeline(scheduler: Any = None, **options: Any) -> Any:
+    """Stable Diffusion 1.x; options are those of `unet`."""
+    return diffusers.StableDiffusionPipeline(
+        vae=vae(),
+        text_encoder=text_encoder(),
+        tokenizer=tokenizer(),
+        unet=unet(**options),
+        scheduler=scheduler
+        or diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+        **NOTHING,
+    )
+
+
+def xl_pipeline() -> Any:
+    return diffusers.StableDiffusionXLPipeline(
+        vae=vae(scaling_factor=0.13025),
+        text_encoder=text_encoder(16),
+        tokenizer=tokenizer(),
+        text_encoder_2=text_encoder(32, seed=3, projection=24),
+        tokenizer_2=tokenizer(),
+        unet=xl_unet(),
+        scheduler=diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+    )
