@@ -18,9 +18,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from videofusion.conditioning.condition import Condition
 from videofusion.conditioning.context import ContextFrames
 from videofusion.diffusion.guidance import Term
+from videofusion.recipes.system_config import SystemConfig
 from videofusion.settings import Range
 from videofusion.systems.build import Parts
-from videofusion.systems.config import SystemConfig
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.plain import PlainDiffusion, PlainPipeline, PlainSettings, Stage
 from videofusion.systems.saved import PipelineSettings
