@@ -257,6 +257,41 @@ def test_works_in_the_latents_of_an_autoencoder(saved_vae: Path, tmp_path: Path)
     assert made.shape == (FRAMES, 3, SIZE, SIZE)
 
 
+def test_inflates_a_stable_diffusion_folder(saved_vae: Path, saved_text: Path, tmp_path: Path) -> None:
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+
+    from videofusion.digits.moving_digits import MovingDigits
+    from videofusion.interop.diffusers_unet import unet_from_diffusers
+    from videofusion.systems.build import build_system
+
+    torch.manual_seed(0)
+    theirs = UNet2DConditionModel(
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=2,
+        cross_attention_dim=16,
+    )
+    theirs.save_pretrained(tmp_path / "unet")
+    DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012).save_pretrained(
+        tmp_path / "scheduler"
+    )
+    own = {"start.image_model": str(tmp_path), "network.autoencoder": str(saved_vae), "text.encoder": str(saved_text)}
+    recipe = get_recipe("video-ldm-folder", {**own, "text.size": 16, "clips.size": 16, "clips.frames": FRAMES})
+    model = build_system(recipe, MovingDigits(FRAMES, 16, "train"))
+    assert isinstance(model, VideoLDM)
+    image = unet_from_diffusers(tmp_path).eval()
+    shake(model.unet.eval())
+    z, time, text = torch.randn(2, FRAMES, 4, 8, 8), torch.tensor([3.0, 700.0]), torch.randn(2, 7, 16)
+    beside = torch.randn(2, FRAMES, 5, 8, 8)
+    assert torch.equal(model.unet(z, time, text=text, beside=beside, temporal=0.0), image(z, time, text=text))
+    learns = {name for name, parameter in model.unet.named_parameters() if parameter.requires_grad}
+    assert not learns & set(image.state_dict())
+    assert len(learns) + len(image.state_dict()) == len(model.unet.state_dict())
+
+
 def test_layers_that_are_told_no_context_refuse_it() -> None:
     with pytest.raises(InputError, match="context is 4, but temporal is 'factorised', without residual blocks"):
         UNet(**SIZES, temporal="factorised", context=4)
