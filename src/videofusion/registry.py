@@ -27,6 +27,7 @@ BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "vdm": ("videofusion.systems.vdm", "VDMSystem", "VDMPipeline"),
     "magicvideo": ("videofusion.systems.magicvideo", "MagicVideoSystem", "MagicVideoPipeline"),
     "make-a-video": ("videofusion.systems.make_a_video", "MakeAVideoSystem", "MakeAVideoPipeline"),
+    "video-ldm": ("videofusion.systems.video_ldm", "VideoLDM", "VideoLDMPipeline"),
 }
 _registered: dict[str, type[Any]] = {}
 

@@ -33,7 +33,7 @@ def test_every_old_key_has_a_place_of_its_own() -> None:
     assert set(FLAT_KEYS.values()) | {"name", "system", "seed"} == places
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name in RECIPES if get_recipe(name).system.name in ("videofusion", "vdm")])
 def test_a_recipe_of_an_older_run_is_read(name: str) -> None:
     assert Recipe.from_json(flat(get_recipe(name))) == get_recipe(name)
 

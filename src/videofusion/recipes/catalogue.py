@@ -17,6 +17,7 @@ from videofusion.recipes.groups import (
     Budget,
     Checkpoints,
     Clips,
+    Compute,
     Diffusion,
     Log,
     Network,
@@ -192,6 +193,55 @@ def make_a_video_digits() -> Recipe:
     )
 
 
+def video_ldm_digits() -> Recipe:
+    """Video LDM on moving digits: temporal layers for the image model of `moving-digits`, which stays as it is.
+
+    `--start.image-model RUN` takes a run of `digit-images` instead.
+    """
+    return _digits("video-ldm-digits", make_config("video-ldm")).replace(
+        {
+            "network.temporal": "video_ldm",
+            "start.image_model": "moving-digits",
+            "batch.frames": None,  # those that are shown are the first
+            "diffusion.time_logit": (1.5, 1.5),
+        }
+    )
+
+
+def video_ldm_digits_x4() -> Recipe:
+    """Its interpolation: three frames between any two key frames."""
+    return video_ldm_digits().replace(
+        {"name": "video-ldm-digits-x4", "clips.frames": 13, "system.key_frames": 4, "diffusion.time_logit": (1.0, 1.2)}
+    )
+
+
+def video_ldm_folder() -> Recipe:
+    """Video LDM on a folder of clips: key frames, two a second, in the latents of a Stable Diffusion 1.x folder.
+
+    `--start.image-model SD --network.autoencoder SD --text.encoder SD` name that folder.
+    """
+    return Recipe(
+        name="video-ldm-folder",
+        system=make_config("video-ldm"),
+        network=Network(temporal="video_ldm"),
+        text=Text(size=768),
+        diffusion=Diffusion(schedule="scaled_linear", prediction="eps", weighting="eps"),
+        clips=Clips(kind="folder", frames=8, size=256, fps=2.0),
+        batch=Batch(size=1, accumulation=16, workers=2),
+        optimizer=Optimizer(learning_rate=1e-4),
+        compute=Compute(precision="bfloat16", gradient_checkpointing=True),
+        sampling=Sampling(guidance=7.5),
+    )
+
+
+def video_ldm_folder_x4() -> Recipe:
+    """Its two stages of interpolation in one model, which is told the rate: from 2 to 8 frames a second, and to 32."""
+    return video_ldm_folder().replace(
+        {"name": "video-ldm-folder-x4", "clips.frames": 5, "clips.fps": None, "clips.fps_range": (8.0, 32.0)}
+        | {"system.key_frames": 4}
+    )
+
+
 def folder64() -> Recipe:
     """VideoFusion on a folder of your own clips, 16 frames at 64x64."""
     return Recipe(
@@ -238,6 +288,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "base-digits": base_digits,
     "make-a-video-images": make_a_video_images,
     "make-a-video-digits": make_a_video_digits,
+    "video-ldm-digits": video_ldm_digits,
+    "video-ldm-digits-x4": video_ldm_digits_x4,
+    "video-ldm-folder": video_ldm_folder,
+    "video-ldm-folder-x4": video_ldm_folder_x4,
     "folder64": folder64,
     "folder64-small": folder64_small,
     "vdm-folder64": vdm_folder64,

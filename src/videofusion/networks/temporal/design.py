@@ -31,6 +31,8 @@ class LayerSizes(NamedTuple):
         groups: of norms.
         time: size of the embedding of time.
         text: size of the text's tokens; None for no text.
+        context: channels of clean frames and their mask, which they are told; 0 for none.
+        scale: places of a frame, along a side, for one of the features.
     """
 
     channels: int
@@ -38,6 +40,8 @@ class LayerSizes(NamedTuple):
     groups: int
     time: int
     text: int | None
+    context: int = 0
+    scale: int = 1
 
 
 # Kind -> what makes a layer of given sizes. A layer is called as layer(features, LayerInputs) and returns what it adds.
@@ -56,7 +60,7 @@ LAYERS: dict[str, Callable[[LayerSizes], nn.Module]] = {
     "numbered_block": lambda s: NumberedBlock(s.channels, s.heads, s.text),
     # convolutions over time: one; a residual block of two; four
     "convolution": lambda s: Convolution(s.channels),
-    "residual_block": lambda s: ResidualBlock(s.channels, s.time, s.groups),
+    "residual_block": lambda s: ResidualBlock(s.channels, s.time, s.groups, s.context, s.scale),
     "convolution_stack": lambda s: ConvolutionStack(s.channels, s.groups),
     # scale and shift of each frame
     "adaptor": lambda s: Adaptor(s.channels),
