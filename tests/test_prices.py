@@ -86,7 +86,7 @@ for number, caption in enumerate(("a dog runs", "a cat sits")):
         vf.write_clip(clip, folder / "clips" / f"{caption} {copy}.mp4".replace(" ", "_"))
 (folder / "clips" / "metadata.jsonl").write_text("this layout reads no captions from here")
 pipe = train("named", "--data", str(folder / "clips"), "--clips.layout", "named", "--clips.validation-share", "0.2")
-assert {"dog", "cat"} <= set(pipe.text.encoder.config.words)
+assert {"dog", "cat"} <= set(pipe.text_encoder.config.words)
 """,
     "a metric": """
 from videofusion.evaluation.metric_table import chosen
