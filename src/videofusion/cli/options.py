@@ -82,8 +82,8 @@ def read_words(command: Callable[..., Any], name: str, words: Sequence[str]) -> 
     Raises:
         InputError: words that it does not take, in one sentence.
     """
-    _check_once(words)
     if takes_keys(command):
+        _check_once(words)
         command = with_keys(command, words)
 
     @functools.wraps(command)
@@ -104,7 +104,10 @@ def read_words(command: Callable[..., Any], name: str, words: Sequence[str]) -> 
 
 
 def _check_once(words: Sequence[str]) -> None:
-    """Raise InputError for an option that is given twice, of which one would be lost, and for an empty run folder."""
+    """Raise InputError for an option that is given twice, of which one would be lost, and for an empty run folder.
+
+    A run is long, and says nothing of the value that it has not heard.
+    """
     given: set[str] = set()
     for word, after in zip(words, [*words[1:], "-"], strict=False):
         if word == "--run=" or (word == "--run" and not after):
