@@ -239,11 +239,11 @@ def test_a_saved_pipeline_is_the_same(folder: Path, tmp_path: Path, system: str)
 def test_what_cannot_be_is_told(folder: Path, control: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match='system without training "gen-1" is unknown'):
         vf.load(folder, system="gen-1")
-    with pytest.raises(InputError, match="system is 'controlvideo', but .* is a VideoFusionPipeline"):
+    with pytest.raises(InputError, match=r"system is 'controlvideo', but .* is a VideoFusionPipeline"):
         vf.load("moving-digits", system="controlvideo")
-    with pytest.raises(InputError, match="controlnet is .*, but .* is a VideoFusionPipeline, which takes none"):
+    with pytest.raises(InputError, match=r"controlnet is .*, but .* is a VideoFusionPipeline, which takes none"):
         vf.load("moving-digits", controlnet=control)
-    with pytest.raises(InputError, match="low_memory is True, but .* is an image model"):
+    with pytest.raises(InputError, match=r"low_memory is True, but .* is an image model"):
         vf.load(folder, low_memory=True)
     nine = tiny.save(tiny.sd_pipeline(in_channels=9), tmp_path / "nine")
     with pytest.raises(InputError, match=r"config\.json is of a U-Net that takes mask and masked_image beside"):
@@ -261,6 +261,6 @@ def test_what_cannot_be_is_told(folder: Path, control: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"structure_kind is 'depth', which a model sees; give what load_depth"):
         controlled(PROMPT, structure=moving(), structure_kind="depth", **FEW)
     with pytest.raises(InputError, match="control_scale has 2 entries; it must have one for each of 1"):
-        controlled(PROMPT, structure=moving(), structure_kind="maps", control_scale=[1, 2], **FEW)
+        controlled(PROMPT, structure=moving(), structure_kind="maps", control_scale=[1.0, 2.0], **FEW)
     with pytest.raises(InputError, match=r"prompt has \d+ tokens; at most 8 chunks of 18 are read"):
         pipe("word " * 100, frames=3, **FEW)

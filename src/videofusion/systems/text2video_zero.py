@@ -93,10 +93,7 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
                 return Start(noise[:, :1].expand_as(noise), prepared.times)
 
             return replace(prepared, begin=alike)
-        count = len(prepared.times) - 1
-        steps = (
-            tuple(min(count - 1, round(step * count / STEPS)) for step in (FIRST, SECOND)) if moves is None else moves
-        )
+        steps = _moves(len(prepared.times) - 1) if moves is None else moves
         motion: dict[str, Any] = {"motion": shift, "published": published}
 
         def begin() -> Start:
@@ -108,7 +105,7 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
                 noise[:, 1:],
                 schedule=prepared.schedule,
                 conditions=prepared.conditions,
-                steps=(steps[0], steps[1]),
+                steps=steps,
                 sampler=prepared.sampler,
                 noise=lambda step: prepared.noise(step)[:, :1],
                 **motion,
@@ -136,6 +133,13 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
             )
         pooled = max_pool2d(mask.to(made).flatten(0, 1), self.space.factor).unflatten(0, mask.shape[:2])
         return pooled.expand(len(made), frames, -1, -1, -1)
+
+
+def _moves(count: int) -> tuple[int, int]:
+    """Steps T and T' of so many, as the published code has them of 50, and not the same one where there are two."""
+    at, further = (round(step * count / STEPS) for step in (FIRST, SECOND))
+    at = max(0, min(at, count - 2))
+    return at, min(max(further, at + 1), count - 1)
 
 
 def _twice(
