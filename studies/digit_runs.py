@@ -12,7 +12,7 @@ SMALL: dict[str, Any] = {"network.patch": 4, "network.attention": "none,transfor
 NARROW, WIDE = "32,64", "56,88"  # channels: a wide VDM has as many parameters as two narrow generators
 REACH_SHARE = 0.03  # of training, in which the frames widen from the middle one's neighbours to the whole clip
 NARROW_BASE, WIDE_BASE = "base-narrow", "base-wide"
-VDM, FUSION = "vdm-moving-digits", "moving-digits"
+VDM, FUSION, MAGICVIDEO = "vdm-moving-digits", "moving-digits", "magicvideo-moving-digits"
 QUIET: dict[str, Any] = {"log.sample_interval": 0}
 NEAR: dict[str, Any] = {
     "batch.reach": 1,

@@ -51,7 +51,8 @@ _DEEP = (1, 256)  # layers in a row
 # By class, what the numbers of its configuration may be; those of a list each.
 PIPELINE_BOUNDS = {
     **dict.fromkeys(("frames", "height", "width"), (1, 4096)),
-    **dict.fromkeys(("guidance", "motion_guidance"), (0, 100)),
+    "context": (0, 4096),
+    **dict.fromkeys(("guidance", "motion_guidance", "context_guidance"), (0, 100)),
     **dict.fromkeys(("guidance_interval", "guidance_skip", "share", "profiles"), (0, 1)),
 }
 BOUNDS: dict[str, Mapping[str, tuple[float, float]]] = {
@@ -59,6 +60,7 @@ BOUNDS: dict[str, Mapping[str, tuple[float, float]]] = {
         **dict.fromkeys(("in_channels", "out_channels", "channels"), (1, 8192)),
         **dict.fromkeys(("text_size", "image_size", "added_size"), _WIDE),
         "blocks": (1, 8),
+        "context": (0, 8192),
         "heads": (1, 1024),
         "depth": (1, 64),
         "labels": (1, 1_000_000),

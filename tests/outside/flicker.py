@@ -67,7 +67,7 @@ class Flicker(PlainDiffusion):
 
     Config = FlickerConfig
     Pipeline: ClassVar[type[VideoPipeline]] = FlickerPipeline
-    temporal = "directed"
+    temporal = "factorised"
     stages: ClassVar[Mapping[str, Stage]] = {
         "all": Stage(),
         "images": Stage(trains="image", temporal=0.0),

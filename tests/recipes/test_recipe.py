@@ -67,7 +67,7 @@ def test_a_key_that_is_none_is_refused_with_the_nearest(key: str, sentence: str)
         get_recipe("tiny", {key: 1})
 
 
-@pytest.mark.parametrize("key", ["noise", "noise_parameter", "image_frames", "text_from"])
+@pytest.mark.parametrize("key", ["noise", "noise_parameter", "image_frames"])
 def test_keys_of_plain_diffusion_are_of_no_other_system(key: str) -> None:
     assert hasattr(get_recipe("vdm-moving-digits").system, key)
     with pytest.raises(InputError, match=f"recipe key system.{key} is of the system 'vdm'"):

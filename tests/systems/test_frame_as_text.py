@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,11 +13,7 @@ from videofusion.conditioning.frame_as_text import FrameAsText
 from videofusion.conditioning.image import FrameEncoder
 from videofusion.conditioning.prompt import dropped
 from videofusion.diffusion.known import Known
-from videofusion.digits.moving_digits import MovingDigits
-from videofusion.errors import InputError
 from videofusion.models import load
-from videofusion.recipes.catalogue import get_recipe
-from videofusion.systems.build import build_system
 from videofusion.systems.vdm import VDMSystem
 
 CLIPS = 3
@@ -79,32 +74,3 @@ def test_a_model_hears_frames_that_are_given_and_no_prompt(tmp_path):
     torch.nn.init.zeros_(pipe.image_encoder.project.weight)
     assert not torch.allclose(make(CAPTIONS[0], known), with_frame)
     assert with_frame.shape == (FRAMES, 3, SIZE, SIZE)
-
-
-def test_training_goes_on_with_captions(tmp_path: Path):
-    digits = MovingDigits(4, 16, "train", 0.0)
-    small = {
-        "system": "vdm",
-        "network.channels": "16,16",
-        "clips.frames": "4",
-        "text.size": "16",
-        "network.temporal": "factorised",
-    }
-    first = build_system(get_recipe("tiny", {**small, "system.text_from": "frames"}), digits)
-    first.pipeline().save_pretrained(tmp_path)
-    then = build_system(get_recipe("tiny", {**small, "start.model": str(tmp_path)}), digits)
-    assert "image_encoder" not in then.modules
-    assert all(torch.equal(a, b) for a, b in zip(first.unet.parameters(), then.unet.parameters(), strict=True))
-    on = build_system(get_recipe("tiny", {**small, "system.text_from": "frames", "start.model": str(tmp_path)}), digits)
-    for name, value in on.modules["image_encoder"].state_dict().items():
-        assert torch.equal(value, first.modules["image_encoder"].state_dict()[name]), name
-
-
-def test_other_systems_do_not_take_it():
-    with pytest.raises(InputError, match="text_from is of the system 'vdm'"):
-        get_recipe("tiny", {"system.text_from": "frames"})
-    with pytest.raises(InputError, match="text_from is 'frames', but takes no image_frames, and they are 2"):
-        get_recipe(
-            "tiny",
-            {"system": "vdm", "network.temporal": "factorised", "system.text_from": "frames", "system.image_frames": 2},
-        )

@@ -124,7 +124,6 @@ class Given:
 def test_text2video_zero_has_the_numbers_that_diffusers_had(tmp_path: Path) -> None:
     golden = load_file(GOLDEN)
     theirs = tiny.sd_pipeline(
-        diffusers.DDIMScheduler(**tiny.SCHEDULE, clip_sample=False),
         width=8,
         block_out_channels=(8, 8),
         attention_head_dim=2,
@@ -204,6 +203,54 @@ def test_edges_are_seen_without_a_model(folder: Path, control: Path) -> None:
     made = pipe(PROMPT, structure=moving(), control_scale=[1.0, 0.5], **FEW)
     maps = pipe(PROMPT, structure=moving(), structure_kind=["edges", lambda clips: clips[:, :, :1]], **FEW)
     assert not torch.equal(made, maps)
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs
+@torch.no_grad()
+def test_an_instruction_edits_a_picture_as_diffusers_does(tmp_path: Path) -> None:
+    parts = tiny.sd_pipeline(in_channels=8).components
+    del parts["image_encoder"]
+    theirs = diffusers.StableDiffusionInstructPix2PixPipeline(**parts, requires_safety_checker=False)
+    theirs.set_progress_bar_config(disable=True)
+    pipe = load(tiny.save(theirs, tmp_path), "text2video-zero")
+    pictures = moving(1).expand(2, -1, -1, -1)
+    prepared = pipe.prepare("make it red", beside=pictures, seed=4, frames=2, steps=6, height=16, width=16)
+    expected = theirs(
+        "make it red",
+        pictures[:1] / 2 + 0.5,
+        latents=prepared.noise(0)[0, :1].clone(),
+        num_inference_steps=6,
+        guidance_scale=7.5,
+        image_guidance_scale=1.5,
+        output_type="latent",
+    ).images
+    for frame in pipe.run(prepared)[0]:
+        assert float((frame - expected[0]).norm() / expected.norm()) < 1e-4
+    with pytest.raises(InputError, match="beside is not given; this image model edits pictures"):
+        pipe("make it red", frames=2, **FEW)
+    edited = vf.edit(pipe, moving(), "make it red", method="text2video-zero", steps=2)
+    assert edited.shape == (5, 3, 16, 16)
+
+
+def test_edits_take_over_the_structure(folder: Path, control: Path) -> None:
+    pytest.importorskip("cv2")
+    clip, options = moving(), {"steps": 2, "seed": 1}
+    for method in ("controlvideo", "text2video-zero"):
+        pipe = load(folder, method, controlnet=control)
+        made = vf.edit(pipe, clip, PROMPT, method=method, **options)
+        assert torch.equal(made, pipe(PROMPT, structure=clip, **options))
+        mask = torch.zeros(1, 1, 16, 16)
+        mask[..., :8] = 1
+        kept = vf.edit(pipe, clip, PROMPT, method=method, mask=mask, output="latent", **options)
+        encoded = pipe.space.encode(clip[None])[0]
+        assert torch.equal(kept[..., 4:], encoded[..., 4:])
+        assert not torch.equal(kept[..., :4], encoded[..., :4])
+        with pytest.raises(InputError, match="strength is 0.5; the method .* has none"):
+            vf.edit(pipe, clip, PROMPT, method=method, strength=0.5, **options)
+        with pytest.raises(InputError, match=f"method is '{method}', which takes an image model"):
+            vf.edit(load(folder, "shared-noise"), clip, PROMPT, method=method, **options)
+    edited = vf.edit(load(folder, "text2video-zero"), clip, PROMPT, method="sdedit", **options)
+    assert edited.shape == clip.shape
 
 
 def test_xl_is_told_sizes_and_has_two_encoders(tmp_path: Path) -> None:

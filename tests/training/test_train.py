@@ -25,7 +25,7 @@ RECIPES = {
     "fixed base": {"system.base_loss": "fixed"},
     "vdm": {"system": "vdm", "network.temporal": "factorised"},
     "vdm with pictures": {"system": "vdm", "network.temporal": "factorised", "system.image_frames": 2},
-    "vdm without captions": {"system": "vdm", "network.temporal": "factorised", "system.text_from": "frames"},
+    "without captions": {"system": "magicvideo", "network.temporal": "magicvideo", "system.stage": "frames"},
 }
 
 

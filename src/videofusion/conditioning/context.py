@@ -28,6 +28,8 @@ class ContextFrames(Condition):
 
     Args:
         sets: frame numbers that may be shown together; of the clips in training, which have them all.
+        within: whether temporal layers are told, as in Video LDM, so that without them a network is the image network;
+            rather than the network's first layer.
 
     Raises:
         InputError: no set.
@@ -35,13 +37,13 @@ class ContextFrames(Condition):
 
     name, kind = "beside", "beside"
 
-    def __init__(self, sets: Sequence[Sequence[int]]) -> None:
+    def __init__(self, sets: Sequence[Sequence[int]], *, within: bool = False) -> None:
         if not sets:
             raise InputError("sets of context frames are none; there must be one at least, which may be empty")
-        self.sets = tuple(tuple(each) for each in sets)
+        self.sets, self.within = tuple(tuple(each) for each in sets), within
 
     def network(self, colours: int) -> dict[str, Any]:
-        return {"in_channels": 1 + colours}
+        return {"context" if self.within else "in_channels": 1 + colours}
 
     def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
         b, t = batch.clip.shape[:2]

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.conditioning.condition import Request, Step
-from videofusion.conditioning.image import FrameEncoder
+from videofusion.conditioning.image import FrameEncoder, FrozenFrames, embed_frame
 from videofusion.conditioning.prompt import Encoder, Prompt, dropped, text_conditions
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys, base_frame
+from videofusion.networks.autoencoder import Pixels, Space
+from videofusion.networks.layers import normalised
 
 
 class FrameAsText(Prompt):
@@ -21,25 +23,38 @@ class FrameAsText(Prompt):
 
     Args:
         encoder: of the text, whose empty text and length of a text it has.
-        image_encoder: of the frame, trained with the system; its embeddings have the size of the text's.
+        image_encoder: of the frame, trained with the system, or CLIP's, which is not; its embeddings have the size of
+            the text's, and are brought to mean 0 and variance 1 over their entries.
+        space: where clips live; pixels when None.
     """
 
-    def __init__(self, encoder: Encoder, image_encoder: FrameEncoder) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        image_encoder: FrameEncoder | FrozenFrames,
+        space: Space | None = None,
+    ) -> None:
         super().__init__(encoder)
-        self.image_encoder = image_encoder
+        self.image_encoder, self.space = image_encoder, space or Pixels()
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        return {**super().modules, "image_encoder": self.image_encoder}
+        own = {"image_encoder": self.image_encoder} if isinstance(self.image_encoder, FrameEncoder) else {}
+        return {**super().modules, **own}
+
+    @property
+    def frozen(self) -> dict[str, nn.Module]:
+        own = {"image_encoder": self.image_encoder.model} if isinstance(self.image_encoder, FrozenFrames) else {}
+        return {**super().frozen, **own}
 
     def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
-        embedding = self.image_encoder(batch.clip[:, base_frame(batch.clip.shape[1])])
+        embedding = self._embed(batch.clip[:, base_frame(batch.clip.shape[1])])
         return frame_as_text(text_conditions(self.encoder, [""] * len(embedding)), embedding, dropped(keys, step))
 
     def _check(self, prompt: str) -> str | None:
         self.encoder.check(prompt)
         return (
-            "this model was trained on embeddings of frames (text_from=frames) and hears no prompt; "
+            "this model was trained on embeddings of frames and hears no prompt; "
             "train it further on captions with start.model=ITS FOLDER"
         )
 
@@ -48,7 +63,11 @@ class FrameAsText(Prompt):
         if request.known is None:
             return null
         middle = len(request.known.at) // 2  # of those that are given
-        return frame_as_text(null, self.image_encoder(request.known.frames[:, middle]))
+        return frame_as_text(null, self._embed(request.known.frames[:, middle]))
+
+    def _embed(self, frame: Tensor) -> Tensor:
+        embedding = embed_frame(self.image_encoder, self.space, frame)
+        return embedding if isinstance(self.image_encoder, FrameEncoder) else normalised(embedding)
 
 
 def frame_as_text(null: Conditions, embedding: Tensor, drop: Sequence[bool] | None = None) -> Conditions:

@@ -14,7 +14,7 @@ from videofusion.conditioning.condition import Condition, Request, Step
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder, FrozenFrames, embed_frame
 from videofusion.conditioning.prior_diffusion import augmented, is_trained, prior_conditions, prior_errors, sample_prior
-from videofusion.conditioning.prompt import captions_of
+from videofusion.conditioning.prompt import captions_of, dropped
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys, base_frame
@@ -135,3 +135,30 @@ class FrameEmbedding(Condition):
             texts = prior_conditions(request.told, self.text, request.prompts)
             embedding = sample_prior(self.prior, texts, request.keys, request.guidance)
         return Conditions(image_embedding=normalised(embedding))
+
+
+class EmbeddingAsText(FrameEmbedding):
+    """The embedding in place of the text, dropped in training as captions are, and guided; its null value is zero.
+
+    A network that is made for it hears no text beside; an image network of diffusers, which does, goes on to hear it.
+    """
+
+    guided = True
+
+    def network(self, colours: int) -> dict[str, Any]:
+        return {**super().network(colours), "text_size": None, "pool_text": False}
+
+    def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
+        told = super().train(batch, keys, step)
+        assert told.image_embedding is not None  # as the class above tells it
+        kept = ~torch.tensor(dropped(keys, step), device=told.image_embedding.device)
+        return _with_null(told.image_embedding * kept[:, None])
+
+    def sample(self, value: Any, request: Request) -> Conditions:
+        told = super().sample(value, request)
+        assert told.image_embedding is not None
+        return _with_null(told.image_embedding)
+
+
+def _with_null(embedding: Tensor) -> Conditions:
+    return Conditions(image_embedding=embedding, null={"image_embedding": torch.zeros_like(embedding[:1])})

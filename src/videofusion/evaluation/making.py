@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from videofusion.diffusion.known import Known
 from videofusion.errors import InputError
-from videofusion.tasks.extend import default_overlap, extend
+from videofusion.tasks.extend import extend
 
 _OTHER_BASE = 2**40  # far from all seeds that are counted on from
 
@@ -104,7 +104,7 @@ def _went_on(
     length, base = clips.shape[1], list(seeds)
     if frames < length:
         raise InputError(f"frames is {frames}; an extended video has at least the frames of a clip, {length}")
-    new = length - default_overlap(length)
+    new = length - pipe.overlap  # type: ignore[attr-defined]
     while clips.shape[1] < frames:
         base = base if held else [seed + _OTHER_BASE for seed in base]
         longer = min(frames, clips.shape[1] + new)

@@ -27,6 +27,7 @@ class LayerInputs(NamedTuple):
         frames: global frame numbers [t].
         temporal: how much of what temporal layers add counts, in [0, 1]; they do not run at 0.
         reach: what spatial self-attention looks at; its own frame when None.
+        context: clean frames and their mask, which temporal layers are told [(b t) c h w]; None for none.
     """
 
     time: Tensor
@@ -36,6 +37,7 @@ class LayerInputs(NamedTuple):
     frames: Tensor
     temporal: float
     reach: Reach | None = None
+    context: Tensor | None = None
 
     def add(self, x: Tensor, layers: Iterable[nn.Module] | None, seen: Tensor | None = None) -> Tensor:
         """Features x with what temporal layers add to them, one after the other.
@@ -66,8 +68,14 @@ class LayerInputs(NamedTuple):
     def halved(self) -> LayerInputs:
         """The same for every other frame, beginning with the first."""
         b, t = self.clip_shape
-        time = self.time.unflatten(0, self.clip_shape)[:, ::2].flatten(0, 1)
-        return self._replace(time=time, clip_shape=(b, (t + 1) // 2), frames=self.frames[::2])
+
+        def half(value: Tensor) -> Tensor:
+            return value.unflatten(0, (b, t))[:, ::2].flatten(0, 1)
+
+        context = None if self.context is None else half(self.context)
+        return self._replace(
+            time=half(self.time), clip_shape=(b, (t + 1) // 2), frames=self.frames[::2], context=context
+        )
 
 
 def sinusoidal(numbers: Tensor, size: int) -> Tensor:

@@ -105,11 +105,14 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         scale_shift: what every layer is told scales its features too, rather than only shifting them.
         patch: side of the squares of pixels that are folded into channels (Hoogeboom et al. 2023, sec. 3.2).
         temporal: a row of `TEMPORAL_DESIGNS`.
+        context: channels beside the noisy clip that temporal residual blocks are told, rather than the first layer
+            (Video LDM's clean frames and their mask); `in_channels` are without them.
         inputs: names of further inputs that it is told; each has an entry NAME_embedding in `networks.inputs.EMBEDDED`.
 
     Raises:
         InputError: lengths that do not agree, an unknown kind of attention or temporal design, a design whose layers
-            stand beside spatial attention in a network without, a further input that has no entry.
+            stand beside spatial attention in a network without, or none of whose layers hear the context, a further
+            input that has no entry.
     """
 
     _supports_gradient_checkpointing = True
@@ -138,6 +141,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         scale_shift: bool = False,
         patch: int = 1,
         temporal: str = "image",
+        context: int = 0,
         inputs: Sequence[str] = (),
     ) -> None:
         super().__init__()
@@ -158,6 +162,8 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         design = temporal_design(temporal)
         in_the_middle = middle_attention if middle_attention is not None else attention[-1]
         _check_design(temporal, design, (*attention, in_the_middle))
+        if context and not any("residual_block" in design.at(level, levels).blocks for level in range(levels)):
+            raise InputError(f"context is {context}, but temporal is {temporal!r}, without residual blocks to tell it")
         for level, c in enumerate(channels):
             here = design.at(level, levels)
             attends = {attention[level], in_the_middle if level == levels - 1 else "none"} != {"none"}
@@ -174,7 +180,8 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             setattr(self, name, each.layers(self.config, time_size))
 
         def sizes(level: int) -> LayerSizes:
-            return LayerSizes(channels[level], heads[level], groups, time_size, text_size)
+            scale = patch * 2**level
+            return LayerSizes(channels[level], heads[level], groups, time_size, text_size, context, scale)
 
         def spatial(kind: str, level: int) -> nn.Module | None:
             c = channels[level]
@@ -265,16 +272,18 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if name not in INPUTS and name not in self.config.inputs:
                 known = ", ".join((*INPUTS, *self.config.inputs))
                 raise InputError(f"{name} is no input of this network; there are {known}")
+        own, context = self.config.in_channels, self.config.context
         if "beside" in given:
             z = torch.cat([z, given["beside"]], dim=2)
-        if z.shape[2] != self.config.in_channels:
+        if z.shape[2] != own + context:
             raise InputError(
-                f"z has {z.shape[2]} channels with what stands beside it; this network takes {self.config.in_channels}"
+                f"z has {z.shape[2]} channels with what stands beside it; this network takes {own + context}"
             )
+        z, shown = z[:, :, :own], z[:, :, own:].flatten(0, 1) if context else None
         frames = given.setdefault("frames", torch.arange(t, device=z.device))
         embedding = F.silu(self._embed((b, t), {"time": time, **given}, temporal))  # (b t) d
         text, mask = given.get("text"), given.get("text_mask")
-        inputs = LayerInputs(embedding, text, mask, (b, t), frames, temporal, self.reach)
+        inputs = LayerInputs(embedding, text, mask, (b, t), frames, temporal, self.reach, shown)
 
         x = z.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (b t) c h w
         if self.patch > 1:

@@ -17,6 +17,7 @@ from videofusion.recipes.groups import (
     Budget,
     Checkpoints,
     Clips,
+    Compute,
     Diffusion,
     Log,
     Network,
@@ -138,6 +139,109 @@ def vdm_moving_digits() -> Recipe:
     )
 
 
+def magicvideo_moving_digits() -> Recipe:
+    """MagicVideo on moving digits, in 40 minutes of one core; either stage (`system.stage`)."""
+    return _digits("magicvideo-moving-digits", make_config("magicvideo")).replace(
+        {
+            "network.temporal": "magicvideo",
+            # attention at a quarter and an eighth of the frame's size, where the paper has it
+            "network.attention": ("none", "transformer", "transformer"),
+            "diffusion.time_logit": (1.5, 1.5),  # independent noise, as `vdm-moving-digits`
+            "budget.seconds": 2400.0,
+        }
+    )
+
+
+def magicvideo_folder64() -> Recipe:
+    """MagicVideo on a folder of your own clips, 16 key frames at 64x64, each clip at a rate of its own."""
+    return folder64().replace(
+        {
+            "name": "magicvideo-folder64",
+            "system": "magicvideo",
+            "network.temporal": "magicvideo",
+            "network.channels": (64, 128, 192, 256, 256),
+            "network.attention": ("none", "none", "transformer", "transformer", "transformer"),
+            "clips.fps_range": (2.0, 24.0),
+        }
+    )
+
+
+def make_a_video_images() -> Recipe:
+    """Make-A-Video's first stage: an image model of digits, told an embedding that a prior makes from the caption."""
+    return _digits("make-a-video-images", make_config("make-a-video", stage="images")).replace(
+        {
+            "clips.kind": "middle-digits",
+            "clips.frames": 1,
+            "batch.frames": None,
+            "batch.size": 24,
+            "budget.seconds": 900.0,
+        }
+    )
+
+
+def make_a_video_digits() -> Recipe:
+    """Make-A-Video's second stage: temporal layers in the model of `make-a-video-images`, on clips without captions."""
+    return _digits("make-a-video-digits", make_config("make-a-video", stage="video")).replace(
+        {
+            "start.model": "runs/make-a-video-images",
+            # convolutions over time take frames for neighbours, so that steps look at whole clips
+            "batch.frames": None,
+            "batch.size": 2,
+            "diffusion.time_logit": (1.5, 1.5),
+            "budget.seconds": 1500.0,
+        }
+    )
+
+
+def video_ldm_digits() -> Recipe:
+    """Video LDM on moving digits: temporal layers for the image model of `moving-digits`, which stays as it is.
+
+    `--start.image-model RUN` takes a run of `digit-images` instead.
+    """
+    return _digits("video-ldm-digits", make_config("video-ldm")).replace(
+        {
+            "network.temporal": "video_ldm",
+            "start.image_model": "moving-digits",
+            "batch.frames": None,  # those that are shown are the first
+            "diffusion.time_logit": (1.5, 1.5),
+        }
+    )
+
+
+def video_ldm_digits_x4() -> Recipe:
+    """Its interpolation: three frames between any two key frames."""
+    return video_ldm_digits().replace(
+        {"name": "video-ldm-digits-x4", "clips.frames": 13, "system.key_frames": 4, "diffusion.time_logit": (1.0, 1.2)}
+    )
+
+
+def video_ldm_folder() -> Recipe:
+    """Video LDM on a folder of clips: key frames, two a second, in the latents of a Stable Diffusion 1.x folder.
+
+    `--start.image-model SD --network.autoencoder SD --text.encoder SD` name that folder.
+    """
+    return Recipe(
+        name="video-ldm-folder",
+        system=make_config("video-ldm"),
+        network=Network(temporal="video_ldm"),
+        text=Text(size=768),
+        diffusion=Diffusion(schedule="scaled_linear", prediction="eps", weighting="eps"),
+        clips=Clips(kind="folder", frames=8, size=256, fps=2.0),
+        batch=Batch(size=1, accumulation=16, workers=2),
+        optimizer=Optimizer(learning_rate=1e-4),
+        compute=Compute(precision="bfloat16", gradient_checkpointing=True),
+        sampling=Sampling(guidance=7.5),
+    )
+
+
+def video_ldm_folder_x4() -> Recipe:
+    """Its two stages of interpolation in one model, which is told the rate: from 2 to 8 frames a second, and to 32."""
+    return video_ldm_folder().replace(
+        {"name": "video-ldm-folder-x4", "clips.frames": 5, "clips.fps": None, "clips.fps_range": (8.0, 32.0)}
+        | {"system.key_frames": 4}
+    )
+
+
 def folder64() -> Recipe:
     """VideoFusion on a folder of your own clips, 16 frames at 64x64."""
     return Recipe(
@@ -178,12 +282,20 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,
     "moving-digits": moving_digits,
     "vdm-moving-digits": vdm_moving_digits,
+    "magicvideo-moving-digits": magicvideo_moving_digits,
     "digit-crops": digit_crops,
     "digit-images": digit_images,
     "base-digits": base_digits,
+    "make-a-video-images": make_a_video_images,
+    "make-a-video-digits": make_a_video_digits,
+    "video-ldm-digits": video_ldm_digits,
+    "video-ldm-digits-x4": video_ldm_digits_x4,
+    "video-ldm-folder": video_ldm_folder,
+    "video-ldm-folder-x4": video_ldm_folder_x4,
     "folder64": folder64,
     "folder64-small": folder64_small,
     "vdm-folder64": vdm_folder64,
+    "magicvideo-folder64": magicvideo_folder64,
     **PAPER_RECIPES,
 }
 

@@ -16,7 +16,6 @@ FLAT_KEYS = {
     "share": "system.share",
     "adaptive": "system.adaptive",
     "image_frames": "system.image_frames",
-    "text_from": "system.text_from",
     "grouped": "system.grouped",
     "base_loss": "system.base_loss",
     "base_frames": "system.base_frames",
@@ -106,7 +105,6 @@ _AT_REST: dict[str, Any] = {
     "noise": "independent",
     "noise_parameter": None,
     "image_frames": 0,
-    "text_from": "captions",
     "motion_guidance": None,
     "image_encoder": None,
     "prior": None,
@@ -133,6 +131,11 @@ def from_flat(values: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(grown, int) or grown < 0:
             raise InputError(f"recipe key reach_steps is {grown!r}, but must be a whole number of at least 0")
         values["reach_share"] = min(0.9, grown / max(1, steps))
+    if values.pop("text_from", "captions") != "captions":
+        raise InputError(
+            "recipe key text_from is 'frames', which is a stage of the system 'magicvideo' now; set system=magicvideo, "
+            "network.temporal=magicvideo and system.stage=frames"
+        )
     if values.get("variant") == "anchored":
         raise InputError("recipe key variant is 'anchored', which is called 'image-first' now")
     own = kinds(find_config(read_value("system", str, values["system"])))

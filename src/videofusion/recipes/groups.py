@@ -185,10 +185,11 @@ class Start(Settings, group="start"):
     Args:
         model: a run folder or model folder of the same system, from which all parts start; temporal layers that
             `network.temporal` has beyond those of its model begin as the identity.
-        image_model: a run folder or model folder; the base generator (of VDM: the spatial layers) starts from its image
-            network. Or a pipeline's folder of diffusers, as Stable Diffusion 1.5's, whose U-Net then is the base
-            generator (of VDM: what temporal layers are put into); `network.channels`, `blocks` and the like are those
-            of the residual one. With `model` beside it, that run's weights count, and the folder says the sizes.
+        image_model: a run folder, a model folder or the name of a model that ships; the base generator (of systems
+            without: the spatial layers) starts from its image network. Or a pipeline's folder of diffusers, as Stable
+            Diffusion 1.5's, whose U-Net then is the base generator (of systems without: what temporal layers are put
+            into); `network.channels`, `blocks` and the like are those of the residual one. With `model` beside
+            it, that run's weights count, and the folder says the sizes.
         trains: "full" (all that other keys leave trained), "temporal" (the layers and embeddings that an image network
             has not) or "lora" (low-rank adapters on the U-Nets' attention); the latter two need one of the keys above
             to start from.

@@ -184,7 +184,7 @@ class Parts:
             temporal: a row of `TEMPORAL_DESIGNS`.
             told: what it is told, as keywords of `UNet`; see `network_inputs`.
         """
-        theirs = self.image_model()
+        theirs = self.image_model(told.get("image_size"))
         if theirs is None:
             return self.drawn(temporal, self.recipe.network.channels, **told)
         return inflated(theirs, temporal, **told)

@@ -29,7 +29,7 @@ from videofusion.diffusion.editing import Beginning, Start
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.guidance import ClassifierFree, Term
 from videofusion.diffusion.known import Following, Known
-from videofusion.diffusion.noise import Keys, NoiseSource, bind
+from videofusion.diffusion.noise import Keys, NoiseSource, base_frame, bind
 from videofusion.diffusion.options import SamplingOptions
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.diffusion.samplers.loop import OnPrediction, OnState, Progress
@@ -135,6 +135,11 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     def hears_fps(self) -> bool:
         """Whether it is told frames per second: it was trained on clips of several rates."""
         return any(condition.option == "fps" for condition in self.conditions)
+
+    @property
+    def overlap(self) -> int:
+        """Frames that a clip which goes on is given unless told otherwise: so many that the middle one is the last."""
+        return base_frame(self.config.frames) + 1
 
     @classmethod
     def networks_take_turns(cls, settings: Mapping[str, Any]) -> bool:

@@ -50,15 +50,15 @@ class Stage:
         trains: "all"; "image", the weights that an image network has; or "temporal", the others, which leaves the image
             network and its text encoder as they are.
         temporal: how much temporal layers count: 0 for clips that are looked at as pictures, frame by frame.
-        words: what stands for the text: the clips' "captions"; their middle "frames", embedded; or "none", for clips
-            without captions, which are all told the empty text.
+        words: what stands for the text: what the system says, as the clips' "captions"; or "none", for clips without
+            captions, which are all told the empty text.
         conditions: names of the system's conditions that clips of this stage are told, of the others their null
             values; all of them when None.
     """
 
     trains: Literal["all", "image", "temporal"] = "all"
     temporal: float = 1.0
-    words: Literal["captions", "frames", "none"] = "captions"
+    words: Literal["captions", "none"] = "captions"
     conditions: tuple[str, ...] | None = None
 
 
@@ -152,8 +152,6 @@ class PlainDiffusion:
         if stage.words == "none":
             conditions = (Prompt(parts.text, captions=False), *conditions[1:])
         unet = parts.unet(cls.temporal or parts.temporal, **network_inputs(conditions, parts.common.space.channels))
-        if stage.words == "frames":
-            conditions = (FrameAsText(parts.text, parts.frame_encoder()), *conditions[1:])
         system = cls(unet, conditions, config, parts.common)
         parts.begin(system, "unet")
         if stage.trains == "temporal" and not parts.starts("unet"):

@@ -20,6 +20,7 @@ from videofusion.parts import WEIGHTS, read_tensors
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 
+_SHIPPED = Path(__file__).parents[1] / "models_shipped"
 _THEIRS = ("UNet2DConditionModel", "UNet2DModel")
 
 
@@ -204,6 +205,9 @@ def hears_fps(recipe: Recipe) -> bool:
 
 
 def _model_folder(folder: Path) -> Path:
+    """The model's folder in that of a run; the folder itself; or that of a model that ships, where it is its name."""
+    if len(folder.parts) == 1 and not folder.exists() and (_SHIPPED / folder).is_dir():
+        return _SHIPPED / folder
     return folder / "model" if (folder / "model").is_dir() else folder
 
 

@@ -22,17 +22,16 @@ from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.editing import Start
 from videofusion.diffusion.text2video_zero import (
     BACKGROUND,
-    FIRST,
     MOTION,
-    SECOND,
-    STEPS,
     moving_start,
-    smooth_background,
+    moving_steps,
+    sampled_twice,
 )
 from videofusion.errors import InputError
 from videofusion.systems.pipeline import Prepared
 from videofusion.systems.training_free import TrainingFreePipeline
 
+EDITING = {"text": 7.5, "beside": 1.5}  # guidance of InstructPix2Pix
 Foreground = Tensor | Callable[[Tensor], Tensor]
 
 
@@ -83,8 +82,10 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
         Raises:
             InputError: anything outside what is said above; a sampler that draws noise on its way.
         """
+        if self.edits and asked.get("guidance") is None:
+            asked["guidance"] = EDITING
         prepared = super().prepare(prompt, **asked)
-        if asked.get("beginning") is not None or prepared.known is not None:
+        if asked.get("beginning") is not None:
             return prepared
         if self.controls or self.edits:  # which say what moves
 
@@ -93,7 +94,9 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
                 return Start(noise[:, :1].expand_as(noise), prepared.times)
 
             return replace(prepared, begin=alike)
-        steps = _moves(len(prepared.times) - 1) if moves is None else moves
+        if prepared.known is not None:
+            return prepared
+        steps = moving_steps(len(prepared.times) - 1) if moves is None else moves
         motion: dict[str, Any] = {"motion": shift, "published": published}
 
         def begin() -> Start:
@@ -118,7 +121,7 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
         if isinstance(foreground, Tensor):
             self._foreground(foreground, prepared.noise(0))  # refuses one of another size before work
         again = partial(
-            _twice, prepared.sampler, partial(self._foreground, foreground), weight=smoothing, smoothing=motion
+            sampled_twice, prepared.sampler, partial(self._foreground, foreground), weight=smoothing, smoothing=motion
         )
         return replace(prepared, begin=begin, sampler=again)
 
@@ -133,26 +136,3 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
             )
         pooled = max_pool2d(mask.to(made).flatten(0, 1), self.space.factor).unflatten(0, mask.shape[:2])
         return pooled.expand(len(made), frames, -1, -1, -1)
-
-
-def _moves(count: int) -> tuple[int, int]:
-    """Steps T and T' of so many, as the published code has them of 50, and not the same one where there are two."""
-    at, further = (round(step * count / STEPS) for step in (FIRST, SECOND))
-    at = max(0, min(at, count - 2))
-    return at, min(max(further, at + 1), count - 1)
-
-
-def _twice(
-    sampler: Callable[..., Tensor],
-    foreground: Callable[[Tensor], Tensor],
-    denoiser: Denoiser,
-    z: Tensor,
-    times: Tensor,
-    *,
-    weight: float,
-    smoothing: dict[str, Any],
-    **how: Any,
-) -> Tensor:
-    """Sample, and once more with the background where the first frame's was moved to."""
-    made = sampler(denoiser, z, times, **how)
-    return sampler(denoiser, smooth_background(z, foreground(made), weight=weight, **smoothing), times, **how)

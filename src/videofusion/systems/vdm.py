@@ -8,7 +8,7 @@ The same system on an image U-Net and one-frame clips trains image models, such 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from videofusion.errors import InputError
 from videofusion.networks.temporal import TEMPORAL_DESIGNS, temporal_design
@@ -16,7 +16,7 @@ from videofusion.recipes.system_config import SystemConfig
 from videofusion.settings import Range
 from videofusion.systems.build import Parts
 from videofusion.systems.pipeline import VideoPipeline
-from videofusion.systems.plain import PlainDiffusion, PlainPipeline, Stage
+from videofusion.systems.plain import PlainDiffusion, PlainPipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,6 @@ class VDMConfig(SystemConfig):
             `diffusion/kernels.py`, which has what it is when None.
         image_frames: pictures, single frames of other clips, that a step looks at beside each clip (VDM's joint
             training); temporal layers do not see them.
-        text_from: what stands for the text in training: the "captions", or an embedding of each clip's middle frame
-            ("frames", MagicVideo's unsupervised training), so that clips need none; a run that starts from the result
-            takes it to captions.
     """
 
     name: ClassVar[str] = "vdm"
@@ -41,12 +38,6 @@ class VDMConfig(SystemConfig):
     noise: str = "independent"
     noise_parameter: float | None = None
     image_frames: Annotated[int, Range(0, 64)] = 0
-    text_from: Literal["captions", "frames"] = "captions"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.text_from == "frames" and self.image_frames:
-            raise self.refusal("text_from", f"takes no image_frames, and they are {self.image_frames}")
 
     @property
     def pictures(self) -> int:
@@ -75,10 +66,6 @@ class VDMSystem(PlainDiffusion):
                 f"base noise, and the system 'vdm' has none; set network.temporal={instead}"
             )
         return super().build(config, parts)
-
-    @classmethod
-    def stage_of(cls, config: VDMConfig) -> Stage:
-        return Stage(words=config.text_from)
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "noise": self.config.noise, "noise_parameter": self.config.noise_parameter}

@@ -10,16 +10,10 @@ from torch import Tensor
 
 from videofusion.clip.check import check_clip
 from videofusion.diffusion.known import Known
-from videofusion.diffusion.noise import base_frame
 from videofusion.errors import InputError
 from videofusion.systems.pipeline import LARGEST, Hooks, VideoPipeline
 
 Window = Callable[[int, int], None]
-
-
-def default_overlap(frames: int) -> int:
-    """Frames of a window that are given unless told otherwise: so many that the middle one is the last of them."""
-    return base_frame(frames) + 1
 
 
 def generate(
@@ -86,8 +80,9 @@ def extend(
             width that the model takes.
         prompt: what it shows; one for each clip.
         frames: of the whole, more than the clip has.
-        overlap: frames of a window that are given, from 1 to its length less 1; half a window and one more by default,
-            and at least that for the variant "image-first", whose middle frame must be given.
+        overlap: frames of a window that are given, from 1 to its length less 1; half a window and one more by default
+            (of Video LDM those that it was trained with), and at least that for the variant "image-first", whose middle
+            frame must be given.
         weight: of reconstruction guidance, see `Known`.
         output: "clip", or "latent" for what the model's `decode` makes clips of, the given frames among them.
         on_window: called before each window with its number, from 0, and how many there are.
@@ -183,7 +178,7 @@ def check_windows(pipe: VideoPipeline, had: int, frames: int, overlap: int | Non
         InputError: the clip is too short, or what is asked for is not possible with this model.
     """
     length = int(pipe.config.frames)
-    overlap = default_overlap(length) if overlap is None else overlap
+    overlap = pipe.overlap if overlap is None else overlap
     if not 1 <= overlap < length:
         raise InputError(f"overlap is {overlap}; this model's clips have {length} frames, it must be 1 to {length - 1}")
     if had < overlap:

@@ -54,6 +54,18 @@ class TestLayers:
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in layer.parameters())
 
 
+@torch.no_grad()
+def test_a_residual_block_hears_the_context_of_each_frame_at_its_own_resolution() -> None:
+    block, x = shaken(LAYERS["residual_block"](SIZES._replace(context=4, scale=2))), clip()
+    context = torch.randn(B * T, 4, 8, 8)
+    moved = context.clone()
+    moved[2, :, 4:6, 2:4] += 1
+    change = block(x, inputs()._replace(context=moved)) - block(x, inputs()._replace(context=context))
+    where = change.abs().amax(dim=1) > 1e-3
+    assert where[1:4, 2, 1].all()  # the next convolution brings it to the frames beside
+    assert not where[T:].any()
+
+
 def test_levels_have_fields_of_their_own_from_either_end() -> None:
     row = TemporalDesign(
         attention=("middle", "place"), levels={-1: {"attention": ("joint",)}, 0: {"blocks": ("place",)}}

@@ -66,13 +66,17 @@ class ResidualBlock(nn.Module):
         channels: of the features.
         time_size: of the embedding of time.
         groups: of the norms.
+        context: channels of clean frames and their mask, which it is told after a learned downsampling (Video LDM, sec.
+            3.2); 0 for none.
+        scale: of that downsampling.
     """
 
-    def __init__(self, channels: int, time_size: int, groups: int) -> None:
+    def __init__(self, channels: int, time_size: int, groups: int, context: int = 0, scale: int = 1) -> None:
         super().__init__()
         self.norm1 = TimeNorm(groups, channels, eps=1e-5)
         self.conv1 = TimeConvolution(channels)
         self.time_emb_proj = nn.Linear(time_size, channels)
+        self.context = nn.Conv2d(context, channels, scale, stride=scale, bias=False) if context else None
         self.norm2 = TimeNorm(groups, channels, eps=1e-5)
         self.conv2 = TimeConvolution(channels)
         begin_at_nothing(self.conv2)
@@ -82,6 +86,8 @@ class ResidualBlock(nn.Module):
         shape = inputs.clip_shape
         h = self.conv1(F.silu(self.norm1(x, shape)), shape)
         h = h + self.time_emb_proj(inputs.time)[:, :, None, None]
+        if self.context is not None and inputs.context is not None:
+            h = h + self.context(inputs.context)
         return self.conv2(F.silu(self.norm2(h, shape)), shape)
 
 

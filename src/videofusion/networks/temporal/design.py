@@ -31,6 +31,8 @@ class LayerSizes(NamedTuple):
         groups: of norms.
         time: size of the embedding of time.
         text: size of the text's tokens; None for no text.
+        context: channels of clean frames and their mask, which they are told; 0 for none.
+        scale: places of a frame, along a side, for one of the features.
     """
 
     channels: int
@@ -38,6 +40,8 @@ class LayerSizes(NamedTuple):
     groups: int
     time: int
     text: int | None
+    context: int = 0
+    scale: int = 1
 
 
 # Kind -> what makes a layer of given sizes. A layer is called as layer(features, LayerInputs) and returns what it adds.
@@ -56,7 +60,7 @@ LAYERS: dict[str, Callable[[LayerSizes], nn.Module]] = {
     "numbered_block": lambda s: NumberedBlock(s.channels, s.heads, s.text),
     # convolutions over time: one; a residual block of two; four
     "convolution": lambda s: Convolution(s.channels),
-    "residual_block": lambda s: ResidualBlock(s.channels, s.time, s.groups),
+    "residual_block": lambda s: ResidualBlock(s.channels, s.time, s.groups, s.context, s.scale),
     "convolution_stack": lambda s: ConvolutionStack(s.channels, s.groups),
     # scale and shift of each frame
     "adaptor": lambda s: Adaptor(s.channels),
@@ -157,12 +161,14 @@ TEMPORAL_DESIGNS = {
     # both with it at the coarsest level only, where Lumiere has its attention
     "factorised_coarse": TemporalDesign(levels=_COARSE, frame_number=True),
     "residual_coarse": TemporalDesign(levels=_COARSE, frame_number=True, share=True),
-    # directed attention, and frames told their number in every residual block; and each of the two taken away
-    "directed": TemporalDesign(attention=("directed",), frame_number=True),
-    "directed_plain": TemporalDesign(attention=("directed",)),
     "factorised_numbered": TemporalDesign(attention=("place",), frame_number=True),
     # MagicVideo: an adaptor after each convolution, spatial and directed attention side by side
     "magicvideo": TemporalDesign(within=("adaptor",), attention=("directed",), parallel=True, follow_spatial=True),
+    # the same with attention to all frames, and without adaptor: its ablations
+    "magicvideo_bidirectional": TemporalDesign(
+        within=("adaptor",), attention=("place",), parallel=True, follow_spatial=True
+    ),
+    "magicvideo_no_adaptor": TemporalDesign(attention=("directed",), parallel=True, follow_spatial=True),
     # Make-A-Video: pseudo-3D convolutions and attention
     "make_a_video": TemporalDesign(within=("convolution",), attention=("place",), follow_spatial=True),
     # Video LDM: residual blocks and attention over time, each with its alpha
