@@ -13,9 +13,10 @@ from PIL import Image
 
 from videofusion.cli import main
 from videofusion.clip import read_clip, read_provenance, write_clip
+from videofusion.recipes.catalogue import get_recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
-import tiny_folders as tiny  # noqa: E402
+import tiny_folders as tiny
 
 FEW = ["--steps", "2", "--frames", "3", "--device", "cpu"]
 
@@ -78,6 +79,35 @@ def test_a_video_is_edited_by_an_instruction(place: Path) -> None:
     named = ["--model", str(place / "instruct"), "--method", "text2video-zero", "-o", str(out)]
     assert main(["edit", str(place / "video.mp4"), "make it red", *named, *FEW]) == 0
     assert len(read_clip(out)) == 3
+
+
+def test_videofusion_is_trained_on_it_without_another_key(place: Path) -> None:
+    for number in range(3):
+        clip = torch.rand(20, 3, 16, 16, generator=torch.Generator().manual_seed(number)) * 2 - 1
+        write_clip(clip, place / "clips" / f"{number}.mp4", 8.0, {}, scale=1)
+    run = place / "run"
+    few = ["--steps", "1", "--clips.frames", "4", "--batch.accumulation", "1", "--log.sample-interval", "0"]
+    few += ["--batch.workers", "0", "--log.boards"]
+    command = ["train", "videofusion", "--base", str(place / "sd"), "--data", str(place / "clips"), "--run", str(run)]
+    assert main([*command, *few, "--device", "cpu"]) == 0
+    recipe = get_recipe(str(run / "recipe.json"))
+    assert (recipe.diffusion.schedule, recipe.diffusion.prediction) == ("scaled_linear", "eps")
+    assert (recipe.clips.size, recipe.text.size, recipe.system.residual_channels) == (16, 32, (8, 16))
+    out = place / "trained.mp4"
+    made = ["generate", "a red cat", "--model", str(run), "-o", str(out), "--steps", "2", "--negative", "grey"]
+    assert main([*made, "--device", "cpu"]) == 0
+    assert len(read_clip(out)) == 4
+
+
+def test_what_is_no_base_is_told(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    tiny.save(tiny.xl_pipeline(), tmp_path / "xl")
+    for folder, says in (
+        (place / "instruct", "takes image beside the latents"),
+        (tmp_path / "xl", "is of Stable Diffusion XL"),
+    ):
+        command = ["train", "videofusion", "--base", str(folder), "--data", "clips", "--run", str(tmp_path / "run")]
+        assert main(command) == 2
+        assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

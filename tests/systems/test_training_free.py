@@ -245,7 +245,7 @@ def test_edits_take_over_the_structure(folder: Path, control: Path) -> None:
         encoded = pipe.space.encode(clip[None])[0]
         assert torch.equal(kept[..., 4:], encoded[..., 4:])
         assert not torch.equal(kept[..., :4], encoded[..., :4])
-        with pytest.raises(InputError, match="strength is 0.5; the method .* has none"):
+        with pytest.raises(InputError, match=r"strength is 0\.5; the method .* has none"):
             vf.edit(pipe, clip, PROMPT, method=method, strength=0.5, **options)
         with pytest.raises(InputError, match=f"method is '{method}', which takes an image model"):
             vf.edit(load(folder, "shared-noise"), clip, PROMPT, method=method, **options)
