@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import videofusion as vf
@@ -311,3 +312,37 @@ def test_what_cannot_be_is_told(folder: Path, control: Path, tmp_path: Path) -> 
         controlled(PROMPT, structure=moving(), structure_kind="maps", control_scale=[1.0, 2.0], **FEW)
     with pytest.raises(InputError, match=r"prompt has \d+ tokens; at most 8 chunks of 18 are read"):
         pipe("word " * 100, frames=3, **FEW)
+
+
+def test_a_name_on_the_hub_is_a_model_once_it_was_downloaded(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    cached = tmp_path / "models--someone--tiny"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("abc123")
+    shutil.copytree(folder, cached / "snapshots" / "abc123")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    pipe = load("someone/tiny", "shared-noise")  # type: ignore[arg-type]
+    assert torch.equal(pipe(PROMPT, frames=2, **FEW), load(folder, "shared-noise")(PROMPT, frames=2, **FEW))
+
+
+def test_a_negative_prompt_is_for_trained_models_too() -> None:
+    pipe = vf.load("moving-digits", device="cpu")
+    options = {"seed": 1, "steps": 2, "guidance": 3.0}
+    plain = pipe("a red three", **options)
+    assert torch.equal(pipe("a red three", negative="", **options), plain)
+    assert not torch.equal(pipe("a red three", negative="a blue seven", **options), plain)
+    with pytest.warns(UserWarning, match="does not know 'zebra'"):
+        pipe("a red three", negative="zebra", **options)
+
+
+def test_an_adapter_of_diffusers_is_added(folder: Path, tmp_path: Path) -> None:
+    layer = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    matrices = {f"{layer}.lora_A.weight": torch.ones(2, 16), f"{layer}.lora_B.weight": torch.ones(16, 2)}
+    save_file(matrices, tmp_path / "lora.safetensors")
+    own = load(folder, "text2video-zero", lora=tmp_path / "lora.safetensors")
+    name = f"{layer.removeprefix('unet.')}.weight"
+    before = load(folder, "text2video-zero").unet.state_dict()[name]
+    torch.testing.assert_close(own.unet.state_dict()[name], before + 2)
