@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from videofusion.cli.image_models import PLAIN, ImageModels, read_foreground, read_structure
+from videofusion.cli.image_models import PLAIN_NEW, NewClips
 from videofusion.cli.options import Force, check_sampling, refuse_existing
 from videofusion.cli.sampling import OWN, Turned
 from videofusion.errors import InputError
@@ -32,10 +32,7 @@ def generate(
     sampling: Annotated[Turned, tyro.conf.OmitArgPrefixes] = OWN,
     guidance: float | None = None,
     negative: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
-    image: Annotated[ImageModels, tyro.conf.OmitArgPrefixes] = PLAIN,
-    structure: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
-    foreground: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
-    share: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
+    image: Annotated[NewClips, tyro.conf.OmitArgPrefixes] = PLAIN_NEW,
     motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
     seed: int = 0,
     motion_seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
@@ -76,10 +73,6 @@ def generate(
         guidance: how closely to follow the prompt; 1 is off; the model's own by default
         negative: what the video is not to show
         image: options for image models
-        structure: for image models with ControlNets, a video whose structure is taken over
-        foreground: for text2video-zero, a picture or video that is white where something is in front; what is behind
-            follows the first frame
-        share: for shared-noise, the part of the noise that all frames share (0.5)
         motion: 0 (the least motion of the training clips) to 1 (the most), for models trained with this knob
         seed: the same seed gives the same clip
         motion_seed: another one gives the same content other motion
@@ -112,10 +105,8 @@ def generate(
         defaults |= sampling.given()
         if prompt or count > 1:
             raise InputError(f"{'PROMPT' if prompt else '--count'} and --prompts are both given; leave one out")
-        others = {"negative": negative, "structure": structure, "foreground": foreground, "share": share} | image.told()
-        for name, value in others.items():
-            if value is not None:
-                raise InputError(f"{name} is {value}; with --prompts it cannot be given")
+        for name, value in (image.told() | ({} if negative is None else {"negative": negative})).items():
+            raise InputError(f"{name} is {value}; with --prompts it cannot be given")
         if lora is not None:
             raise InputError(
                 f"--lora is {lora}, but --prompts takes a --model only; "
@@ -156,13 +147,8 @@ def generate(
     tuned["precision"] = precision
     pipe = load(model, **image.load(), **tuned, device=device, low_memory=low_memory)
     size_of = (height or int(pipe.config.height), width or int(pipe.config.width))
-    more: dict[str, Any] = {"negative": negative, "share": share} | image.call()
-    if structure is not None:
-        more["structure"] = read_structure(structure, size_of, frames, int(pipe.config.frames))
-    if foreground is not None:
-        more["foreground"] = read_foreground(foreground, size_of)
-    more = {name: value for name, value in more.items() if value is not None}
-    seen = {"negative": negative, "share": share, "structure": structure, "foreground": foreground}
+    more = image.call_of(size_of, frames, int(pipe.config.frames))
+    asked = {} if negative is None else {"negative": negative}
     for number, (own_seed, files) in enumerate(jobs):
         began = time.perf_counter()
         settings: dict[str, Any] = {
@@ -178,11 +164,10 @@ def generate(
             "motion": motion,
             "fps": fps if pipe.hears_fps else None,
         }
-        told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given(), **image.told()}
-        told |= {name: str(value) for name, value in seen.items() if value is not None}
+        told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given(), **asked, **image.told()}
         del told["sampler_options"]
         bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
-        made = tasks.generate(pipe, prompt, **settings, **more, output="latent", progress=bar)
+        made = tasks.generate(pipe, prompt, **settings, **asked, **more, output="latent", progress=bar)
         clip = decoded(pipe, made, files[0], fps or FILE_FPS, told)
         seconds = time.perf_counter() - began
         pixels = watchable_scale(*clip.shape[-2:]) if scale is None else scale

@@ -70,7 +70,32 @@ class ImageModels:
         return (load_depth if kind == "depth" else load_pose)(str(self.structure_model))
 
 
-def read_structure(path: Path, size: tuple[int, int], frames: int | None, own: int) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class NewClips(ImageModels):
+    """Those, and what clips that are new take.
+
+    Args:
+        structure: for image models with ControlNets, a video whose structure is taken over
+        foreground: for text2video-zero, a picture or video that is white where something is in front; what is behind
+            follows the first frame
+        share: for shared-noise, the part of the noise that all frames share (0.5)
+    """
+
+    structure: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    foreground: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    share: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
+
+    def call_of(self, size: tuple[int, int], frames: int | None, own: int) -> dict[str, Any]:
+        """What a pipeline's call takes of them, with what files hold; for sizes see `_read_structure`."""
+        found = self.call() | ({} if self.share is None else {"share": self.share})
+        if self.structure is not None:
+            found["structure"] = _read_structure(self.structure, size, frames, own)
+        if self.foreground is not None:
+            found["foreground"] = _read_foreground(self.foreground, size)
+        return found
+
+
+def _read_structure(path: Path, size: tuple[int, int], frames: int | None, own: int) -> Tensor:
     """The clip whose structure is taken over; `frames` of it, or as many as there are and a model makes, `own`."""
     from videofusion.clip import read_clip
     from videofusion.video.decode import Unreadable, open_video
@@ -82,7 +107,7 @@ def read_structure(path: Path, size: tuple[int, int], frames: int | None, own: i
     return read_clip(path, frames=min(there, own) if frames is None else frames, size=size)
 
 
-def read_foreground(path: Path, size: tuple[int, int]) -> Tensor:
+def _read_foreground(path: Path, size: tuple[int, int]) -> Tensor:
     """A mask [t 1 h w] of what is in front, white in a picture or a video, at a size."""
     import torch
 
@@ -92,3 +117,4 @@ def read_foreground(path: Path, size: tuple[int, int]) -> Tensor:
 
 
 PLAIN = ImageModels()
+PLAIN_NEW = NewClips()

@@ -20,7 +20,7 @@ from videofusion.conditioning.condition import Condition
 from videofusion.diffusion.chunks import InChunks
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.editing import Start
-from videofusion.diffusion.text2video_zero import (
+from videofusion.diffusion.latent_motion import (
     BACKGROUND,
     MOTION,
     moving_start,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from videofusion.diffusion import ClassifierFree, Conditions, NetworkDenoiser, make_schedule, times
 from videofusion.diffusion.samplers import ddim
-from videofusion.diffusion.text2video_zero import (
+from videofusion.diffusion.latent_motion import (
     motion_shifts,
     moving_start,
     renoise,
