@@ -148,7 +148,7 @@ def generate(
     pipe = load(model, **image.load(), **tuned, device=device, low_memory=low_memory)
     size_of = (height or int(pipe.config.height), width or int(pipe.config.width))
     more = image.call_of(size_of, frames, int(pipe.config.frames))
-    asked = {} if negative is None else {"negative": negative}
+    asked: dict[str, Any] = {} if negative is None else {"negative": negative}
     for number, (own_seed, files) in enumerate(jobs):
         began = time.perf_counter()
         settings: dict[str, Any] = {
