@@ -274,12 +274,14 @@ def test_in_half_precision(folder: Path, precision: str) -> None:
 
 
 @pytest.mark.parametrize("system", ["text2video-zero", "shared-noise", "controlvideo"])
-def test_a_saved_pipeline_is_the_same(folder: Path, tmp_path: Path, system: str) -> None:
-    pipe = load(folder, system)
+def test_a_saved_pipeline_is_the_same(folder: Path, control: Path, tmp_path: Path, system: str) -> None:
+    nets: dict[str, Any] = {"controlnet": control} if system == "controlvideo" else {}
+    more = {"structure": moving(3), "structure_kind": "maps"} if nets else {}
+    pipe = load(folder, system, **nets)
     pipe.save_pretrained(tmp_path)
-    again = vf.load(tmp_path, device="cpu")
+    again = vf.load(tmp_path, device="cpu", **nets)
     assert type(again) is type(pipe)
-    assert torch.equal(again(PROMPT, frames=3, **FEW), pipe(PROMPT, frames=3, **FEW))
+    assert torch.equal(again(PROMPT, frames=3, **more, **FEW), pipe(PROMPT, frames=3, **more, **FEW))
     with pytest.raises(InputError, match="which has a system of its own"):
         vf.load(tmp_path, system=next(name for name in TRAINING_FREE if name != system))
 
@@ -301,6 +303,8 @@ def test_what_cannot_be_is_told(folder: Path, control: Path, tmp_path: Path) -> 
         pipe(PROMPT, structure=moving(), **FEW)
     with pytest.raises(InputError, match="foreground has the shape"):
         pipe(PROMPT, frames=3, foreground=torch.zeros(3, 1, 8, 8), **FEW)
+    with pytest.raises(InputError, match=r"system is 'controlvideo', .* but the model has no ControlNet"):
+        load(folder, "controlvideo")(PROMPT, frames=3, **FEW)
     controlled = load(folder, "controlvideo", controlnet=control)
     with pytest.raises(InputError, match="structure is not given; the model's ControlNets have to be shown one"):
         controlled(PROMPT, frames=3, **FEW)

@@ -20,6 +20,7 @@ from videofusion.diffusion.noise import DecomposedNoise, NoiseSource
 from videofusion.diffusion.prediction import Prediction
 from videofusion.diffusion.samplers.loop import OnPrediction
 from videofusion.diffusion.smoother import InterleavedSmoother, Interpolate, halfway
+from videofusion.errors import InputError
 from videofusion.systems.pipeline import Prepared
 from videofusion.systems.training_free import TrainingFreePipeline
 
@@ -56,8 +57,13 @@ class ControlVideoPipeline(TrainingFreePipeline):
             asked: as in `TrainingFreePipeline.prepare`.
 
         Raises:
-            InputError: anything outside what is said above.
+            InputError: anything outside what is said above; no ControlNet, without which all frames would be one.
         """
+        if not self.controls and asked.get("beginning") is None:
+            raise InputError(
+                "system is 'controlvideo', which makes clips of a structure, but the model has no ControlNet; load it "
+                "with controlnet=FOLDER"
+            )
         prepared = super().prepare(prompt, **asked)
         if not smooth:
             return prepared
