@@ -1,26 +1,29 @@
 """Models by name: what ships with the package, and `load`, which takes a name or a folder.
 
-A model is a diffusers pipeline folder (`model_index.json`, and per part a `config.json` and safetensors). To ship one,
-put its folder under `models_shipped` and add a line to `SHIPPED`.
+A model is a diffusers pipeline folder (`model_index.json`, and per part a `config.json` and safetensors): one of ours,
+or an image model of others, which a system without training makes clips with. To ship one, put its folder under
+`models_shipped` and add a line to `SHIPPED`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videofusion.errors import InputError, unknown
+from videofusion.errors import InputError, printable, unknown
 from videofusion.recipes.catalogue import RECIPES
-from videofusion.registry import find_pipeline
+from videofusion.registry import TRAINING_FREE, find_pipeline, training_free
 from videofusion.trusted import check_own, parts_of, read_config, refuse_code
 
 if TYPE_CHECKING:
     from videofusion.systems.pipeline import VideoPipeline
 
 FOLDER = Path(__file__).parent / "models_shipped"
-PRECISIONS = ("float32", "bfloat16")  # the recipes' names
+PRECISIONS = ("float32", "bfloat16", "float16")  # the recipes' names, and one for sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,8 @@ SHIPPED = {
 def load(
     name_or_path: str | Path,
     *,
+    system: str | None = None,
+    controlnet: str | Path | Sequence[str | Path] = (),
     lora: str | Path | None = None,
     lora_scale: float = 1.0,
     device: str | None = None,
@@ -85,14 +90,18 @@ def load(
     """A pipeline, ready to be called with a prompt.
 
     Args:
-        name_or_path: a name of `SHIPPED`, or a folder that `save_pretrained` wrote, or that of a training run.
+        name_or_path: a name of `SHIPPED`, or a folder that `save_pretrained` wrote, or that of a training run; or an
+            image model of diffusers (Stable Diffusion), a folder or a name "owner/model" on the Hugging Face Hub.
+        system: what makes clips with an image model, a key of `TRAINING_FREE`; "text2video-zero" by default, as is
+            said on stderr.
+        controlnet: folders of ControlNets for such a system.
         lora: LoRA weights that are added to the model's: a file that training or diffusers wrote, or a folder with it.
         lora_scale: how much of them; 1 is as trained.
         device: "cpu", "cuda", ...; the first accelerator there is, when not given.
         low_memory: keep only the network at work in memory, and read each one's weights again for every batch of
             clips; for models whose networks work one after the other (VideoFusion's variant "image-first").
-        precision: that of the networks that see frames, one of `PRECISIONS`. In "bfloat16" they take half of the
-            memory, and less time where the device computes in it; samplers stay in float32.
+        precision: that of the networks that see frames, one of `PRECISIONS`. In "bfloat16" and "float16" they take
+            half of the memory, and less time where the device computes in it; samplers stay in float32.
 
     Raises:
         InputError: there is no such model, device or precision, or the folder is not one this version can read; the
@@ -100,13 +109,25 @@ def load(
             together.
     """
     check_precision(precision)
+    from videofusion.interop.diffusers_folder import is_pipeline
+
     folder = find(name_or_path)
+    nets = [controlnet] if isinstance(controlnet, str | Path) else list(controlnet)
+    if system is not None and system not in TRAINING_FREE:
+        raise unknown("system without training", system, TRAINING_FREE)
     if lora is not None:
         if low_memory:
             raise InputError(f"lora is {lora} and low_memory is True, but adapters are added to weights in memory")
-        from videofusion.interop.lora_files import apply_lora, find_lora
+        from videofusion.interop.lora_files import find_lora
 
         lora = find_lora(lora)
+    if is_pipeline(folder):
+        if low_memory:
+            raise InputError(
+                f"low_memory is True, but {folder} is an image model, whose network is at work all the time"
+            )
+        pipe = _on_image_model(folder, system, device, precision)
+        return _finished(pipe, nets, lora, lora_scale)
     # all names are looked at before anything is imported by them
     refuse_code(folder)
     index = read_config(folder / "model_index.json")
@@ -124,9 +145,14 @@ def load(
     kind = find_pipeline(str(index.get("_class_name")))
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(
-            f"model {folder} is a {index.get('_class_name')}, which is not a pipeline of videofusion, nor of "
-            "a system that an installed package brings"
+            f"model {folder} is a {index.get('_class_name')}, which is neither a pipeline of videofusion, nor of a "
+            "system that an installed package brings, nor an image model with a U-Net"
         )
+    own = next((name for name, (_, class_name) in TRAINING_FREE.items() if class_name == kind.__name__), None)
+    if system not in (None, own):
+        raise InputError(f"system is {system!r}, but {folder} is a {kind.__name__}, which has a system of its own")
+    if nets and own is None:
+        raise InputError(f"controlnet is {nets[0]}, but {folder} is a {kind.__name__}, which takes none")
     check_own(folder / "model_index.json", kind)
     refuse_pickles(folder)
     components: dict[str, Any] = {}
@@ -148,11 +174,41 @@ def load(
             components[name] = open_part(module, class_name, folder / name, where)
     settings = {key: value for key, value in index.items() if not key.startswith("_") and key not in kind.PARTS}
     try:
-        pipe: VideoPipeline = kind(**components, **settings)
+        pipe = kind(**components, **settings)
     except (ValueError, TypeError, AttributeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"model {folder} cannot be loaded: {first}") from error
+    return _finished(pipe, nets, lora, lora_scale)
+
+
+def _on_image_model(folder: Path, system: str | None, device: str | None, precision: str) -> VideoPipeline:
+    """A system without training on an image model."""
+    import torch
+
+    from videofusion.device import pick_device
+
+    if system is None:
+        system = next(iter(TRAINING_FREE))
+        others = ", ".join(name for name in TRAINING_FREE if name != system)
+        print(
+            printable(
+                f'{folder.name} is an image model; clips are made by "{system}" (system, or {others})', line=True
+            ),
+            file=sys.stderr,
+        )
+    pipe: VideoPipeline = training_free(system).from_image_model(folder, pick_device(device), getattr(torch, precision))
+    return pipe
+
+
+def _finished(
+    pipe: VideoPipeline, controlnets: Sequence[str | Path], lora: str | Path | None, lora_scale: float
+) -> VideoPipeline:
+    """A pipeline with ControlNets, if it takes some, and adapters."""
+    if controlnets:
+        pipe.add_controls(controlnets)
     if lora is not None:
+        from videofusion.interop.lora_files import apply_lora
+
         apply_lora(pipe.components, Path(lora), lora_scale)
     return pipe
 
@@ -164,7 +220,7 @@ def check_precision(precision: str) -> None:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The folder of a model; that in a run's folder, for this one.
+    """The folder of a model; that in a run's folder, for this one; of a name on the Hugging Face Hub, where it lies.
 
     Raises:
         InputError: there is none; the sentence lists the names there are, or says what the path is instead.
@@ -174,13 +230,17 @@ def find(name_or_path: str | Path) -> Path:
         if not folder.is_dir():
             raise InputError(f'model "{name_or_path}" is missing from this installation: there is no {folder}')
         return folder
-    path = Path(name_or_path)
+    path = Path(name_or_path).expanduser()
     if path.is_file():
         from videofusion.files import refuse_pickles
 
         refuse_pickles(path)
         raise InputError(f"model {path} is a file; a model is a folder with a model_index.json")
     if not path.is_dir():
+        from videofusion.interop.snapshots import find_model, is_name
+
+        if is_name(name_or_path):
+            return find_model(name_or_path)
         raise unknown("model", str(name_or_path), SHIPPED, ", or the path of a model's folder")
     if (path / "model_index.json").is_file():
         return path

@@ -29,6 +29,12 @@ BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "make-a-video": ("videofusion.systems.make_a_video", "MakeAVideoSystem", "MakeAVideoPipeline"),
     "video-ldm": ("videofusion.systems.video_ldm", "VideoLDM", "VideoLDMPipeline"),
 }
+# Systems that are never trained: pipelines on an image model of others, by the name that `load` takes.
+TRAINING_FREE: Mapping[str, tuple[str, str]] = {
+    "text2video-zero": ("videofusion.systems.text2video_zero", "Text2VideoZeroPipeline"),
+    "shared-noise": ("videofusion.systems.shared_noise", "SharedNoisePipeline"),
+    "controlvideo": ("videofusion.systems.controlvideo", "ControlVideoPipeline"),
+}
 _registered: dict[str, type[Any]] = {}
 
 
@@ -97,7 +103,7 @@ def find_pipeline(class_name: str) -> type | None:
     Args:
         class_name: as a model_index.json has it; nothing is imported by it.
     """
-    for module, _, pipeline in BUILT_IN.values():
+    for module, pipeline in _own_pipelines():
         if pipeline == class_name:
             found: type = getattr(importlib.import_module(module), pipeline)
             return found
@@ -111,9 +117,27 @@ def others_parts(class_name: str) -> Mapping[str, Any]:
     Args:
         class_name: as a model_index.json has it.
     """
-    if any(class_name == pipeline for _, _, pipeline in BUILT_IN.values()):
+    if any(class_name == pipeline for _, pipeline in _own_pipelines()):
         return {}
     return getattr(find_pipeline(class_name), "PARTS", {})
+
+
+def training_free(name: str) -> type[Any]:
+    """The pipeline of a system that is never trained.
+
+    Raises:
+        InputError: no such system has that name.
+    """
+    if name not in TRAINING_FREE:
+        raise unknown("system without training", name, TRAINING_FREE)
+    module, pipeline = TRAINING_FREE[name]
+    found: type[Any] = getattr(importlib.import_module(module), pipeline)
+    return found
+
+
+def _own_pipelines() -> list[tuple[str, str]]:
+    """Modules and names of the package's own pipelines."""
+    return [*((module, pipeline) for module, _, pipeline in BUILT_IN.values()), *TRAINING_FREE.values()]
 
 
 @functools.cache

@@ -22,6 +22,7 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("videofusion.conditioning.text", "WordEncoder"),
         ("transformers", "CLIPTextModel"),
         ("transformers", "T5EncoderModel"),
+        ("transformers", "CLIPTextModelWithProjection"),
     ),
     "tokenizer": tuple(
         ("transformers", name)
@@ -39,7 +40,8 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "prior": tuple(("videofusion.networks.prior", name) for name in ("Prior", "TransformerPrior")),
     "prior_text_encoder": (("transformers", "CLIPTextModelWithProjection"),),
 }
-PARTS["prior_tokenizer"] = PARTS["tokenizer"]
+PARTS["prior_tokenizer"] = PARTS["tokenizer_2"] = PARTS["tokenizer"]
+PARTS["text_encoder_2"] = PARTS["prior_text_encoder"]
 
 # Options for transformers wherever it reads a folder: fetch nothing, run nothing, ask nobody.
 LOCAL = {"local_files_only": True, "trust_remote_code": False}

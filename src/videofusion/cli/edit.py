@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from videofusion.cli.image_models import PLAIN, ImageModels
 from videofusion.cli.options import Force, check_sampling, refuse_existing
 from videofusion.cli.sampling import OWN, Turned
 from videofusion.errors import InputError, printable
 from videofusion.generation.rows import check_file
 from videofusion.models import check_precision, find
+from videofusion.registry import TRAINING_FREE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +43,8 @@ def edit(
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     sampling: Annotated[Turned, tyro.conf.OmitArgPrefixes] = OWN,
     guidance: float | None = None,
+    negative: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
+    image: Annotated[ImageModels, tyro.conf.OmitArgPrefixes] = PLAIN,
     motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
     seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0,
     motion_seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
@@ -59,7 +64,8 @@ def edit(
         prompt: what it is to show
         out: the file: .mp4, .gif, .webp, or .png for a contact sheet
         method: sdedit (noise it, and take the noise away under the prompt), inversion (find its own noise, and sample
-            from that under the prompt) or vary (find its own noise, keep what its frames share, exchange the rest)
+            from that under the prompt) or vary (find its own noise, keep what its frames share, exchange the rest);
+            with image models also controlvideo (by ControlNets) or text2video-zero (by ControlNets or InstructPix2Pix)
         strength: how much of it is given up, above 0 and up to 1; the method's own by default
         source: what the video shows, for inversion and vary
         mask: picture or video of VIDEO's size, white where it may change; what is black is kept
@@ -68,13 +74,16 @@ def edit(
             the inversion without
         start: where to begin in the video, in seconds
         frames: how many of its frames are edited; as many as the model makes at once by default
-        model: a name that `videofusion models` lists, or the folder of a model
+        model: a name that `videofusion models` lists, the folder of a model, or an image model of diffusers (Stable
+            Diffusion): its folder, or owner/name on the Hugging Face Hub
         lora: LoRA weights that are added to the model's: a file, or the folder of the run that trained them
         lora_scale: how much of them; 1 is as trained
         steps: sampler steps of a whole way from noise, of which sdedit takes the part that strength says
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; ddim for inversion and vary by default
         sampling: options of sampling
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
+        negative: what the video is not to show
+        image: options for image models
         motion: from 0 (as little as the training clips had) to 1 (as much), for models trained with this knob
         seed: the same seed edits in the same way
         motion_seed: another one moves the same content otherwise
@@ -83,7 +92,7 @@ def edit(
         scale: pixels of the file for each of the clip's; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest there is by default
-        precision: of the networks: float32, or bfloat16, which takes half of the memory and often less time
+        precision: of the networks: float32, or bfloat16 or float16, which take half of the memory and often less time
         force: replace OUT if it exists
     """
     if not prompt.strip():
@@ -91,6 +100,7 @@ def edit(
     check_file(fps, scale)
     check_sampling(sampler, steps, guidance, motion)
     check_precision(precision)
+    image.check()
     find(model)
     if frames is not None and frames < 1:
         raise InputError(f"frames is {frames}; it must be at least 1")
@@ -118,7 +128,9 @@ def edit(
     began = time.perf_counter()
     tuned: dict[str, Any] = {} if lora is None else {"lora": str(lora), "lora_scale": lora_scale}
     tuned["precision"] = precision
-    pipe = load(model, **tuned, device=device)
+    if image.system is None and method in TRAINING_FREE:
+        image = dataclasses.replace(image, system=method)
+    pipe = load(model, **image.load(), **tuned, device=device)
     size = (int(pipe.config.height), int(pipe.config.width))
     if frames is None:
         frames = min(int((footage.times >= start).sum()), int(pipe.config.frames))
@@ -129,7 +141,9 @@ def edit(
         settings["fps"] = rate
     how: dict[str, Any] = {"method": method, "strength": strength, "source": source, "weight": weight}
     how["refinements"] = refinements
-    told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given(), **how, "edited": video.name}
+    more = image.call() | ({} if negative is None else {"negative": negative})
+    told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given(), **how, **image.told()}
+    told |= {"edited": video.name} | ({} if negative is None else {"negative": negative})
     bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
     made = tasks.edit(
         pipe,
@@ -141,6 +155,7 @@ def edit(
         sampler_options=sampling.given(),
         **how,
         **settings,
+        **more,
     )
     clip = decoded(pipe, made, files[0], rate, told)
     seconds = time.perf_counter() - began

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from videofusion.cli.image_models import PLAIN_NEW, NewClips
 from videofusion.cli.options import Force, check_sampling, refuse_existing
 from videofusion.cli.sampling import OWN, Turned
 from videofusion.errors import InputError
@@ -30,6 +31,8 @@ def generate(
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     sampling: Annotated[Turned, tyro.conf.OmitArgPrefixes] = OWN,
     guidance: float | None = None,
+    negative: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
+    image: Annotated[NewClips, tyro.conf.OmitArgPrefixes] = PLAIN_NEW,
     motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
     seed: int = 0,
     motion_seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
@@ -58,7 +61,8 @@ def generate(
         prompt: what the video shows; `videofusion models` lists the words that a model knows
         out: the file: .mp4, .gif, .webp, or .png for a contact sheet; with --prompts, the folder
         prompts: make a clip for each row of this JSONL file
-        model: a name that `videofusion models` lists, or the folder of a model
+        model: a name that `videofusion models` lists, the folder of a model, or an image model of diffusers (Stable
+            Diffusion): its folder, or owner/name on the Hugging Face Hub
         lora: LoRA weights to add to the model: a file, or the run folder that trained them
         lora_scale: their strength; 1 is as trained
         frames: frames of the clip; the model's own number by default; more are made in windows, as by `extend`
@@ -67,6 +71,8 @@ def generate(
         sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; the model's own by default
         sampling: options of sampling
         guidance: how closely to follow the prompt; 1 is off; the model's own by default
+        negative: what the video is not to show
+        image: options for image models
         motion: 0 (the least motion of the training clips) to 1 (the most), for models trained with this knob
         seed: the same seed gives the same clip
         motion_seed: another one gives the same content other motion
@@ -77,7 +83,7 @@ def generate(
         scale: enlarge the clip by this whole number; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest available by default
-        precision: of the networks: float32, or bfloat16, which needs half the memory and is often faster
+        precision: of the networks: float32, or bfloat16 or float16, which need half the memory and are often faster
         low_memory: keep only the network at work in memory, for models that use one after the other
         engine: with --prompts, where to run: here (this process), or ray (actors with a model each, also on a cluster)
         workers: with --engine ray, number of actors (1)
@@ -91,6 +97,7 @@ def generate(
     width, height = parse_size(size, "--size")
     check_sampling(sampler, steps, guidance, motion)
     check_precision(precision)
+    image.check()
     find(model)
     if prompts is not None:
         defaults: dict[str, Any] = {"seed": seed, "motion_seed": motion_seed, "frames": frames, "size": size}
@@ -98,6 +105,8 @@ def generate(
         defaults |= sampling.given()
         if prompt or count > 1:
             raise InputError(f"{'PROMPT' if prompt else '--count'} and --prompts are both given; leave one out")
+        for name, value in (image.told() | ({} if negative is None else {"negative": negative})).items():
+            raise InputError(f"{name} is {value}; with --prompts it cannot be given")
         if lora is not None:
             raise InputError(
                 f"--lora is {lora}, but --prompts takes a --model only; "
@@ -136,7 +145,10 @@ def generate(
     logging.disable_progress_bar()  # of loading, which takes a moment
     tuned: dict[str, Any] = {} if lora is None else {"lora": str(lora), "lora_scale": lora_scale}
     tuned["precision"] = precision
-    pipe = load(model, **tuned, device=device, low_memory=low_memory)
+    pipe = load(model, **image.load(), **tuned, device=device, low_memory=low_memory)
+    size_of = (height or int(pipe.config.height), width or int(pipe.config.width))
+    more = image.call_of(size_of, frames, int(pipe.config.frames))
+    asked: dict[str, Any] = {} if negative is None else {"negative": negative}
     for number, (own_seed, files) in enumerate(jobs):
         began = time.perf_counter()
         settings: dict[str, Any] = {
@@ -152,10 +164,10 @@ def generate(
             "motion": motion,
             "fps": fps if pipe.hears_fps else None,
         }
-        told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given()}
+        told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given(), **asked, **image.told()}
         del told["sampler_options"]
         bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
-        made = tasks.generate(pipe, prompt, **settings, output="latent", progress=bar)
+        made = tasks.generate(pipe, prompt, **settings, **asked, **more, output="latent", progress=bar)
         clip = decoded(pipe, made, files[0], fps or FILE_FPS, told)
         seconds = time.perf_counter() - began
         pixels = watchable_scale(*clip.shape[-2:]) if scale is None else scale

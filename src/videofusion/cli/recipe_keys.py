@@ -1,7 +1,7 @@
 """A recipe's keys as options of a command, group by group: `--system.share 0.3`.
 
 A command asks for them by a parameter `keys: RecipeKeys` beside its positional `recipe` and its option `system`; it is
-given the recipe that these name, with the keys that were typed.
+given the recipe that these name, on the image model that an option `base` names, with the keys that were typed.
 """
 
 from __future__ import annotations
@@ -38,13 +38,17 @@ def with_keys(command: Callable[..., Any], words: Sequence[str]) -> Callable[...
     Raises:
         InputError: an unknown recipe or system; a key that is none, or of another system.
     """
-    name, system = _recipe_word(words), _value_of("--system", words)
+    name, system, base = _recipe_word(words), _value_of("--system", words), _value_of("--base", words)
     parameters = inspect.signature(command).parameters
     if name is None:
         return _with_parameters(command, [each for each in parameters.values() if each.name != "keys"])
     recipe = get_recipe(name)
     if system not in (None, recipe.system.name):
         recipe = recipe.replace({"system": system})
+    if base is not None:
+        from videofusion.recipes.image_base import on_image_model
+
+        recipe = on_image_model(recipe, base)
     _check_keys(words, recipe, parameters)
     shown = [each.replace(default=recipe) if each.name == "keys" else each for each in parameters.values()]
     return _with_parameters(command, shown)

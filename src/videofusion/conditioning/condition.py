@@ -49,6 +49,7 @@ class Request:
         guidance: scale, 1 is off.
         known: frames that are given, b of each, where the clips are made.
         prompts: of the clips, for what reads them by itself.
+        negative: what guidance leads away from; the empty text when None.
         told: what the conditions before this one in the list have said.
         draw: samples (denoiser, frames, conditions, what of the frames is given) to a clip, as the caller asked for it.
     """
@@ -59,6 +60,7 @@ class Request:
     guidance: float = 1.0
     known: Known | None = None
     prompts: Sequence[str] = ()
+    negative: str | None = None
     told: Conditions = field(default_factory=Conditions)
     draw: Callable[[Denoiser, int, Conditions, Known | None], Tensor] | None = None
 

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.conditioning.condition import Request, Step
-from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder, FrozenFrames, embed_frame
-from videofusion.conditioning.prompt import Prompt, dropped, text_conditions
-from videofusion.conditioning.text import WordEncoder
+from videofusion.conditioning.prompt import Encoder, Prompt, dropped, text_conditions
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys, base_frame
@@ -32,7 +30,7 @@ class FrameAsText(Prompt):
 
     def __init__(
         self,
-        encoder: WordEncoder | FrozenText,
+        encoder: Encoder,
         image_encoder: FrameEncoder | FrozenFrames,
         space: Space | None = None,
     ) -> None:
@@ -61,7 +59,7 @@ class FrameAsText(Prompt):
         )
 
     def sample(self, value: Sequence[str], request: Request) -> Conditions:
-        null = text_conditions(self.encoder, [""] * request.shape[0])
+        null = text_conditions(self.encoder, [""] * request.shape[0], negative=request.negative)
         if request.known is None:
             return null
         middle = len(request.known.at) // 2  # of those that are given

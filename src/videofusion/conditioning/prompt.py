@@ -10,17 +10,19 @@ from torch import Tensor, nn
 
 from videofusion.conditioning.condition import Condition, Request, Step
 from videofusion.conditioning.frozen_text import FrozenText
+from videofusion.conditioning.prompt_encoder import PromptEncoder
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys
 from videofusion.keys import Stream, uniform
 
+Encoder = WordEncoder | FrozenText | PromptEncoder
 _SHOWN_WORDS = 200  # of those a model knows, in a warning; a large set's captions have a hundred thousand
 
 
 class Prompt(Condition):
-    """A text for each clip, as tokens that networks attend to; its null value is the empty text.
+    """A text for each clip, as tokens that networks attend to; its null value is the empty or the negative text.
 
     Args:
         encoder: of the text; a `WordEncoder` is trained with the system.
@@ -30,7 +32,7 @@ class Prompt(Condition):
     name, kind, option = "text", "tokens", "prompt"
     guided = True
 
-    def __init__(self, encoder: WordEncoder | FrozenText, *, captions: bool = True) -> None:
+    def __init__(self, encoder: Encoder, *, captions: bool = True) -> None:
         self.encoder, self.captions = encoder, captions
 
     @property
@@ -39,12 +41,23 @@ class Prompt(Condition):
 
     @property
     def frozen(self) -> dict[str, nn.Module]:
-        return {} if isinstance(self.encoder, WordEncoder) else {"text_encoder": self.encoder.model}
+        return {name: part for name, part in self._parts.items() if isinstance(part, nn.Module)}
 
     @property
     def components(self) -> dict[str, Any]:
-        own = {} if isinstance(self.encoder, WordEncoder) else {"tokenizer": self.encoder.tokenizer}
-        return {**super().components, **own}
+        return {**super().components, **self._parts}
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        """Frozen encoders and their tokenizers by name."""
+        if isinstance(self.encoder, WordEncoder):
+            return {}
+        encoders = self.encoder.encoders if isinstance(self.encoder, PromptEncoder) else [self.encoder]
+        found: dict[str, Any] = {}
+        for number, each in enumerate(encoders, 1):
+            end = "" if number == 1 else f"_{number}"
+            found |= {f"text_encoder{end}": each.model, f"tokenizer{end}": each.tokenizer}
+        return found
 
     def network(self, colours: int) -> dict[str, Any]:
         if isinstance(self.encoder, WordEncoder):  # whose first token is one that gathers the text
@@ -69,7 +82,7 @@ class Prompt(Condition):
         return f"this model does not know {', '.join(map(repr, unknown))}; the words it knows are: {known}"
 
     def sample(self, value: Sequence[str], request: Request) -> Conditions:
-        return text_conditions(self.encoder, value)
+        return text_conditions(self.encoder, value, negative=request.negative)
 
 
 def dropped(keys: Keys, step: Step) -> list[bool]:
@@ -83,19 +96,25 @@ def captions_of(batch: Batch, keys: Keys, step: Step) -> list[str]:
 
 
 def text_conditions(
-    encoder: WordEncoder | FrozenText, prompts: Sequence[str], known: tuple[Tensor, Tensor] | None = None
+    encoder: Encoder,
+    prompts: Sequence[str],
+    known: tuple[Tensor, Tensor] | None = None,
+    negative: str | None = None,
 ) -> Conditions:
-    """Conditions of prompts, with the empty prompt as their null value.
+    """Conditions of prompts, with the empty or the negative prompt as their null value.
 
     Args:
         encoder: of the text.
         prompts: one for each clip; "" for none.
         known: embeddings [b l d] and masks [b l] of the prompts other than "", where a frozen encoder made them before.
+        negative: what guidance leads away from; nothing when None.
     """
+    if isinstance(encoder, PromptEncoder):
+        return encoder.conditions(prompts, negative)
     if known is None or isinstance(encoder, WordEncoder):  # which is trained: what it made before is out of date
-        text, mask = encoder.encode(["", *prompts])
+        text, mask = encoder.encode([negative or "", *prompts])
     else:
-        text, mask = encoder.encode([""])
+        text, mask = encoder.encode([negative or ""])
         rows, masks = (each.to(text.device) for each in known)
         gone = torch.tensor([not prompt for prompt in prompts], device=text.device)[:, None]
         text = torch.cat([text, torch.where(gone[:, None], text, rows.to(text.dtype))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor
@@ -42,23 +43,34 @@ class Hierarchical:
             return self.denoiser(z, t, conditions)
         keys = key_frames(frames, self.window)
         first = self.denoiser if self.together else self
-        found = first(*_at(keys, z, t, conditions))
-        pieces = [(keys, slice(None), found)]
+        found = first(*at(keys, z, t, conditions))
+        pieces: list[tuple[Sequence[int], slice, Prediction]] = [(keys, slice(None), found)]
         for start, stop in pairwise(keys):
             if stop - start > 1:
-                seen = self.denoiser(*_at(list(range(start, stop + 1)), z, t, conditions))
+                seen = self.denoiser(*at(list(range(start, stop + 1)), z, t, conditions))
                 pieces.append((list(range(start + 1, stop)), slice(1, -1), seen))
 
-        def joined(name: str) -> Tensor:
-            one: Tensor = getattr(found, name)
-            if one.ndim < z.ndim or one.shape[1] == 1:  # a scale of all frames
-                return one
-            whole = one.new_empty(len(z), frames, *one.shape[2:])
-            for places, part, made in pieces:
-                whole[:, places] = getattr(made, name)[:, part]
-            return whole
+        return joined(z, pieces)
 
-        return Prediction(z, joined("x0"), joined("eps"), joined("alpha"), joined("sigma"))
+
+def joined(z: Tensor, pieces: Sequence[tuple[Sequence[int], slice, Prediction]]) -> Prediction:
+    """One prediction of a clip from those of some of its frames.
+
+    Args:
+        z: noisy clip [b t c h w].
+        pieces: places in the clip, which part of a prediction is of these, and the prediction; of all frames together.
+    """
+
+    def whole(name: str) -> Tensor:
+        one: Tensor = getattr(pieces[0][2], name)
+        if one.ndim < z.ndim or one.shape[1] == 1:  # a scale of all frames
+            return one
+        made = one.new_empty(len(z), z.shape[1], *one.shape[2:])
+        for places, part, found in pieces:
+            made[:, list(places)] = getattr(found, name)[:, part]
+        return made
+
+    return Prediction(z, whole("x0"), whole("eps"), whole("alpha"), whole("sigma"))
 
 
 def key_frames(frames: int, window: int) -> list[int]:
@@ -67,6 +79,6 @@ def key_frames(frames: int, window: int) -> list[int]:
     return places if places[-1] == frames - 1 else [*places, frames - 1]
 
 
-def _at(places: list[int], z: Tensor, t: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor, Conditions]:
+def at(places: list[int], z: Tensor, t: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor, Conditions]:
     """What a denoiser is called with for some frames of a clip."""
     return z[:, places], t[:, places] if t.ndim == 2 else t, conditions.window(places)

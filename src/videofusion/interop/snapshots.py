@@ -21,6 +21,11 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FACTS = (".json", ".txt", ".model")
 
 
+def is_name(path: str | Path) -> bool:
+    """Whether it has the form of a name on the Hub."""
+    return _NAME.fullmatch(str(path)) is not None
+
+
 def find_model(path: str | Path, *, revision: str | None = None, cache: Path | None = None) -> Path:
     """The folder of a model.
 
@@ -37,7 +42,7 @@ def find_model(path: str | Path, *, revision: str | None = None, cache: Path | N
     if folder.exists():
         return folder
     name = str(path)
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InputError(
             f'there is no folder "{name}"; expected was one, or a name "owner/model" on the Hugging Face Hub'
         )

@@ -62,6 +62,9 @@ class Pixels:
     def decode(self, latents: Tensor) -> Tensor:
         return latents.float().clamp(-1, 1)
 
+    def unscaled(self, latents: Tensor) -> Tensor:
+        return latents
+
     def bounded(self, latents: Tensor) -> Tensor:
         return latents.clamp(-1, 1)
 
@@ -159,6 +162,11 @@ class Latents:
         mean, std = (each.to(frames) for each in (self._mean, self._std))
         clip, _ = self._each(self._picture, frames * std + mean, fill=False)
         return clip.clamp(-1, 1).unflatten(0, latents.shape[:-3])
+
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """Latents as the autoencoder gives them, neither shifted nor scaled."""
+        mean, std = (each.to(latents) for each in (self._mean, self._std))
+        return latents * std + mean
 
     def bounded(self, latents: Tensor) -> Tensor:
         """Latents as they are: nothing bounds them."""

@@ -253,6 +253,11 @@ def folder64() -> Recipe:
     )
 
 
+def videofusion() -> Recipe:
+    """VideoFusion on an image model that you have, by `videofusion train videofusion --base FOLDER --data CLIPS`."""
+    return folder64().replace({"name": "videofusion", "log.sample_interval": 1000, "sampling.guidance": 7.5})
+
+
 def vdm_folder64() -> Recipe:
     """The baseline on a folder of your own clips: Video Diffusion Models, 16 frames at 64x64."""
     return folder64().replace({"name": "vdm-folder64", "system": "vdm", "network.temporal": "factorised"})
@@ -292,6 +297,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "video-ldm-digits-x4": video_ldm_digits_x4,
     "video-ldm-folder": video_ldm_folder,
     "video-ldm-folder-x4": video_ldm_folder_x4,
+    "videofusion": videofusion,
     "folder64": folder64,
     "folder64-small": folder64_small,
     "vdm-folder64": vdm_folder64,

@@ -21,6 +21,7 @@ from torch.nn.functional import max_pool2d
 
 from videofusion.conditioning.condition import Condition, Request, checked, told_by_user
 from videofusion.conditioning.frozen_text import FrozenText
+from videofusion.conditioning.prompt_encoder import PromptEncoder
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
@@ -91,10 +92,12 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     Attributes:
         PARTS: networks and the like by name, with their types; one that may be None is optional.
         Settings: the rest of what it saves.
+        any_length: whether clips may have more frames than the model's own number.
     """
 
     PARTS: ClassVar[Mapping[str, Any]] = {}
     Settings: ClassVar[type[PipelineSettings]] = PipelineSettings
+    any_length: ClassVar[bool] = False
 
     text_encoder: Any
     tokenizer: Any = None
@@ -109,7 +112,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Raise InputError where parts and settings do not go together."""
 
     @property
-    def text(self) -> WordEncoder | FrozenText:
+    def text(self) -> WordEncoder | FrozenText | PromptEncoder:
         """The text encoder, whichever kind it is."""
         return self.text_encoder if self.tokenizer is None else FrozenText(self.text_encoder, self.tokenizer)
 
@@ -204,7 +207,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             output: "clip", or "latent" for what `decode` makes clips of: then nothing is lost where that fails.
             progress: wraps the steps, as tqdm does.
             asked: seed, motion_seed, frames, height, width, steps, sampler, sampler_options, guidance, known, start,
-                and what the system's conditions take, such as motion and fps; see `prepare`.
+                negative, and what the system's conditions take, such as motion and fps; see `prepare`.
 
         Returns:
             [b t c h w] in [-1, 1], or [t c h w] when the prompt is one text; latents have their own c, h and w.
@@ -236,6 +239,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         known: Known | None = None,
         start: int = 0,
         beginning: Beginning | None = None,
+        negative: str | None = None,
+        around: Callable[[Denoiser], Denoiser] = lambda denoiser: denoiser,
         hooks: Hooks = Hooks(),
         **values: Any,
     ) -> Prepared:
@@ -260,6 +265,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             start: number of the first frame in a longer video that the clip is a part of, at least 0: frames of equal
                 numbers have equal residual noise.
             beginning: what sampling begins from, of a clip that there is (`diffusion.editing`); noise by default.
+            negative: what guidance leads away from, for all clips; nothing by default.
+            around: puts something around the system's denoiser, within guidance.
             hooks: for what is sampled before the clip itself, such as a middle frame that it is made around.
             values: of the system's conditions, by their options: motion, from 0 (as little as training clips had) to 1
                 (as much), by default the model's fixed share; fps, frames per second of what happens in the clip, for
@@ -274,6 +281,11 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError("prompt is an empty list; it must hold at least one text")
         for message in checked(self.conditions, {"prompt": prompts}):
             warnings.warn(message, UserWarning, stacklevel=3)
+        if negative is not None and not any(condition.name == "text" for condition in self.conditions):
+            raise InputError(f"negative is {negative!r}; this model hears no text, leave it out")
+        if negative is not None and negative.strip():
+            for message in checked(self.conditions, {"prompt": [negative]}):
+                warnings.warn(message, UserWarning, stacklevel=3)
         guidance = self.config.guidance if guidance is None else guidance
         scales = self._scales(guidance)
         for message in checked(self.conditions, values):
@@ -311,11 +323,12 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance=float(scales[0].scale),
             known=known,
             prompts=prompts,
+            negative=negative,
             draw=draw,
         )
         told = told_by_user(self.conditions, {"prompt": prompts, **values}, request)
         frames_scales = scales if isinstance(guidance, Mapping) else self._scales(self.frames_guidance(guidance))
-        return part(self.denoiser(), shape[1], told, frames_scales, known)
+        return part(around(self.denoiser()), shape[1], told, frames_scales, known)
 
     def _scales(self, guidance: float | Mapping[str, float]) -> list[Term]:
         """The terms of guidance, that of the prompt first where it is a number; InputError for scales that are none."""
@@ -457,7 +470,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError(f"frames is {frames}; a clip must have at least 2")
         if frames != 1 and config.frames == 1:
             raise InputError(f"frames is {frames}; this is an image model, it must be 1")
-        if frames > config.frames:
+        if frames > config.frames and not self.any_length:
             raise InputError(
                 f"frames is {frames}; this model's clips have {config.frames}, and longer ones go on from them: "
                 f"videofusion.generate(pipe, prompt, frames={frames}), or videofusion.extend"

@@ -16,7 +16,7 @@ from videofusion.conditioning.image import frames_encoder
 from videofusion.conditioning.middle_frame import MiddleFrame
 from videofusion.conditioning.motion import Motion, measured_share, share_profiles
 from videofusion.conditioning.prior_diffusion import is_trained
-from videofusion.conditioning.prompt import Prompt
+from videofusion.conditioning.prompt import Encoder, Prompt
 from videofusion.conditioning.rate import FrameRate
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
@@ -334,7 +334,7 @@ class VideoFusionSystem:
             self.base.image_embedding.requires_grad_()
 
     @property
-    def text_encoder(self) -> WordEncoder | FrozenText:
+    def text_encoder(self) -> Encoder:
         """What reads the captions."""
         return next(each.encoder for each in self.conditions if isinstance(each, Prompt))
 

@@ -1,6 +1,6 @@
 """Editing: a clip that there is becomes another one, by one interface over any system.
 
-A new method is a line of `METHODS`: what sampling begins from, and how it goes on by default.
+A new method is a line of `METHODS`: what sampling begins from, or what else a pipeline is asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from videofusion.diffusion.known import Known
 from videofusion.diffusion.noise import base_frame
 from videofusion.diffusion.samplers.loop import Progress
 from videofusion.errors import InputError, unknown
+from videofusion.systems.controlvideo import ControlVideoPipeline
 from videofusion.systems.pipeline import VideoPipeline
+from videofusion.systems.text2video_zero import Text2VideoZeroPipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +49,16 @@ class Method:
 
     Args:
         summary: what it does, in a few words.
-        strength: by default, in (0, 1].
-        begin: what sampling begins from.
+        strength: by default, in (0, 1]; None for a method that has none.
+        begin: what sampling begins from; as the pipeline begins by itself when None.
+        asked: further keywords of the pipeline's call, for a clip's pixels [b t 3 h w].
         sampler: by default; the model's own when None.
     """
 
     summary: str
-    strength: float
-    begin: Callable[[Asked], Beginning]
+    strength: float | None = None
+    begin: Callable[[Asked], Beginning] | None = None
+    asked: Callable[[VideoPipeline, Tensor], dict[str, Any]] | None = None
     sampler: str | None = None
 
 
@@ -67,6 +71,24 @@ def _inverted(asked: Asked, strength: float, fresh: float = 0.0) -> Inverted:
         fresh=fresh,
         progress=asked.progress,
     )
+
+
+def _by_controlvideo(pipe: VideoPipeline, clips: Tensor) -> dict[str, Any]:
+    if not isinstance(pipe, ControlVideoPipeline) or not pipe.controls:
+        raise InputError(
+            "method is 'controlvideo', which takes an image model with ControlNets under the system 'controlvideo': "
+            "load(model, system='controlvideo', controlnet=FOLDER)"
+        )
+    return {"structure": clips}
+
+
+def _by_text2video_zero(pipe: VideoPipeline, clips: Tensor) -> dict[str, Any]:
+    if not isinstance(pipe, Text2VideoZeroPipeline) or not (pipe.edits or pipe.controls):
+        raise InputError(
+            "method is 'text2video-zero', which takes an image model that edits by instructions (InstructPix2Pix) or "
+            "one with ControlNets under the system 'text2video-zero': load(model, system='text2video-zero', ...)"
+        )
+    return ({"beside": clips} if pipe.edits else {}) | ({"structure": clips} if pipe.controls else {})
 
 
 METHODS = {
@@ -86,6 +108,14 @@ METHODS = {
         strength=0.5,
         begin=lambda asked: _inverted(asked, 1.0, fresh=asked.strength),
         sampler="ddim",
+    ),
+    "text2video-zero": Method(
+        summary="an image model edits frame by frame, or takes over their structure, and looks at the first frame",
+        asked=_by_text2video_zero,
+    ),
+    "controlvideo": Method(
+        summary="an image model takes over the clip's structure by ControlNets, and looks at all frames",
+        asked=_by_controlvideo,
     ),
 }
 
@@ -133,7 +163,9 @@ def edit(
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     how = METHODS[method]
-    strength = how.strength if strength is None else strength
+    if strength is not None and how.strength is None:
+        raise InputError(f"strength is {strength}; the method {method!r} has none, leave it out")
+    strength = (how.strength or 1.0) if strength is None else strength
     if not 0 < strength <= 1:
         raise InputError(f"strength is {strength}; it must be above 0 and at most 1")
     one = isinstance(prompt, str)
@@ -145,34 +177,40 @@ def edit(
     frames, channels, height, width = clips.shape[1:]
     if channels != 3:
         raise InputError(f"clip has {channels} channels; to be edited it must have 3")
-    if frames > pipe.config.frames:
+    if frames > pipe.config.frames and not pipe.any_length:
         raise InputError(f"clip has {frames} frames; this model edits at most {pipe.config.frames} at once")
     pixels = clips.to(pipe.text.device).float()
     pipe.space.check_size(height, width)
     known = None if mask is None else Known(pixels, range(frames), weight, mask=mask)
     size: dict[str, Any] = {"frames": frames, "height": height, "width": width}
     texts = _texts(source, prompts)
-    encoded = pipe.space.encode(pixels)
+    more = {} if how.asked is None else how.asked(pipe, pixels)
+    beginning = None
+    if how.begin is not None:
+        encoded = pipe.space.encode(pixels)
 
-    def shown() -> Conditions:
-        asked = {name: value for name, value in sampling.items() if name != "progress"}
-        return source_conditions(pipe, encoded, prompts, texts, **size, **asked)
+        def shown() -> Conditions:
+            asked = {name: value for name, value in sampling.items() if name != "progress"}
+            return source_conditions(pipe, encoded, prompts, texts, **size, **asked)
 
-    asked = Asked(
-        clip=encoded,
-        strength=strength,
-        source=shown,
-        refinements=refinements,
-        progress=sampling.get("progress"),
-    )
+        beginning = how.begin(
+            Asked(
+                clip=encoded,
+                strength=strength,
+                source=shown,
+                refinements=refinements,
+                progress=sampling.get("progress"),
+            )
+        )
     sampling = {"sampler": how.sampler or pipe.config.sampler} | {
         name: value for name, value in sampling.items() if name != "sampler" or value is not None
     }
     return pipe(
         prompt,
-        beginning=how.begin(asked),
+        beginning=beginning,
         known=known,
         output=output,
+        **more,
         **size,
         **sampling,
     )

@@ -40,7 +40,7 @@ def generate(
         InputError: more than 4096 frames, or what the model refuses.
     """
     length = int(pipe.config.frames)
-    if frames is None or frames <= length or length == 1:
+    if frames is None or frames <= length or length == 1 or pipe.any_length:
         return pipe(prompt, frames=frames, output=output, **sampling)
     if frames > LARGEST:
         raise InputError(f"frames is {frames}; at most {LARGEST} are made at once; extend continues from there")

@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from videofusion.diffusion import ClassifierFree, Conditions, NetworkDenoiser, make_schedule, times
-from videofusion.diffusion.samplers import ddim
-from videofusion.diffusion.text2video_zero import (
+from videofusion.diffusion.latent_motion import (
     motion_shifts,
     moving_start,
     renoise,
@@ -21,6 +20,7 @@ from videofusion.diffusion.text2video_zero import (
     text2video_zero,
     warp,
 )
+from videofusion.diffusion.samplers import ddim
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_unet import unet_from_diffusers
 

@@ -201,6 +201,29 @@ def smooth_background(
     return torch.lerp(z, followed, weight * background)
 
 
+def moving_steps(count: int) -> tuple[int, int]:
+    """Numbers of T and T' among so many steps: as far on as the published ones are, and two where there are two."""
+    at, further = (round(step * count / STEPS) for step in (FIRST, SECOND))
+    at = max(0, min(at, count - 2))
+    return at, min(max(further, at + 1), count - 1)
+
+
+def sampled_twice(
+    sampler: Callable[..., Tensor],
+    foreground: Callable[[Tensor], Tensor],
+    denoiser: Denoiser,
+    z: Tensor,
+    times: Tensor,
+    *,
+    weight: float,
+    smoothing: dict[str, Any],
+    **told: Any,
+) -> Tensor:
+    """Sample, and once more with the background where the first frame's was moved to; see `text2video_zero`."""
+    made = sampler(denoiser, z, times, **told)
+    return sampler(denoiser, smooth_background(z, foreground(made), weight=weight, **smoothing), times, **told)
+
+
 def text2video_zero(
     denoiser: Denoiser,
     first: Tensor,
@@ -242,8 +265,8 @@ def text2video_zero(
     told: dict[str, Any] = {"schedule": schedule, "conditions": conditions}
     place: dict[str, Any] = {"motion": motion, "frames": frames, "published": published}
     start = moving_start(denoiser, first, times, eps, sampler=sampler, steps=steps, **told, **place, **rest)
-    made = sampler(denoiser, start.z, start.times, **told, **rest)
     if foreground is None:
-        return made
-    z = smooth_background(start.z, foreground(made), weight=weight, **place)
-    return sampler(denoiser, z, start.times, **told, **rest)
+        return sampler(denoiser, start.z, start.times, **told, **rest)
+    return sampled_twice(
+        sampler, foreground, denoiser, start.z, start.times, weight=weight, smoothing=place, **told, **rest
+    )

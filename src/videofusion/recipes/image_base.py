@@ -1,0 +1,92 @@
+"""A recipe on an image model of others: what its folder says takes the place of keys."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from videofusion.errors import InputError
+from videofusion.interop.diffusers_folder import DiffusersFolder, read_folder
+from videofusion.interop.snapshots import find_model
+from videofusion.recipes.recipe import Recipe
+
+LARGEST_HEAD = 64  # features of an attention head of the residual generator
+BASE_RATE = 0.1  # of a pretrained base generator, over that of what is drawn
+
+
+def on_image_model(recipe: Recipe, path: str | Path) -> Recipe:
+    """A recipe whose base generator, or image network, is an image model's, with schedule, space, text and sizes.
+
+    VideoFusion's residual generator has half of the base's channels, and the base a tenth of its learning rate.
+
+    Args:
+        recipe: of any system.
+        path: folder of a diffusers pipeline, or a name on the Hub.
+
+    Raises:
+        InputError: no such folder, or an image model that a recipe cannot have.
+    """
+    folder = find_model(path)
+    facts = read_folder(folder)
+    _check(facts)
+    if facts.height != facts.width:
+        raise InputError(f"{folder} makes pictures of {facts.width}x{facts.height}; a recipe's clips are square")
+    keys: dict[str, Any] = {
+        "start.image_model": str(folder),
+        "network.autoencoder": str(folder),
+        "text.encoder": str(folder),
+        "text.size": facts.text[0].width,
+        "text.train": False,
+        "diffusion.schedule": facts.schedule,
+        "diffusion.prediction": facts.prediction,
+        "diffusion.weighting": facts.prediction,
+        "clips.kind": "folder",
+        "clips.size": facts.height,
+        "batch.size": 1,
+        "batch.accumulation": 8,
+        "optimizer.learning_rate": 1e-4,
+        "compute.gradient_checkpointing": True,
+        "compute.precision": "bfloat16",
+    }
+    keys |= _sizes(facts)
+    if recipe.system.name == "videofusion":
+        keys |= {"system.base_rate_ratio": BASE_RATE, "system.residual_from_base": False}
+        keys["system.residual_channels"] = _half(facts)
+    return recipe.replace(keys)
+
+
+def _check(facts: DiffusersFolder) -> None:
+    config = facts.folder / "unet" / "config.json"
+    if facts.beside:
+        raise InputError(
+            f"{config} is of a U-Net that takes {' and '.join(facts.beside)} beside the latents; expected was a model "
+            "that makes pictures of text alone"
+        )
+    if facts.time_ids:
+        raise InputError(
+            f"{config} is of Stable Diffusion XL, which has to be told sizes and a second text; a recipe has none, "
+            "expected was a model such as Stable Diffusion 1.5 or 2.1"
+        )
+
+
+def _sizes(facts: DiffusersFolder) -> dict[str, Any]:
+    """Keys of the networks that are drawn: the levels of the image model's."""
+    return {
+        "network.channels": tuple(facts.unet["channels"]),
+        "network.attention": tuple(facts.unet["attention"]),
+        "network.blocks": facts.unet["blocks"],
+        "network.groups": facts.unet["groups"],
+        "network.head_size": min(LARGEST_HEAD, _power(math.gcd(*_half(facts)))),
+    }
+
+
+def _half(facts: DiffusersFolder) -> tuple[int, ...]:
+    """Half of the channels of each level, in whole groups of the norms."""
+    groups = facts.unet["groups"]
+    return tuple(max(1, round(width / 2 / groups)) * groups for width in facts.unet["channels"])
+
+
+def _power(number: int) -> int:
+    """The largest power of 2 that divides a number."""
+    return number & -number

@@ -1,0 +1,149 @@
+"""`videofusion generate`, `edit` and `train` with an image model of diffusers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from videofusion.cli import main
+from videofusion.clip import read_clip, read_provenance, write_clip
+from videofusion.recipes.catalogue import get_recipe
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
+import tiny_folders as tiny
+
+FEW = ["--steps", "2", "--frames", "3", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an image model, a ControlNet, a model that edits pictures, and a video."""
+    place = tmp_path_factory.mktemp("models")
+    tiny.save(tiny.sd_pipeline(), place / "sd")
+    tiny.save(tiny.sd_pipeline(in_channels=8), place / "instruct")
+    torch.manual_seed(4)
+    net = diffusers.ControlNetModel.from_unet(
+        tiny.unet(), conditioning_embedding_out_channels=(4, 8), load_weights_from_unet=False
+    )
+    tiny.stirred(net).save_pretrained(place / "net")
+    ramp = torch.linspace(-1, 1, 32).expand(6, 3, 32, 32)
+    write_clip(ramp, place / "video.mp4", 10.0, {}, scale=1)
+    return place
+
+
+@pytest.mark.parametrize("system", [None, "shared-noise"])
+def test_an_image_model_makes_a_video(place: Path, system: str | None, capsys: pytest.CaptureFixture) -> None:
+    out = place / f"{system}.mp4"
+    own = [] if system is None else ["--system", system, "--share", "0.8"]
+    command = ["generate", "a red cat", "--model", str(place / "sd"), "-o", str(out), "--negative", "grey", *own, *FEW]
+    assert main(command) == 0
+    assert ("clips are made by" in capsys.readouterr().err) == (system is None)
+    told = read_provenance(out)
+    assert told is not None
+    assert (told["negative"], told.get("system"), told.get("share")) == ("grey", system, system and "0.8")
+    assert len(read_clip(out)) == 3
+
+
+def test_a_background_is_held_by_a_mask(place: Path) -> None:
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(place / "mask.png")
+    out = place / "held.mp4"
+    mask = ["--foreground", str(place / "mask.png")]
+    assert main(["generate", "a red cat", "--model", str(place / "sd"), "-o", str(out), *mask, *FEW]) == 0
+    assert out.is_file()
+
+
+def test_a_structure_is_taken_over(place: Path) -> None:
+    pytest.importorskip("cv2")
+    net, video = ["--controlnet", str(place / "net")], str(place / "video.mp4")
+    own = ["--system", "controlvideo", "--structure", video, "--structure-kind", "edges", "--control-scale", "0.5"]
+    out = place / "structured.mp4"
+    assert main(["generate", "a red cat", "--model", str(place / "sd"), "-o", str(out), *net, *own, *FEW]) == 0
+    assert len(read_clip(out)) == 3
+    for method, model in (("controlvideo", "sd"), ("text2video-zero", "sd")):
+        out = place / f"{method}.mp4"
+        named = ["--model", str(place / model), "--method", method, "-o", str(out)]
+        assert main(["edit", video, "a red cat", *named, *net, *FEW]) == 0
+        told = read_provenance(out)
+        assert told is not None
+        assert told["system"] == method
+
+
+def test_a_video_is_edited_by_an_instruction(place: Path) -> None:
+    out = place / "instructed.mp4"
+    named = ["--model", str(place / "instruct"), "--method", "text2video-zero", "-o", str(out)]
+    assert main(["edit", str(place / "video.mp4"), "make it red", *named, *FEW]) == 0
+    assert len(read_clip(out)) == 3
+
+
+def test_videofusion_is_trained_on_it_without_another_key(place: Path) -> None:
+    for number in range(3):
+        clip = torch.rand(20, 3, 16, 16, generator=torch.Generator().manual_seed(number)) * 2 - 1
+        write_clip(clip, place / "clips" / f"{number}.mp4", 8.0, {}, scale=1)
+    run = place / "run"
+    few = ["--steps", "1", "--clips.frames", "4", "--batch.accumulation", "1", "--log.sample-interval", "0"]
+    few += ["--batch.workers", "0", "--log.boards"]
+    command = ["train", "videofusion", "--base", str(place / "sd"), "--data", str(place / "clips"), "--run", str(run)]
+    assert main([*command, *few, "--device", "cpu"]) == 0
+    recipe = get_recipe(str(run / "recipe.json"))
+    assert (recipe.diffusion.schedule, recipe.diffusion.prediction) == ("scaled_linear", "eps")
+    assert (recipe.clips.size, recipe.text.size, recipe.system.residual_channels) == (16, 32, (8, 16))
+    out = place / "trained.mp4"
+    made = ["generate", "a red cat", "--model", str(run), "-o", str(out), "--steps", "2", "--negative", "grey"]
+    assert main([*made, "--device", "cpu"]) == 0
+    assert len(read_clip(out)) == 4
+
+
+def test_what_is_no_base_is_told(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    tiny.save(tiny.xl_pipeline(), tmp_path / "xl")
+    for folder, says in (
+        (place / "instruct", "takes image beside the latents"),
+        (tmp_path / "xl", "is of Stable Diffusion XL"),
+    ):
+        command = ["train", "videofusion", "--base", str(folder), "--data", "clips", "--run", str(tmp_path / "run")]
+        assert main(command) == 2
+        assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--system", "gen-1"], 'system without training "gen-1" is unknown'),
+        (["--structure", "video.mp4"], "--structure is given; the model has no ControlNet"),
+        (["--structure-kind", "depth"], "--structure-model is not given"),
+        (["--structure-kind", "lines"], "--structure-kind is 'lines'; it must be one of edges"),
+        (["--controlnet", "sd"], "has no config.json; expected was the folder of a ControlNetModel"),
+        (["--share", "0.5"], '"share" is unknown'),
+        (["--low-memory"], "--low-memory is given, but"),
+    ],
+)
+def test_what_cannot_be_is_told(
+    place: Path, options: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(place)
+    assert main(["generate", "a red cat", "--model", "./sd", "-o", "no.mp4", *options, *FEW]) == 2
+    assert says in capsys.readouterr().err
+    assert not Path("no.mp4").exists()
+
+
+def test_a_name_on_the_hub_that_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    import huggingface_hub
+
+    def gone(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", gone_missing)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", gone)
+    assert main(["generate", "a red cat", "--model", "nobody/nothing", "-o", str(tmp_path / "no.mp4"), *FEW]) == 2
+    assert "model nobody/nothing was not downloaded before" in capsys.readouterr().err
+
+
+def gone_missing(*_: object, **__: object) -> str:
+    raise FileNotFoundError
