@@ -120,7 +120,7 @@ def test_a_bad_clip_is_replaced_counted_and_said_once(caplog):
 def test_nothing_readable_is_a_sentence():
     with pytest.raises(InputError, match=r"none of the 5 clips can be read .*; and 2 more"):
         Loader(Numbers(5, bad=range(5)), 2).batch(0)
-    with pytest.raises(InputError, match="no clip"):
+    with pytest.raises(InputError, match="no usable clip"):
         Loader(Numbers(0), 2)
 
 

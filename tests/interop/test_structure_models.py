@@ -72,7 +72,7 @@ def test_pose_from_a_folder(tmp_path: Path) -> None:
 def test_refusals(depth: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"depth model is .* it must be a folder with a config\.json"):
         load_depth(tmp_path)
-    with pytest.raises(InputError, match=r"pose model .* is a DPTForDepthEstimation; allowed are VitPose"):
+    with pytest.raises(InputError, match=r"pose model .* is a DPTForDepthEstimation; it must be one of VitPose"):
         load_pose(depth)
     processor = depth / "preprocessor_config.json"
     kept = processor.read_text()

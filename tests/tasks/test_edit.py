@@ -107,7 +107,7 @@ def test_latents_outside_of_the_mask_are_kept_to_the_bit() -> None:
         (clips()[0], {"mask": torch.zeros(4, 1, SIZE, SIZE)}, "mask has the shape (4, 1, 8, 8)"),
         (clips()[0], {"mask": torch.ones(1, 1, 4, 4)}, "of these known frames it must be 5x1x8x8"),
         (clips()[0], {"source": ["a", "b"], "method": "inversion"}, "source has 2 texts; it must have one"),
-        (clips(), {}, "clip has the shape 2x5x3x8x8; it has to have the axes t c h w"),
+        (clips(), {}, "clip has the shape 2x5x3x8x8; it must have the axes t c h w"),
     ],
 )
 def test_refusals_are_one_sentence(clip: Tensor, options: dict, says: str, monkeypatch: pytest.MonkeyPatch) -> None:

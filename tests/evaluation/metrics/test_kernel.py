@@ -99,7 +99,7 @@ def test_bad_input_is_refused():
     features = np.zeros((20, 3))
     with pytest.raises(InputError, match="size is 1000"):
         kernel_distance(features, features)
-    with pytest.raises(InputError, match="alike"):
+    with pytest.raises(InputError, match="must be equal"):
         polynomial_mmd(features, np.zeros((20, 4)))
     with pytest.raises(InputError, match="made"):
         polynomial_mmd(features, np.zeros((1, 3)))

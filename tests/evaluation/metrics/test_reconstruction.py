@@ -50,7 +50,7 @@ def test_ssim_of_an_inverted_picture_is_negative_and_frames_are_apart():
 
 @pytest.mark.parametrize("measure", [psnr, clip_psnr, ssim])
 def test_bad_input_is_refused(measure):
-    with pytest.raises(InputError, match="alike"):
+    with pytest.raises(InputError, match="must be the same"):
         measure(CLIPS, CLIPS[:1], value_range=(-1, 1))
     with pytest.raises(InputError, match="value_range"):
         measure(CLIPS, CLIPS, value_range=(1, -1))
