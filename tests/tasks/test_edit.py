@@ -15,6 +15,7 @@ from videofusion.tasks import METHODS, edit
 
 KINDS = ["image-first", "joint", "published", "vdm"]
 SAME = {"sdedit": {"strength": 0.01}, "inversion": {"refinements": 3}, "vary": {"strength": 1e-6, "refinements": 3}}
+ANY_MODEL = [name for name, method in METHODS.items() if method.begin is not None]  # others are for image models
 
 
 def pipeline(kind: str):
@@ -24,9 +25,6 @@ def pipeline(kind: str):
 def clips(size: int = SIZE) -> Tensor:
     numbers = torch.arange(2 * FRAMES * 3 * size * size).reshape(2, FRAMES, 3, size, size)
     return 0.5 * torch.sin(0.01 * numbers)
-
-
-ANY_MODEL = [name for name, method in METHODS.items() if method.begin is not None]  # others are for image models
 
 
 @pytest.mark.parametrize("kind", KINDS)
