@@ -102,7 +102,7 @@ def truncate(model: Path) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "another pipeline": (
         lambda model: change_json(model / "model_index.json", _class_name="StableDiffusionPipeline"),
-        "is a StableDiffusionPipeline, which is not a pipeline of videofusion",
+        "is a StableDiffusionPipeline, which is neither a pipeline of videofusion",
     ),
     "not a pipeline": (lambda model: change_json(model / "model_index.json", _class_name="load"), "is a load, which"),
     "broken index": (lambda model: (model / "model_index.json").write_text("{") and None, "cannot be read"),

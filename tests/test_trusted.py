@@ -83,7 +83,7 @@ def test_a_folder_with_a_program_is_refused(name: str, model: Path) -> None:
 
 def test_a_class_name_of_a_pipeline_may_not_be_a_list(model: Path) -> None:
     change(model / "model_index.json", _class_name=["evil", "Evil"])
-    with pytest.raises(InputError, match="which is not a pipeline of videofusion"):
+    with pytest.raises(InputError, match="which is neither a pipeline of videofusion"):
         load(model, device="cpu")
 
 

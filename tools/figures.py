@@ -15,7 +15,7 @@ from pathlib import Path
 
 # From the ground up: a room imports from itself and from those before it. A module of the top is a room, too.
 ROOMS = (
-    *("version", "errors", "cores", "files", "keys", "device", "locking", "on_ray", "domains", "settings", "registry"),
+    *("version", "errors", "cores", "files", "keys", "device", "locking", "on_ray", "domains", "registry", "settings"),
     *("video", "clip", "data", "diffusion", "networks", "trusted", "parts", "conditioning", "interop", "recipes"),
     *("systems", "tasks", "models", "training", "generation", "evaluation", "curation", "comparison"),
     *("", "digits", "cli", "__main__", "studies", "tools"),  # "" is what `import videofusion` gives

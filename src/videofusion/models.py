@@ -145,8 +145,8 @@ def load(
     kind = find_pipeline(str(index.get("_class_name")))
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(
-            f"model {folder} is a {index.get('_class_name')}, which is not a pipeline of videofusion, nor an "
-            "image model with a U-Net"
+            f"model {folder} is a {index.get('_class_name')}, which is neither a pipeline of videofusion, nor of a "
+            "system that an installed package brings, nor an image model with a U-Net"
         )
     own = next((name for name, (_, class_name) in TRAINING_FREE.items() if class_name == kind.__name__), None)
     if system not in (None, own):

@@ -65,6 +65,18 @@ def usable_systems() -> list[str]:
     return [*BUILT_IN, *_registered, *(name for name in _installed() if name not in _registered and _load(name))]
 
 
+def knows(table: Mapping[str, Any], name: str) -> bool:
+    """Whether a table has a name, of the package or added; for one that it lacks, installed packages are imported.
+
+    Args:
+        table: that packages may add to, as `SAMPLERS`.
+        name: from a recipe, a model or a command.
+    """
+    if name not in table:
+        usable_systems()
+    return name in table
+
+
 def get_system(name: str) -> type[Any]:
     """The class of a system.
 

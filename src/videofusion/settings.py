@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import json
 import types
 import typing
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from videofusion.errors import InputError, unknown
+from videofusion.registry import knows
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,24 @@ class Range:
     high: float
 
 
+@dataclass(frozen=True)
+class Names:
+    """The names that a key may have, where packages of others may add to them: metadata of a key, as `Range` is.
+
+    Args:
+        own: those of this package.
+        table: "module:TABLE", whose keys are all of them; imported for other names only.
+    """
+
+    own: tuple[str, ...]
+    table: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """A group of settings of a recipe; a group is a frozen dataclass below this one.
 
-    A number outside the `Range` of its annotation, and a name that is not in its `Literal`, are refused.
+    A number outside the `Range` of its annotation, and a name that is not in its `Literal` or `Names`, are refused.
     """
 
     group: ClassVar[str]  # what its keys begin with
@@ -93,7 +108,14 @@ def _kinds(settings: Any) -> dict[str, Any]:
 
 
 def check_value(key: str, kind: Any, value: Any) -> None:
-    """Raise `InputError` for a value outside the `Range` or the `Literal` of its key's kind."""
+    """Raise `InputError` for a value outside the `Range`, the `Literal` or the `Names` of its key's kind."""
+    names = next((each for each in getattr(kind, "__metadata__", ()) if isinstance(each, Names)), None)
+    if names is not None and value not in names.own:
+        module, _, attribute = names.table.partition(":")
+        table = getattr(importlib.import_module(module), attribute)
+        if not knows(table, value):
+            every = ", ".join(dict.fromkeys((*names.own, *table)))
+            raise InputError(f"recipe key {key} is {value!r:.60}, but must be one of {every}")
     kind, allowed = _bare(kind)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         if value is None:

@@ -110,6 +110,17 @@ def test_data_is_a_folder_or_built_in(data: str, kind: str, capsys: pytest.Captu
         (["tiny", "--stepps", "3"], "--stepps"),
         (["--batch.size", "3", "tiny"], "the recipe comes first"),
         (["tiny", "--steps", "0"], "steps is 0"),
+        (["tiny", "--system.share", "0.5", "--system", "vdm"], "system.share is of the system 'videofusion'"),
+        (["tiny", "--batch.size", "3", "--batch.size=4"], "--batch.size is given twice; leave one out"),
+        (["tiny", "--compute.compile", "--compute.no-compile"], "--compute.no-compile is given twice"),
+        (["tiny", "--system", "vdm", "--system", "videofusion"], "--system is given twice"),
+        (["tiny", "--sampling.sampler", "euler"], "recipe key sampling.sampler is 'euler', but must be one of ddim"),
+        (["tiny", "--clips.layout", "heap"], "recipe key clips.layout is 'heap', but must be one of auto, folder"),
+        (["tiny", "--clips.fps-range", "nan", "3"], "clips.fps_range is (nan, 3.0), but must be two numbers"),
+        (["tiny", "--clips.fps-range", "9", "3"], "the lower one first"),
+        (["tiny", "--clips.fps-range", "9"], "must be two numbers"),
+        (["tiny", "--clips.strides", "0"], "recipe key clips.strides is (0,), but must be numbers in [1, 1000]"),
+        (["tiny", "--name", ""], "recipe key name is '', but must be a printable word"),
     ],
 )
 def test_bad_values_are_one_sentence(
@@ -167,3 +178,13 @@ def test_help_shows_the_groups_of_the_recipe(capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     assert "vdm-folder64" in text
     assert "--network.channels" not in text
+
+
+@pytest.mark.parametrize("words", [["--run", ""], ["--run="]])
+def test_no_run_folder_is_not_this_folder(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "tiny", *words]) == 2
+    assert capsys.readouterr().err == "videofusion: --run is empty; it must be a folder\n"
+    assert not list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ import tyro
 
 from videofusion.cli.recipe_keys import takes_keys, with_keys
 from videofusion.errors import InputError
-from videofusion.recipes.groups import Sampling
+from videofusion.recipes.groups import SAMPLERS
 from videofusion.recipes.recipe import Recipe
 
 Force = tyro.conf.FlagCreatePairsOff[bool]
@@ -83,6 +83,7 @@ def read_words(command: Callable[..., Any], name: str, words: Sequence[str]) -> 
         InputError: words that it does not take, in one sentence.
     """
     if takes_keys(command):
+        _check_once(words)
         command = with_keys(command, words)
 
     @functools.wraps(command)
@@ -100,6 +101,25 @@ def read_words(command: Callable[..., Any], name: str, words: Sequence[str]) -> 
         more = "" if sentence.startswith("recipe key") else f" ({name} --help shows the options)"
         raise InputError(f"{sentence}{more}") from stop
     return ready
+
+
+def _check_once(words: Sequence[str]) -> None:
+    """Raise InputError for an option that is given twice, of which one would be lost, and for an empty run folder.
+
+    A run is long, and says nothing of the value that it has not heard.
+    """
+    given: set[str] = set()
+    for word, after in zip(words, [*words[1:], "-"], strict=False):
+        if word == "--run=" or (word == "--run" and not after):
+            raise InputError("run is empty; it must be a folder")
+        if not word.startswith("--") or word == "--":
+            continue
+        option = word.partition("=")[0].replace("_", "-")
+        group, dot, key = option.rpartition(".")
+        same = f"{group}{dot}{key.removeprefix('no-')}" if dot else option.replace("--no-", "--")
+        if same in given:
+            raise InputError(f"{option} is given twice; leave one out")
+        given.add(same)
 
 
 def _sentence(box: str) -> str:
@@ -145,9 +165,10 @@ def refuse_existing(files: Iterable[Path], force: bool) -> None:
 
 def check_sampling(sampler: str | None, steps: int, guidance: float | None, motion: float | None = None) -> None:
     """Raise InputError for what no model can be sampled with, before one is read."""
-    names = typing.get_args(typing.get_type_hints(Sampling)["sampler"])
-    if sampler is not None and sampler not in names:
-        raise InputError(f"sampler is {sampler!r}; it must be one of {', '.join(names)}")
+    if sampler not in (None, *SAMPLERS):  # an installed package may have it
+        from videofusion.diffusion.samplers import get_sampler
+
+        get_sampler(str(sampler))
     if not 1 <= steps <= _MOST_STEPS:
         raise InputError(f"steps is {steps}; it must be from 1 to {_MOST_STEPS}")
     for name, value, most in (("guidance", guidance, float("inf")), ("motion", motion, 1.0)):

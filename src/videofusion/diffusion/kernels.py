@@ -17,6 +17,7 @@ from torch import Tensor
 from videofusion.diffusion.noise import IndependentNoise, Keys, Noise, NoiseSource, check_keys, frame_numbers
 from videofusion.errors import InputError
 from videofusion.keys import Stream, integers, normal
+from videofusion.registry import knows
 
 MOST_FRAMES = 1024  # L is made for all of them at once, so that its rows do not depend on a clip's length
 NUGGET = 0.01  # of the variance is each frame's own where a kernel is too smooth to have a root
@@ -102,7 +103,7 @@ class KernelNoise:
     parameter: float
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if not knows(KINDS, self.kind):
             raise InputError(f"noise is {self.kind!r}; it must be one of independent, {', '.join(KINDS)}")
         _factor(self.kind, self.parameter)
 
@@ -156,7 +157,7 @@ def make_noise(kind: str, parameter: float | int | None = None) -> NoiseSource:
         InputError: what `KernelNoise` refuses; a parameter for independent noise.
     """
     if kind != "independent":
-        own = KINDS[kind].parameter if kind in KINDS else 0.0
+        own = KINDS[kind].parameter if knows(KINDS, kind) else 0.0
         return KernelNoise(kind, own if parameter is None else float(parameter))
     if parameter is not None:
         raise InputError(f"noise_parameter is {parameter}; independent noise takes none, so leave it out")

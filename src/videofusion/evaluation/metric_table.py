@@ -8,6 +8,7 @@ from videofusion.domains import domains
 from videofusion.errors import InputError, require
 from videofusion.evaluation.metrics.means import MEANS
 from videofusion.evaluation.protocols import Metric, Preset
+from videofusion.registry import knows
 
 
 def of_frames(extractor: str, layer: str) -> tuple[Metric, ...]:
@@ -65,8 +66,10 @@ def chosen(preset: Preset, names: Sequence[str]) -> tuple[Metric, ...]:
         InputError: there is no such metric, it compares pairs and the protocol has none, or it takes optical flow and
             OpenCV is not installed.
     """
-    known = ADDED | {metric.name: metric for metric in preset.metrics}
+    known = {metric.name: metric for metric in preset.metrics}
     for name in names:
+        if name not in known and knows(ADDED, name):
+            known[name] = ADDED[name]
         if name not in known:
             own = ", ".join(metric.name for metric in preset.metrics)
             more = ", ".join(name for name, each in ADDED.items() if preset.paired or not each.paired)

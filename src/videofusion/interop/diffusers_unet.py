@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from videofusion.errors import InputError
 from videofusion.networks.inflation import inflated
 from videofusion.networks.inputs import TIME_ID_SIZE
+from videofusion.networks.layers import channels_last
 from videofusion.networks.unet import UNet
 from videofusion.parts import read_tensors
 from videofusion.trusted import check_values, read_config
@@ -118,7 +119,7 @@ def unet_from_diffusers(source: str | Path | nn.Module, temporal: str = "image")
     unet.load_state_dict(
         {name: value.detach().to(torch.float32, copy=True) for name, value in state.items()}, assign=True
     )
-    unet = unet.to(memory_format=torch.channels_last)
+    channels_last(unet)
     return (unet if temporal == "image" else inflated(unet, temporal)).eval()
 
 

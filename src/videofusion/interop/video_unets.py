@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_unet import check_fit, read_json, read_weights, unet_config
+from videofusion.networks.layers import channels_last
 from videofusion.networks.unet import UNet
 from videofusion.trusted import check_values
 
@@ -54,7 +55,8 @@ def video_unet_from_diffusers(source: str | Path | nn.Module) -> UNet:
     unet.load_state_dict(
         {key: value.detach().to(torch.float32, copy=True) for key, value in state.items()}, assign=True
     )
-    return unet.to(memory_format=torch.channels_last).eval()
+    channels_last(unet)
+    return unet.eval()
 
 
 def video_unet_config(config: Mapping[str, Any]) -> dict[str, Any]:

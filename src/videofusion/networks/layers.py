@@ -99,6 +99,13 @@ def normalised(embedding: Tensor) -> Tensor:
     return F.layer_norm(embedding, embedding.shape[-1:])
 
 
+def channels_last(network: nn.Module) -> None:
+    """Lay out what has four axes with its channels last, as features are; layers of others may have five."""
+    for each in (*network.parameters(), *network.buffers()):
+        if each.ndim == 4:
+            each.data = each.data.contiguous(memory_format=torch.channels_last)
+
+
 class Embedding(nn.Module):
     """Two linear layers with SiLU between: of time, of added conditions.
 

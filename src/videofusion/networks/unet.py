@@ -27,6 +27,7 @@ from videofusion.networks.layers import (
     SpatialAttention,
     SpatialTransformer,
     Upsample,
+    channels_last,
 )
 from videofusion.networks.temporal import REACHES, LayerSizes, TemporalDesign, temporal_design
 from videofusion.networks.temporal.convolution import Double, Halve
@@ -236,7 +237,7 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.conv_norm_out = GroupNorm(groups, channels[0], eps=1e-5)
         self.conv_out = nn.Conv2d(channels[0], out_channels * patch**2, 3, padding=1)
         self.gradient_checkpointing = False
-        self.to(memory_format=torch.channels_last)
+        channels_last(self)
 
     def check_size(self, height: int, width: int, factor: int = 1) -> None:
         """Raise InputError unless the network can take frames of this size in pixels, `factor` of them at a place."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from videofusion.settings import Range, Settings
+from videofusion.settings import Names, Range, Settings
 
 _MANY = 10.0**9
+SAMPLERS = ("ddim", "angular", "ddpm", "dpm++", "dpm++sde", "heun", "langevin")
+_LAYOUTS = ("auto", "folder", "frames", "images", "table", "shards", "array", "datasets", "encoded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,8 @@ class Clips(Settings, group="clips"):
         frames: frames of a clip.
         size: height and width in pixels.
         two_digits: share of the moving-digits clips with two digits.
-        layout: how a folder is laid out: "auto" looks at it; docs/data.md shows each.
+        layout: how a folder is laid out: "auto" looks at it; else "folder", "frames", "images", "table", "shards",
+            "array", "datasets" or "encoded" (docs/data.md shows each), or one of another package.
         fold: which of a folder's numbered split files (UCF101 and HMDB51 have three).
         fps: frames per second of a folder's clips; None for the files' own.
         fps_range: instead of `fps`, the lowest and the highest rate, between which each clip draws its own.
@@ -117,7 +120,7 @@ class Clips(Settings, group="clips"):
     frames: Annotated[int, Range(1, 4096)] = 16
     size: Annotated[int, Range(8, 4096)] = 32
     two_digits: Annotated[float, Range(0, 1)] = 0.3
-    layout: Literal["auto", "folder", "frames", "images", "table", "shards", "array", "datasets", "encoded"] = "auto"
+    layout: Annotated[str, Names(_LAYOUTS, "videofusion.data.layouts.detection:LAYOUTS")] = "auto"
     fold: Annotated[int, Range(1, 1000)] = 1
     fps: Annotated[float | None, Range(0.01, 1000)] = None
     fps_range: tuple[float, ...] = ()
@@ -127,6 +130,14 @@ class Clips(Settings, group="clips"):
     flip: bool = False
     per_video: Annotated[int, Range(1, 10_000)] = 1
     validation_share: Annotated[float, Range(0.001, 0.9)] = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rates = self.fps_range
+        if rates and not (len(rates) == 2 and 0 < rates[0] <= rates[1] <= 1000):
+            raise self.refusal("fps_range", "must be two numbers above 0 and at most 1000, the lower one first")
+        if any(not 1 <= stride <= 1000 for stride in self.strides):
+            raise self.refusal("strides", "must be numbers in [1, 1000]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +296,8 @@ class Sampling(Settings, group="sampling"):
     Args:
         prompts: what the sample grids show; captions of the validation clips when there are none.
         steps: sampler steps of a grid.
-        sampler: of a grid, and of the model by default.
+        sampler: of a grid, and of the model by default: "ddim", "angular", "ddpm", "dpm++", "dpm++sde", "heun",
+            "langevin", or one of another package.
         guidance: guidance scale, likewise; 1 is off.
         guidance_interval: lowest and highest time at which clips are guided, in [0, 1]: below 1 what is decided first,
             as a course is, varies more; above 0 fine detail is as the data has it.
@@ -296,7 +308,7 @@ class Sampling(Settings, group="sampling"):
 
     prompts: tuple[str, ...] = ()
     steps: Annotated[int, Range(1, 1000)] = 20
-    sampler: Literal["ddim", "angular", "ddpm", "dpm++", "dpm++sde", "heun", "langevin"] = "dpm++"
+    sampler: Annotated[str, Names(SAMPLERS, "videofusion.diffusion.samplers:SAMPLERS")] = "dpm++"
     guidance: Annotated[float, Range(0, 100)] = 2.0
     guidance_interval: tuple[float, ...] = (0.0, 1.0)
     guidance_skip: Annotated[float, Range(0, 1)] = 0.0

@@ -67,6 +67,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_value("seed", kinds(Recipe)["seed"], self.seed)
+        if not (self.name.strip() and self.name.isprintable()):
+            raise InputError(f"recipe key name is {self.name!r:.60}, but must be a printable word")
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain values, group in group, which `from_json` takes back."""
@@ -95,7 +97,7 @@ class Recipe:
             raise InputError("a recipe needs the key name")
         if is_flat(values):
             dotted = from_flat(values)
-            return cls(name="", system=find_config(dotted["system"])()).replace(dotted)
+            return cls(name="older", system=find_config(dotted["system"])()).replace(dotted)
         if "system" not in values:
             raise InputError("a recipe needs the key system")
         return cls(**{key: _read(key, value) for key, value in values.items()})

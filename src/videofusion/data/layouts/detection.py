@@ -15,6 +15,7 @@ from videofusion.data.layouts.shards import INDEX
 from videofusion.data.layouts.streaming import list_shards
 from videofusion.data.layouts.tables import TABLE_ENDINGS, is_table, list_table
 from videofusion.errors import InputError
+from videofusion.registry import knows
 from videofusion.video.footage import PICTURE_ENDINGS, VIDEO_ENDINGS
 
 LAYOUTS: dict[str, Callable[[str | Path, int], Source]] = {
@@ -40,7 +41,7 @@ def open_source(path: str | Path, layout: str = "auto", fold: int = 1) -> Source
     Raises:
         InputError: nothing that can be read as clips, or what could be read as several kinds.
     """
-    if layout != "auto" and layout not in LAYOUTS:
+    if layout != "auto" and not knows(LAYOUTS, layout):
         raise InputError(f'layout is "{layout}"; it must be one of auto, {", ".join(LAYOUTS)}')
     found, place = (layout, Path(path)) if layout != "auto" else detect(path)
     if found == "table" and place.is_dir():

@@ -18,6 +18,7 @@ from videofusion.diffusion.samplers.heun import heun
 from videofusion.diffusion.samplers.inversion import invert
 from videofusion.diffusion.samplers.langevin import langevin
 from videofusion.errors import InputError
+from videofusion.registry import knows
 
 Sampler = Callable[..., Tensor]
 
@@ -41,7 +42,7 @@ def get_sampler(name: str) -> Sampler:
     Raises:
         InputError: the name is none of them.
     """
-    if name not in SAMPLERS:
+    if not knows(SAMPLERS, name):
         raise InputError(f"sampler is {name!r}; it must be one of {', '.join(SAMPLERS)}")
     return SAMPLERS[name]
 

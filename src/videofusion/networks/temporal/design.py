@@ -20,6 +20,7 @@ from videofusion.networks.temporal.attention import (
 from videofusion.networks.temporal.convolution import Adaptor, Convolution, ConvolutionStack, ResidualBlock
 from videofusion.networks.temporal.pointing import PointedAttention
 from videofusion.networks.temporal.reach import REACHES
+from videofusion.registry import knows
 
 
 class LayerSizes(NamedTuple):
@@ -201,7 +202,7 @@ def temporal_design(name: str) -> TemporalDesign:
         InputError: the name is none of `TEMPORAL_DESIGNS`; the row has a kind of layer or a reach that there is not, or
             a field of its own at a level that all levels share.
     """
-    if name not in TEMPORAL_DESIGNS:
+    if not knows(TEMPORAL_DESIGNS, name):
         raise InputError(f"temporal is {name!r}; it must be one of {', '.join(TEMPORAL_DESIGNS)}")
     design = TEMPORAL_DESIGNS[name]
     for changed in design.levels.values():
