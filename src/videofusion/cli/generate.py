@@ -146,8 +146,7 @@ def generate(
     tuned: dict[str, Any] = {} if lora is None else {"lora": str(lora), "lora_scale": lora_scale}
     tuned["precision"] = precision
     pipe = load(model, **image.load(), **tuned, device=device, low_memory=low_memory)
-    size_of = (height or int(pipe.config.height), width or int(pipe.config.width))
-    more = image.call_of(size_of, frames, int(pipe.config.frames))
+    more = image.call_of(pipe, (height, width), frames)
     asked: dict[str, Any] = {} if negative is None else {"negative": negative}
     for number, (own_seed, files) in enumerate(jobs):
         began = time.perf_counter()

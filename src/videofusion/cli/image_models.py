@@ -13,6 +13,8 @@ from videofusion.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from videofusion.systems.pipeline import VideoPipeline
+
 _KINDS = ("edges", "depth", "pose", "maps")
 
 
@@ -85,11 +87,14 @@ class NewClips(ImageModels):
     foreground: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     share: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
 
-    def call_of(self, size: tuple[int, int], frames: int | None, own: int) -> dict[str, Any]:
-        """What a pipeline's call takes of them, with what files hold; for sizes see `_read_structure`."""
+    def call_of(self, pipe: VideoPipeline, asked: tuple[int | None, int | None], frames: int | None) -> dict[str, Any]:
+        """What a pipeline's call takes of them, with what files hold, at the height and width that are asked for."""
         found = self.call() | ({} if self.share is None else {"share": self.share})
+        if self.structure is None and self.foreground is None:
+            return found
+        size = asked[0] or int(pipe.config.height), asked[1] or int(pipe.config.width)
         if self.structure is not None:
-            found["structure"] = _read_structure(self.structure, size, frames, own)
+            found["structure"] = _read_structure(self.structure, size, frames, int(pipe.config.frames))
         if self.foreground is not None:
             found["foreground"] = _read_foreground(self.foreground, size)
         return found
