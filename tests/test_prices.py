@@ -117,7 +117,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("work")
 
 
-@pytest.mark.parametrize("title", SCRIPTS)
+# each is a process that imports everything anew: one in the fast tests, test_extending.py has the rest in this process
+@pytest.mark.parametrize(
+    "title", [pytest.param(title, marks=[pytest.mark.slow] if number else []) for number, title in enumerate(SCRIPTS)]
+)
 def test_one_module_outside_adds(title: str, package: Path, work: Path) -> None:
     paths = os.pathsep.join([str(package), *filter(None, sys.path)])
     ran = subprocess.run(

@@ -76,7 +76,8 @@ def session(data: Path, run: Path, steps: int) -> multiprocessing.Process:
     return process
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, 50])
 def test_the_command_killed_at_random_moments_comes_to_the_same_bits(tmp_path, kills):
     generator, run, data = random.Random(0), tmp_path / "killed", folder_of_clips(tmp_path / "data")
     log, folder, seen, torn = run / "log.jsonl", run / "checkpoints", [], 0
