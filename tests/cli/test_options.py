@@ -111,7 +111,6 @@ def test_what_the_words_alone_show_is_told_without_torch(tmp_path: Path) -> None
     (tmp_path / "there.mp4").touch()
     commands = [
         ["generate", "a", "--model", "no-such", "-o", out],
-        ["generate", "a", "--sampler", "euler", "-o", out],
         ["generate", "a", "-o", str(tmp_path / "a.avi")],
         ["generate", "a", "-o", str(tmp_path / "there.mp4")],
         ["generate", "a", "red", "three", "-o", out],

@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 
 from videofusion.errors import InputError, require
 from videofusion.files import PICKLES
-from videofusion.interop.diffusers_unet import read_json
 
 # Folders of a pipeline that are read; safety checkers and the like are left where they are.
 PARTS = ("unet", "vae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
@@ -61,6 +60,8 @@ def _cached(name: str, revision: str | None, cache: Path | None) -> Path | None:
 
 
 def _is_whole(folder: Path) -> bool:
+    from videofusion.interop.diffusers_unet import read_json  # imports torch, which a wrong name has no need of
+
     if not (folder / "model_index.json").is_file():
         return any(folder.glob("*.safetensors"))
     index = read_json(folder / "model_index.json")

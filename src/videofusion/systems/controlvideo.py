@@ -61,8 +61,8 @@ class ControlVideoPipeline(TrainingFreePipeline):
         """
         if not self.controls and asked.get("beginning") is None:
             raise InputError(
-                "system is 'controlvideo', which makes clips of a structure, but the model has no ControlNet; load it "
-                "with controlnet=FOLDER"
+                "system is 'controlvideo', which makes clips of a structure, but the model has no ControlNet; name "
+                "one or more with controlnet (--controlnet FOLDER)"
             )
         prepared = super().prepare(prompt, **asked)
         if not smooth:
