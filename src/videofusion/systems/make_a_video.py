@@ -138,8 +138,9 @@ class MakeAVideoSystem(PlainDiffusion):
 
 
 def shown_frames(frames: int) -> list[tuple[int, ...]]:
-    """Frames of a clip that may be shown together: the first, those up to the middle one, from which clips go on by
-    default, both ends, every other, every fourth.
+    """Frames of a clip that may be shown together: the first, the first half, both ends, every other, every fourth.
+
+    The first half has the middle frame, as what clips go on from by default (`VideoPipeline.overlap`).
     """
     numbers = range(frames)
     sets = (numbers[:1], numbers[: base_frame(frames) + 1], (0, frames - 1), numbers[::2], numbers[::4])

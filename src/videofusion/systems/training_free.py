@@ -178,8 +178,8 @@ class TrainingFreePipeline(VideoPipeline):
         Args:
             prompt: a text, or one for each clip.
             structure: clip whose structure is taken over, [t 3 h w] or [b t 3 h w] in [-1, 1]; a pipeline with
-                ControlNets needs one, which says the size and number of frames unless they are asked for; with `start` that
-                of the longer video.
+                ControlNets needs one, which says the size and number of frames unless they are asked for; with `start`
+                that of the longer video.
             structure_kind: what the ControlNets are shown of it: "edges", "maps" (the clip is what they are shown), or
                 what `load_depth` or `load_pose` gave; one, or one for each ControlNet.
             control_scale: how much ControlNets count; 1 is as trained; likewise.
