@@ -147,3 +147,11 @@ def test_refusals(stops: list[float], options: dict, says: str) -> None:
     law = Gaussian(SCHEDULE, MEAN, DATA, ALONE)
     with pytest.raises(InputError, match=says):
         invert(law, clips(), torch.tensor(stops), schedule=SCHEDULE, conditions=NOTHING, **options)
+
+
+def test_a_step_from_the_clip_to_noise_alone_cannot_be_refined() -> None:
+    schedule = make_schedule("cosine")
+    law, told = Gaussian(schedule, MEAN, DATA, ALONE), {"schedule": schedule, "conditions": NOTHING}
+    assert invert(law, clips(), torch.tensor([0.0, 1.0]), **told).isfinite().all()
+    with pytest.raises(InputError, match="a step goes from the clip to noise alone"):
+        invert(law, clips(), torch.tensor([0.0, 1.0]), refinements=1, **told)

@@ -74,3 +74,16 @@ def test_a_model_hears_frames_that_are_given_and_no_prompt(tmp_path):
     torch.nn.init.zeros_(pipe.image_encoder.project.weight)
     assert not torch.allclose(make(CAPTIONS[0], known), with_frame)
     assert with_frame.shape == (FRAMES, 3, SIZE, SIZE)
+
+
+def test_what_is_made_anew_of_a_frame_is_not_shown_in_place_of_the_text():
+    pipe, clip = told().pipeline(), batch(1).clip[0]
+    mask = torch.zeros(FRAMES, 1, SIZE, SIZE)
+    mask[:, :, :, SIZE // 2 :] = 1
+    other = torch.where(mask == 1, -clip, clip)
+    with pytest.warns(UserWarning, match="hears no prompt"):
+        made = [
+            pipe(CAPTIONS[0], seed=1, steps=2, known=Known(frames, range(FRAMES), mask=mask))
+            for frames in (clip, other)
+        ]
+    assert torch.equal(*made)

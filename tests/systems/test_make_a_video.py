@@ -286,6 +286,11 @@ def test_what_may_be_shown_is_in_the_clip_and_leaves_a_frame_to_make() -> None:
     assert (0, 4, 8, 12) in shown_frames(16)
 
 
+def test_what_a_clip_goes_on_from_is_shown_in_training(first: Path) -> None:
+    system = system_of(video(first))
+    assert tuple(range(system.pipeline().overlap)) in shown_frames(FRAMES)
+
+
 def test_a_network_that_is_made_for_it_hears_no_text_beside(first: Path) -> None:
     system = system_of(video(first))
     assert system.embedding.network(3) == {"image_size": 16, "text_size": None, "pool_text": False}

@@ -198,6 +198,14 @@ def test_a_still_structure_makes_a_still_clip(folder: Path, control: Path) -> No
         torch.testing.assert_close(made, made[:1].expand_as(made), rtol=0, atol=1e-4)
 
 
+def test_a_part_of_a_longer_video_has_the_structure_of_that_part(folder: Path, control: Path) -> None:
+    pipe, options = load(folder, "controlvideo", controlnet=control), {"structure_kind": "maps", **FEW}
+    part = pipe(PROMPT, structure=moving(7)[2:], **options)  # whose noise is one for all frames
+    assert torch.equal(pipe(PROMPT, structure=moving(7), start=2, **options), part)
+    with pytest.raises(InputError, match="start is 7; structure has no frame from there on"):
+        pipe(PROMPT, structure=moving(7), start=7, **options)
+
+
 def test_edges_are_seen_without_a_model(folder: Path, control: Path) -> None:
     pytest.importorskip("cv2")
     pipe = load(folder, "controlvideo", controlnet=[control, control])

@@ -60,10 +60,11 @@ class FrameAsText(Prompt):
 
     def sample(self, value: Sequence[str], request: Request) -> Conditions:
         null = text_conditions(self.encoder, [""] * request.shape[0], negative=request.negative)
-        if request.known is None:
+        known = request.known
+        whole = [] if known is None else [frame for frame in map(known.one, known.at) if frame is not None]
+        if not whole:  # one that is given in part shows what is to be made anew
             return null
-        middle = len(request.known.at) // 2  # of those that are given
-        return frame_as_text(null, self._embed(request.known.frames[:, middle]))
+        return frame_as_text(null, self._embed(whole[len(whole) // 2][:, 0]))
 
     def _embed(self, frame: Tensor) -> Tensor:
         embedding = embed_frame(self.image_encoder, self.space, frame)

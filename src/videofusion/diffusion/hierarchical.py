@@ -63,7 +63,7 @@ def joined(z: Tensor, pieces: Sequence[tuple[Sequence[int], slice, Prediction]])
 
     def whole(name: str) -> Tensor:
         one: Tensor = getattr(pieces[0][2], name)
-        if one.ndim < z.ndim or one.shape[1] == 1:  # a scale of all frames
+        if one.ndim < z.ndim or one.shape[1] < pieces[0][2].z.shape[1]:  # a scale of all frames
             return one
         made = one.new_empty(len(z), z.shape[1], *one.shape[2:])
         for places, part, found in pieces:

@@ -21,7 +21,7 @@ from videofusion.conditioning.image import FrameEncoder, frames_encoder
 from videofusion.conditioning.prior_diffusion import is_trained
 from videofusion.conditioning.prompt import Prompt
 from videofusion.data.batch import Batch
-from videofusion.diffusion.noise import Keys
+from videofusion.diffusion.noise import Keys, base_frame
 from videofusion.errors import InputError
 from videofusion.recipes.system_config import SystemConfig
 from videofusion.systems.build import Parts
@@ -138,7 +138,10 @@ class MakeAVideoSystem(PlainDiffusion):
 
 
 def shown_frames(frames: int) -> list[tuple[int, ...]]:
-    """Frames of a clip that may be shown together: the first, the first half, both ends, every other, every fourth."""
+    """Frames of a clip that may be shown together: the first, the first half, both ends, every other, every fourth.
+
+    The first half has the middle frame, as what clips go on from by default (`VideoPipeline.overlap`).
+    """
     numbers = range(frames)
-    sets = (numbers[:1], numbers[: frames // 2], (0, frames - 1), numbers[::2], numbers[::4])
+    sets = (numbers[:1], numbers[: base_frame(frames) + 1], (0, frames - 1), numbers[::2], numbers[::4])
     return [tuple(each) for each in sets]

@@ -80,7 +80,7 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
             asked: as in `TrainingFreePipeline.prepare`; a clip `beside` for image models that edit.
 
         Raises:
-            InputError: anything outside what is said above; a sampler that draws noise on its way.
+            InputError: anything outside what is said above.
         """
         if self.edits and asked.get("guidance") is None:
             asked["guidance"] = EDITING

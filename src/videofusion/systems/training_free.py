@@ -178,7 +178,8 @@ class TrainingFreePipeline(VideoPipeline):
         Args:
             prompt: a text, or one for each clip.
             structure: clip whose structure is taken over, [t 3 h w] or [b t 3 h w] in [-1, 1]; a pipeline with
-                ControlNets needs one, which says the size and number of frames unless they are asked for.
+                ControlNets needs one, which says the size and number of frames unless they are asked for; with `start`
+                that of the longer video.
             structure_kind: what the ControlNets are shown of it: "edges", "maps" (the clip is what they are shown), or
                 what `load_depth` or `load_pose` gave; one, or one for each ControlNet.
             control_scale: how much ControlNets count; 1 is as trained; likewise.
@@ -212,7 +213,10 @@ class TrainingFreePipeline(VideoPipeline):
         """A clip with structure [b t c h w], and what is asked for with its size."""
         clip = check_clip(clip, name="structure", axes="t c h w" if clip.ndim == 4 else "b t c h w")
         clips = (clip[None] if clip.ndim == 4 else clip).to(self.text.device).float()
-        wanted = [asked.get(name) for name in ("frames", "height", "width")]
+        wanted, start = [asked.get(name) for name in ("frames", "height", "width")], max(0, asked.get("start", 0))
+        clips = clips[:, start:]  # of the longer video that the clip is a part of
+        if not clips.shape[1]:
+            raise InputError(f"start is {start}; structure has no frame from there on")
         found = (clips.shape[1], clips.shape[-2], clips.shape[-1])
         frames, height, width = (own if one is None else one for one, own in zip(wanted, found, strict=True))
         if (height, width) != found[1:] or frames > found[0] or clips.shape[2] != 3:

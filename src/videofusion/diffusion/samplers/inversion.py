@@ -14,6 +14,8 @@ from videofusion.diffusion.samplers.loop import OnState, Progress, check_times
 from videofusion.diffusion.schedules import Schedule
 from videofusion.errors import InputError
 
+_LEAST = 1e-6  # cosine of a step that can be corrected
+
 
 def invert(
     denoiser: Denoiser,
@@ -58,8 +60,8 @@ def invert(
         the clip at times[-1].
 
     Raises:
-        InputError: times that decrease, or are none; fewer than no refinements; another `reads`; "x0" where a step
-            begins at no noise.
+        InputError: times that decrease, or are none; fewer than no refinements, or some of a step from no noise to
+            no signal; another `reads`; "x0" where a step begins at no noise.
     """
     check_times(times)
     if times[0] > times[-1]:
@@ -73,6 +75,11 @@ def invert(
     if reads == "x0" and sigmas[0] == 0:
         raise InputError("reads is 'x0', which says nothing of the noise where there is none; use v or eps")
     angles, sizes = torch.atan2(sigmas, alphas), torch.hypot(alphas, sigmas)
+    if refinements and bool((angles.diff().cos() < _LEAST).any()):
+        raise InputError(
+            f"refinements is {refinements}, and a step goes from the clip to noise alone, which has nothing of it to "
+            "correct; take more steps, or no refinement"
+        )
     numbers: Iterable[int] = range(len(times) - 1)
     for i in numbers if progress is None else progress(numbers):
         below = z
