@@ -202,3 +202,17 @@ def test_a_scale_for_each_frame_guides_each_as_it_alone_would() -> None:
 def test_guidance_without_a_term_is_refused() -> None:
     with pytest.raises(InputError, match="guidance has no term"):
         ClassifierFree(denoiser(), [])
+
+
+def test_the_last_call_that_is_made_skips_temporal_layers():
+    seen = []
+
+    def denoiser(z, t, conditions):
+        seen.append(conditions.temporal)
+        return Prediction.of("x0", torch.zeros_like(z), z, torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1))
+
+    null = torch.zeros(1, 1, 1)
+    conditions = Conditions(text=null, image_embedding=null[0], null={"text": null, "image_embedding": null[0]})
+    terms = [Term(("text",), 4.0), Term(("image_embedding",), 1.0)]
+    ClassifierFree(denoiser, terms, skip=0.25)(torch.ones(1, 2, 3, 4, 4), torch.tensor([0.5]), conditions)
+    assert seen == [1.0, 0.75]

@@ -77,7 +77,7 @@ class ClassifierFree:
             a course, varies more; without the lowest, where little is left to decide, little changes.
         skip: how much of its temporal layers the second call goes without, in [0, 1]. Above 0 it is guidance away from
             frames that agree less too (spatiotemporal skip guidance, Hyung et al. 2024, which leaves out whole layers
-            in a call of its own). Of several terms the last one's call goes without them.
+            in a call of its own). Of several terms the last call that is made goes without them.
 
     Raises:
         InputError: an option out of its range; no term.
@@ -128,7 +128,7 @@ class ClassifierFree:
         for k in self._needed:
             names = [name for term in self.terms[:k] for name in term.names]
             less = conditions.without(*names)
-            if k == len(self.terms):
+            if k == self._needed[-1]:
                 less = replace(less, temporal=(1 - self.skip) * conditions.temporal)
             free = self.denoiser(z, t, less)
             scale = self.terms[k - 1].at(within, z)
