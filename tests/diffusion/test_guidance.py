@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from videofusion.diffusion import ClassifierFree, Conditions, NetworkDenoiser, Prediction, Term, make_schedule, times
-from videofusion.diffusion.guidance import dynamic_threshold
+from videofusion.diffusion.guidance import dynamic_threshold, scale_of
 from videofusion.diffusion.samplers import ddim
 from videofusion.errors import InputError
 
@@ -216,3 +216,10 @@ def test_the_last_call_that_is_made_skips_temporal_layers():
     terms = [Term(("text",), 4.0), Term(("image_embedding",), 1.0)]
     ClassifierFree(denoiser, terms, skip=0.25)(torch.ones(1, 2, 3, 4, 4), torch.tensor([0.5]), conditions)
     assert seen == [1.0, 0.75]
+
+
+def test_a_prior_is_guided_as_what_it_makes_is():
+    terms = [Term(("beside",), 1.5), Term(("image_embedding",), 4.0), Term(("text",), 2.0)]
+    assert scale_of(terms, "image_embedding", "text") == 4.0
+    assert scale_of([terms[0], terms[2]], "image_embedding", "text") == 2.0
+    assert scale_of(terms[:1], "image_embedding", "text") == 1.0

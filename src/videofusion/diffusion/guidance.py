@@ -145,6 +145,16 @@ class ClassifierFree:
         return guided.with_x0(x0 * (self.rescale * contrast + 1 - self.rescale))
 
 
+def scale_of(terms: Sequence[Term], *names: str) -> float:
+    """The scale at which clips are guided by a condition: the first of these names that a term is over.
+
+    Args:
+        terms: with one scale for all frames.
+        names: of conditions; where no term is over any of them, 1, which is off.
+    """
+    return next((float(term.scale) for name in names for term in terms if name in term.names), 1.0)
+
+
 def check_times_and_skip(interval: Sequence[float], skip: float) -> None:
     """Raise InputError unless these are an interval of times and a share of temporal layers; see `ClassifierFree`."""
     if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:

@@ -27,7 +27,7 @@ from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.editing import Beginning, Start
 from videofusion.diffusion.grids import times
-from videofusion.diffusion.guidance import ClassifierFree, Term
+from videofusion.diffusion.guidance import ClassifierFree, Term, scale_of
 from videofusion.diffusion.known import Following, Known
 from videofusion.diffusion.noise import Keys, NoiseSource, base_frame, bind
 from videofusion.diffusion.options import SamplingOptions
@@ -320,7 +320,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             shape=shape,
             device=self.text.device,
             keys=keys,
-            guidance=float(scales[0].scale),
+            guidance=scale_of(scales, "image_embedding", "text"),
             known=known,
             prompts=prompts,
             negative=negative,
