@@ -28,6 +28,7 @@ BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "magicvideo": ("videofusion.systems.magicvideo", "MagicVideoSystem", "MagicVideoPipeline"),
     "make-a-video": ("videofusion.systems.make_a_video", "MakeAVideoSystem", "MakeAVideoPipeline"),
     "video-ldm": ("videofusion.systems.video_ldm", "VideoLDM", "VideoLDMPipeline"),
+    "tune-a-video": ("videofusion.systems.tune_a_video", "TuneAVideo", "TuneAVideoPipeline"),
 }
 # Systems that are never trained: pipelines on an image model of others, by the name that `load` takes.
 TRAINING_FREE: Mapping[str, tuple[str, str]] = {

@@ -6,6 +6,7 @@ first, which begins from the middle frame of the clip.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -16,6 +17,7 @@ from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.noise import base_frame
 from videofusion.diffusion.prediction import expand
+from videofusion.diffusion.samplers.ddim import ddim
 from videofusion.diffusion.samplers.inversion import invert
 from videofusion.diffusion.samplers.loop import Progress, StepNoise
 from videofusion.diffusion.schedules import Schedule
@@ -99,6 +101,8 @@ class Inverted:
         fresh: part of the power of the frames' own noise that is exchanged for the model's noise of another seed, in
             [0, 1]. The base noise of decomposed noise stays: the same content moves otherwise (VideoFusion, sec. 4.7).
         progress: wraps the steps of the inversion.
+        back: is given what DDIM makes of that noise under the conditions of the inversion, at the price of as many
+            steps once more: how much of the clip survives.
     """
 
     clip: Tensor
@@ -107,6 +111,7 @@ class Inverted:
     refinements: int = 0
     fresh: float = 0.0
     progress: Progress | None = None
+    back: Callable[[Tensor], None] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.fresh <= 1:
@@ -118,15 +123,18 @@ class Inverted:
         """See `Beginning`."""
         times, eps = last_steps(times, self.strength), noise(0)
         clip = frames_of(self.clip, eps)
+        shown = self._shown(conditions, clip)
         z = invert(
             denoiser,
             clip,
             times.flip(0),
             schedule=schedule,
-            conditions=self._shown(conditions, clip),
+            conditions=shown,
             refinements=self.refinements,
             progress=self.progress,
         )
+        if self.back is not None:
+            self.back(ddim(denoiser, z, times, schedule=schedule, conditions=shown, progress=self.progress))
         if not self.fresh:
             return Start(z, times)
         power = torch.hypot(*schedule.alpha_sigma(times[0].cpu().double()))

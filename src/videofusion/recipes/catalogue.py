@@ -242,6 +242,22 @@ def video_ldm_folder_x4() -> Recipe:
     )
 
 
+def tune_a_video() -> Recipe:
+    """Tune-A-Video: an image model learns one clip, by `--base MODEL --data CLIP --caption TEXT`."""
+    return Recipe(
+        name="tune-a-video",
+        system=make_config("tune-a-video"),
+        network=Network(temporal="tune_a_video"),
+        text=Text(train=False, dropout=0.0),
+        clips=Clips(kind="folder", fps=8.0, start=0.0),
+        batch=Batch(size=1),
+        optimizer=Optimizer(learning_rate=3e-5, schedule="constant", warmup=0, ema_decay=0.0),
+        budget=Budget(steps=500),
+        log=Log(sample_interval=0),
+        sampling=Sampling(sampler="ddim", steps=50, guidance=12.5),
+    )
+
+
 def folder64() -> Recipe:
     """VideoFusion on a folder of your own clips, 16 frames at 64x64."""
     return Recipe(
@@ -297,6 +313,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "video-ldm-digits-x4": video_ldm_digits_x4,
     "video-ldm-folder": video_ldm_folder,
     "video-ldm-folder-x4": video_ldm_folder_x4,
+    "tune-a-video": tune_a_video,
     "videofusion": videofusion,
     "folder64": folder64,
     "folder64-small": folder64_small,

@@ -1,4 +1,4 @@
-"""A recipe on an image model of others: what its folder says takes the place of keys."""
+"""A recipe on an image model, of others or of this library: what its folder says takes the place of keys."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_folder import DiffusersFolder, read_folder
 from videofusion.interop.snapshots import find_model
+from videofusion.recipes.own_base import on_own_model
 from videofusion.recipes.recipe import Recipe
 
 LARGEST_HEAD = 64  # features of an attention head of the residual generator
@@ -22,11 +23,14 @@ def on_image_model(recipe: Recipe, path: str | Path) -> Recipe:
 
     Args:
         recipe: of any system.
-        path: folder of a diffusers pipeline, or a name on the Hub.
+        path: folder of a diffusers pipeline, or a name on the Hub; or a model of this library, see `on_own_model`.
 
     Raises:
         InputError: no such folder, or an image model that a recipe cannot have.
     """
+    own = on_own_model(recipe, Path(path))
+    if own is not None:
+        return own
     folder = find_model(path)
     facts = read_folder(folder)
     _check(facts)
@@ -43,13 +47,12 @@ def on_image_model(recipe: Recipe, path: str | Path) -> Recipe:
         "diffusion.weighting": facts.prediction,
         "clips.kind": "folder",
         "clips.size": facts.height,
-        "batch.size": 1,
-        "batch.accumulation": 8,
-        "optimizer.learning_rate": 1e-4,
         "compute.gradient_checkpointing": True,
         "compute.precision": "bfloat16",
     }
     keys |= _sizes(facts)
+    if recipe.system.name != "tune-a-video":  # whose batch is its one clip
+        keys |= {"batch.size": 1, "batch.accumulation": 8, "optimizer.learning_rate": 1e-4}
     if recipe.system.name == "videofusion":
         keys |= {"system.base_rate_ratio": BASE_RATE, "system.residual_from_base": False}
         keys["system.residual_channels"] = _half(facts)

@@ -17,10 +17,10 @@ from videofusion.networks.inflation import widened
 from videofusion.networks.layers import Embedding
 from videofusion.networks.unet import UNet, is_temporal
 from videofusion.parts import WEIGHTS, read_tensors
+from videofusion.recipes.own_base import model_folder
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 
-_SHIPPED = Path(__file__).parents[1] / "models_shipped"
 _THEIRS = ("UNet2DConditionModel", "UNet2DModel")
 
 
@@ -115,7 +115,7 @@ def start_from(residual: UNet, base: UNet) -> set[str]:
 
 def load_parts(system: System, folder: Path) -> set[str]:
     """Load every part of a trained system: a run folder or its model folder; returns what was, as "part.name"."""
-    model = _model_folder(folder)
+    model = model_folder(folder)
     loaded: set[str] = set()
     # a base that is not trained
     fixed: dict[str, nn.Module] = {name: part for name, part in system.frozen.items() if isinstance(part, UNet)}
@@ -165,7 +165,7 @@ def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path
     Returns:
         names "part.name" of the weights that all come from there.
     """
-    model = _model_folder(folder)
+    model = model_folder(folder)
     part = next((model / name for name in ("unet", "base") if (model / name).is_dir()), None)
     if part is None:
         raise InputError(f"start.image_model is {folder}; it must be a run or model folder with a unet or a base in it")
@@ -184,7 +184,7 @@ def trained_words(recipe: Recipe) -> list[str]:
     """The words of the model that a recipe's run starts from; none where there is none, or one that learns none."""
     found: dict[str, None] = {}
     for folder in (recipe.start.model, recipe.start.image_model):
-        config = _model_folder(Path(folder or "")) / "text_encoder" / "config.json"
+        config = model_folder(Path(folder or "")) / "text_encoder" / "config.json"
         if folder is not None and config.is_file():
             found |= dict.fromkeys(read_json(config).get("words", []))
     return list(found)
@@ -195,20 +195,11 @@ def hears_fps(recipe: Recipe) -> bool:
     if recipe.network.temporal == "image":
         return False
     parts = (
-        []
-        if recipe.start.model is None
-        else [_model_folder(Path(recipe.start.model)) / p for p in ("unet", "residual")]
+        [] if recipe.start.model is None else [model_folder(Path(recipe.start.model)) / p for p in ("unet", "residual")]
     )
     configs = [part / "config.json" for part in parts]
     told = any(config.is_file() and read_json(config).get("fps") for config in configs)
     return told or bool(recipe.clips.fps_range) or len(set(recipe.clips.strides)) > 1
-
-
-def _model_folder(folder: Path) -> Path:
-    """The model's folder in that of a run; the folder itself; or that of a model that ships, where it is its name."""
-    if len(folder.parts) == 1 and not folder.exists() and (_SHIPPED / folder).is_dir():
-        return _SHIPPED / folder
-    return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def _weights(part: Path) -> dict[str, Tensor]:
