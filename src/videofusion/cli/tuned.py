@@ -29,9 +29,9 @@ def needs_tuning(method: str, model: str, run: Path | None, steps: int | None, s
     Raises:
         InputError: what tuning needs is not given, or given where nothing is tuned.
     """
-    needed = (
-        method == TUNED and read_config(find(model) / "model_index.json").get("_class_name") != "TuneAVideoPipeline"
-    )
+    needed = False
+    if method == TUNED:
+        needed = read_config(find(model) / "model_index.json").get("_class_name") != "TuneAVideoPipeline"
     for name, value in (("run", run), ("tuning_steps", steps)):
         if value is not None and not needed:
             raise InputError(f"{name} is {value}, but nothing is to be tuned: method is {method!r}, model {model}")

@@ -1,9 +1,9 @@
 """Tune-A-Video (Wu et al. 2023): an image model learns the motion of one clip, and makes other things move so.
 
-Spatial self-attention of a frame looks at the first frame and the one before (sec. 4.1), and attention over time, whose
-output is zero at first, ends each transformer block: the row `tune_a_video` of the temporal designs. On one clip and its
-caption are trained the query projections of both spatial attentions, and attention over time whole (sec. 4.2); nothing
-else. The clip's noise by DDIM inversion, without text, is what an edited prompt begins from (sec. 4.3):
+Spatial self-attention of a frame looks at the first frame and the one before, and attention over time, whose output is
+zero at first, ends each transformer block: the row `tune_a_video` of the temporal designs. On one clip and its caption
+are trained the query projections of self-attention and attention to the text, and attention over time whole (sec. 4);
+nothing else. The clip's noise by DDIM inversion, without text, is what an edited prompt begins from:
 `videofusion edit --method tune-a-video`.
 
 It starts from an image model of this library or a Stable Diffusion folder (`train tune-a-video --base MODEL`).
@@ -11,7 +11,6 @@ It starts from an image model of this library or a Stable Diffusion folder (`tra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
@@ -64,7 +63,10 @@ class TuneAVideo(PlainDiffusion):
     Config = TuneAVideoConfig
     Pipeline: ClassVar[type[VideoPipeline]] = TuneAVideoPipeline
     temporal = "tune_a_video"
-    clip: Mapping[str, Any] = {}
+
+    def __init__(self, *given: Any) -> None:
+        self.clip: dict[str, Any] = {}  # of what it is tuned on, as `TuneAVideoSettings` has it
+        super().__init__(*given)
 
     @classmethod
     def build(cls, config: TuneAVideoConfig, parts: Parts) -> PlainDiffusion:
@@ -82,12 +84,13 @@ class TuneAVideo(PlainDiffusion):
         sample = _only(parts)
         if not sample.caption.strip():
             raise InputError(f"clips.caption is not given, and nothing says what {sample.name} shows; tell it")
-        if known := trained_words(recipe):
-            if unknown := [word for word in split_words(sample.caption) if word not in known]:
-                raise InputError(
-                    f"the caption {sample.caption!r:.200} has {unknown[0]!r}, a word that the image model never "
-                    f"learned; it knows {', '.join(sorted(known))}"
-                )
+        known = trained_words(recipe)  # none of a text encoder that reads any text
+        unknown = [word for word in split_words(sample.caption) if known and word not in known]
+        if unknown:
+            raise InputError(
+                f"the caption {sample.caption!r:.200} has {unknown[0]!r}, a word that the image model never learned; "
+                f"it knows {', '.join(sorted(known))}"
+            )
         system = super().build(config, parts)
         assert isinstance(system, TuneAVideo)
         system.clip = {"caption": sample.caption, "start": recipe.clips.start or 0.0, "fps": float(sample.fps)}
