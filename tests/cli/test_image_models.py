@@ -147,3 +147,35 @@ def test_a_name_on_the_hub_that_cannot_be_had(
 
 def gone_missing(*_: object, **__: object) -> str:
     raise FileNotFoundError
+
+
+def test_a_model_is_tuned_on_a_video_and_edits_it_again_without(place: Path, capsys: pytest.CaptureFixture) -> None:
+    video, run = str(place / "video.mp4"), place / "run"
+    command = ["edit", video, "a red dog", "--method", "tune-a-video", "--steps", "2", "--device", "cpu"]
+    base, tuned = ["--model", str(place / "sd")], ["--model", str(run)]
+    for words, says in (
+        ([*command, *base, "-o", "a.mp4"], "--run is not given"),
+        ([*command, *base, "-o", "a.mp4", "--run", str(run)], "--source is not given"),
+        ([*command[:-6], "-o", "a.mp4", "--run", str(run)], "nothing is to be tuned: method is 'sdedit'"),
+    ):
+        assert main(words) == 2
+        assert says in capsys.readouterr().err
+    assert not run.exists()
+    own = ["--source", "a cat", "--run", str(run), "--tuning-steps", "2", "--frames", "3", "--start", "0.2"]
+    assert main([*command, *base, *own, "-o", str(place / "first.mp4")]) == 0
+    assert "gives it back with " in capsys.readouterr().out
+    assert main([*command, *tuned, "-o", str(place / "again.mp4")]) == 0
+    first, again = read_provenance(place / "first.mp4"), read_provenance(place / "again.mp4")
+    assert first is not None
+    assert again is not None
+    assert first["reconstruction"] == again["reconstruction"] > 0
+    assert torch.equal(read_clip(place / "first.mp4"), read_clip(place / "again.mp4"))
+    assert len(read_clip(place / "again.mp4")) == 3
+
+
+def test_a_recipe_is_trained_on_one_video(place: Path, tmp_path: Path) -> None:
+    small = ["--steps", "1", "--clips.frames", "2", "--device", "cpu", "--log.boards"]
+    command = ["train", "tune-a-video", "--base", str(place / "sd"), "--data", str(place / "video.mp4")]
+    assert main([*command, "--caption", "a cat", "--run", str(tmp_path / "run"), *small]) == 0
+    recipe = get_recipe(str(tmp_path / "run" / "recipe.json"))
+    assert (recipe.clips.caption, recipe.clips.size, recipe.batch.accumulation) == ("a cat", 16, 1)

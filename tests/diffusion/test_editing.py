@@ -76,10 +76,13 @@ def test_less_strength_stays_nearer_to_the_clip() -> None:
 
 
 def test_an_inverted_clip_comes_back_and_its_noise_is_the_models() -> None:
-    z, stops = Inverted(clip(), refinements=4)(LAW, TOLD, noise(), times(SCHEDULE, 60).double(), SCHEDULE)
+    back: list[Tensor] = []
+    inverted = Inverted(clip(), refinements=4, back=back.append)
+    z, stops = inverted(LAW, TOLD, noise(), times(SCHEDULE, 60).double(), SCHEDULE)
     torch.testing.assert_close(over_frames(z), COVARIANCE, rtol=0, atol=0.12)
     made = get_sampler("ddim")(LAW, z, stops, schedule=SCHEDULE, conditions=TOLD)
     assert float((made - clip()).norm() / clip().norm()) < 0.05
+    torch.testing.assert_close(back[0], made)
 
 
 @pytest.mark.parametrize("fresh", [0.0, 0.4, 1.0])

@@ -15,7 +15,7 @@ from videofusion.tasks import METHODS, edit
 
 KINDS = ["image-first", "joint", "published", "vdm"]
 SAME = {"sdedit": {"strength": 0.01}, "inversion": {"refinements": 3}, "vary": {"strength": 1e-6, "refinements": 3}}
-ANY_MODEL = [name for name, method in METHODS.items() if method.begin is not None]  # others are for image models
+ANY_MODEL = [name for name, method in METHODS.items() if method.asked is None]  # others are for some models
 
 
 def pipeline(kind: str):
@@ -102,6 +102,8 @@ def test_latents_outside_of_the_mask_are_kept_to_the_bit() -> None:
         (clips()[0], {"method": "sdedt"}, 'method "sdedt" is unknown (did you mean "sdedit"?)'),
         (clips()[0], {"strength": 0.0}, "strength is 0.0; it must be above 0 and at most 1"),
         (clips()[0], {"method": "inversion", "strength": 2}, "strength is 2"),
+        (clips()[0], {"back": print}, "back is given; the method 'sdedit' does not invert"),
+        (clips()[0], {"method": "tune-a-video"}, "method is 'tune-a-video', which takes a model that was tuned on"),
         (clips()[0], {"method": "inversion", "refinements": -1}, "refinements is -1"),
         (clips()[0].repeat(2, 1, 1, 1), {}, "clip has 10 frames; this model edits at most 5 at once"),
         (clips()[0, :, :1], {}, "clip has 1 channels; to be edited it must have 3"),
