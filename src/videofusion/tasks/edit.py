@@ -130,6 +130,7 @@ METHODS = {
     ),
     "tune-a-video": Method(
         summary="a model tuned on the clip samples from the clip's own noise, found by DDIM without text",
+        strength=1.0,
         begin=lambda asked: _inverted(asked, asked.strength),
         asked=_by_tune_a_video,
         sampler="ddim",
