@@ -46,7 +46,9 @@ SMALL = {
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an image model of diffusers and a clip."""
     place = tmp_path_factory.mktemp("one")
-    scheduler = diffusers.DDIMScheduler(**tiny.SCHEDULE, prediction_type="v_prediction", clip_sample=False)
+    scheduler = diffusers.DDIMScheduler(
+        **tiny.SCHEDULE, prediction_type="v_prediction", clip_sample=False, steps_offset=1
+    )
     tiny.save(tiny.sd_pipeline(scheduler), place / "sd")
     wave = torch.sin(0.05 * torch.arange(6 * 3 * 16 * 16.0).reshape(6, 3, 16, 16))
     write_clip(wave, place / "clip.webp", 8.0, {}, scale=1)
