@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def domains() -> tuple[Domain, ...]:
             rates=("digit", "colour", "direction", "same ends"),
             shares=("place_kept",),
             **(_measured() if name == "moving-digits" else {}),
+            recipes=_recipes if name == "moving-digits" else dict,
             words=_words if name == "moving-digits" else tuple,  # there was one domain when models did not say theirs
         )
         for name, kinds in (("moving-digits", [*OVER_PHOTOS]), ("digits-over-photos", [*_PLAIN]))
@@ -148,6 +150,12 @@ def _protocols() -> tuple[Preset, ...]:
             note=NOT_COMPARABLE,
         ),
     )
+
+
+def _recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from videofusion.digits.digit_recipes import RECIPES
+
+    return RECIPES
 
 
 def _words() -> tuple[str, ...]:

@@ -105,7 +105,7 @@ class PlainPipeline(VideoPipeline):
         words = Prompt(self.text) if self.image_encoder is None else FrameAsText(self.text, self.image_encoder)
         rate = (FrameRate(),) if self.unet.config.fps else ()
         sizes = self.unet.config
-        context = (ContextFrames([()]),) if sizes.in_channels == 2 * sizes.out_channels + 1 else ()
+        context = (ContextFrames(None),) if sizes.in_channels == 2 * sizes.out_channels + 1 else ()
         return (words, *rate, *context)
 
     def denoiser(self) -> NetworkDenoiser:

@@ -17,12 +17,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from videofusion.conditioning.condition import Condition
 from videofusion.conditioning.context import ContextFrames
+from videofusion.diffusion.conditions import Conditions
+from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.guidance import Term
 from videofusion.recipes.system_config import SystemConfig
 from videofusion.settings import Range
 from videofusion.systems.build import Parts
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.plain import PlainDiffusion, PlainPipeline, PlainSettings, Stage
+from videofusion.systems.prepared import Prepared
 from videofusion.systems.saved import PipelineSettings
 
 
@@ -73,10 +76,13 @@ class VideoLDMSettings(PlainSettings):
 
     Args:
         context: most first frames that it was shown in training; 0 for one that was shown others.
+        shown: the sets of frames that it was shown in training, by number; None, of models saved before this was, for
+            any.
         context_guidance: how closely clips follow the frames that are given, by default; 1 is off.
     """
 
     context: int = 0
+    shown: list[list[int]] | None = None
     context_guidance: float = 1.0
 
 
@@ -87,7 +93,7 @@ class VideoLDMPipeline(PlainPipeline):
 
     @property
     def conditions(self) -> Sequence[Condition]:
-        return (*super().conditions, ContextFrames([()], within=True))
+        return (*super().conditions, ContextFrames(self.config.shown, within=True))
 
     @property
     def overlap(self) -> int:
@@ -99,6 +105,12 @@ class VideoLDMPipeline(PlainPipeline):
         if not isinstance(guidance, Mapping) and 1.0 not in (guidance, follow):
             return super()._scales({"text": guidance, "beside": follow})
         return super()._scales(guidance)
+
+    def _prepared(self, denoiser: Denoiser, told: Conditions, terms: list[Term], *others: Any) -> Prepared:
+        """Where no frame is shown, guidance by those that are would call the network twice for one prediction."""
+        if told.beside is None or not bool(told.beside[:, :, 0].any()):
+            terms = [term for term in terms if term.names != ("beside",)] or [Term(("text",), 1.0)]
+        return super()._prepared(denoiser, told, terms, *others)
 
 
 class VideoLDM(PlainDiffusion):
@@ -118,5 +130,10 @@ class VideoLDM(PlainDiffusion):
         return (*super().told(config, parts), shown)
 
     def settings(self) -> dict[str, Any]:
-        shown = 0 if self.config.key_frames else self.config.context
-        return {**super().settings(), "context": shown, "context_guidance": self.config.context_guidance}
+        shown = next(each for each in self.conditions if isinstance(each, ContextFrames)).sets or ()
+        return {
+            **super().settings(),
+            "context": 0 if self.config.key_frames else self.config.context,
+            "shown": [list(each) for each in shown],
+            "context_guidance": self.config.context_guidance,
+        }
