@@ -12,7 +12,7 @@ from videofusion.errors import InputError
 if TYPE_CHECKING:
     from videofusion.digits.comparison import DigitsMeasure
     from videofusion.digits.moving_digits import MovingDigits
-    from videofusion.evaluation.extractors.interface import NetworkExtractor
+    from videofusion.evaluation.extractors.network_extractor import NetworkExtractor
     from videofusion.evaluation.protocols import Metric, Preset
     from videofusion.recipes.recipe import Recipe
 
