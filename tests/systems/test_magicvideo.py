@@ -161,7 +161,7 @@ def test_a_saved_model_makes_the_same_clips(tmp_path: Path) -> None:
         assert type(again) is MagicVideoPipeline
         known = None if stage == "captions" else Known(batch(1).clip[0, MIDDLE : MIDDLE + 1], (MIDDLE,))
         if known is not None:
-            with pytest.warns(UserWarning, match="hears no prompt"):
+            with pytest.warns(UserWarning, match="ignores the prompt"):
                 one, other = (each(PROMPT, seed=1, steps=2, guidance=2.0, known=known) for each in (pipe, again))
         else:
             one, other = (each(PROMPT, seed=1, steps=2, guidance=2.0) for each in (pipe, again))
@@ -208,7 +208,7 @@ def test_clip_embeds_the_frames_and_is_not_trained(tmp_path: Path) -> None:
     learn(system, batch(CLIPS))
     assert all(torch.equal(value, before[name]) for name, value in system.frozen["image_encoder"].state_dict().items())
     system.pipeline().save_pretrained(tmp_path / "model")
-    with pytest.warns(UserWarning, match="hears no prompt"):
+    with pytest.warns(UserWarning, match="ignores the prompt"):
         assert load(tmp_path / "model", device="cpu")(PROMPT, steps=1).shape == (FRAMES, 3, SIZE, SIZE)
     other = saved_vision(tmp_path / "other", 12)
     with pytest.raises(InputError, match="have the size 12, but they stand in for text of the size 16"):

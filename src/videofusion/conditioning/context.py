@@ -1,7 +1,7 @@
-"""Frames that a network sees clean beside its noisy ones, so that the others follow from them.
+"""Clean frames as a condition, so that the other frames follow from them.
 
-Video LDM predicts so (Blattmann et al. 2023, sec. 3.2): a mask says which frames are shown, and those stand there
-clean, the others at nothing. One network learns prediction, interpolation and to make clips from none, as in MCVD.
+As in Video LDM (Blattmann et al. 2023, sec. 3.2), the network receives a mask of the given frames and the clean
+frames themselves, zeros elsewhere. One network learns prediction, interpolation and generation from none, as in MCVD.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from videofusion.keys import Stream, uniform
 
 
 class ContextFrames(Condition):
-    """A mask and the frames that it shows, beside the noisy ones; the null value shows none.
+    """A mask and the clean frames that it selects; the null value selects none.
 
-    In training every clip draws one of `sets` by its key, which of its frames are shown, and at times none (the step's
-    dropout, as captions are). At sampling the largest of the sets is shown that the user gives all of (`known`), so
-    that the network sees no mask that it never saw in training; with no such set, none is.
+    In training every clip draws one of `sets` by its key, or none with the step's dropout, as for captions. At sampling
+    the largest of the sets is used whose frames the user gives (`known`), or none, so that the network receives no mask
+    that training did not have.
 
     Args:
-        sets: frame numbers that may be shown together; of the clips in training, which have them all. None, for
-            sampling only, shows all frames that are given.
-        within: whether temporal layers are told, as in Video LDM, so that without them a network is the image network;
-            rather than the network's first layer.
+        sets: frame numbers that may be given together. None, for sampling only, allows any.
+        within: whether temporal layers receive them, as in Video LDM, which leaves the image network unchanged, rather
+            than the network's first layer.
 
     Raises:
         InputError: an empty list of sets.
@@ -73,7 +72,7 @@ class ContextFrames(Condition):
         return beside(clip, mask)
 
     def _shown(self, whole: Collection[int], frames: int) -> Collection[int]:
-        """Of the frames that are given whole, in a clip of so many, those that are shown."""
+        """Which of the frames that are given whole the network receives, in a clip of so many."""
         if self.sets is None:
             return whole
         sets = [[frame for frame in each if frame < frames] for each in self.sets]
@@ -81,11 +80,11 @@ class ContextFrames(Condition):
 
 
 def beside(clip: Tensor, mask: Tensor) -> Conditions:
-    """What stands beside noisy frames.
+    """The mask and the clean frames as channels beside the noisy ones.
 
     Args:
         clip: clean frames [b t c h w].
-        mask: 1 for those that are shown [b t].
+        mask: 1 for those that are given [b t].
 
     Returns:
         conditions with `beside` [b t 1+c h w], the mask first.

@@ -1,11 +1,11 @@
 """Video LDM (Blattmann et al. 2023, "Align your Latents"): an image model, frozen, that learns to make frames agree.
 
-After each spatial layer of the image network stands a temporal one, attention over time or a residual block, and a
-learned part of what it makes counts (sec. 3.1): where alpha is 1, and with `Conditions.temporal` 0, the network is the
-image network to the bit, trained or not. Temporal layers, and only they, are told clean frames and which of them are
-shown (sec. 3.2): so one network makes clips from a text, has them go on, or fills in frames between key frames.
+Each spatial layer of the image network is followed by a temporal one, attention over time or a residual block, whose
+output is mixed in with a learned weight (sec. 3.1): where alpha is 1, or `Conditions.temporal` is 0, the network is the
+image network to the bit, trained or not. Only temporal layers receive clean frames and the mask of which are given
+(sec. 3.2), so that one network generates clips from a text, continues them, and interpolates between key frames.
 
-What starts is an image model of this library or a Stable Diffusion folder (`start.image_model`), in pixels or in the
+It starts from an image model of this library or a Stable Diffusion folder (`start.image_model`), in pixels or in the
 latents of an autoencoder. Not here: the decoder's temporal layers (sec. 3.1.1), and the upsampler (sec. 3.4).
 """
 
@@ -34,13 +34,13 @@ class VideoLDMConfig(SystemConfig):
     """Video LDM's keys in a recipe.
 
     Args:
-        stage: what a run trains: temporal layers on "clips", in an image network that stays as it is; or that network
-            on their frames, as pictures ("images").
-        context: most of its first frames that a clip is shown in training, which is shown none, one, or up to so many,
-            so that it can go on from them (sec. 3.2).
-        key_frames: instead, every so many-th frame is shown, from the first, so that those between can be filled in
-            (sec. 3.3, where it is 4); 0 for none.
-        context_guidance: how closely clips follow the frames that are given, by default; 1 is off.
+        stage: what a run trains: temporal layers on "clips", with the image network frozen; or the image network on
+            their frames, as pictures ("images").
+        context: largest number of first frames that are given clean in training; each clip draws from none to this
+            many, so that the model can continue clips (sec. 3.2).
+        key_frames: instead, every n-th frame is given, from the first, so that the model interpolates between them
+            (sec. 3.3, where it is 4); 0 is off.
+        context_guidance: default guidance scale of the given frames; 1 is off.
     """
 
     name: ClassVar[str] = "video-ldm"
@@ -51,13 +51,13 @@ class VideoLDMConfig(SystemConfig):
     context_guidance: Annotated[float, Range(0, 100)] = 1.0
 
     def shown(self, frames: int) -> list[range]:
-        """The frames of a training clip that may be shown together.
+        """The sets of frames of a training clip that may be given together.
 
         Args:
             frames: of the clip.
 
         Raises:
-            InputError: all of them, which leaves nothing to make.
+            InputError: all of them, which leaves nothing to generate.
         """
         if frames == 1:
             return [range(0)]
@@ -75,10 +75,10 @@ class VideoLDMSettings(PlainSettings):
     """What a pipeline saves.
 
     Args:
-        context: most first frames that it was shown in training; 0 for one that was shown others.
-        shown: the sets of frames that it was shown in training, by number; None, of models saved before this was, for
-            any.
-        context_guidance: how closely clips follow the frames that are given, by default; 1 is off.
+        context: largest number of first frames that were given in training; 0 for a model of key frames.
+        shown: the sets of frame numbers that were given together in training; None, of models that were saved without
+            them, allows any.
+        context_guidance: default guidance scale of the given frames; 1 is off.
     """
 
     context: int = 0
@@ -107,7 +107,7 @@ class VideoLDMPipeline(PlainPipeline):
         return super()._scales(guidance)
 
     def _prepared(self, denoiser: Denoiser, told: Conditions, terms: list[Term], *others: Any) -> Prepared:
-        """Where no frame is shown, guidance by those that are would call the network twice for one prediction."""
+        """Without guidance over given frames where there are none: it would evaluate the network twice for one output."""
         if told.beside is None or not bool(told.beside[:, :, 0].any()):
             terms = [term for term in terms if term.names != ("beside",)] or [Term(("text",), 1.0)]
         return super()._prepared(denoiser, told, terms, *others)
