@@ -255,7 +255,7 @@ def test_stable_diffusion_learns_to_hear_the_embedding(theirs: dict[str, object]
 
 
 def test_what_a_stage_cannot_do_is_said_before_it_begins(first: Path) -> None:
-    with pytest.raises(InputError, match=r"clips.frames is 5, but the stage 'images' sees single ones"):
+    with pytest.raises(InputError, match=r"clips.frames is 5, but the stage 'images' trains on single frames"):
         system_of(images(**{"clips.frames": FRAMES}))
     with pytest.raises(InputError, match=r"system.stage is 'video', which trains temporal layers in an image network"):
         system_of(video(None))

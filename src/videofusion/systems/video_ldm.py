@@ -107,7 +107,7 @@ class VideoLDMPipeline(PlainPipeline):
         return super()._scales(guidance)
 
     def _prepared(self, denoiser: Denoiser, told: Conditions, terms: list[Term], *others: Any) -> Prepared:
-        """Without guidance over given frames where there are none: it would evaluate the network twice for one output."""
+        """Leave out guidance over given frames where there are none: it would call the network twice for one output."""
         if told.beside is None or not bool(told.beside[:, :, 0].any()):
             terms = [term for term in terms if term.names != ("beside",)] or [Term(("text",), 1.0)]
         return super()._prepared(denoiser, told, terms, *others)
