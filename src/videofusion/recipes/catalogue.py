@@ -15,9 +15,11 @@ from videofusion.errors import InputError, unknown
 from videofusion.files import check_regular, parse_json
 from videofusion.recipes.groups import (
     Batch,
+    Budget,
     Clips,
     Compute,
     Diffusion,
+    Log,
     Network,
     Optimizer,
     Sampling,
