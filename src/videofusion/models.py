@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +124,8 @@ def load(
     if is_pipeline(folder):
         if low_memory:
             raise InputError(
-                f"low_memory is True, but {folder} is an image model, whose network is at work all the time"
+                f"low_memory is True, but {folder} is an image model, whose network is at work all the time; precision "
+                '"bfloat16" halves its memory, and on a GPU enable_model_cpu_offload() keeps there what works only'
             )
         pipe = _on_image_model(folder, system, device, precision)
         return _finished(pipe, nets, lora, lora_scale)
@@ -271,12 +272,44 @@ def trained_model(name: str) -> Path | None:
         ) from error
 
 
-def digest(folder: Path) -> str:
-    """A short name for what a model's folder holds: equal for equal weights and settings, wherever they lie."""
+def digest(path: Path) -> str:
+    """A short name for what a model's folder, or a file, holds: equal for equal weights and settings, wherever it lies.
+
+    Raises:
+        InputError: there is nothing there.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is not there")
     total = hashlib.blake2b(digest_size=8)
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
-        total.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                total.update(block)
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    for each in files:
+        if each.suffix in (".json", ".safetensors"):
+            name = "" if each == path else each.relative_to(path).as_posix()
+            total.update(f"{name} {each.stat().st_size} ".encode())
+            with each.open("rb") as file:
+                while block := file.read(1 << 20):
+                    total.update(block)
     return total.hexdigest()
+
+
+def digest_of(model: str | Path, options: Mapping[str, Any]) -> str:
+    """A name for all that decides what a loaded model makes of a request: the model's digest, and what is not as usual.
+
+    Args:
+        model: as `load` takes it.
+        options: of `load`, by name.
+
+    Raises:
+        InputError: there is no such model, ControlNet or LoRA file.
+    """
+    parts = [digest(find(model))]
+    if options.get("precision", "float32") != "float32":
+        parts.append(f"in {options['precision']}")
+    if options.get("system") is not None:
+        parts.append(f"by {options['system']}")
+    parts += [f"with {digest(Path(net))}" for net in options.get("controlnet", ())]
+    if options.get("lora") is not None:
+        from videofusion.interop.lora_files import find_lora
+
+        parts.append(f"with {options.get('lora_scale', 1.0):g} of {digest(find_lora(options['lora']))}")
+    return " ".join(parts)

@@ -15,8 +15,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DiffusionPipeline
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from videofusion.conditioning.condition import Condition, Request, checked, told_by_user
@@ -35,8 +34,8 @@ from videofusion.diffusion.samplers import get_sampler
 from videofusion.diffusion.samplers.loop import OnPrediction, OnState, Progress
 from videofusion.diffusion.schedules import Schedule, make_schedule
 from videofusion.errors import InputError, unknown
-from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.unet import UNet
+from videofusion.systems.memory_savers import MemorySavers
 from videofusion.systems.saved import PipelineSettings, constructor, may_be_none
 
 LARGEST = 4096  # frames, or pixels of a side, of a clip
@@ -83,7 +82,7 @@ class Prepared:
     known: Known | None = None
 
 
-class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
+class VideoPipeline(MemorySavers):
     """A trained system, ready to be asked for clips; saves and loads as any diffusers pipeline.
 
     A subclass names its parts and its settings; its constructor takes both by name, the parts also in their order.
@@ -101,7 +100,6 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     text_encoder: Any
     tokenizer: Any = None
-    vae: nn.Module | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -115,11 +113,6 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     def text(self) -> WordEncoder | FrozenText | PromptEncoder:
         """The text encoder, whichever kind it is."""
         return self.text_encoder if self.tokenizer is None else FrozenText(self.text_encoder, self.tokenizer)
-
-    @property
-    def space(self) -> Pixels | Latents:
-        """Where clips live while they are made."""
-        return space_of(self.vae)
 
     @property
     def networks(self) -> list[UNet]:
@@ -220,7 +213,9 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         hooks = Hooks(progress=progress)
         made = self.run(self.prepare(prompt, hooks=hooks, **asked), hooks=hooks)
         made = made[0] if isinstance(prompt, str) else made
-        return made if output == "latent" else self.decode(made)
+        made = made if output == "latent" else self.decode(made)
+        self.maybe_free_model_hooks()
+        return made
 
     @torch.no_grad()
     def prepare(
@@ -318,7 +313,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         request = Request(
             shape=shape,
-            device=self.text.device,
+            device=self.where,
             keys=keys,
             guidance=scale_of(scales, "image_embedding", "text"),
             known=known,
@@ -376,7 +371,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         return Prepared(
             denoiser=guided,
             conditions=told,
-            noise=bind(source, shape, keys, told.share, numbers, self.text.device),
+            noise=bind(source, shape, keys, told.share, numbers, self.where),
             times=times(schedule, steps, spacing=options.spacing, covariance=shared),
             schedule=schedule,
             sampler=partial(get_sampler(sampler), **options.of_sampler(sampler)),
@@ -400,7 +395,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         times = prepared.times if times is None else times
         half = self.networks[0].dtype  # networks held in it compute in it; others as the caller has them compute
-        with nullcontext() if half == torch.float32 else torch.autocast(self.text.device.type, half):
+        with nullcontext() if half == torch.float32 else torch.autocast(self.where.type, half):
             if z is None:
                 z, times = Start(prepared.noise(0), times) if prepared.begin is None else prepared.begin()
             made = prepared.sampler(
@@ -430,7 +425,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             InputError: another shape.
         """
-        return self.space.decode(latents.to(self.text.device))
+        return self.space.decode(latents.to(self.where))
 
     def _known(self, known: Known, shape: tuple[int, int, int, int, int]) -> Known:
         """Known frames where the batch is made, b of each; raises InputError for those that its clips cannot have."""
@@ -450,7 +445,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         given = known.frames.expand(clips, *known.frames.shape) if known.frames.ndim == 4 else known.frames
         if len(given) != clips:
             raise InputError(f"known frames are of {len(given)} clips; they must be of each of {clips}, or of one")
-        given, mask = given.to(self.text.device).float(), known.mask
+        given, mask = given.to(self.where).float(), known.mask
         if mask is not None and mask.ndim == 5 and len(mask) not in (1, clips):
             raise InputError(f"mask is of {len(mask)} clips; it must be of each of {clips}, or of one")
         if known.latent:
