@@ -1,4 +1,4 @@
-"""Tiles: what they make of a large frame, how far that is from the whole, and that no seam or extra memory comes of them."""
+"""Tiles: how far what they make of a large frame is from the whole, that no seam shows, and what memory they need."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def smooth(frames: int, height: int, width: int) -> Tensor:
 
 
 def random_kl() -> AutoencoderKL:
-    """Stable Diffusion's kind, with norms over whole frames and attention between all places: tiles differ most here."""
+    """Stable Diffusion's kind, with norms over whole frames and attention between all places: tiles differ most."""
     torch.manual_seed(0)
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,

@@ -1,4 +1,4 @@
-"""What saves memory by diffusers' names. There is no accelerator here: which parts move, when, is noted; or it is "meta"."""
+"""What saves memory by diffusers' names, without an accelerator: the device "meta" is one, as far as parts move."""
 
 from __future__ import annotations
 
