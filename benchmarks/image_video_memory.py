@@ -53,7 +53,9 @@ def write_model(folder: Path, args: argparse.Namespace) -> None:
             vocab={word: number for number, word in enumerate(words)}, merges=[], model_max_length=TOKENS
         ),
         unet=unet,
-        scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1),
+        scheduler=DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
+        ),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -91,7 +93,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[8, 16, 32, 64])
     parser.add_argument("--width", type=int, default=64, help="of the U-Net's first level; Stable Diffusion's is 320")
     parser.add_argument("--size", type=int, default=128, help="pixels along a side")
-    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--window", type=int, default=8, help="frames that go through the network at once")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()

@@ -47,9 +47,10 @@ def test_each_part_comes_when_its_turn_comes_and_goes_for_the_next(
     come = hooks.CpuOffload.pre_forward
 
     def coming(self: Any, module: nn.Module, *given: Any, **named: Any) -> Any:
-        if module.device.type == "cpu":
-            moved.append(f"{names[id(module)]} comes")
-        return come(self, module, *given, **named)
+        waited = module.device.type == "cpu"
+        brought = come(self, module, *given, **named)
+        moved.extend([f"{names[id(module)]} comes"] * waited)
+        return brought
 
     def going(self: Any) -> None:
         moved.append(f"{names[id(self.model)]} goes")

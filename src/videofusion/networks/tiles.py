@@ -11,9 +11,7 @@ from torch import Tensor
 Results = tuple[Tensor | None, ...]
 LEAST = 8  # places along a side of a tile
 OVERLAP = 4  # of neighbours, one part in so many of a tile
-_MARGIN = (
-    4  # one part in so many of the overlap does not count at each end: zeros beyond the tile's edge are felt there
-)
+_MARGIN = 4  # one part in so many of the overlap counts nothing at each end, which feels the zeros beyond the edge
 
 
 def in_tiles(work: Callable[[Tensor], Results], frames: Tensor, side: int, *, unit: int = 1, made: int = 1) -> Results:
