@@ -52,18 +52,20 @@ def call_of(
         InputError: a file that cannot be read.
     """
     told = {name: value for name, value in given.items() if value not in (None, ())}
-    found = {name: told[name] for name in ("negative", "control_scale", "window", "share") if name in told}
+    found: dict[str, Any] = {
+        name: told[name] for name in ("negative", "control_scale", "window", "share") if name in told
+    }
     if "structure_kind" in told:
         kinds, model = told["structure_kind"], told.get("structure_model")
         kinds = tuple(kinds.split() if isinstance(kinds, str) else kinds)
         check_kinds(kinds, model)
         found["structure_kind"] = [_seer(kind, str(model)) if kind in SEERS else kind for kind in kinds]
-    height, width = size[0] or int(pipe.config.height), size[1] or int(pipe.config.width)
-    if "structure" in told:
-        own = int(pipe.config.frames)
-        found["structure"] = _read_structure(Path(told["structure"]), (height, width), frames, own)
-    if "foreground" in told:
-        found["foreground"] = _read_foreground(Path(told["foreground"]), (height, width))
+    if "structure" in told or "foreground" in told:
+        whole = size[0] or int(pipe.config.height), size[1] or int(pipe.config.width)
+        if "structure" in told:
+            found["structure"] = _read_structure(Path(told["structure"]), whole, frames, int(pipe.config.frames))
+        if "foreground" in told:
+            found["foreground"] = _read_foreground(Path(told["foreground"]), whole)
     return found
 
 

@@ -70,7 +70,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.encoder = nn.Sequential(*down, _conv(width, latent_channels))
         self.decoder = nn.Sequential(*up, _Block(width), _conv(width, 3))
 
-    @apply_forward_hook  # type: ignore[untyped-decorator]
+    @apply_forward_hook
     def encode(self, frames: Tensor) -> Encoded:
         """Latents of frames.
 
@@ -79,7 +79,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         return Encoded(self.encoder((frames + 1) / 2))
 
-    @apply_forward_hook  # type: ignore[untyped-decorator]
+    @apply_forward_hook
     def decode(self, latents: Tensor) -> Decoded:
         """Frames of latents, [b 3 h w], about in [-1, 1].
 
