@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save(tiny.sd_pipeline(), tmp_path_factory.mktemp("sd") / "tiny-sd")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pipe(folder: Path) -> TrainingFreePipeline:
     pipe = vf.load(folder, system="text2video-zero", device="cpu")
     assert isinstance(pipe, TrainingFreePipeline)
@@ -37,9 +37,10 @@ def pipe(folder: Path) -> TrainingFreePipeline:
 
 
 def test_each_part_comes_when_its_turn_comes_and_goes_for_the_next(
-    pipe: TrainingFreePipeline, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On "meta", which has no numbers, but refuses to mix with the CPU as an accelerator does."""
+    pipe = vf.load(folder, system="text2video-zero", device="cpu")
     names = {id(part): name for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     monkeypatch.setattr("diffusers.pipelines.pipeline_utils.empty_device_cache", lambda *_: None)  # it has none
     pipe.enable_model_cpu_offload(device="meta")
@@ -75,6 +76,8 @@ def test_after_a_call_all_wait_again_and_nothing_has_changed(pipe: TrainingFreeP
         assert torch.equal(pipe("a red cat", **FEW), expected)
         assert len(pipe._all_hooks) == len(before) == 3
         assert pipe._all_hooks is not before
+    pipe.remove_all_hooks()
+    assert torch.equal(pipe("a red cat", **FEW), expected)
 
 
 def test_tiles_and_slices(pipe: TrainingFreePipeline) -> None:
