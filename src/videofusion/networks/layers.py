@@ -128,16 +128,6 @@ class Embedding(nn.Module):
         return self.linear_2(F.silu(self.linear_1(x)))
 
 
-def plus(made: Tensor, x: Tensor) -> Tensor:
-    """Features that were just made, and which nothing else holds, plus x; in their place where there is no gradient."""
-    return made + x if torch.is_grad_enabled() or made.dtype != x.dtype else made.add_(x)
-
-
-def silu(made: Tensor) -> Tensor:
-    """SiLU of features, likewise."""
-    return F.silu(made, inplace=not torch.is_grad_enabled())
-
-
 class GroupNorm(nn.GroupNorm):
     """As torch's, for input that asks for no gradient too.
 
@@ -187,15 +177,15 @@ class Resnet(nn.Module):
 
     def forward(self, x: Tensor, inputs: LayerInputs) -> Tensor:
         """Args: x [(b t) c h w]."""
-        h = inputs.add(self.conv1(silu(self.norm1(x))), self.temporals1)
+        h = inputs.add(self.conv1(F.silu(self.norm1(x))), self.temporals1)
         told = self.time_emb_proj(inputs.time)[:, :, None, None]
         if self.scale:
             scale, shift = told.chunk(2, dim=1)
             h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         else:
-            h = self.norm2(plus(h, told))
-        h = inputs.add(self.conv2(silu(h)), self.temporals2)
-        return plus(h, x if self.conv_shortcut is None else self.conv_shortcut(x))
+            h = self.norm2(h + told)
+        h = inputs.add(self.conv2(F.silu(h)), self.temporals2)
+        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
@@ -244,8 +234,7 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
-        gate = F.gelu(gate)
-        return value * gate if torch.is_grad_enabled() or value.dtype != gate.dtype else gate.mul_(value)
+        return value * F.gelu(gate)
 
 
 class FeedForward(nn.Module):
@@ -273,10 +262,10 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, inputs: LayerInputs) -> Tensor:
         """Args: x [(b t) n c]."""
-        x = plus(inputs.look(self.attn1, self.norm1(x)), x)
+        x = x + inputs.look(self.attn1, self.norm1(x))
         if self.attn2 is not None and self.norm2 is not None:
-            x = plus(self.attn2(self.norm2(x), inputs.text, inputs.text_mask), x)
-        return plus(self.ff(self.norm3(x)), x)
+            x = x + self.attn2(self.norm2(x), inputs.text, inputs.text_mask)
+        return x + self.ff(self.norm3(x))
 
 
 class SpatialTransformer(nn.Module):
@@ -314,8 +303,12 @@ class SpatialTransformer(nn.Module):
     def forward(self, x: Tensor, inputs: LayerInputs) -> Tensor:
         """Args: x [(b t) c h w]."""
         n, c, height, width = x.shape
-        h = self.norm(x).permute(0, 2, 3, 1).reshape(n, height * width, c)  # no copy when channels come last
-        h = self._project(self.proj_in, h, height)
+        h = self.norm(x)
+        if not self.linear:
+            h = self.proj_in(h)
+        h = h.permute(0, 2, 3, 1).reshape(n, height * width, c)  # no copy when channels come last
+        if self.linear:
+            h = self.proj_in(h)
         for i, block in enumerate(self.transformer_blocks):
             h = block(h, inputs)
             if self.temporals is not None:  # which see a map, a view of the tokens
@@ -325,17 +318,10 @@ class SpatialTransformer(nn.Module):
                     .permute(0, 2, 3, 1)
                     .reshape(n, height * width, c)
                 )
-        h = self._project(self.proj_out, h, height).reshape(n, height, width, c).permute(0, 3, 1, 2)
-        return plus(h, x)
-
-    def _project(self, layer: nn.Module, tokens: Tensor, height: int) -> Tensor:
-        """A linear layer or a 1x1 convolution, which torch computes slowly for few frames on one core."""
-        if type(layer) is nn.Conv2d:
-            return F.linear(tokens, layer.weight.flatten(1), layer.bias)
         if self.linear:
-            return layer(tokens)
-        h = layer(tokens.unflatten(1, (height, -1)).permute(0, 3, 1, 2))  # a convolution with adapters (LoRA)
-        return h.permute(0, 2, 3, 1).flatten(1, 2)
+            h = self.proj_out(h)
+        h = h.reshape(n, height, width, c).permute(0, 3, 1, 2)
+        return x + (h if self.linear else self.proj_out(h))
 
 
 class SpatialAttention(Attention):
