@@ -22,7 +22,7 @@ from videofusion.training.export import export_model
 from videofusion.training.plain_diffusers import plain_pipeline
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
-import tiny_folders as tiny  # noqa: E402
+import tiny_folders as tiny
 
 PAINTS = """
 import sys
