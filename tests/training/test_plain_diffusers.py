@@ -17,7 +17,7 @@ from videofusion.errors import InputError
 from videofusion.interop.image_model import load_image_model
 from videofusion.networks.inflation import inflated
 from videofusion.systems.vdm import VDMPipeline
-from videofusion.systems.videofusion import VideoFusionPipeline
+from videofusion.systems.videofusion_pipeline import VideoFusionPipeline
 from videofusion.training.export import export_model
 from videofusion.training.plain_diffusers import plain_pipeline
 
