@@ -17,6 +17,7 @@ from videofusion.interop.video_unets import network_config
 from videofusion.interop.weight_files import read_header
 from videofusion.networks.inputs import TIME_ID_SIZE
 from videofusion.networks.unet import UNet
+from videofusion.registry import VIDEO_MODELS
 from videofusion.trusted import check_foreign, check_values, refuse_code
 
 UNETS = ("UNet2DConditionModel", VIDEO)
@@ -116,10 +117,10 @@ class DiffusersFolder:
 
 
 def unet_kind(folder: str | Path) -> str | None:
-    """The class of the U-Net in a pipeline of diffusers, as its index says; None where it is none of `UNETS`."""
+    """The class of the U-Net in a pipeline of diffusers, as its index says; None where it is none that is known."""
     index = Path(folder).expanduser() / "model_index.json"
     found = _entry(read_json(index), "unet") if index.is_file() else None
-    return found if found in UNETS else None
+    return found if found in (*UNETS, *VIDEO_MODELS) else None
 
 
 def read_folder(path: str | Path) -> DiffusersFolder:
