@@ -123,9 +123,7 @@ def test_a_recipe_on_it_goes_on_with_all_of_its_layers(folder: Path) -> None:
     found, theirs = system.modules["unet"].state_dict(), video_unet_from_diffusers(folder).state_dict()
     assert found.keys() == theirs.keys()
     assert all(torch.equal(found[name], theirs[name]) for name in theirs)
-    with pytest.raises(
-        InputError, match="has the layers over time of 'unet3d', which a network of the row"
-    ):
+    with pytest.raises(InputError, match="has the layers over time of 'unet3d', which a network of the row"):
         build_system(recipe.replace({"network.temporal": "factorised"}), MovingDigits(4, 16, "train"))
 
 

@@ -56,6 +56,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save(tiny.sd_pipeline(), tmp_path_factory.mktemp("sd") / "sd")
 
 
+@torch.no_grad()
+def test_diffusers_paints_the_same(folder: Path) -> None:
+    ours = pipeline(folder)
+    theirs = plain_pipeline(ours, "unet")
+    theirs.set_progress_bar_config(disable=True)
+    noise = ours.prepare("a red cat", seed=3, steps=5).noise(0)[:, 0]
+    options = {"num_inference_steps": 5, "guidance_scale": 3.0, "output_type": "pt"}
+    expected = 2 * theirs("a red cat", latents=noise, **options).images - 1
+    made = ours("a red cat", seed=3, steps=5)
+    assert float((made - expected).norm() / made.norm()) < 1e-4
+
+
+@pytest.mark.slow
 def test_a_process_without_this_package_paints_the_same(folder: Path, tmp_path: Path) -> None:
     ours = pipeline(folder)
     with torch.no_grad():

@@ -36,7 +36,7 @@ def plain_pipeline(pipe: VideoPipeline, network: str) -> Any:
     found = {name: part for name, part in pipe.components.items() if isinstance(part, UNet)}
     if network not in found:
         raise unknown("network", network, found)
-    unet = _unet(found[network], network)
+    _check(found[network], network)
     if type(pipe.vae).__name__ not in VAES:
         kind = "pixels" if pipe.vae is None else f"latents of a {type(pipe.vae).__name__}"
         raise InputError(f"{network} works in {kind}; diffusers' pipelines work in those of {' or '.join(VAES)}")
@@ -45,6 +45,8 @@ def plain_pipeline(pipe: VideoPipeline, network: str) -> Any:
             f"{network} is told texts by a {type(pipe.text_encoder).__name__}; diffusers' pipelines have "
             f"{' or '.join(ENCODERS)}"
         )
+    size = [side // pipe.space.factor for side in (pipe.config.height, pipe.config.width)]
+    unet = _unet(found[network], size)
     predicts = pipe.config.base_prediction if network == "base" else pipe.config.prediction
     parts = {"unet": unet, "scheduler": _scheduler(pipe, predicts)}
     parts |= {name: getattr(pipe, name) for name in ("vae", "text_encoder", "tokenizer")}
@@ -57,12 +59,10 @@ def plain_pipeline(pipe: VideoPipeline, network: str) -> Any:
     return diffusers.StableDiffusionXLPipeline(**parts, force_zeros_for_empty_prompt=text.zero_null)
 
 
-def _unet(network: UNet, name: str) -> nn.Module:
-    """An image network as diffusers' U-Net."""
-    import diffusers
-
-    config, state = network.config, network.state_dict()
-    lost = len(state) - len(network.spatial_state())
+def _check(network: UNet, name: str) -> None:
+    """Raise InputError for a network that diffusers' image U-Net is not like."""
+    config = network.config
+    lost = len(network.state_dict()) - len(network.spatial_state())
     if lost:
         raise InputError(
             f"{name} has {lost} weights of layers over time ({config.temporal}), which diffusers' image U-Net would "
@@ -72,9 +72,20 @@ def _unet(network: UNet, name: str) -> nn.Module:
         own = getattr(config, option)
         if (list(own) if option == "inputs" else own) != without:
             raise InputError(f"{name} has {option}={own!r}; diffusers' image U-Net has no such thing")
-    kinds = {*config.attention, config.middle_attention or config.attention[-1]}
-    if config.text_size is None or not kinds <= _LEVELS.keys() or (config.middle_attention or "") == "none":
-        raise InputError(f"{name} has the attention {', '.join(sorted(kinds))}; diffusers' pipelines take transformers")
+    middle = config.middle_attention or config.attention[-1]
+    kinds = {*config.attention, middle}
+    if config.text_size is None or not kinds <= _LEVELS.keys() or middle != "transformer":
+        raise InputError(
+            f"{name} has the attention {', '.join(sorted(kinds))} and in the middle {middle}; diffusers' pipelines have "
+            "transformers that read text, in the middle too"
+        )
+
+
+def _unet(network: UNet, size: list[int]) -> nn.Module:
+    """An image network as diffusers' U-Net, with the height and width of its latents by default."""
+    import diffusers
+
+    config = network.config
     levels = len(config.channels)
     xl = {
         "addition_embed_type": "text_time",
@@ -83,6 +94,7 @@ def _unet(network: UNet, name: str) -> nn.Module:
     }
     with torch.device("meta"):
         theirs = diffusers.UNet2DConditionModel(
+            sample_size=size[0] if size[0] == size[1] else size,
             in_channels=config.in_channels,
             out_channels=config.out_channels,
             block_out_channels=tuple(config.channels),
@@ -97,8 +109,9 @@ def _unet(network: UNet, name: str) -> nn.Module:
             resnet_time_scale_shift="scale_shift" if config.scale_shift else "default",
             **(xl if config.added_size else {}),
         )
-    theirs.load_state_dict(state, strict=True, assign=True)
-    return theirs.eval()
+    theirs.load_state_dict(network.state_dict(), strict=True, assign=True)
+    found: nn.Module = theirs.eval()
+    return found
 
 
 def _each(value: Any, levels: int) -> tuple[int, ...]:
