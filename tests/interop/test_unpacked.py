@@ -128,6 +128,18 @@ def test_a_file_whose_kind_is_not_known_says_what_to_give(
         find(tmp_path / "x.safetensors")
 
 
+def test_xl_is_known_and_its_refiner_is_not() -> None:
+    unet = {"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}
+    unet |= {"model.diffusion_model.label_emb.0.0.weight": (1280, 2816)}
+    both = unet | {"first_stage_model.post_quant_conv.weight": (4, 4, 1, 1), "conditioner.embedders.0.x": (1,)}
+
+    def kind(shapes: dict[str, tuple[int, ...]]) -> tuple[str, str]:
+        return kind_of({name: Stored(dtype="F16", shape=shape) for name, shape in shapes.items()})
+
+    assert kind(both | {"conditioner.embedders.1.x": (1,)}) == ("XL", "")
+    assert kind(both) == kind(unet) == ("", "")
+
+
 def of_real_sizes(unet: dict[str, Any], text: dict[str, Any]) -> dict[str, Tensor]:
     """The weights of a file of real sizes, on the meta device; configurations as the model's authors published them."""
     with torch.device("meta"):

@@ -76,7 +76,7 @@ def _check(network: UNet, name: str) -> None:
     kinds = {*config.attention, middle}
     if config.text_size is None or not kinds <= _LEVELS.keys() or middle != "transformer":
         raise InputError(
-            f"{name} has the attention {', '.join(sorted(kinds))} and in the middle {middle}; diffusers' pipelines have "
+            f"{name} has the attention {', '.join(sorted(kinds))}, in the middle {middle}; diffusers' pipelines have "
             "transformers that read text, in the middle too"
         )
 
