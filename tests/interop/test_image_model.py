@@ -68,9 +68,13 @@ def test_one_picture_is_theirs(pair: tuple[Any, ImageModel]) -> None:
     denoiser = NetworkDenoiser(ours.unet, schedule, facts.prediction)
     grid = times(schedule, 10, spacing=facts.spacing)
     own: list[Tensor] = []
-    hooks = {"on_state": lambda z, t: (own.append(z), z)[1]}
+
+    def look(z: Tensor, t: Tensor) -> Tensor:
+        own.append(z)
+        return z
+
     guided = ClassifierFree(denoiser, 5.0, ("text",))
-    made = ddim(guided, noise, grid, schedule=schedule, conditions=conditions, **hooks)
+    made = ddim(guided, noise, grid, schedule=schedule, conditions=conditions, on_state=look)
     assert len(own) == len(states) == 10
     for z, state in zip(own, states, strict=True):
         assert float((z[:, 0] - state).norm() / state.norm()) < 1e-4

@@ -31,7 +31,7 @@ import tiny_folders as tiny  # noqa: E402
 GOLDEN = TESTS / "diffusion" / "golden" / "modelscope.safetensors"
 
 PROMPT = "a red cat"
-FEW = {"steps": 2, "height": 16, "width": 16, "guidance": 3.0}
+FEW: dict[str, Any] = {"steps": 2, "height": 16, "width": 16, "guidance": 3.0}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,12 @@ def pipe(folder: Path) -> ModelScopePipeline:
 def test_makes_the_clip_that_diffusers_makes(pipe: ModelScopePipeline) -> None:
     theirs = tiny.modelscope_pipeline()
     theirs.set_progress_bar_config(disable=True)
-    options = {"steps": 50, "frames": 3, "negative": "grey", "seed": 5}  # size and guidance as they are by default
+    options: dict[str, Any] = {
+        "steps": 50,
+        "frames": 3,
+        "negative": "grey",
+        "seed": 5,
+    }  # size and guidance as they are by default
     prepared = pipe.prepare(PROMPT, **options)
     states: list[Any] = []
     expected = theirs(
@@ -85,7 +90,7 @@ def test_has_the_numbers_that_diffusers_had(tmp_path: Path) -> None:
     weights = {name.removeprefix("unet."): value for name, value in golden.items() if name.startswith("unet.")}
     theirs.unet.load_state_dict(weights)
     pipe = vf.load(tiny.save(theirs, tmp_path), device="cpu")
-    options = {"height": 16, "width": 16, "guidance": 5.0}
+    options: dict[str, Any] = {"height": 16, "width": 16, "guidance": 5.0}
     prepared = pipe.prepare("a red three", negative="grey", frames=3, steps=8, **options)
     object.__setattr__(prepared.conditions, "text", golden["text"])
     object.__setattr__(prepared.conditions, "null", {"text": golden["null"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +18,15 @@ from videofusion.systems.pipeline import VideoPipeline
 
 _LEVELS = {"none": ("DownBlock2D", "UpBlock2D"), "transformer": ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")}
 # What our U-Net may have that diffusers' has not, with the value that it has without.
-_OURS = {"image_size": None, "pool_text": False, "labels": None, "fps": False, "patch": 1, "context": 0, "inputs": []}
+_OURS: Mapping[str, Any] = {
+    "image_size": None,
+    "pool_text": False,
+    "labels": None,
+    "fps": False,
+    "patch": 1,
+    "context": 0,
+    "inputs": [],
+}
 
 
 def plain_pipeline(pipe: VideoPipeline, network: str) -> Any:
@@ -50,7 +59,7 @@ def plain_pipeline(pipe: VideoPipeline, network: str) -> Any:
     predicts = pipe.config.base_prediction if network == "base" else pipe.config.prediction
     parts = {"unet": unet, "scheduler": _scheduler(pipe, predicts)}
     parts |= {name: getattr(pipe, name) for name in ("vae", "text_encoder", "tokenizer")}
-    if unet.config.addition_embed_type is None:
+    if not found[network].config.added_size:
         without = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
         return diffusers.StableDiffusionPipeline(**parts, **without)
     text: Any = pipe.text
