@@ -129,7 +129,7 @@ def test_a_file_whose_kind_is_not_known_says_what_to_give(
 
 
 def test_xl_is_known_and_its_refiner_is_not() -> None:
-    unet = {"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}
+    unet: dict[str, tuple[int, ...]] = {"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}
     unet |= {"model.diffusion_model.label_emb.0.0.weight": (1280, 2816)}
     both = unet | {"first_stage_model.post_quant_conv.weight": (4, 4, 1, 1), "conditioner.embedders.0.x": (1,)}
 
