@@ -52,12 +52,8 @@ def pipe(folder: Path) -> ModelScopePipeline:
 def test_makes_the_clip_that_diffusers_makes(pipe: ModelScopePipeline) -> None:
     theirs = tiny.modelscope_pipeline()
     theirs.set_progress_bar_config(disable=True)
-    options: dict[str, Any] = {
-        "steps": 50,
-        "frames": 3,
-        "negative": "grey",
-        "seed": 5,
-    }  # size and guidance as they are by default
+    # size and guidance as they are by default
+    options: dict[str, Any] = {"steps": 50, "frames": 3, "negative": "grey", "seed": 5}
     prepared = pipe.prepare(PROMPT, **options)
     states: list[Any] = []
     expected = theirs(
