@@ -62,8 +62,9 @@ def generate(
         prompt: what the video shows; `videofusion models` lists the words that a model knows
         out: the file: .mp4, .gif, .webp, or .png for a contact sheet; with --prompts, the folder
         prompts: make a clip for each row of this JSONL file
-        model: a name that `videofusion models` lists, the folder of a model, or an image model of diffusers (Stable
-            Diffusion): its folder, or owner/name on the Hugging Face Hub
+        model: a name that `videofusion models` lists, the folder of a model, or a model of diffusers (Stable Diffusion,
+            ModelScope's text-to-video): its folder, or owner/name on the Hugging Face Hub; a Stable Diffusion may also
+            be one file of safetensors
         lora: LoRA weights to add to the model: a file, or the run folder that trained them
         lora_scale: their strength; 1 is as trained
         frames: frames of the clip; the model's own number by default; more are made in windows, as by `extend`

@@ -98,24 +98,8 @@ class TrainingFreePipeline(VideoPipeline):
         """
         facts = read_folder(folder)
         cls._check(facts)
-        model = load_image_model(folder, temporal=cls.temporal)
-        assert model.space.vae is not None  # of latents
-        prompts = Prompt(model.prompts).components
-        parts = {name: part.to(device) if isinstance(part, nn.Module) else part for name, part in prompts.items()}
-        return cls(
-            unet=nn.Module.to(model.unet, device, dtype),
-            vae=model.space.vae.to(device),
-            **parts,
-            schedule=facts.schedule,
-            prediction=facts.prediction,
-            zero_null=facts.zero_null,
-            frames=cls.frames,
-            height=facts.height,
-            width=facts.width,
-            guidance=cls.guidance,
-            sampler="ddim",
-            sampler_options={"spacing": facts.spacing},
-        )
+        parts = load_image_model(folder, temporal=cls.temporal).parts(device, dtype)
+        return cls(**parts, zero_null=facts.zero_null, frames=cls.frames, guidance=cls.guidance)
 
     @classmethod
     def _check(cls, facts: DiffusersFolder) -> None:
