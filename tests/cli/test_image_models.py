@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -72,6 +73,45 @@ def test_a_structure_is_taken_over(place: Path) -> None:
         told = read_provenance(out)
         assert told is not None
         assert told["system"] == method
+
+
+def test_rows_of_prompts_have_options_of_their_own(place: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("cv2")
+    video, net = str(place / "video.mp4"), ["--controlnet", str(place / "net")]
+    rows: list[dict[str, object]] = [
+        {"prompt": "a red cat", "id": "cat"},
+        {"prompt": "a red cat", "id": "not-grey", "negative": "grey"},
+        {"prompt": "a red cat", "id": "maps", "structure_kind": "maps", "control_scale": 0.5, "window": 3},
+        {"prompt": "a red cat", "id": "lost", "structure": "nowhere.mp4"},
+        {"prompt": "a red cat", "id": "narrow", "window": 1},
+        {"prompt": "a red cat", "id": "lines", "structure_kind": "lines"},
+        {"prompt": "a red cat", "id": "shared", "share": 0.5},
+    ]
+    file, out = place / "rows.jsonl", place / "rows"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["generate", "--prompts", str(file), "-o", str(out), "--model", str(place / "sd"), *net]
+    command += ["--system", "controlvideo", "--structure", video, "--format", "png", *FEW]
+    assert main(command) == 1
+    lines = {line["id"]: line for line in map(json.loads, (out / "results.jsonl").read_text().splitlines())}
+    assert [name for name, line in lines.items() if line["state"] == "done"] == ["cat", "not-grey", "maps"]
+    assert "nowhere.mp4" in lines["lost"]["reason"]
+    assert "window is 1; it must be at least 3" in lines["narrow"]["reason"]
+    assert "structure_kind is 'lines'; it must be one of edges" in lines["lines"]["reason"]
+    assert '"share" is unknown' in lines["shared"]["reason"]
+    told = read_provenance(out / "not-grey.png")
+    assert told is not None
+    assert (told["system"], told["controlnet"], told["negative"]) == ("controlvideo", net[1:], "grey")
+    pictures = [(out / f"{name}.png").read_bytes() for name in ("cat", "not-grey", "maps")]
+    assert len(set(pictures)) == 3
+
+    single = ["generate", "a red cat", "--model", str(place / "sd"), *net, "--system", "controlvideo", *FEW]
+    assert main([*single, "--structure", video, "--negative", "grey", "-o", str(out / "alone.png")]) == 0
+    alone, row = (np.asarray(Image.open(out / f"{name}.png").convert("RGB"), int) for name in ("alone", "not-grey"))
+    assert abs(alone - row).max() <= 1
+    file.write_text(json.dumps(rows[0]))
+    capsys.readouterr()
+    assert main([*command, "--controlnet", str(place / "net"), str(place / "net")]) == 2  # not what made the first
+    assert "is already made" in capsys.readouterr().err
 
 
 def test_a_video_is_edited_by_an_instruction(place: Path) -> None:
