@@ -190,7 +190,7 @@ def gone_missing(*_: object, **__: object) -> str:
 
 
 def test_a_model_is_tuned_on_a_video_and_edits_it_again_without(place: Path, capsys: pytest.CaptureFixture) -> None:
-    video, run = str(place / "video.mp4"), place / "run"
+    video, run = str(place / "video.mp4"), place / "tuned"
     command = ["edit", video, "a red dog", "--method", "tune-a-video", "--steps", "2", "--device", "cpu"]
     base, tuned = ["--model", str(place / "sd")], ["--model", str(run)]
     for words, says in (

@@ -49,7 +49,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scheduler = diffusers.DDIMScheduler(
         **tiny.SCHEDULE, prediction_type="v_prediction", clip_sample=False, steps_offset=1
     )
-    tiny.save(tiny.sd_pipeline(scheduler), place / "sd")
+    pipeline = tiny.sd_pipeline(scheduler)
+    pipeline.vae.register_to_config(scaling_factor=3.5)  # latents as large as their noise
+    tiny.save(pipeline, place / "sd")
     wave = torch.sin(0.05 * torch.arange(6 * 3 * 16 * 16.0).reshape(6, 3, 16, 16))
     write_clip(wave, place / "clip.webp", 8.0, {}, scale=1)
     return place
@@ -137,13 +139,13 @@ def test_the_clip_comes_back_by_inversion_and_another_prompt_makes_another(
     tuned: TuneAVideoPipeline, clip: Tensor
 ) -> None:
     back: list[Tensor] = []
-    options = {"method": "tune-a-video", "steps": 6, "refinements": 0, "output": "latent"}
+    options = {"method": "tune-a-video", "steps": 6, "refinements": 0, "output": "latent", "guidance": 1.0}
     edit(tuned, clip, "a dog", back=back.append, **options)
     options["refinements"] = 4
     made = edit(tuned, clip, "a dog", back=back.append, **options)
     kept = tuned.space.decode(tuned.space.encode(clip[None]))[0]  # what the autoencoder makes of it
     errors = [float((each - kept).norm() / kept.norm()) for each in back]
-    assert errors[1] < 0.1 < errors[0]
+    assert errors[1] < 0.05 < errors[0]
     other = edit(tuned, clip, "a cat", seed=5, **options)
     assert float((made - other).norm() / made.norm()) > 1e-3
     again = edit(tuned, clip, "a dog", seed=9, **options)
