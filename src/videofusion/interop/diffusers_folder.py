@@ -18,7 +18,7 @@ from videofusion.networks.unet import UNet
 from videofusion.trusted import check_foreign, check_values, refuse_code
 
 UNETS = ("UNet2DConditionModel",)
-VAES = ("AutoencoderKL", "AutoencoderTiny")
+VAES = ("AutoencoderKL", "AutoencoderTiny", "TinyAutoencoder")
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection")
 XL_SCALE = 0.13025  # by which Stable Diffusion XL's autoencoder is known: its shape is that of 1.5's
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -268,13 +268,14 @@ def _length(words: Path) -> int:
 
 def _latents(folder: Path, vae: Mapping[str, Any]) -> tuple[int, int, float]:
     """Channels, factor and scale of an autoencoder's latents."""
-    levels = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
-    if not isinstance(levels, list) or not isinstance(vae.get("latent_channels"), int):
+    levels, ours = vae.get("block_out_channels") or vae.get("encoder_block_out_channels"), vae.get("factor")
+    if not isinstance(vae.get("latent_channels"), int) or not (isinstance(levels, list) or isinstance(ours, int)):
         raise InputError(f"{folder / 'vae' / 'config.json'} lacks block_out_channels or latent_channels")
-    scale = vae.get("scaling_factor", 1.0 if vae.get("_class_name") == "AutoencoderTiny" else 0.18215)
+    scale = vae.get("scaling_factor", 0.18215 if vae.get("_class_name") == "AutoencoderKL" else 1.0)
     if not isinstance(scale, int | float) or not math.isfinite(scale) or scale <= 0:
         raise InputError(f"{folder / 'vae' / 'config.json'}: scaling_factor is {scale!r}; it must be a number above 0")
-    return vae["latent_channels"], 2 ** (len(levels) - 1), float(scale)
+    factor = 2 ** (len(levels) - 1) if isinstance(levels, list) else ours  # a TinyAutoencoder says it
+    return vae["latent_channels"], int(factor), float(scale)
 
 
 def _beside(folder: Path, network: Mapping[str, Any], channels: int) -> tuple[str, ...]:
