@@ -310,7 +310,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             prepared = self._prepared(denoiser, told, terms, given, size, numbers, keys, steps, sampler, options)
             if beginning is None:
                 return prepared
-            of = (denoiser, told, prepared.noise, prepared.times, prepared.schedule)
+            covariance = self.noise_source().covariance(told.share, numbers)
+            of = (denoiser, told, prepared.noise, prepared.times, prepared.schedule, covariance)
             return replace(prepared, begin=partial(beginning, *of))
 
         def draw(denoiser: Denoiser, count: int, told: Conditions, given: Known | None = None) -> Tensor:
