@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from videofusion.errors import InputError
-from videofusion.interop.structure_models import load_depth, load_pose
+from videofusion.interop.structure_models import load_depth, load_foreground, load_pose
 
 transformers = pytest.importorskip("transformers")
 PREPARED = {"size": {"height": 32, "width": 32}, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
@@ -90,3 +91,48 @@ def test_refusals(depth: Path, tmp_path: Path) -> None:
             load_depth(depth)
     finally:
         processor.write_text(kept)
+
+
+@pytest.fixture(scope="module")
+def segmentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("segmentation")
+    torch.manual_seed(0)
+    config = transformers.SegformerConfig(
+        num_encoder_blocks=1,
+        depths=[1],
+        sr_ratios=[1],
+        hidden_sizes=[8],
+        patch_sizes=[3],
+        strides=[2],
+        num_attention_heads=[1],
+        mlp_ratios=[1],
+        decoder_hidden_size=8,
+        id2label={0: "Background", 1: "cat", 2: "dog"},
+    )
+    transformers.SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPARED))
+    return folder
+
+
+@torch.no_grad()
+def test_in_front_is_what_the_model_names(segmentation: Path) -> None:
+    clip = torch.rand(1, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    model = transformers.SegformerForSemanticSegmentation.from_pretrained(segmentation).eval()
+    mean, std = (torch.tensor(PREPARED[key])[:, None, None] for key in ("image_mean", "image_std"))
+    logits = model(((clip[0] + 1) / 2 - mean) / std).logits
+    right = torch.nn.functional.interpolate(logits, (32, 32), mode="bilinear").argmax(dim=1)[None, :, None]
+    assert len(right.unique()) > 1
+    found = load_foreground(segmentation)(clip)
+    assert torch.equal(found, (right != 0).float())
+    dogs = load_foreground(segmentation, ["dog", "Background"])(clip)
+    assert torch.equal(dogs, (right != 1).float())
+
+
+def test_classes_that_are_not_there_are_refused(segmentation: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r'label "dgo" is unknown \(did you mean "dog"\?\); there are background, cat'):
+        load_foreground(segmentation, ["dgo"])
+    shutil.copytree(segmentation, tmp_path / "without")
+    file = tmp_path / "without" / "config.json"
+    file.write_text(file.read_text().replace("Background", "wall"))
+    with pytest.raises(InputError, match=r'none of the 3 classes of .* is "background"; name those that are in front'):
+        load_foreground(tmp_path / "without")

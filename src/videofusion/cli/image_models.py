@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
     from videofusion.systems.pipeline import VideoPipeline
 
-_KINDS = ("edges", "depth", "pose", "maps")
+_SEEN = ("depth", "pose")
+_KINDS = ("edges", *_SEEN, "maps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class ImageModels:
         controlnet: folders of ControlNets
         structure_kind: what ControlNets are shown: edges (the default), maps (the clip itself is what they are shown),
             depth or pose; one, or one for each
-        structure_model: folder of the model of transformers that sees depth or pose
+        structure_model: folders of models of transformers, one for each depth or pose among these, in order
         control_scale: how much ControlNets count; 1 is as trained
         window: how many frames go through the network at once
     """
@@ -35,7 +37,7 @@ class ImageModels:
     system: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     controlnet: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR ...")] = ()
     structure_kind: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KIND ...")] = ()
-    structure_model: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    structure_model: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR ...")] = ()
     control_scale: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
     window: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
 
@@ -44,8 +46,14 @@ class ImageModels:
         for kind in self.structure_kind:
             if kind not in _KINDS:
                 raise InputError(f"structure_kind is {kind!r}; it must be one of {', '.join(_KINDS)}")
-            if kind in ("depth", "pose") and self.structure_model is None:
-                raise InputError(f"structure_model is not given; {kind} needs the folder of a model that sees it")
+        seen = [kind for kind in self.structure_kind if kind in _SEEN]
+        if seen and not self.structure_model:
+            raise InputError(f"structure_model is not given; {seen[0]} needs the folder of a model that sees it")
+        if len(seen) != len(self.structure_model):
+            raise InputError(
+                f"structure_model has {len(self.structure_model)} folders; it must have one for each of the "
+                f"{len(seen)} of structure_kind that a model sees"
+            )
 
     def load(self) -> dict[str, Any]:
         """What `load` takes of them."""
@@ -55,21 +63,24 @@ class ImageModels:
     def call(self) -> dict[str, Any]:
         """What a pipeline's call takes of them."""
         given = {"control_scale": self.control_scale, "window": self.window}
-        found = {name: value for name, value in given.items() if value is not None}
-        return found | (
-            {"structure_kind": [self._seer(kind) for kind in self.structure_kind]} if self.structure_kind else {}
-        )
+        found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if self.structure_kind:
+            models = iter(self.structure_model)
+            found["structure_kind"] = [_seer(kind, models) for kind in self.structure_kind]
+        return found
 
     def told(self) -> dict[str, Any]:
         """What a file remembers of them."""
         return {name: str(value) for name, value in vars(self).items() if value not in (None, ())}
 
-    def _seer(self, kind: str) -> Any:
-        if kind not in ("depth", "pose"):
-            return kind
-        from videofusion.interop.structure_models import load_depth, load_pose
 
-        return (load_depth if kind == "depth" else load_pose)(str(self.structure_model))
+def _seer(kind: str, models: Iterator[Path]) -> Any:
+    """What sees a kind of structure: its name, or the next of the models."""
+    if kind not in _SEEN:
+        return kind
+    from videofusion.interop.structure_models import load_depth, load_pose
+
+    return (load_depth if kind == "depth" else load_pose)(next(models))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +91,31 @@ class NewClips(ImageModels):
         structure: for image models with ControlNets, a video whose structure is taken over
         foreground: for text2video-zero, a picture or video that is white where something is in front; what is behind
             follows the first frame
+        foreground_model: instead, the folder of a segmentation model of transformers, which sees what is in front
+        foreground_label: names of its classes that are in front; all but its class "background" by default
         share: for shared-noise, the part of the noise that all frames share (0.5)
     """
 
     structure: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     foreground: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    foreground_model: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    foreground_label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     share: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
+
+    def check(self) -> None:
+        super().check()
+        if self.foreground_model is not None and self.foreground is not None:
+            raise InputError("foreground_model and foreground are given; give one of them")
+        if self.foreground_label and self.foreground_model is None:
+            raise InputError("foreground_label is given without foreground_model, whose classes it names")
 
     def call_of(self, pipe: VideoPipeline, asked: tuple[int | None, int | None], frames: int | None) -> dict[str, Any]:
         """What a pipeline's call takes of them, with what files hold, at the height and width that are asked for."""
         found = self.call() | ({} if self.share is None else {"share": self.share})
+        if self.foreground_model is not None:
+            from videofusion.interop.structure_models import load_foreground
+
+            found["foreground"] = load_foreground(self.foreground_model, self.foreground_label)
         if self.structure is None and self.foreground is None:
             return found
         size = asked[0] or int(pipe.config.height), asked[1] or int(pipe.config.width)
