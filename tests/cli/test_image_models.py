@@ -74,6 +74,34 @@ def test_a_structure_is_taken_over(place: Path) -> None:
         assert told["system"] == method
 
 
+@pytest.mark.parametrize("system", ["controlvideo", "text2video-zero"])
+def test_depth_and_pose_are_seen_by_models_of_transformers(place: Path, system: str) -> None:
+    pytest.importorskip("cv2")
+    pose = tiny.save_seer(tiny.pose(), place / "pose", size={"height": 32, "width": 24})
+    depth = tiny.save_seer(tiny.depth(), place / "depth")
+    nets = ["--controlnet", str(place / "net"), str(place / "net"), "--structure", str(place / "video.mp4")]
+    kinds = ["--structure-kind", "pose", "depth", "--structure-model", str(pose), str(depth)]
+    made = []
+    for kind in (kinds, ["--structure-kind", "maps"]):
+        out = place / f"{system}-{len(kind)}.mp4"
+        named = ["--model", str(place / "sd"), "--system", system, "-o", str(out)]
+        assert main(["generate", "a red cat", *named, *nets, *kind, *FEW]) == 0
+        made.append(read_clip(out))
+    assert not torch.equal(*made)
+
+
+def test_what_is_in_front_is_seen_by_a_model_of_transformers(place: Path) -> None:
+    seer = tiny.save_seer(tiny.segmentation(), place / "segmentation")
+    made = []
+    for labels in (["cat"], ["background", "cat", "dog"]):
+        out = place / f"{len(labels)}-in-front.mp4"
+        named = ["--model", str(place / "sd"), "-o", str(out)]
+        front = ["--foreground-model", str(seer), "--foreground-label", *labels]
+        assert main(["generate", "a red cat", *named, *front, *FEW]) == 0
+        made.append(read_clip(out))
+    assert not torch.equal(*made)
+
+
 def test_a_video_is_edited_by_an_instruction(place: Path) -> None:
     out = place / "instructed.mp4"
     named = ["--model", str(place / "instruct"), "--method", "text2video-zero", "-o", str(out)]
@@ -116,6 +144,12 @@ def test_what_is_no_base_is_told(place: Path, tmp_path: Path, capsys: pytest.Cap
         (["--system", "gen-1"], 'system without training "gen-1" is unknown'),
         (["--structure", "video.mp4"], "--structure is given; the model has no ControlNet"),
         (["--structure-kind", "depth"], "--structure-model is not given"),
+        (
+            ["--structure-kind", "depth", "pose", "--structure-model", "d"],
+            "--structure-model has 1 folders; it must have one for each of the 2",
+        ),
+        (["--foreground-label", "cat"], "--foreground-label is given without foreground_model"),
+        (["--foreground-model", "m", "--foreground", "f.png"], "--foreground-model and foreground are given; give one"),
         (["--structure-kind", "lines"], "--structure-kind is 'lines'; it must be one of edges"),
         (["--controlnet", "sd"], "has no config.json; expected was the folder of a ControlNetModel"),
         (["--share", "0.5"], '"share" is unknown'),

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tiny_folders as tiny
 import torch
 
 from videofusion.errors import InputError
@@ -18,24 +19,12 @@ PREPARED = {"size": {"height": 32, "width": 32}, "image_mean": [0.4, 0.5, 0.6], 
 
 @pytest.fixture(scope="module")
 def depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("depth")
-    torch.manual_seed(0)
-    config = transformers.DPTConfig(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=32,
-        patch_size=8,
-        backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        is_hybrid=False,
-        initializer_range=0.5,
-    )
-    transformers.DPTForDepthEstimation(config).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(PREPARED))
-    return folder
+    return tiny.save_seer(tiny.depth(), tmp_path_factory.mktemp("depth"), **PREPARED)
+
+
+@pytest.fixture(scope="module")
+def segmentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_seer(tiny.segmentation(), tmp_path_factory.mktemp("segmentation"), **PREPARED)
 
 
 @torch.no_grad()
@@ -50,24 +39,15 @@ def test_depth_is_what_the_model_says_in_the_range_of_the_clip(depth: Path) -> N
 
 
 def test_pose_from_a_folder(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    backbone = transformers.VitPoseBackboneConfig(
-        image_size=[32, 24],
-        patch_size=[8, 8],
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        out_indices=[1],
-        part_features=4,
-    )
-    config = transformers.VitPoseConfig(backbone_config=backbone, num_labels=17)
-    transformers.VitPoseForPoseEstimation(config).save_pretrained(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 32, "width": 24}}))
+    tiny.save_seer(tiny.pose(), tmp_path, size={"height": 32, "width": 24})
     clip = torch.rand(1, 2, 3, 48, 36) * 2 - 1
     found = load_pose(tmp_path).points(clip)
     assert found.shape == (1, 2, 17, 3)
     assert found[..., 0].max() < 36
     assert found[..., 1].max() < 48
+    tiny.save_seer(tiny.pose(), tmp_path)
+    with pytest.raises(InputError, match="VitPoseForPoseEstimation does not take pictures of 32x32, the size in its"):
+        load_pose(tmp_path).points(clip)
 
 
 def test_refusals(depth: Path, tmp_path: Path) -> None:
@@ -91,27 +71,6 @@ def test_refusals(depth: Path, tmp_path: Path) -> None:
             load_depth(depth)
     finally:
         processor.write_text(kept)
-
-
-@pytest.fixture(scope="module")
-def segmentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("segmentation")
-    torch.manual_seed(0)
-    config = transformers.SegformerConfig(
-        num_encoder_blocks=1,
-        depths=[1],
-        sr_ratios=[1],
-        hidden_sizes=[8],
-        patch_sizes=[3],
-        strides=[2],
-        num_attention_heads=[1],
-        mlp_ratios=[1],
-        decoder_hidden_size=8,
-        id2label={0: "Background", 1: "cat", 2: "dog"},
-    )
-    transformers.SegformerForSemanticSegmentation(config).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(PREPARED))
-    return folder
 
 
 @torch.no_grad()

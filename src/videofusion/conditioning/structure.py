@@ -187,6 +187,16 @@ def _each(model: Any, prepare: Preparation, clips: Tensor, name: str) -> Tensor:
     check_clip(clips, name="clips", axes="b t c h w")
     if clips.shape[2] != 3:
         raise InputError(f"clips have {clips.shape[2]} channels; they must have 3")
-    model = model.to(clips.device)
+    model, found = model.to(clips.device), []
     with without_autocast(clips.device):
-        return torch.cat([getattr(model(prepare(some)), name).float() for some in clips.flatten(0, 1).split(AT_ONCE)])
+        for some in clips.flatten(0, 1).split(AT_ONCE):
+            pictures = prepare(some)
+            try:
+                found.append(getattr(model(pictures), name).float())
+            except ValueError as error:  # sizes are checked in the model's own way
+                height, width = pictures.shape[-2:]
+                raise InputError(
+                    f"the {type(model).__name__} does not take pictures of {width}x{height}, the size in its "
+                    f"preprocessor_config.json ({error})"
+                ) from error
+    return torch.cat(found)
