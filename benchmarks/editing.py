@@ -3,12 +3,15 @@
     python benchmarks/editing.py --clips 1 --steps 50 --refinements 0 1
     python benchmarks/editing.py --clips 24 --steps 20 --refinements --methods sdedit --strengths 0.7 0.75
     python benchmarks/editing.py --clips 24 --steps 20 --refinements --methods sdedit --strengths 0.8 --around 2
-    python benchmarks/editing.py --data CLIPS --model FOLDER --clips 4 --spacing sd
+    python benchmarks/editing.py --data CLIPS --model FOLDER --stride 4 --clips 4 --spacing sd
+    python benchmarks/editing.py --data CLIPS --model FOLDER --stride 4 --first 8 --prompt TEXT --sheet FILE.png
 
 Test clips of moving digits, by the model that ships; or with --data clips of a folder with captions, as many frames as
-the model makes, by any model. Inverted with their captions and sampled again, without guidance: PSNR in dB, and of
-models in latents also that of the autoencoder alone, and that of the latents against the clips'. With a mask: whether
-what it keeps is kept to the bit, where clips are made.
+the model makes, by any model; with --prompt only a sheet of them and of what becomes of them.
+
+Inverted with their captions and sampled again, without guidance: PSNR in dB, and of models in latents also that of the
+autoencoder alone, and that of the latents against the clips'. With a mask: whether what it keeps is kept to the bit,
+where clips are made.
 
 Of digits, with another colour in the prompt and guidance as the model is made for: how often a tracker reads that
 colour, and how far from the clip's own digit it finds this one, in pixels, the mean over frames. With --around, a mask
@@ -26,6 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from videofusion.clip.sheet import save_sheet
 from videofusion.data.folder import VideoFolder
 from videofusion.digits.moving_digits import MovingDigits
 from videofusion.digits.spec import COLOURS
@@ -95,13 +99,35 @@ def recoloured(pipe: Any, clips: Tensor, captions: Sequence[str], args: argparse
             )
 
 
+def sheet(pipe: Any, clips: Tensor, captions: Sequence[str], args: argparse.Namespace) -> None:
+    """Write clips, and under each what it becomes by the prompt."""
+    rows, texts = list(clips), list(captions)
+    for method in args.methods:
+        for strength in args.strengths:
+            asked = {
+                "strength": strength,
+                "source": captions,
+                "guidance": args.guidance,
+                "steps": args.steps,
+                "seed": 1,
+            }
+            rows += list(edit(pipe, clips, [args.prompt] * len(clips), method=method, **asked))
+            texts += [f"{args.prompt} ({method} {strength:g})"] * len(clips)
+    save_sheet(torch.stack(rows), args.sheet, texts)
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="moving-digits")
     parser.add_argument("--system", default=None, help="of an image model")
     parser.add_argument("--data", default=None)
+    parser.add_argument("--stride", type=int, default=1, help="every how many frames of --data")
+    parser.add_argument("--first", type=int, default=0, help="number of the first clip")
     parser.add_argument("--clips", type=int, default=1)
+    parser.add_argument("--prompt", default=None)
+    parser.add_argument("--sheet", default="sheet.png")
+    parser.add_argument("--guidance", type=float, default=None, help="of the sheet")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--refinements", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--spacing", nargs="+", default=["trailing"])
@@ -113,9 +139,12 @@ def main() -> None:
     pipe = load(args.model, **({} if args.system is None else {"system": args.system}))
     data: Any = MovingDigits(split="test", two_digits=0.0, full_captions=True)
     if args.data is not None:
-        data = VideoFolder(args.data, frames=pipe.config.frames, size=pipe.config.height)
-    samples = [data.sample(index, 0, 0) for index in range(args.clips)]
+        data = VideoFolder(args.data, frames=pipe.config.frames, size=pipe.config.height, stride=args.stride)
+    samples = [data.sample(index, 0, 0) for index in range(args.first, args.first + args.clips)]
     clips, captions = torch.stack([each.clip for each in samples]), [each.caption for each in samples]
+    if args.prompt is not None:
+        sheet(pipe, clips, captions, args)
+        return
     back_and_forth(pipe, clips, captions, args)
     if args.methods:
         recoloured(pipe, clips, captions, args)

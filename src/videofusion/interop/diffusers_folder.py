@@ -269,7 +269,9 @@ def _length(words: Path) -> int:
 def _latents(folder: Path, vae: Mapping[str, Any]) -> tuple[int, int, float]:
     """Channels, factor and scale of an autoencoder's latents."""
     levels, ours = vae.get("block_out_channels") or vae.get("encoder_block_out_channels"), vae.get("factor")
-    if not isinstance(vae.get("latent_channels"), int) or not (isinstance(levels, list) or isinstance(ours, int)):
+    if not isinstance(vae.get("latent_channels"), int) or not (
+        isinstance(levels, list) or (isinstance(ours, int) and ours >= 1)
+    ):
         raise InputError(f"{folder / 'vae' / 'config.json'} lacks block_out_channels or latent_channels")
     scale = vae.get("scaling_factor", 0.18215 if vae.get("_class_name") == "AutoencoderKL" else 1.0)
     if not isinstance(scale, int | float) or not math.isfinite(scale) or scale <= 0:
