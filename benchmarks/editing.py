@@ -86,7 +86,16 @@ def recoloured(pipe: Any, clips: Tensor, captions: Sequence[str], args: argparse
     for method in args.methods:
         for strength in args.strengths:
             made = edit(
-                pipe, clips, asked, method=method, strength=strength, source=captions, steps=args.steps, mask=mask
+                pipe,
+                clips,
+                asked,
+                method=method,
+                strength=strength,
+                source=captions,
+                steps=args.steps,
+                mask=mask,
+                sampler=args.sampler,
+                refinements=args.refined,
             )
             after = track(made)
             found = names(after.colour[:, 0].tolist(), colours)
@@ -134,6 +143,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=[], choices=METHODS)
     parser.add_argument("--strengths", type=float, nargs="*", default=[1.0])
     parser.add_argument("--around", type=int, default=None)
+    parser.add_argument("--sampler", default=None, help="of edits")
+    parser.add_argument("--refined", type=int, default=1, help="refinements of edits")
     args = parser.parse_args()
 
     pipe = load(args.model, **({} if args.system is None else {"system": args.system}))

@@ -148,8 +148,11 @@ def test_what_is_no_base_is_told(place: Path, tmp_path: Path, capsys: pytest.Cap
             ["--structure-kind", "depth", "pose", "--structure-model", "d"],
             "--structure-model has 1 folders; it must have one for each of the 2",
         ),
-        (["--foreground-label", "cat"], "--foreground-label is given without foreground_model"),
-        (["--foreground-model", "m", "--foreground", "f.png"], "--foreground-model and foreground are given; give one"),
+        (["--foreground-label", "cat"], "--foreground-label is given without --foreground-model"),
+        (
+            ["--foreground-model", "m", "--foreground", "f.png"],
+            "--foreground-model is given beside a foreground; give one",
+        ),
         (["--structure-kind", "lines"], "--structure-kind is 'lines'; it must be one of edges"),
         (["--controlnet", "sd"], "has no config.json; expected was the folder of a ControlNetModel"),
         (["--share", "0.5"], '"share" is unknown'),

@@ -105,7 +105,7 @@ class NewClips(ImageModels):
     def check(self) -> None:
         super().check()
         if self.foreground_model is not None and self.foreground is not None:
-            raise InputError("foreground_model and foreground are given; give one of them")
+            raise InputError("foreground_model is given beside a foreground; give one of them")
         if self.foreground_label and self.foreground_model is None:
             raise InputError("foreground_label is given without foreground_model, whose classes it names")
 
