@@ -268,16 +268,14 @@ def _length(words: Path) -> int:
 
 def _latents(folder: Path, vae: Mapping[str, Any]) -> tuple[int, int, float]:
     """Channels, factor and scale of an autoencoder's latents."""
-    levels, ours = vae.get("block_out_channels") or vae.get("encoder_block_out_channels"), vae.get("factor")
-    if not isinstance(vae.get("latent_channels"), int) or not (
-        isinstance(levels, list) or (isinstance(ours, int) and ours >= 1)
-    ):
+    levels = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
+    factor: Any = 2 ** (len(levels) - 1) if isinstance(levels, list) else vae.get("factor")  # of a TinyAutoencoder
+    if not isinstance(vae.get("latent_channels"), int) or not isinstance(factor, int) or factor < 1:
         raise InputError(f"{folder / 'vae' / 'config.json'} lacks block_out_channels or latent_channels")
-    scale = vae.get("scaling_factor", 0.18215 if vae.get("_class_name") == "AutoencoderKL" else 1.0)
+    scale = vae.get("scaling_factor", 1.0 if str(vae.get("_class_name")) in VAES[1:] else 0.18215)
     if not isinstance(scale, int | float) or not math.isfinite(scale) or scale <= 0:
         raise InputError(f"{folder / 'vae' / 'config.json'}: scaling_factor is {scale!r}; it must be a number above 0")
-    factor = 2 ** (len(levels) - 1) if isinstance(levels, list) else ours  # a TinyAutoencoder says it
-    return vae["latent_channels"], int(factor), float(scale)
+    return vae["latent_channels"], factor, float(scale)
 
 
 def _beside(folder: Path, network: Mapping[str, Any], channels: int) -> tuple[str, ...]:
