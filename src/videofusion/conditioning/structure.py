@@ -1,7 +1,7 @@
-"""Structure of clips, frame by frame: edges, depth and pose for networks that are told it, and what is in front.
+"""Structure of clips, frame by frame: edges, depth and pose for networks conditioned on it, and the foreground.
 
-Edges need no weights, and are what ControlVideo is told here unless it is told otherwise (Zhang et al. 2023); the
-others are seen by models of transformers, which `interop/structure_models.py` reads from folders.
+Edges need no weights, and are what ControlVideo uses by default (Zhang et al. 2023); depth, pose and foreground are
+seen by models of transformers, which `interop/structure_models.py` reads from folders.
 """
 
 from __future__ import annotations
