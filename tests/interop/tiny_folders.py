@@ -69,6 +69,25 @@ def unet(in_channels: int = 4, width: int = 32, **options: Any) -> Any:
     )
 
 
+def video_unet(width: int = 32, **options: Any) -> Any:
+    torch.manual_seed(0)
+    return stirred(
+        diffusers.UNet3DConditionModel(
+            **{
+                "sample_size": 8,
+                "block_out_channels": (16, 32),
+                "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+                "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+                "layers_per_block": 1,
+                "cross_attention_dim": width,
+                "attention_head_dim": 8,
+                "norm_num_groups": 8,
+            }
+            | options
+        )
+    )
+
+
 def xl_unet() -> Any:
     return unet(
         width=48,
@@ -110,6 +129,17 @@ def sd_pipeline(scheduler: Any = None, **options: Any) -> Any:
         scheduler=scheduler
         or diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         **NOTHING,
+    )
+
+
+def modelscope_pipeline(**options: Any) -> Any:
+    """ModelScope's text-to-video; options are those of `video_unet`."""
+    return diffusers.TextToVideoSDPipeline(
+        vae=vae(),
+        text_encoder=text_encoder(),
+        tokenizer=tokenizer(),
+        unet=video_unet(**options),
+        scheduler=diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
     )
 
 

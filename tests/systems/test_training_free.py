@@ -168,6 +168,11 @@ def test_in_chunks_a_clip_is_the_one_made_at_once(folder: Path, system: str) -> 
     pipe = load(folder, system)
     whole = pipe(PROMPT, frames=7, window=7, **FEW)
     torch.testing.assert_close(pipe(PROMPT, frames=7, window=3, **FEW), whole, rtol=0, atol=1e-4)
+    assert torch.equal(pipe(PROMPT, frames=7, window=100, **FEW), whole)
+    with pytest.raises(InputError, match="window is 0; it must be at least"):
+        pipe(PROMPT, frames=7, window=0, **FEW)
+    with pytest.raises(InputError, match="frames is 1; a clip must have at least 2"):
+        pipe(PROMPT, frames=1, window=3, **FEW)
 
 
 def test_shared_noise_shares_as_much_as_it_is_told(folder: Path) -> None:
@@ -189,6 +194,18 @@ def test_controlvideo_takes_over_a_structure(folder: Path, control: Path) -> Non
     assert not torch.equal(made, pipe(PROMPT, smooth=False, **options))
     torch.testing.assert_close(pipe(PROMPT, window=5, **options), made)  # one window is the plain sampler
     assert pipe(PROMPT, window=3, **{**options, "structure": moving(9)}).shape == (9, 3, 16, 16)
+
+
+def test_structure_of_a_long_clip_is_looked_at_a_few_frames_at_once(folder: Path, control: Path) -> None:
+    pipe = load(folder, "controlvideo", controlnet=control)
+    counts: list[int] = []
+    layers = pipe.controls[0].model.controlnet_cond_embedding
+    structure = moving(19)[None]
+    whole = layers((structure[0] + 1) / 2)
+    layers.register_forward_pre_hook(lambda module, given: counts.append(len(given[0])))
+    torch.testing.assert_close(pipe.controls[0].look(structure)[0], whole)
+    assert sum(counts) == 19
+    assert max(counts) <= 8
 
 
 def test_a_still_structure_makes_a_still_clip(folder: Path, control: Path) -> None:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
-from videofusion.errors import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from videofusion.systems.pipeline import VideoPipeline
-
-_SEEN = ("depth", "pose")
-_KINDS = ("edges", *_SEEN, "maps")
+from videofusion.generation.image_options import check_foreground, check_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +20,7 @@ class ImageModels:
         controlnet: folders of ControlNets
         structure_kind: what ControlNets are shown: edges (the default), maps (the clip itself is what they are shown),
             depth or pose; one, or one for each
-        structure_model: folders of models of transformers, one for each depth or pose among these, in order
+        structure_model: folder of the model of transformers that sees depth or pose
         control_scale: how much ControlNets count; 1 is as trained
         window: how many frames go through the network at once
     """
@@ -37,50 +28,22 @@ class ImageModels:
     system: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     controlnet: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR ...")] = ()
     structure_kind: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KIND ...")] = ()
-    structure_model: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR ...")] = ()
+    structure_model: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     control_scale: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
     window: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
 
     def check(self) -> None:
         """Raise InputError for options that do not go together, before a model is read."""
-        for kind in self.structure_kind:
-            if kind not in _KINDS:
-                raise InputError(f"structure_kind is {kind!r}; it must be one of {', '.join(_KINDS)}")
-        seen = [kind for kind in self.structure_kind if kind in _SEEN]
-        if seen and not self.structure_model:
-            raise InputError(f"structure_model is not given; {seen[0]} needs the folder of a model that sees it")
-        if len(seen) != len(self.structure_model):
-            raise InputError(
-                f"structure_model has {len(self.structure_model)} folders; it must have one for each of the "
-                f"{len(seen)} of structure_kind that a model sees"
-            )
+        check_kinds(self.structure_kind, self.structure_model)
 
     def load(self) -> dict[str, Any]:
         """What `load` takes of them."""
         nets = {"controlnet": [str(each) for each in self.controlnet]} if self.controlnet else {}
         return nets | ({} if self.system is None else {"system": self.system})
 
-    def call(self) -> dict[str, Any]:
-        """What a pipeline's call takes of them."""
-        given = {"control_scale": self.control_scale, "window": self.window}
-        found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if self.structure_kind:
-            models = iter(self.structure_model)
-            found["structure_kind"] = [_seer(kind, models) for kind in self.structure_kind]
-        return found
-
     def told(self) -> dict[str, Any]:
         """What a file remembers of them."""
         return {name: str(value) for name, value in vars(self).items() if value not in (None, ())}
-
-
-def _seer(kind: str, models: Iterator[Path]) -> Any:
-    """What sees a kind of structure: its name, or the next of the models."""
-    if kind not in _SEEN:
-        return kind
-    from videofusion.interop.structure_models import load_depth, load_pose
-
-    return (load_depth if kind == "depth" else load_pose)(next(models))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,47 +67,15 @@ class NewClips(ImageModels):
 
     def check(self) -> None:
         super().check()
-        if self.foreground_model is not None and self.foreground is not None:
-            raise InputError("foreground_model is given beside a foreground; give one of them")
-        if self.foreground_label and self.foreground_model is None:
-            raise InputError("foreground_label is given without foreground_model, whose classes it names")
+        check_foreground(vars(self))
 
-    def call_of(self, pipe: VideoPipeline, asked: tuple[int | None, int | None], frames: int | None) -> dict[str, Any]:
-        """What a pipeline's call takes of them, with what files hold, at the height and width that are asked for."""
-        found = self.call() | ({} if self.share is None else {"share": self.share})
-        if self.foreground_model is not None:
-            from videofusion.interop.structure_models import load_foreground
-
-            found["foreground"] = load_foreground(self.foreground_model, self.foreground_label)
-        if self.structure is None and self.foreground is None:
-            return found
-        size = asked[0] or int(pipe.config.height), asked[1] or int(pipe.config.width)
-        if self.structure is not None:
-            found["structure"] = _read_structure(self.structure, size, frames, int(pipe.config.frames))
-        if self.foreground is not None:
-            found["foreground"] = _read_foreground(self.foreground, size)
-        return found
-
-
-def _read_structure(path: Path, size: tuple[int, int], frames: int | None, own: int) -> Tensor:
-    """The clip whose structure is taken over; `frames` of it, or as many as there are and a model makes, `own`."""
-    from videofusion.clip import read_clip
-    from videofusion.video.decode import Unreadable, open_video
-
-    try:
-        there = len(open_video(path.expanduser()))
-    except Unreadable as error:
-        raise InputError(f'the structure "{path}" cannot be read: {error}') from error
-    return read_clip(path, frames=min(there, own) if frames is None else frames, size=size)
-
-
-def _read_foreground(path: Path, size: tuple[int, int]) -> Tensor:
-    """A mask [t 1 h w] of what is in front, white in a picture or a video, at a size."""
-    import torch
-
-    from videofusion.clip import read_clip
-
-    return (read_clip(path, size=size).mean(dim=1, keepdim=True) > 0).to(torch.float32)
+    def rows(self) -> dict[str, Any]:
+        """What rows of prompts may have otherwise; `load` has the rest."""
+        told = {name: value for name, value in vars(self).items() if name not in ("system", "controlnet")}
+        paths = {name: str(value) for name, value in told.items() if isinstance(value, Path)}
+        return {**told, **paths, "structure_kind": " ".join(self.structure_kind) or None} | {
+            "foreground_label": ",".join(self.foreground_label) or None
+        }
 
 
 PLAIN = ImageModels()

@@ -11,13 +11,16 @@ from typing import Any
 from videofusion.errors import InputError
 from videofusion.files import PICKLES
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
-from videofusion.interop.diffusers_unet import read_json, unet_config
+from videofusion.interop.diffusers_unet import read_json
+from videofusion.interop.video_unets import KIND as VIDEO
+from videofusion.interop.video_unets import network_config
 from videofusion.interop.weight_files import read_header
 from videofusion.networks.inputs import TIME_ID_SIZE
 from videofusion.networks.unet import UNet
+from videofusion.registry import VIDEO_MODELS
 from videofusion.trusted import check_foreign, check_values, refuse_code
 
-UNETS = ("UNet2DConditionModel",)
+UNETS = ("UNet2DConditionModel", VIDEO)
 VAES = ("AutoencoderKL", "AutoencoderTiny", "TinyAutoencoder")
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection")
 XL_SCALE = 0.13025  # by which Stable Diffusion XL's autoencoder is known: its shape is that of 1.5's
@@ -47,7 +50,7 @@ class TextPart:
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusersFolder:
-    """An image model's facts.
+    """The facts of an image model, or of a video model that is built as one.
 
     Args:
         folder: that of the pipeline.
@@ -55,7 +58,7 @@ class DiffusersFolder:
         schedule: what `make_schedule` takes.
         prediction: what the U-Net predicts: "eps", "x0" or "v".
         spacing: of a sampler's times as its scheduler has them; a key of `SPACINGS` in `diffusion/grids.py`.
-        unet: keyword arguments of our `UNet`.
+        unet: keyword arguments of our `UNet`, "temporal" among them for a video model.
         beside: what the U-Net is given in channels after the noisy latents: nothing; "image" (latents of the image to
             edit, InstructPix2Pix); "mask" and "masked_image" (one channel that is 1 where to paint, and latents of
             the image with that left out: inpainting); "depth" (one channel).
@@ -113,10 +116,11 @@ class DiffusersFolder:
         )
 
 
-def is_pipeline(folder: str | Path) -> bool:
-    """Whether a folder holds a pipeline of diffusers with an image U-Net, as far as its index says."""
+def unet_kind(folder: str | Path) -> str | None:
+    """The class of the U-Net in a pipeline of diffusers, as its index says; None where it is none that is known."""
     index = Path(folder).expanduser() / "model_index.json"
-    return index.is_file() and _entry(read_json(index), "unet") in UNETS
+    found = _entry(read_json(index), "unet") if index.is_file() else None
+    return found if found in (*UNETS, *VIDEO_MODELS) else None
 
 
 def read_folder(path: str | Path) -> DiffusersFolder:
@@ -135,12 +139,12 @@ def read_folder(path: str | Path) -> DiffusersFolder:
     vae = _part(folder, index, "vae", VAES)
     config = folder / "unet" / "config.json"
     try:
-        network = unet_config(unet)
+        network = network_config({"_class_name": _entry(index, "unet"), **unet})
     except InputError as error:
         raise InputError(f"{config}: {error}") from error
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:  # a list for a number, and the like
         raise InputError(
-            f"{config} is not as diffusers writes it ({error}); expected was that of a {UNETS[0]}"
+            f"{config} is not as diffusers writes it ({error}); expected was that of a {_or(UNETS)}"
         ) from error
     check_values(config, UNet.__name__, network)
     text = _text_parts(folder, index)
@@ -219,8 +223,9 @@ def _part(folder: Path, index: Mapping[str, Any], name: str, kinds: tuple[str, .
     refuse_code(part)
     config = check_foreign(part / "config.json")
     own = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
-    if own is not None and own not in kinds:
-        raise InputError(f"{part / 'config.json'} is that of a {own}; expected was {_or(kinds)}")
+    if own is not None and (own not in kinds or (name == "unet" and own != said)):
+        wanted = (said,) if name == "unet" else kinds
+        raise InputError(f"{part / 'config.json'} is that of a {own}; expected was {_or(wanted)}")
     return config
 
 

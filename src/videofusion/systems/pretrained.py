@@ -12,7 +12,8 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
-from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from_diffusers
+from videofusion.interop.diffusers_unet import read_json
+from videofusion.interop.video_unets import KIND, network_config, network_from_diffusers
 from videofusion.networks.inflation import widened
 from videofusion.networks.layers import Embedding
 from videofusion.networks.unet import UNet, is_temporal
@@ -21,16 +22,16 @@ from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 
 _SHIPPED = Path(__file__).parents[1] / "models_shipped"
-_THEIRS = ("UNet2DConditionModel", "UNet2DModel")
+_THEIRS = ("UNet2DConditionModel", "UNet2DModel", KIND)
 
 
 def is_diffusers(folder: str | Path | None) -> bool:
-    """Whether a folder is a pipeline of diffusers with an image U-Net."""
+    """Whether a folder is a pipeline of diffusers with an image U-Net, or a video U-Net that is built as one."""
     config = Path(folder or "").expanduser() / "unet" / "config.json"
     return folder is not None and config.is_file() and read_json(config).get("_class_name") in _THEIRS
 
 
-def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) -> UNet | None:
+def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None, temporal: str = "image") -> UNet | None:
     """The image model in a diffusers pipeline that `start.image_model` names; None where it names none.
 
     On torch's meta device its sizes only are read.
@@ -39,6 +40,7 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) 
         recipe: whose base generator it is to be, or which makes a video model of it.
         colours: channels of what the recipe's clips live in.
         image_size: of the middle frame's embedding, which it is then told: at first it does not listen.
+        temporal: row of the network that it is for; the folder of a video model of that row will do too.
 
     Raises:
         InputError: it cannot be that of such a recipe; what to set is said.
@@ -46,7 +48,13 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) 
     if recipe.start.image_model is None or not is_diffusers(recipe.start.image_model):
         return None
     folder = Path(recipe.start.image_model).expanduser()
-    network = unet_config(read_json(folder / "unet" / "config.json"))
+    network = network_config(read_json(folder / "unet" / "config.json"))
+    own = network.get("temporal", "image")
+    if own not in ("image", temporal):
+        raise InputError(
+            f"start.image_model {folder} has the layers over time of {own!r}, which a network of the row {temporal!r} "
+            "would lose; start from an image model, or train the system 'vdm' on it with network.temporal=" + str(own)
+        )
     _check_base(recipe, network, colours)
     schedule, prediction = schedule_from_diffusers(folder)
     # what is counted on the meta device has a schedule without numbers
@@ -59,7 +67,7 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) 
             f"diffusion.prediction={prediction}"
         )
     else:
-        unet = unet_from_diffusers(folder).train()
+        unet = network_from_diffusers(folder).train()
     if image_size is not None:
         unet.image_embedding = Embedding(image_size, 4 * unet.config.channels[0])
         unet.register_to_config(image_size=image_size)

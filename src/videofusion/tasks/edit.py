@@ -184,7 +184,7 @@ def edit(
         raise InputError(f"clip has {channels} channels; to be edited it must have 3")
     if frames > pipe.config.frames and not pipe.any_length:
         raise InputError(f"clip has {frames} frames; this model edits at most {pipe.config.frames} at once")
-    pixels = clips.to(pipe.text.device).float()
+    pixels = clips.to(pipe.where).float()
     pipe.space.check_size(height, width)
     known = None if mask is None else Known(pixels, range(frames), weight, mask=mask)
     size: dict[str, Any] = {"frames": frames, "height": height, "width": width}
