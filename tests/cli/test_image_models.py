@@ -114,6 +114,34 @@ def test_rows_of_prompts_have_options_of_their_own(place: Path, capsys: pytest.C
     assert "is already made" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("system", "kind"), [("controlvideo", "pose"), ("text2video-zero", "depth")])
+def test_depth_and_pose_are_seen_by_models_of_transformers(place: Path, system: str, kind: str) -> None:
+    pytest.importorskip("cv2")
+    told = {"size": {"height": 32, "width": 24}} if kind == "pose" else {}
+    seer = tiny.save_seer(tiny.pose() if kind == "pose" else tiny.depth(), place / kind, **told)
+    nets = ["--controlnet", str(place / "net"), "--structure", str(place / "video.mp4")]
+    seen = ["--structure-kind", kind, "--structure-model", str(seer)]
+    made = []
+    for shown in (seen, ["--structure-kind", "maps"]):
+        out = place / f"{system}-{len(shown)}.mp4"
+        named = ["--model", str(place / "sd"), "--system", system, "-o", str(out)]
+        assert main(["generate", "a red cat", *named, *nets, *shown, *FEW]) == 0
+        made.append(read_clip(out))
+    assert not torch.equal(*made)
+
+
+def test_what_is_in_front_is_seen_by_a_model_of_transformers(place: Path) -> None:
+    seer = tiny.save_seer(tiny.segmentation(), place / "segmentation")
+    made = []
+    for labels in (["cat"], ["background", "cat", "dog"]):
+        out = place / f"{len(labels)}-in-front.mp4"
+        named = ["--model", str(place / "sd"), "-o", str(out)]
+        front = ["--foreground-model", str(seer), "--foreground-label", *labels]
+        assert main(["generate", "a red cat", *named, *front, *FEW]) == 0
+        made.append(read_clip(out))
+    assert not torch.equal(*made)
+
+
 def test_a_video_is_edited_by_an_instruction(place: Path) -> None:
     out = place / "instructed.mp4"
     named = ["--model", str(place / "instruct"), "--method", "text2video-zero", "-o", str(out)]
@@ -156,6 +184,11 @@ def test_what_is_no_base_is_told(place: Path, tmp_path: Path, capsys: pytest.Cap
         (["--system", "gen-1"], 'system without training "gen-1" is unknown'),
         (["--structure", "video.mp4"], "--structure is given; the model has no ControlNet"),
         (["--structure-kind", "depth"], "--structure-model is not given"),
+        (["--foreground-label", "cat"], "--foreground-label is given without --foreground-model"),
+        (
+            ["--foreground-model", "m", "--foreground", "f.png"],
+            "foreground-model is given beside a foreground; give one",
+        ),
         (["--structure-kind", "lines"], "--structure-kind is 'lines'; it must be one of edges"),
         (["--controlnet", "sd"], "has no config.json; expected was the folder of a ControlNetModel"),
         (["--share", "0.5"], '"share" is unknown'),

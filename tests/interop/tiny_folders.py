@@ -1,7 +1,8 @@
-"""Pipeline folders of diffusers with small random networks, as users have them with large ones."""
+"""Folders of diffusers and transformers with small random networks, as users have them with large ones."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,40 @@ def xl_pipeline() -> Any:
         unet=xl_unet(),
         scheduler=diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
     )
+
+
+def depth() -> Any:
+    """A model that sees depth."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2}
+    neck = {"backbone_out_indices": [0, 1, 2, 3], "neck_hidden_sizes": [8] * 4, "fusion_hidden_size": 8}
+    config = transformers.DPTConfig(
+        **sizes, **neck, image_size=32, patch_size=8, is_hybrid=False, initializer_range=0.5
+    )
+    return transformers.DPTForDepthEstimation(config)
+
+
+def pose() -> Any:
+    """A model that sees seventeen points of a person."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "part_features": 4}
+    backbone = transformers.VitPoseBackboneConfig(image_size=[32, 24], patch_size=[8, 8], out_indices=[1], **sizes)
+    return transformers.VitPoseForPoseEstimation(transformers.VitPoseConfig(backbone_config=backbone, num_labels=17))
+
+
+def segmentation() -> Any:
+    """A model that tells a background, cats and dogs."""
+    torch.manual_seed(0)
+    blocks = {"num_encoder_blocks": 1, "depths": [1], "sr_ratios": [1], "patch_sizes": [3], "strides": [2]}
+    sizes = {"hidden_sizes": [8], "num_attention_heads": [1], "mlp_ratios": [1], "decoder_hidden_size": 8}
+    labels = {0: "Background", 1: "cat", 2: "dog"}
+    return transformers.SegformerForSemanticSegmentation(
+        transformers.SegformerConfig(**blocks, **sizes, id2label=labels)
+    )
+
+
+def save_seer(model: Any, folder: Path, **told: Any) -> Path:
+    """Such a model's folder, with what its image processor says."""
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": 32} | told))
+    return folder

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from videofusion.generation.image_options import check_kinds
+from videofusion.generation.image_options import check_foreground, check_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +54,28 @@ class NewClips(ImageModels):
         structure: for image models with ControlNets, a video whose structure is taken over
         foreground: for text2video-zero, a picture or video that is white where something is in front; what is behind
             follows the first frame
+        foreground_model: instead, the folder of a segmentation model of transformers, which sees what is in front
+        foreground_label: names of its classes that are in front; all but its class "background" by default
         share: for shared-noise, the part of the noise that all frames share (0.5)
     """
 
     structure: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     foreground: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    foreground_model: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    foreground_label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     share: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
+
+    def check(self) -> None:
+        super().check()
+        check_foreground(vars(self))
 
     def rows(self) -> dict[str, Any]:
         """What rows of prompts may have otherwise; `load` has the rest."""
         told = {name: value for name, value in vars(self).items() if name not in ("system", "controlnet")}
         paths = {name: str(value) for name, value in told.items() if isinstance(value, Path)}
-        return {**told, **paths, "structure_kind": " ".join(self.structure_kind) or None}
+        return {**told, **paths, "structure_kind": " ".join(self.structure_kind) or None} | {
+            "foreground_label": ",".join(self.foreground_label) or None
+        }
 
 
 PLAIN = ImageModels()

@@ -32,6 +32,15 @@ def check_kinds(kinds: tuple[str, ...], model: str | Path | None) -> None:
             raise InputError(f"structure_model is not given; {kind} needs the folder of a model that sees it")
 
 
+def check_foreground(given: Mapping[str, Any]) -> None:
+    """Raise InputError for a foreground of two kinds, or labels without the model whose classes they name."""
+    told = {name for name, value in given.items() if value not in (None, ())}
+    if {"foreground", "foreground_model"} <= told:
+        raise InputError("foreground_model is given beside a foreground; give one of them")
+    if "foreground_label" in told and "foreground_model" not in told:
+        raise InputError("foreground_label is given without foreground_model, whose classes it names")
+
+
 def call_of(
     pipe: VideoPipeline,
     given: Mapping[str, Any],
@@ -44,7 +53,8 @@ def call_of(
     Args:
         pipe: that is called.
         given: negative, control_scale, window, share; structure and foreground, each the path of a file;
-            structure_kind, several or a text of them, and structure_model, a folder. None stands for not given.
+            structure_kind, several or a text of them, and structure_model, a folder; foreground_model, a folder, and
+            foreground_label, several or a text of them with commas between. None stands for not given.
         size: height and width that are asked for; the pipeline's own when None.
         frames: likewise.
 
@@ -60,6 +70,11 @@ def call_of(
         kinds = tuple(kinds.split() if isinstance(kinds, str) else kinds)
         check_kinds(kinds, model)
         found["structure_kind"] = [_seer(kind, str(model)) if kind in SEERS else kind for kind in kinds]
+    check_foreground(told)
+    if "foreground_model" in told:
+        labels = told.get("foreground_label", ())
+        labels = tuple(labels.split(",") if isinstance(labels, str) else labels)
+        found["foreground"] = _segmenter(str(told["foreground_model"]), labels)
     if "structure" in told or "foreground" in told:
         whole = size[0] or int(pipe.config.height), size[1] or int(pipe.config.width)
         if "structure" in told:
@@ -74,6 +89,13 @@ def _seer(kind: str, model: str) -> Any:
     from videofusion.interop.structure_models import load_depth, load_pose
 
     return (load_depth if kind == "depth" else load_pose)(model)
+
+
+@lru_cache(maxsize=1)
+def _segmenter(model: str, labels: tuple[str, ...]) -> Any:
+    from videofusion.interop.structure_models import load_foreground
+
+    return load_foreground(model, labels)
 
 
 def _read_structure(path: Path, size: tuple[int, int], frames: int | None, own: int) -> Tensor:

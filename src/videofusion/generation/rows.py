@@ -29,6 +29,8 @@ IMAGE: dict[str, type] = {
     "structure_kind": str,
     "structure_model": str,
     "foreground": str,
+    "foreground_model": str,
+    "foreground_label": str,
     "control_scale": float,
     "window": int,
     "share": float,

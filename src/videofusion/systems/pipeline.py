@@ -330,7 +330,7 @@ class VideoPipeline(MemorySavers):
         )
         if request.beginning is None:
             return prepared
-        of = (denoiser, told, prepared.noise, prepared.times, schedule)
+        of = (denoiser, told, prepared.noise, prepared.times, schedule, covariance)
         return replace(prepared, begin=partial(request.beginning, *of))
 
     @torch.no_grad()
