@@ -92,8 +92,8 @@ def load(
     Args:
         name_or_path: a name of `SHIPPED`, or a folder that `save_pretrained` wrote, or that of a training run; or an
             image model of diffusers (Stable Diffusion), a folder or a name "owner/model" on the Hugging Face Hub.
-        system: what makes clips with an image model, a key of `TRAINING_FREE`; "text2video-zero" by default, as is
-            said on stderr.
+        system: what makes clips with an image model, a key of `TRAINING_FREE`; "text2video-zero" by default, and
+            "shared-noise" for transformers, as is said on stderr.
         controlnet: folders of ControlNets for such a system.
         lora: LoRA weights that are added to the model's: a file that training or diffusers wrote, or a folder with it.
         lora_scale: how much of them; 1 is as trained.
@@ -137,6 +137,7 @@ def load(
 
     from videofusion.device import pick_device
     from videofusion.files import refuse_pickles
+    from videofusion.networks.image_transformer import ImageTransformer
     from videofusion.networks.unet import UNet
     from videofusion.parts import Turns, describe, fill, open_part
     from videofusion.systems.pipeline import VideoPipeline
@@ -146,7 +147,7 @@ def load(
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(
             f"model {folder} is a {index.get('_class_name')}, which is neither a pipeline of videofusion, nor of a "
-            "system that an installed package brings, nor an image model with a U-Net"
+            "system that an installed package brings, nor an image model"
         )
     own = next((name for name, (_, class_name) in TRAINING_FREE.items() if class_name == kind.__name__), None)
     if system not in (None, own):
@@ -157,9 +158,10 @@ def load(
     refuse_pickles(folder)
     components: dict[str, Any] = {}
     turns = Turns(where)
-    networks = [name for name, (_, class_name) in parts.items() if class_name == UNet.__name__]
-    for name in networks:
-        components[name] = describe(UNet, folder / name, getattr(torch, precision))
+    kinds: dict[str, type[UNet] | type[ImageTransformer]] = {each.__name__: each for each in (UNet, ImageTransformer)}
+    networks = {name: kinds[class_name] for name, (_, class_name) in parts.items() if class_name in kinds}
+    for name, network in networks.items():
+        components[name] = describe(network, folder / name, getattr(torch, precision))
         if low_memory:
             turns.add(components[name], folder / name)
         else:
@@ -186,9 +188,12 @@ def _on_image_model(folder: Path, system: str | None, device: str | None, precis
     import torch
 
     from videofusion.device import pick_device
+    from videofusion.interop.diffusers_folder import has_transformer
 
     if system is None:
-        system = next(iter(TRAINING_FREE))
+        system = (
+            "shared-noise" if has_transformer(read_config(folder / "model_index.json")) else next(iter(TRAINING_FREE))
+        )
         others = ", ".join(name for name in TRAINING_FREE if name != system)
         print(
             printable(

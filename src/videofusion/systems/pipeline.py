@@ -21,7 +21,7 @@ from torch.nn.functional import max_pool2d
 
 from videofusion.conditioning.condition import Condition, Request, checked, told_by_user
 from videofusion.conditioning.frozen_text import FrozenText
-from videofusion.conditioning.prompt_encoder import PromptEncoder
+from videofusion.conditioning.prompt_encoder import TextEncoders
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
@@ -36,7 +36,7 @@ from videofusion.diffusion.samplers.loop import OnPrediction, OnState, Progress
 from videofusion.diffusion.schedules import Schedule, make_schedule
 from videofusion.errors import InputError, unknown
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
-from videofusion.networks.unet import UNet
+from videofusion.networks.frame_network import FrameNetwork
 from videofusion.systems.saved import PipelineSettings, constructor, may_be_none
 
 LARGEST = 4096  # frames, or pixels of a side, of a clip
@@ -112,7 +112,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Raise InputError where parts and settings do not go together."""
 
     @property
-    def text(self) -> WordEncoder | FrozenText | PromptEncoder:
+    def text(self) -> WordEncoder | FrozenText | TextEncoders:
         """The text encoder, whichever kind it is."""
         return self.text_encoder if self.tokenizer is None else FrozenText(self.text_encoder, self.tokenizer)
 
@@ -122,7 +122,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         return space_of(self.vae)
 
     @property
-    def networks(self) -> list[UNet]:
+    def networks(self) -> list[FrameNetwork]:
         """The networks that see frames."""
         raise NotImplementedError
 
@@ -157,6 +157,28 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     def noise_source(self) -> NoiseSource:
         """Where a sample's noise comes from."""
         raise NotImplementedError
+
+    def grid(
+        self,
+        schedule: Schedule,
+        steps: int,
+        options: SamplingOptions,
+        size: tuple[int, int],
+        covariance: Tensor | None = None,
+    ) -> Tensor:
+        """The sampler's times.
+
+        Args:
+            schedule: of the denoiser.
+            steps: of the sampler.
+            options: of sampling.
+            size: height and width where the clips are made.
+            covariance: of the noise over frames [t t].
+
+        Raises:
+            InputError: see `times`.
+        """
+        return times(schedule, steps, spacing=options.spacing, covariance=covariance)
 
     def check_known(self, places: Sequence[int], frames: int) -> None:
         """Raise InputError unless the system can have clips of so many frames follow from those at these places."""
@@ -299,7 +321,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         sampler = self.config.sampler if sampler is None else sampler
         get_sampler(sampler)
         options = self.options(sampler, sampler_options or {})
-        times(make_schedule(self.config.schedule), steps, spacing=options.spacing)  # refuses what cannot be
+        self.grid(make_schedule(self.config.schedule), steps, options, shape[-2:])  # refuses what cannot be
         keys = Keys.of(
             _seeds("seed", seed, len(prompts)),
             None if motion_seed is None else _seeds("motion_seed", motion_seed, len(prompts)),
@@ -377,7 +399,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             denoiser=guided,
             conditions=told,
             noise=bind(source, shape, keys, told.share, numbers, self.text.device),
-            times=times(schedule, steps, spacing=options.spacing, covariance=shared),
+            times=self.grid(schedule, steps, options, (shape[-2], shape[-1]), shared),
             schedule=schedule,
             sampler=partial(get_sampler(sampler), **options.of_sampler(sampler)),
             known=known,
@@ -481,7 +503,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError(f"size is {width}x{height}; at most {LARGEST} of each can be asked for")
         for network in self.networks:
             network.check_size(height, width, factor)
-        return clips, frames, self.networks[0].config.out_channels, height // factor, width // factor
+        return clips, frames, self.networks[0].colours, height // factor, width // factor
 
 
 def _by(sizes: Sequence[int]) -> str:

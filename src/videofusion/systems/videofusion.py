@@ -25,6 +25,8 @@ from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
+from videofusion.networks.frame_network import FrameNetwork
+from videofusion.networks.image_transformer import ImageTransformer
 from videofusion.networks.inflation import of_its_sizes
 from videofusion.networks.prior import Prior, TransformerPrior
 from videofusion.networks.unet import UNet
@@ -37,6 +39,7 @@ from videofusion.systems.interface import Common, Losses
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.pretrained import start_from
 from videofusion.systems.saved import PipelineSettings
+from videofusion.systems.texts import transformer_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,13 +173,17 @@ class VideoFusionPipeline(VideoPipeline):
     """
 
     PARTS: ClassVar[Mapping[str, Any]] = {
-        "base": UNet,
+        "base": UNet | ImageTransformer,
         "residual": UNet,
         "text_encoder": nn.Module,
         "image_encoder": nn.Module | None,
         "prior": nn.Module | None,
         "vae": nn.Module | None,
         "tokenizer": Any | None,
+        "text_encoder_2": nn.Module | None,
+        "tokenizer_2": Any | None,
+        "text_encoder_3": nn.Module | None,
+        "tokenizer_3": Any | None,
         "prior_text_encoder": nn.Module | None,
         "prior_tokenizer": Any | None,
     }
@@ -194,8 +201,12 @@ class VideoFusionPipeline(VideoPipeline):
         return get_variant(self.config.variant)
 
     @property
-    def networks(self) -> list[UNet]:
+    def networks(self) -> list[FrameNetwork]:
         return [self.base, self.residual]
+
+    @property
+    def text(self) -> Any:
+        return transformer_prompts(self, self.base) if isinstance(self.base, ImageTransformer) else super().text
 
     @classmethod
     def networks_take_turns(cls, settings: Mapping[str, Any]) -> bool:
@@ -247,7 +258,7 @@ class VideoFusionSystem:
     """VideoFusion in training.
 
     Args:
-        base: the base generator.
+        base: the base generator: an image U-Net, or a transformer of diffusers.
         residual: the residual generator.
         conditions: what both are told: the text, the motion, and where they are, the rate and the middle frame's
             embedding. A variant whose middle frame is given adds that one itself.
@@ -263,7 +274,12 @@ class VideoFusionSystem:
     Pipeline: ClassVar[type[VideoPipeline]] = VideoFusionPipeline
 
     def __init__(
-        self, base: UNet, residual: UNet, conditions: Sequence[Condition], config: VideoFusionConfig, common: Common
+        self,
+        base: UNet | ImageTransformer,
+        residual: UNet,
+        conditions: Sequence[Condition],
+        config: VideoFusionConfig,
+        common: Common,
     ) -> None:
         self.variant = get_variant(config.variant)
         self.embedding = next((each for each in conditions if isinstance(each, FrameEmbedding)), None)
@@ -307,7 +323,12 @@ class VideoFusionSystem:
         base = theirs or parts.drawn("image", parts.recipe.network.channels, image_size=size)
         seen = {"in_channels": 2 * colours if variant.beside else colours, "fps": parts.hears_fps}
         temporal = variant.temporal(parts.temporal)
-        if theirs is not None and config.residual_from_base:
+        if isinstance(base, ImageTransformer) and config.residual_from_base:
+            raise InputError(
+                f"recipe key system.residual_from_base is True, but the base is a {base.config.kind}, whose layers no "
+                "U-Net has"
+            )
+        if isinstance(theirs, UNet) and config.residual_from_base:
             residual = of_its_sizes(theirs, temporal, **seen)
         else:
             residual = parts.drawn(temporal, config.residual_channels, image_size=size, **seen)
@@ -325,7 +346,7 @@ class VideoFusionSystem:
 
     def _begin(self, parts: Parts) -> None:
         """Start the residual generator from the base where the recipe says so, and have a base hear what it must."""
-        if self.config.residual_from_base and parts.recipe.start.model is None:
+        if self.config.residual_from_base and isinstance(self.base, UNet) and parts.recipe.start.model is None:
             own = start_from(self.residual, self.base)
             parts.started |= {name for name in own if name.replace("residual.", "base.", 1) in parts.started}
         heard = "base.image_embedding.linear_1.weight" in parts.started
