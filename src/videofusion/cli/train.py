@@ -41,8 +41,9 @@ def train(
         steps: optimiser steps, instead of the recipe's
         seconds: seconds of training after which the run ends
         system: train another system than the recipe's, with that one's own keys as they are by default
-        base: an image model of diffusers to train on (Stable Diffusion 1.5 or 2.1): its folder, or owner/name on the
-            Hugging Face Hub; schedule, prediction, autoencoder, text encoder and sizes are read from there
+        base: an image model of diffusers to train on (Stable Diffusion 1.5 or 2.1; for videofusion PixArt, SD3, Sana or
+            Flux too): its folder, or owner/name on the Hugging Face Hub; schedule, prediction, autoencoder, text
+            encoder and sizes are read from there
         device: cpu, cuda, ...; the fastest there is by default
         fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
         dry_run: print the recipe, try its data and one step, say what memory and disk it needs, and leave nothing

@@ -1,8 +1,8 @@
 """Where clips live while they are made: pixels, or the latents of a frozen autoencoder of images.
 
-An autoencoder is one of diffusers' (`AutoencoderKL`, `AutoencoderTiny`, `AutoencoderDC`) or `TinyAutoencoder`. Latents are shifted and
-scaled as its configuration says, to about unit variance, which is what noise schedules are made for (Rombach et al.
-2022, sec. 4.3.2).
+An autoencoder is one of diffusers' (`AutoencoderKL`, `AutoencoderTiny`, `AutoencoderDC`) or `TinyAutoencoder`.
+Latents are shifted and scaled as its configuration says, to about unit variance, which is what noise schedules are
+made for (Rombach et al. 2022, sec. 4.3.2).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, Hu et al. 2021) on the attention of networks over frames, trained through PEFT, and the files of them.
+"""Low-rank adapters (LoRA, Hu et al. 2021) on the attention of networks, trained through PEFT, and the files of them.
 
 A file is what diffusers calls `pytorch_lora_weights.safetensors`: two matrices for each adapted layer, named
 "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight" and "...lora_B.weight", where "unet" is

@@ -52,7 +52,7 @@ def on_image_model(recipe: Recipe, path: str | Path) -> Recipe:
         "compute.precision": "bfloat16",
     }
     channels, sizes = _sizes(facts)
-    keys |= sizes
+    keys |= sizes | ({} if facts.transformer is None else {"sampling.guidance": facts.transformer.guidance})
     if recipe.system.name == "videofusion":
         keys |= {"system.base_rate_ratio": BASE_RATE, "system.residual_from_base": False}
         keys["system.residual_channels"] = channels

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from videofusion.errors import InputError
-from videofusion.networks.lora import add_lora, attention_layers, is_adapter
 from videofusion.networks.frame_network import FrameNetwork
+from videofusion.networks.lora import add_lora, attention_layers, is_adapter
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 
