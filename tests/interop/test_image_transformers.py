@@ -18,7 +18,7 @@ from torch import Tensor
 import videofusion as vf
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_folder import read_folder
-from videofusion.systems.pipeline import Hooks
+from videofusion.systems.prepared import Hooks
 from videofusion.systems.shared_noise import SharedNoisePipeline
 
 PROMPT, NEGATIVE, SCALE, SIDE, STEPS = "a red Cat", "grey", 3.0, 16, 3

@@ -35,7 +35,8 @@ from videofusion.networks.controlnet import ControlNet
 from videofusion.networks.frame_network import FrameNetwork
 from videofusion.networks.image_transformer import ImageTransformer
 from videofusion.networks.unet import UNet
-from videofusion.systems.pipeline import Prepared, VideoPipeline
+from videofusion.systems.pipeline import VideoPipeline
+from videofusion.systems.prepared import Prepared
 from videofusion.systems.saved import PipelineSettings
 from videofusion.systems.texts import frozen_texts, transformer_prompts
 
