@@ -171,7 +171,7 @@ def shifted(times: Tensor, shift: float) -> Tensor:
     return RectifiedFlow(shift).alpha_sigma(times.double())[1].to(times.dtype)
 
 
-def shift_at(patches: int, least: float, most: float, few: int, many: int) -> float:
+def shift_at(patches: int, least: float, most: float, few: float, many: float) -> float:
     """The shift of pictures of so many patches: its logarithm grows evenly with their number (Flux, SD3).
 
     Args:

@@ -5,7 +5,7 @@ A kind is a row of `KINDS`: its text encoders, and the names of what has to fit 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class TransformerFacts:
     side: int
     patch: int
     spacing: str | None
-    shifts: tuple[float, float, int, int] | None
+    shifts: tuple[float, float, float, float] | None
 
 
 def read_transformer(
@@ -212,7 +212,7 @@ def _side(file: Path, sizes: Mapping[str, Any], kind: Kind) -> int:
     return side
 
 
-def _grid(folder: Path) -> tuple[str | None, tuple[float, float, int, int] | None]:
+def _grid(folder: Path) -> tuple[str | None, tuple[float, float, float, float] | None]:
     """The spacing of a scheduler's times, and how its shift follows the size."""
     file = folder / "scheduler" / "scheduler_config.json"
     config = read_json(file) if file.is_file() else {}
@@ -222,11 +222,6 @@ def _grid(folder: Path) -> tuple[str | None, tuple[float, float, int, int] | Non
         return "sd3", None
     if config.get("time_shift_type", "exponential") != "exponential":
         raise InputError(f"{file}: time_shift_type is {config['time_shift_type']!r}; it must be 'exponential'")
-    values: list[tuple[str, float, Callable[[Any], Any]]] = [
-        ("base_shift", 0.5, float),
-        ("max_shift", 1.15, float),
-        ("base_image_seq_len", 256, int),
-        ("max_image_seq_len", 4096, int),
-    ]
-    least, most, few, many = (kind(config.get(name, default)) for name, default, kind in values)
+    values = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096}
+    least, most, few, many = (float(config.get(name, default)) for name, default in values.items())
     return "sd3", (least, most, few, many)

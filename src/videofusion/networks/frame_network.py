@@ -9,6 +9,7 @@ from diffusers import ConfigMixin, ModelMixin
 from torch import nn
 
 from videofusion.errors import InputError
+from videofusion.networks.layers import Embedding
 
 
 class FrameNetwork(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -24,7 +25,7 @@ class FrameNetwork(ModelMixin, ConfigMixin):  # type: ignore[misc]
     config_name = "config.json"
 
     downscale: int
-    image_embedding: nn.Module | None
+    image_embedding: Embedding | None
     gradient_checkpointing: bool
 
     @property

@@ -55,7 +55,7 @@ class ImageTransformer(FrameNetwork):
             self.net: Any = getattr(diffusers, kind).from_config(dict(sizes or {}))
         except (TypeError, ValueError, NotImplementedError, ZeroDivisionError) as error:
             raise InputError(f"sizes are no configuration of a {kind}: {error}") from error
-        self.image_embedding: nn.Module | None = None
+        self.image_embedding: Embedding | None = None
         if image_size is not None:
             self.hear(image_size)
         self._keep_positions()
@@ -105,7 +105,7 @@ class ImageTransformer(FrameNetwork):
         return channels // PACKED**2 if self.config.kind == "FluxTransformer2DModel" else channels
 
     @property
-    def gradient_checkpointing(self) -> bool:  # type: ignore[override]
+    def gradient_checkpointing(self) -> bool:
         return bool(self.net.gradient_checkpointing)
 
     @gradient_checkpointing.setter
