@@ -1,6 +1,6 @@
-"""Structure of clips, frame by frame, for networks that are told it: edges, depth and pose.
+"""Structure of clips, frame by frame, for networks that are conditioned on it: edges, depth and pose.
 
-Edges need no weights, and are what ControlVideo is told here unless it is told otherwise (Zhang et al. 2023); depth and
+Edges need no weights, and are what ControlVideo uses by default (Zhang et al. 2023); depth and
 pose are seen by models of transformers, which `interop/structure_models.py` reads from folders.
 """
 

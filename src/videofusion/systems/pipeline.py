@@ -94,12 +94,12 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     @property
     def conditions(self) -> Sequence[Condition]:
-        """What the system is told, in order."""
+        """What the system is conditioned on, in order."""
         raise NotImplementedError
 
     @property
     def hears_fps(self) -> bool:
-        """Whether it is told frames per second: it was trained on clips of several rates."""
+        """Whether it takes frames per second: it was trained on clips of several rates."""
         return any(condition.option == "fps" for condition in self.conditions)
 
     @property
@@ -309,7 +309,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         if not prompts:
             raise InputError("prompt is an empty list; it must hold at least one text")
         if negative is not None and not any(condition.name == "text" for condition in self.conditions):
-            raise InputError(f"negative is {negative!r}; this model hears no text, leave it out")
+            raise InputError(f"negative is {negative!r}; this model takes no text, leave it out")
         told: list[Mapping[str, Any]] = [{"prompt": prompts, **values}]
         if negative is not None and negative.strip():
             told.append({"prompt": [negative]})
