@@ -8,6 +8,7 @@ import diffusers
 import tiny_folders as tiny
 import torch
 import transformers
+from tokenizers.processors import TemplateProcessing
 
 LETTERS = [chr(i) for i in range(33, 127)]
 HEADS = {"num_layers": 2, "attention_head_dim": 8, "num_attention_heads": 2}
@@ -29,7 +30,11 @@ def t5(width: int = 32) -> Any:
 
 def gemma_tokenizer() -> Any:
     words = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", "\n", *LETTERS]
-    return transformers.GemmaTokenizer(vocab={word: i for i, word in enumerate(words)})
+    found = transformers.GemmaTokenizer(vocab={word: i for i, word in enumerate(words)})
+    found.backend_tokenizer.post_processor = TemplateProcessing(  # as in Gemma's file: an empty text has a token
+        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", found.bos_token_id)]
+    )
+    return found
 
 
 def gemma(width: int = 32) -> Any:

@@ -83,6 +83,8 @@ class TransformerPrompts(TextEncoders):
             rows = [self._one(self._cleaned(prompt), plain or not prompt) for prompt in prompts]
         pooled = [each for row in rows if (each := row.pooled) is not None]
         masks = [each for row in rows if (each := row.mask) is not None]
+        if not all(bool(each.any()) for each in masks):  # which attention cannot look at
+            raise InputError("text encoder makes no token of an empty text; its tokenizer must add one to every text")
         return Embedded(
             text=torch.cat([row.text for row in rows]),
             pooled=torch.cat(pooled) if pooled else None,

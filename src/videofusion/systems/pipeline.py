@@ -350,7 +350,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             denoiser=guided,
             conditions=told,
             noise=bind(source, (clips, count, *size), request.keys, told.share, numbers, self.text.device),
-            times=self.grid(schedule, request.steps, options, (size[0], size[1]), shared),
+            times=self.grid(schedule, request.steps, options, (size[-2], size[-1]), shared),
             schedule=schedule,
             sampler=partial(get_sampler(request.sampler), **options.of_sampler(request.sampler)),
             known=known,
