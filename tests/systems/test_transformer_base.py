@@ -20,6 +20,7 @@ from videofusion.recipes.image_base import on_image_model
 from videofusion.systems.build import build_system
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.videofusion import VideoFusionSystem
+from videofusion.training.estimate.sizes import recipe_parts
 from videofusion.training.trainer import training_keys
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
@@ -125,6 +126,13 @@ def test_a_model_is_saved_without_pickles_and_makes_the_same_again(
     pipe.save_pretrained(tmp_path / "model")
     assert not [file for file in (tmp_path / "model").rglob("*") if file.suffix in (".bin", ".pt", ".ckpt", ".pkl")]
     assert torch.equal(vf.load(tmp_path / "model", device="cpu")("a red three", **asked), made)
+
+
+def test_is_counted_without_its_weights(folders: dict[str, Path], digits: MovingDigits) -> None:
+    recipe = on_image_model(get_recipe("tiny"), folders["sana"]).replace({"clips.size": SIDE, "network.blocks": 1})
+    parts = {part.name: part for part in recipe_parts(recipe)}
+    system, _ = built(folders["sana"], digits)
+    assert parts["base"].trained == sum(each.numel() for each in system.base.parameters())
 
 
 def test_what_a_recipe_on_a_transformer_cannot_have_is_said(folders: dict[str, Path], digits: MovingDigits) -> None:

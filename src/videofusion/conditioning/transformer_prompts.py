@@ -83,7 +83,7 @@ class TransformerPrompts(TextEncoders):
             rows = [self._one(self._cleaned(prompt), plain or not prompt) for prompt in prompts]
         pooled = [each for row in rows if (each := row.pooled) is not None]
         masks = [each for row in rows if (each := row.mask) is not None]
-        if not all(bool(each.any()) for each in masks):  # which attention cannot look at
+        if not all(each.is_meta or bool(each.any()) for each in masks):  # which attention cannot look at
             raise InputError("text encoder makes no token of an empty text; its tokenizer must add one to every text")
         return Embedded(
             text=torch.cat([row.text for row in rows]),
@@ -102,7 +102,7 @@ class TransformerPrompts(TextEncoders):
         if self._others:
             numbers, seen = self._numbers(self._others[-1], prompt, self.tokens)
             masked = self.kind in _MASKED
-            found = self._others[-1].model(input_ids=numbers, attention_mask=seen if masked else None)
+            found = self._others[-1].model(input_ids=numbers, attention_mask=_mask(seen) if masked else None)
             text, mask = found.last_hidden_state.float(), seen.bool() if masked else None
         if self.kind == "FluxTransformer2DModel":
             clip = self._clips[0]
@@ -132,7 +132,7 @@ class TransformerPrompts(TextEncoders):
         if instruction:
             room += len(encoder.tokenizer.encode(instruction)) - 2
         numbers, seen = self._numbers(encoder, instruction + prompt, room)
-        found = encoder.model(input_ids=numbers, attention_mask=seen).last_hidden_state.float()
+        found = encoder.model(input_ids=numbers, attention_mask=_mask(seen)).last_hidden_state.float()
         kept = [0, *range(-self.tokens + 1, 0)]
         return Embedded(text=found[:, kept], pooled=None, mask=seen[:, kept].bool())
 
@@ -147,6 +147,11 @@ class TransformerPrompts(TextEncoders):
             return_tensors="pt",
         )
         return told["input_ids"].to(self.device), told["attention_mask"].to(self.device)
+
+
+def _mask(seen: Tensor) -> Tensor | None:
+    """A mask, but on the meta device, which only counts: nobody can ask there whether all tokens count."""
+    return None if seen.is_meta else seen
 
 
 def _instruction() -> str:
