@@ -35,6 +35,10 @@ TRAINING_FREE: Mapping[str, tuple[str, str]] = {
     "shared-noise": ("videofusion.systems.shared_noise", "SharedNoisePipeline"),
     "controlvideo": ("videofusion.systems.controlvideo", "ControlVideoPipeline"),
 }
+# Pipelines that others' video models are read into, by the class of their U-Net in diffusers.
+VIDEO_MODELS: Mapping[str, tuple[str, str]] = {
+    "UNet3DConditionModel": ("videofusion.systems.modelscope", "ModelScopePipeline"),
+}
 _registered: dict[str, type[Any]] = {}
 
 
@@ -135,9 +139,17 @@ def training_free(name: str) -> type[Any]:
     return found
 
 
+def video_model(unet: str) -> type[Any]:
+    """The pipeline that others' video models with a U-Net of that class, a key of `VIDEO_MODELS`, are read into."""
+    module, pipeline = VIDEO_MODELS[unet]
+    found: type[Any] = getattr(importlib.import_module(module), pipeline)
+    return found
+
+
 def _own_pipelines() -> list[tuple[str, str]]:
     """Modules and names of the package's own pipelines."""
-    return [*((module, pipeline) for module, _, pipeline in BUILT_IN.values()), *TRAINING_FREE.values()]
+    trained = ((module, pipeline) for module, _, pipeline in BUILT_IN.values())
+    return [*trained, *TRAINING_FREE.values(), *VIDEO_MODELS.values()]
 
 
 @functools.cache

@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from videofusion.errors import InputError
-from videofusion.interop.diffusers_folder import is_pipeline, read_folder
+from videofusion.interop.diffusers_folder import network_kind, read_folder
 from videofusion.interop.diffusers_unet import unet_from_diffusers
+from videofusion.interop.image_model import load_image_model
+from videofusion.networks.tiny_autoencoder import TinyAutoencoder
 from videofusion.networks.unet import UNet
 
 
@@ -40,7 +42,7 @@ def change(file: Path, **values: Any) -> None:
 
 def test_stable_diffusion(sd: Path) -> None:
     facts = read_folder(sd)
-    assert is_pipeline(sd)
+    assert network_kind(sd) == "UNet2DConditionModel"
     assert (facts.schedule, facts.prediction, facts.spacing) == ("scaled_linear", "eps", "sd")
     assert (facts.channels, facts.factor, facts.scale) == (4, 2, 0.18215)
     assert (facts.height, facts.width, facts.beside, facts.time_ids) == (16, 16, (), 0)
@@ -52,6 +54,18 @@ def test_stable_diffusion(sd: Path) -> None:
     assert facts.memory("float16") * 2 == facts.memory() == 4 * sum(facts.weights.values())
     assert facts.memory(parts=("unet",)) == 4 * facts.weights["unet"]
     assert "predicts eps" in facts.summary()
+
+
+def test_the_autoencoder_may_be_ours(copy: Path) -> None:
+    shutil.rmtree(copy / "vae")
+    TinyAutoencoder(latent_channels=4, width=8, factor=4).save_pretrained(copy / "vae")
+    change(copy / "model_index.json", vae=["videofusion", "TinyAutoencoder"])
+    facts = read_folder(copy)
+    assert (facts.channels, facts.factor, facts.scale, facts.height) == (4, 4, 1.0, 32)
+    assert isinstance(load_image_model(copy).space.vae, TinyAutoencoder)
+    change(copy / "vae" / "config.json", factor=0)
+    with pytest.raises(InputError, match=r"vae/config\.json lacks block_out_channels"):
+        read_folder(copy)
 
 
 def test_xl_has_two_encoders_and_is_told_sizes(xl: Path) -> None:
@@ -114,8 +128,8 @@ class TestRefuses:
             read_folder(tmp_path / "v1-5.ckpt")
         with pytest.raises(InputError, match="is the folder of a UNet2DConditionModel alone; expected was that of a"):
             read_folder(sd / "unet")
-        assert not is_pipeline(tmp_path)
-        assert not is_pipeline(sd / "unet")
+        assert network_kind(tmp_path) is None
+        assert network_kind(sd / "unet") is None
 
     @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
     def test_a_missing_part(self, copy: Path, part: str) -> None:
@@ -130,10 +144,13 @@ class TestRefuses:
             read_folder(copy)
 
     def test_another_kind_of_part(self, copy: Path) -> None:
-        change(copy / "model_index.json", unet=["diffusers", "UNet3DConditionModel"])
-        with pytest.raises(InputError, match="names a UNet3DConditionModel as its unet; expected was UNet2DCond"):
+        change(copy / "model_index.json", unet=["diffusers", "UNetMotionModel"])
+        with pytest.raises(InputError, match="names a UNetMotionModel as its unet; expected was UNet2DCond"):
             read_folder(copy)
-        assert not is_pipeline(copy)
+        assert network_kind(copy) is None
+        change(copy / "model_index.json", unet=["diffusers", "UNet3DConditionModel"])
+        with pytest.raises(InputError, match="is that of a UNet2DConditionModel; expected was UNet3DConditionModel"):
+            read_folder(copy)
 
     @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
     @pytest.mark.parametrize("kept", [0.7, 0.0001])

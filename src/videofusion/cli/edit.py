@@ -116,6 +116,7 @@ def edit(
     from videofusion import tasks
     from videofusion.clip import read_clip, watchable_scale
     from videofusion.errors import unknown
+    from videofusion.generation.image_options import call_of
     from videofusion.generation.keeping import decoded, write
     from videofusion.models import load
 
@@ -141,7 +142,7 @@ def edit(
         settings["fps"] = rate
     how: dict[str, Any] = {"method": method, "strength": strength, "source": source, "weight": weight}
     how["refinements"] = refinements
-    more = image.call() | ({} if negative is None else {"negative": negative})
+    more = call_of(pipe, {"negative": negative, **vars(image)})
     told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given(), **how, **image.told()}
     told |= {"edited": video.name} | ({} if negative is None else {"negative": negative})
     bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731

@@ -41,8 +41,9 @@ def train(
         steps: optimiser steps, instead of the recipe's
         seconds: seconds of training after which the run ends
         system: train another system than the recipe's, with that one's own keys as they are by default
-        base: an image model of diffusers to train on (Stable Diffusion 1.5 or 2.1; for videofusion PixArt, SD3, Sana or
-            Flux too): its folder, or owner/name on the Hugging Face Hub; schedule, prediction, autoencoder, text
+        base: an image model of diffusers to train on (Stable Diffusion 1.5 or 2.1), for vdm-folder64 also ModelScope's
+            text-to-video, for videofusion also PixArt, Stable Diffusion 3, Sana or Flux: its folder, or owner/name on
+            the Hugging Face Hub; schedule, prediction, autoencoder, text
             encoder and sizes are read from there
         device: cpu, cuda, ...; the fastest there is by default
         fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"

@@ -9,9 +9,10 @@ from typing import Any
 
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
-from videofusion.interop.diffusers_unet import read_json, unet_config
+from videofusion.interop.diffusers_unet import read_json
 from videofusion.interop.image_transformers import TransformerFacts, read_transformer
 from videofusion.interop.pipeline_parts import (
+    VAES,
     TextPart,
     class_of,
     count_weights,
@@ -21,12 +22,14 @@ from videofusion.interop.pipeline_parts import (
     read_part,
     read_text,
 )
+from videofusion.interop.video_unets import KIND as VIDEO
+from videofusion.interop.video_unets import network_config
 from videofusion.networks.inputs import TIME_ID_SIZE
 from videofusion.networks.unet import UNet
+from videofusion.registry import VIDEO_MODELS
 from videofusion.trusted import check_values
 
-UNETS = ("UNet2DConditionModel",)
-VAES = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC")
+UNETS = ("UNet2DConditionModel", VIDEO)
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection")
 XL_SCALE = 0.13025  # by which Stable Diffusion XL's autoencoder is known: its shape is that of 1.5's
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -34,7 +37,7 @@ BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusersFolder:
-    """An image model's facts.
+    """The facts of an image model, or of a video model that is built as one.
 
     Args:
         folder: that of the pipeline.
@@ -42,7 +45,7 @@ class DiffusersFolder:
         schedule: what `make_schedule` takes.
         prediction: what the network predicts: "eps", "x0", "v" or "flow".
         spacing: of a sampler's times as its scheduler has them; a key of `SPACINGS` in `diffusion/grids.py`.
-        unet: keyword arguments of our `UNet`; none where the network is a transformer.
+        unet: keyword arguments of our `UNet`, "temporal" among them for a video model; none of a transformer.
         beside: what the U-Net is given in channels after the noisy latents: nothing; "image" (latents of the image to
             edit, InstructPix2Pix); "mask" and "masked_image" (one channel that is 1 where to paint, and latents of
             the image with that left out: inpainting); "depth" (one channel).
@@ -102,16 +105,17 @@ class DiffusersFolder:
         )
 
 
-def is_pipeline(folder: str | Path) -> bool:
-    """Whether a folder holds a pipeline of diffusers with an image U-Net or a transformer, as far as its index says.
+def network_kind(folder: str | Path) -> str | None:
+    """The class of the U-Net or transformer in a pipeline of diffusers, as its index says; None where there is none.
 
-    Not every transformer is known here: `read_folder` says which are.
+    A U-Net that is not known is none; which transformers are known, `read_folder` says.
     """
     file = Path(folder).expanduser() / "model_index.json"
-    if not file.is_file():
-        return False
-    index = read_json(file)
-    return class_of(index, "unet") in UNETS or has_transformer(index)
+    index = read_json(file) if file.is_file() else {}
+    if has_transformer(index):
+        return class_of(index, "transformer")
+    found = class_of(index, "unet")
+    return found if found in (*UNETS, *VIDEO_MODELS) else None
 
 
 def has_transformer(index: Mapping[str, Any]) -> bool:
@@ -137,12 +141,12 @@ def read_folder(path: str | Path) -> DiffusersFolder:
     vae = read_part(folder, index, "vae", VAES)
     config = folder / "unet" / "config.json"
     try:
-        network = unet_config(unet)
+        network = network_config({"_class_name": class_of(index, "unet"), **unet})
     except InputError as error:
         raise InputError(f"{config}: {error}") from error
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:  # a list for a number, and the like
         raise InputError(
-            f"{config} is not as diffusers writes it ({error}); expected was that of a {UNETS[0]}"
+            f"{config} is not as diffusers writes it ({error}); expected was that of a {either(UNETS)}"
         ) from error
     check_values(config, UNet.__name__, network)
     text = _text_parts(folder, index)

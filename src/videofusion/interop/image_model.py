@@ -1,10 +1,15 @@
-"""An image model out of its diffusers folder: network, space and prompts, ready for a system to be built on."""
+"""A model out of its diffusers folder: network, space and prompts, ready for a system to be built on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import nn
+
+from videofusion.conditioning.prompt import Prompt
 from videofusion.conditioning.prompt_encoder import PromptEncoder, TextEncoders
 from videofusion.conditioning.transformer_prompts import TransformerPrompts
 from videofusion.errors import InputError
@@ -13,6 +18,7 @@ from videofusion.interop.diffusers_folder import DiffusersFolder, read_folder
 from videofusion.interop.diffusers_unet import unet_from_diffusers
 from videofusion.interop.image_transformers import load_transformer
 from videofusion.interop.text_encoders import load_text_encoder
+from videofusion.interop.video_unets import network_from_diffusers
 from videofusion.networks.autoencoder import Latents
 from videofusion.networks.image_transformer import ImageTransformer
 from videofusion.networks.unet import UNet
@@ -20,7 +26,7 @@ from videofusion.networks.unet import UNet
 
 @dataclass(frozen=True, kw_only=True)
 class ImageModel:
-    """The parts of an image model, in float32 on the CPU.
+    """The parts of an image model, or of a video model that is built as one, in float32 on the CPU.
 
     Args:
         facts: what its folder says.
@@ -34,13 +40,29 @@ class ImageModel:
     space: Latents
     prompts: TextEncoders
 
+    def parts(self, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+        """What a pipeline on it takes: its parts on a device, the U-Net in a dtype, and how it is sampled."""
+        prompts = Prompt(self.prompts).components
+        assert self.space.vae is not None  # of latents
+        return {
+            "unet": nn.Module.to(self.unet, device, dtype),
+            "vae": self.space.vae.to(device),
+            **{name: part.to(device) if isinstance(part, nn.Module) else part for name, part in prompts.items()},
+            "schedule": self.facts.schedule,
+            "prediction": self.facts.prediction,
+            "height": self.facts.height,
+            "width": self.facts.width,
+            "sampler": "ddim",
+            "sampler_options": {"spacing": self.facts.spacing},
+        }
+
 
 def load_image_model(path: str | Path, *, temporal: str = "image", long: str = "chunks") -> ImageModel:
-    """An image model, all of whose parts are checked before the first is loaded.
+    """A model, all of whose parts are checked before the first is loaded.
 
     Args:
         path: folder of a diffusers pipeline; `snapshots.find_model` finds others'.
-        temporal: a row of `TEMPORAL_DESIGNS`, which the U-Net is given layers of that add nothing yet.
+        temporal: a row of `TEMPORAL_DESIGNS`, which an image U-Net is given layers of that add nothing yet.
         long: what happens to prompts that are longer than the text encoders take; see `PromptEncoder`.
 
     Raises:
@@ -48,14 +70,15 @@ def load_image_model(path: str | Path, *, temporal: str = "image", long: str = "
     """
     facts = read_folder(path)
     network: UNet | ImageTransformer
+    folder = facts.folder
     if facts.transformer is None:
-        network = unet_from_diffusers(facts.folder, temporal)
+        network = network_from_diffusers(folder) if temporal == "image" else unet_from_diffusers(folder, temporal)
     elif temporal != "image":
         raise InputError(
             f"temporal is {temporal!r}; a {facts.transformer.kind} has no temporal layers, it must be 'image'"
         )
     else:
-        network = load_transformer(facts.folder, facts.transformer, facts.factor)
+        network = load_transformer(folder, facts.transformer, facts.factor)
     return ImageModel(
         facts=facts,
         unet=network,

@@ -14,6 +14,8 @@ from videofusion.interop.diffusers_unet import read_json
 from videofusion.interop.weight_files import read_header
 from videofusion.trusted import check_foreign, refuse_code
 
+VAES = ("AutoencoderKL", "AutoencoderTiny", "TinyAutoencoder", "AutoencoderDC")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextPart:
@@ -76,8 +78,9 @@ def read_part(folder: Path, index: Mapping[str, Any], name: str, kinds: tuple[st
     refuse_code(part)
     config = check_foreign(part / "config.json")
     own = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
-    if own is not None and own not in kinds:
-        raise InputError(f"{part / 'config.json'} is that of a {own}; expected was {either(kinds)}")
+    if own is not None and (own not in kinds or (name == "unet" and own != said)):
+        wanted = (said,) if name == "unet" else kinds
+        raise InputError(f"{part / 'config.json'} is that of a {own}; expected was {either(wanted)}")
     return config
 
 
@@ -123,12 +126,13 @@ def length_of(words: Path) -> int:
 def latents_of(folder: Path, vae: Mapping[str, Any]) -> tuple[int, int, float]:
     """Channels, factor and scale of an autoencoder's latents."""
     levels = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
-    if not isinstance(levels, list) or not isinstance(vae.get("latent_channels"), int):
+    factor: Any = 2 ** (len(levels) - 1) if isinstance(levels, list) else vae.get("factor")  # of a TinyAutoencoder
+    if not isinstance(vae.get("latent_channels"), int) or not isinstance(factor, int) or factor < 1:
         raise InputError(f"{folder / 'vae' / 'config.json'} lacks block_out_channels or latent_channels")
-    scale = vae.get("scaling_factor", 1.0 if vae.get("_class_name") == "AutoencoderTiny" else 0.18215)
+    scale = vae.get("scaling_factor", 1.0 if str(vae.get("_class_name")) in VAES[1:] else 0.18215)
     if not isinstance(scale, int | float) or not math.isfinite(scale) or scale <= 0:
         raise InputError(f"{folder / 'vae' / 'config.json'}: scaling_factor is {scale!r}; it must be a number above 0")
-    return vae["latent_channels"], 2 ** (len(levels) - 1), float(scale)
+    return vae["latent_channels"], factor, float(scale)
 
 
 def count_weights(part: Path) -> int:

@@ -13,8 +13,9 @@ from videofusion.conditioning.text import WordEncoder
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_folder import read_folder
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
-from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from_diffusers
+from videofusion.interop.diffusers_unet import read_json
 from videofusion.interop.image_transformers import load_transformer
+from videofusion.interop.video_unets import KIND, network_config, network_from_diffusers
 from videofusion.networks.frame_network import FrameNetwork
 from videofusion.networks.image_transformer import ImageTransformer
 from videofusion.networks.inflation import widened
@@ -25,11 +26,11 @@ from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 
 _SHIPPED = Path(__file__).parents[1] / "models_shipped"
-_THEIRS = ("UNet2DConditionModel", "UNet2DModel")
+_THEIRS = ("UNet2DConditionModel", "UNet2DModel", KIND)
 
 
 def is_diffusers(folder: str | Path | None) -> bool:
-    """Whether a folder is a pipeline of diffusers with an image U-Net or a transformer."""
+    """Whether a folder is a pipeline of diffusers with an image U-Net or transformer, or a video U-Net built as one."""
     config = Path(folder or "").expanduser() / "unet" / "config.json"
     own = folder is not None and config.is_file() and read_json(config).get("_class_name") in _THEIRS
     return own or has_transformer(folder)
@@ -40,7 +41,9 @@ def has_transformer(folder: str | Path | None) -> bool:
     return folder is not None and (Path(folder).expanduser() / "transformer" / "config.json").is_file()
 
 
-def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) -> UNet | ImageTransformer | None:
+def diffusers_base(
+    recipe: Recipe, colours: int, image_size: int | None = None, temporal: str = "image"
+) -> UNet | ImageTransformer | None:
     """The image model in a diffusers pipeline that `start.image_model` names; None where it names none.
 
     On torch's meta device its sizes only are read.
@@ -49,6 +52,7 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) 
         recipe: whose base generator it is to be, or which makes a video model of it.
         colours: channels of what the recipe's clips live in.
         image_size: of the middle frame's embedding, which it is then told: at first it does not listen.
+        temporal: row of the network that it is for; the folder of a video model of that row will do too.
 
     Raises:
         InputError: it cannot be that of such a recipe; what to set is said.
@@ -58,7 +62,13 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) 
     folder = Path(recipe.start.image_model).expanduser()
     if has_transformer(folder):
         return _transformer_base(recipe, folder, colours, image_size)
-    network = unet_config(read_json(folder / "unet" / "config.json"))
+    network = network_config(read_json(folder / "unet" / "config.json"))
+    own = network.get("temporal", "image")
+    if own not in ("image", temporal):
+        raise InputError(
+            f"start.image_model {folder} has the layers over time of {own!r}, which a network of the row {temporal!r} "
+            "would lose; start from an image model, or train the system 'vdm' on it with network.temporal=" + str(own)
+        )
     _check_base(recipe, network, colours)
     schedule, prediction = schedule_from_diffusers(folder)
     # what is counted on the meta device has a schedule without numbers
@@ -67,7 +77,7 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) 
     else:
         if recipe.diffusion.schedule != schedule or recipe.diffusion.prediction != prediction:
             raise _other_process(recipe, schedule, prediction)
-        unet = unet_from_diffusers(folder).train()
+        unet = network_from_diffusers(folder).train()
     if image_size is not None:
         unet.image_embedding = Embedding(image_size, 4 * unet.config.channels[0])
         unet.register_to_config(image_size=image_size)

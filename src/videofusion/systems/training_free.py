@@ -96,6 +96,7 @@ class TrainingFreePipeline(VideoPipeline):
     beside: ClassVar[tuple[tuple[str, ...], ...]] = ((),)
     transformers: ClassVar[bool] = False
     controls: Sequence[ControlNet] = ()
+    model_cpu_offload_seq = "text_encoder->text_encoder_2->text_encoder_3->unet->vae"
 
     @classmethod
     def from_image_model(
@@ -113,26 +114,14 @@ class TrainingFreePipeline(VideoPipeline):
         """
         facts = read_folder(folder)
         cls._check(facts)
-        model = load_image_model(folder, temporal=cls.temporal)
-        assert model.space.vae is not None  # of latents
-        prompts = Prompt(model.prompts).components
-        parts = {name: part.to(device) if isinstance(part, nn.Module) else part for name, part in prompts.items()}
+        parts = load_image_model(folder, temporal=cls.temporal).parts(device, dtype)
+        of = facts.transformer
         return cls(
-            unet=nn.Module.to(model.unet, device, dtype),
-            vae=model.space.vae.to(device),
             **parts,
-            schedule=facts.schedule,
-            prediction=facts.prediction,
             zero_null=facts.zero_null,
             frames=cls.frames,
-            height=facts.height,
-            width=facts.width,
-            guidance=cls.guidance if facts.transformer is None else facts.transformer.guidance,
-            sampler="ddim",
-            sampler_options={"spacing": facts.spacing},
-            shifts=None
-            if facts.transformer is None or facts.transformer.shifts is None
-            else [*facts.transformer.shifts],
+            guidance=cls.guidance if of is None else of.guidance,
+            shifts=None if of is None or of.shifts is None else [*of.shifts],
         )
 
     @classmethod
@@ -160,7 +149,18 @@ class TrainingFreePipeline(VideoPipeline):
         if not isinstance(self.unet, UNet):
             raise InputError(f"controlnet is {folders[0]}; ControlNets of transformers are not known here")
         nets = [load_controlnet(folder, self.unet) for folder in folders]
-        self.controls = [nn.Module.to(net, self.unet.device, self.unet.dtype) for net in nets]
+        self.controls = [nn.Module.to(net, self.where, self.unet.dtype) for net in nets]
+
+    def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
+        """Keep each part in the CPU's memory until it is called; ControlNets, which every step needs, stay where it is.
+
+        Args:
+            gpu_id: of the accelerator.
+            device: likewise; the one there is by default.
+        """
+        super().enable_model_cpu_offload(gpu_id, device)
+        for net in self.controls:
+            net.to(self.where)
 
     @property
     def text(self) -> TextEncoders:
@@ -253,7 +253,7 @@ class TrainingFreePipeline(VideoPipeline):
     def _structure(self, clip: Tensor, asked: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """A clip with structure [b t c h w], and what is asked for with its size."""
         clip = check_clip(clip, name="structure", axes="t c h w" if clip.ndim == 4 else "b t c h w")
-        clips = (clip[None] if clip.ndim == 4 else clip).to(self.text.device).float()
+        clips = (clip[None] if clip.ndim == 4 else clip).to(self.where).float()
         wanted, start = [asked.get(name) for name in ("frames", "height", "width")], max(0, asked.get("start", 0))
         clips = clips[:, start:]  # of the longer video that the clip is a part of
         if not clips.shape[1]:

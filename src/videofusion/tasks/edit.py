@@ -168,6 +168,11 @@ def edit(
     strength = (how.strength or 1.0) if strength is None else strength
     if not 0 < strength <= 1:
         raise InputError(f"strength is {strength}; it must be above 0 and at most 1")
+    if method == "vary" and bool((pipe.noise_source().covariance(frames=range(2)) == 1).all()):
+        raise InputError(
+            "method is 'vary', which exchanges what the noise of frames does not share; all frames of this model begin "
+            "from one noise"
+        )
     one = isinstance(prompt, str)
     clip = check_clip(clip, axes="t c h w" if one else "b t c h w")
     clips = clip[None] if one else clip
@@ -179,7 +184,7 @@ def edit(
         raise InputError(f"clip has {channels} channels; to be edited it must have 3")
     if frames > pipe.config.frames and not pipe.any_length:
         raise InputError(f"clip has {frames} frames; this model edits at most {pipe.config.frames} at once")
-    pixels = clips.to(pipe.text.device).float()
+    pixels = clips.to(pipe.where).float()
     pipe.space.check_size(height, width)
     known = None if mask is None else Known(pixels, range(frames), weight, mask=mask)
     size: dict[str, Any] = {"frames": frames, "height": height, "width": width}
