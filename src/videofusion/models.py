@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from videofusion.errors import InputError, printable, unknown
 from videofusion.recipes.catalogue import RECIPES
-from videofusion.registry import TRAINING_FREE, find_pipeline, training_free
+from videofusion.registry import TRAINING_FREE, VIDEO_MODELS, find_pipeline, training_free, video_model
 from videofusion.trusted import check_own, parts_of, read_config, refuse_code
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def load(
             together.
     """
     check_precision(precision)
-    from videofusion.interop.diffusers_folder import is_pipeline
+    from videofusion.interop.diffusers_folder import unet_kind
 
     folder = find(name_or_path)
     nets = [controlnet] if isinstance(controlnet, str | Path) else list(controlnet)
@@ -121,13 +121,17 @@ def load(
         from videofusion.interop.lora_files import find_lora
 
         lora = find_lora(lora)
-    if is_pipeline(folder):
+    others = unet_kind(folder)
+    if others is not None:
+        what = "a video model" if others in VIDEO_MODELS else "an image model"
         if low_memory:
-            raise InputError(
-                f"low_memory is True, but {folder} is an image model, whose network is at work all the time"
-            )
-        pipe = _on_image_model(folder, system, device, precision)
-        return _finished(pipe, nets, lora, lora_scale)
+            raise InputError(f"low_memory is True, but {folder} is {what}, whose network is at work all the time")
+        if others not in VIDEO_MODELS:
+            return _finished(_on_image_model(folder, system, device, precision), nets, lora, lora_scale)
+        if system is not None or nets:
+            given = f"system is {system!r}" if system is not None else f"controlnet is {nets[0]}"
+            raise InputError(f"{given}, but {folder} is a video model ({others}), which takes none")
+        return _finished(_as_video_model(folder, others, device, precision), [], lora, lora_scale)
     # all names are looked at before anything is imported by them
     refuse_code(folder)
     index = read_config(folder / "model_index.json")
@@ -197,6 +201,16 @@ def _on_image_model(folder: Path, system: str | None, device: str | None, precis
             file=sys.stderr,
         )
     pipe: VideoPipeline = training_free(system).from_image_model(folder, pick_device(device), getattr(torch, precision))
+    return pipe
+
+
+def _as_video_model(folder: Path, unet: str, device: str | None, precision: str) -> VideoPipeline:
+    """A video model of others as it is."""
+    import torch
+
+    from videofusion.device import pick_device
+
+    pipe: VideoPipeline = video_model(unet).from_diffusers(folder, pick_device(device), getattr(torch, precision))
     return pipe
 
 

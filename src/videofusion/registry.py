@@ -28,12 +28,17 @@ BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "magicvideo": ("videofusion.systems.magicvideo", "MagicVideoSystem", "MagicVideoPipeline"),
     "make-a-video": ("videofusion.systems.make_a_video", "MakeAVideoSystem", "MakeAVideoPipeline"),
     "video-ldm": ("videofusion.systems.video_ldm", "VideoLDM", "VideoLDMPipeline"),
+    "svd": ("videofusion.systems.svd", "StableVideoDiffusion", "StableVideoPipeline"),
 }
 # Systems that are never trained: pipelines on an image model of others, by the name that `load` takes.
 TRAINING_FREE: Mapping[str, tuple[str, str]] = {
     "text2video-zero": ("videofusion.systems.text2video_zero", "Text2VideoZeroPipeline"),
     "shared-noise": ("videofusion.systems.shared_noise", "SharedNoisePipeline"),
     "controlvideo": ("videofusion.systems.controlvideo", "ControlVideoPipeline"),
+}
+# Pipelines that others' video models are read into, by the class of their U-Net in diffusers.
+VIDEO_MODELS: Mapping[str, tuple[str, str]] = {
+    "UNetSpatioTemporalConditionModel": ("videofusion.systems.svd", "StableVideoPipeline"),
 }
 _registered: dict[str, type[Any]] = {}
 
@@ -131,6 +136,13 @@ def training_free(name: str) -> type[Any]:
     if name not in TRAINING_FREE:
         raise unknown("system without training", name, TRAINING_FREE)
     module, pipeline = TRAINING_FREE[name]
+    found: type[Any] = getattr(importlib.import_module(module), pipeline)
+    return found
+
+
+def video_model(unet: str) -> type[Any]:
+    """The pipeline that others' video models with a U-Net of that class, a key of `VIDEO_MODELS`, are read into."""
+    module, pipeline = VIDEO_MODELS[unet]
     found: type[Any] = getattr(importlib.import_module(module), pipeline)
     return found
 

@@ -15,7 +15,7 @@ from videofusion.networks.tiny_autoencoder import TinyAutoencoder
 from videofusion.parts import check_count, read_tensors
 from videofusion.trusted import check_foreign
 
-KINDS = ("AutoencoderKL", "AutoencoderTiny", "TinyAutoencoder")
+KINDS = ("AutoencoderKL", "AutoencoderTiny", "TinyAutoencoder", "AutoencoderKLTemporalDecoder")
 
 
 def load_autoencoder(path: str | Path, *, empty: bool = False) -> nn.Module:

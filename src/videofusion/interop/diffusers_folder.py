@@ -15,6 +15,7 @@ from videofusion.interop.diffusers_unet import read_json, unet_config
 from videofusion.interop.weight_files import read_header
 from videofusion.networks.inputs import TIME_ID_SIZE
 from videofusion.networks.unet import UNet
+from videofusion.registry import VIDEO_MODELS
 from videofusion.trusted import check_foreign, check_values, refuse_code
 
 UNETS = ("UNet2DConditionModel",)
@@ -113,10 +114,11 @@ class DiffusersFolder:
         )
 
 
-def is_pipeline(folder: str | Path) -> bool:
-    """Whether a folder holds a pipeline of diffusers with an image U-Net, as far as its index says."""
+def unet_kind(folder: str | Path) -> str | None:
+    """The class of the U-Net in a pipeline of diffusers, as its index says; None where it is none that is known."""
     index = Path(folder).expanduser() / "model_index.json"
-    return index.is_file() and _entry(read_json(index), "unet") in UNETS
+    found = _entry(read_json(index), "unet") if index.is_file() else None
+    return found if found in (*UNETS, *VIDEO_MODELS) else None
 
 
 def read_folder(path: str | Path) -> DiffusersFolder:
@@ -130,9 +132,9 @@ def read_folder(path: str | Path) -> DiffusersFolder:
             sentence names the file, and what was expected.
     """
     folder = Path(path).expanduser()
-    index = _index(folder)
-    unet = _part(folder, index, "unet", UNETS)
-    vae = _part(folder, index, "vae", VAES)
+    index = read_index(folder)
+    unet = read_part(folder, index, "unet", UNETS)
+    vae = read_part(folder, index, "vae", VAES)
     config = folder / "unet" / "config.json"
     try:
         network = unet_config(unet)
@@ -144,7 +146,7 @@ def read_folder(path: str | Path) -> DiffusersFolder:
         ) from error
     check_values(config, UNet.__name__, network)
     text = _text_parts(folder, index)
-    channels, factor, scale = _latents(folder, vae)
+    channels, factor, scale = read_latents(folder, vae)
     beside = _beside(folder, network, channels)
     time_ids = _check_text(folder, network, text)
     if scale == XL_SCALE and not time_ids:
@@ -176,11 +178,12 @@ def read_folder(path: str | Path) -> DiffusersFolder:
         scale=scale,
         height=height,
         width=width,
-        weights={name: _weights(folder / name) for name in names},
+        weights={name: count_weights(folder / name) for name in names},
     )
 
 
-def _index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path) -> dict[str, Any]:
+    """The index of a pipeline; raises InputError for what is no folder of one."""
     if folder.is_file():
         kind = "a pickle, which is refused" if folder.suffix in PICKLES else "a file"
         raise InputError(f"{folder} is {kind}; expected was the folder of a diffusers pipeline")
@@ -204,7 +207,7 @@ def _entry(index: Mapping[str, Any], name: str) -> str | None:
     return str(entry[1]) if isinstance(entry, list) and len(entry) == 2 and entry[1] else None
 
 
-def _part(folder: Path, index: Mapping[str, Any], name: str, kinds: tuple[str, ...]) -> dict[str, Any]:
+def read_part(folder: Path, index: Mapping[str, Any], name: str, kinds: tuple[str, ...]) -> dict[str, Any]:
     """The configuration of a part that must be there, and must be of one of some kinds."""
     said, part = _entry(index, name), folder / name
     if said is None:
@@ -230,7 +233,7 @@ def _text_parts(folder: Path, index: Mapping[str, Any]) -> tuple[TextPart, ...]:
         name, tokenizer = f"text_encoder{suffix}", f"tokenizer{suffix}"
         if _entry(index, name) is None:
             continue
-        config = _part(folder, index, name, ENCODERS)
+        config = read_part(folder, index, name, ENCODERS)
         words = folder / tokenizer
         if _entry(index, tokenizer) is None or not words.is_dir() or not any(words.glob("*.json")):
             raise InputError(f"{words} is missing; expected was the tokenizer of {name}")
@@ -266,7 +269,7 @@ def _length(words: Path) -> int:
     return int(most) if isinstance(most, int | float) and math.isfinite(most) and most > 2 else 2**31
 
 
-def _latents(folder: Path, vae: Mapping[str, Any]) -> tuple[int, int, float]:
+def read_latents(folder: Path, vae: Mapping[str, Any]) -> tuple[int, int, float]:
     """Channels, factor and scale of an autoencoder's latents."""
     levels = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
     if not isinstance(levels, list) or not isinstance(vae.get("latent_channels"), int):
@@ -345,7 +348,7 @@ def _spacing(folder: Path, schedule: str) -> str:
     return "sd-trailing" if config.get("timestep_spacing") == "trailing" else "sd"
 
 
-def _weights(part: Path) -> int:
+def count_weights(part: Path) -> int:
     """Numbers in a part's files, each of which is whole."""
     variants: dict[str, list[Path]] = {}
     for file in sorted(part.glob("*.safetensors")):

@@ -16,7 +16,7 @@ from torch import nn
 from videofusion.errors import InputError, require
 from videofusion.files import check_regular, write_folder
 from videofusion.interop.autoencoders import load_autoencoder
-from videofusion.interop.diffusers_folder import ENCODERS, UNETS, is_pipeline
+from videofusion.interop.diffusers_folder import ENCODERS, UNETS, unet_kind
 from videofusion.interop.diffusers_unet import read_json, unet_config
 from videofusion.interop.weight_files import read_header
 from videofusion.networks.unet import UNet
@@ -62,7 +62,7 @@ def unpack_single_file(file: str | Path, like: str | Path, out: str | Path) -> P
                 f"{file} holds no {part}: no name of its weights begins with {begin[0]!r}; expected was a whole model "
                 "(a LoRA is given beside a model, a part of diffusers is a folder)"
             )
-    if not is_pipeline(like):
+    if unet_kind(like) not in UNETS:
         raise InputError(
             f"like is {like}; expected was the folder of a diffusers pipeline with a {UNETS[0]}, of which the "
             f"configurations are read that {file.name} does not hold"

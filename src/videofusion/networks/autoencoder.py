@@ -198,6 +198,38 @@ class Latents:
         return torch.cat(first), None if second[0] is None else torch.cat(second)
 
 
-def space_of(vae: nn.Module | None) -> Pixels | Latents:
-    """The space of an autoencoder; pixels where there is none."""
-    return Pixels() if vae is None else Latents(vae)
+class TemporalLatents(Latents):
+    """Latents whose decoder sees several frames of a clip at once, so that they flicker less (Stable Video Diffusion's).
+
+    Args:
+        vae: diffusers' `AutoencoderKLTemporalDecoder`, whose encoder takes frame by frame.
+        together: frames of a clip that are decoded at once, from its first; `MOST_AT_ONCE` when None. Of these frames
+            memory and clip depend on.
+    """
+
+    def __init__(self, vae: nn.Module, together: int | None = None) -> None:
+        super().__init__(vae)
+        self._together = together or MOST_AT_ONCE
+
+    def decode(self, latents: Tensor) -> Tensor:
+        if latents.ndim == 5:
+            return torch.stack([self.decode(clip) for clip in latents])
+        if latents.ndim != 4 or latents.shape[-3] != self.channels:
+            return super().decode(latents)  # which refuses them
+        mean, std = (each.to(latents.device) for each in (self._mean, self._std))
+        with without_autocast(latents.device):
+            frames = (latents.float() * std + mean).to(self._vae.dtype).split(self._together)
+            clip = torch.cat([self._vae.decode(some, num_frames=len(some)).sample.float() for some in frames])
+        return clip.clamp(-1, 1)
+
+
+def space_of(vae: nn.Module | None, together: int | None = None) -> Pixels | Latents:
+    """The space of an autoencoder; pixels where there is none.
+
+    Args:
+        vae: the autoencoder.
+        together: frames that one with a temporal decoder decodes at once; its own default when None.
+    """
+    if vae is None:
+        return Pixels()
+    return TemporalLatents(vae, together) if hasattr(getattr(vae, "decoder", None), "time_conv_out") else Latents(vae)

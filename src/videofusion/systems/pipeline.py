@@ -194,7 +194,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] = "",
         *,
         output: str = "clip",
         progress: Progress | None = None,
@@ -203,7 +203,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Make clips.
 
         Args:
-            prompt: a text, or one for each clip.
+            prompt: a text, or one for each clip; models that hear none need none.
             output: "clip", or "latent" for what `decode` makes clips of: then nothing is lost where that fails.
             progress: wraps the steps, as tqdm does.
             asked: seed, motion_seed, frames, height, width, steps, sampler, sampler_options, guidance, known, start,

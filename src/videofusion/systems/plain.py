@@ -234,9 +234,13 @@ class PlainDiffusion:
         per_clip = errors.mean(dim=1)
         return Losses(per_clip.mean(), {}, per_clip)
 
+    def times(self, keys: Keys, step: int) -> Tensor:
+        """Times of a step's clips [b]."""
+        return self.options.times(keys, step)
+
     def _errors(self, clip: Tensor, eps: Tensor, batch: Batch, keys: Keys, step: Step, temporal: float) -> Tensor:
         """Errors of clips, or of pictures, each noised to a time of its own [b t]."""
-        t = self.options.times(keys, step.number).to(clip)
+        t = self.times(keys, step.number).to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         heard = self.stage.conditions
         unheard = [each.name for each in self.conditions if heard is not None and each.name not in heard]
