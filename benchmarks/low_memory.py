@@ -27,7 +27,7 @@ import videofusion
 from videofusion.conditioning.text import WordEncoder
 from videofusion.models import PRECISIONS
 from videofusion.systems.vdm import VDMPipeline
-from videofusion.systems.videofusion import VideoFusionPipeline
+from videofusion.systems.videofusion_pipeline import VideoFusionPipeline
 
 SYSTEMS = ("VDM", "VideoFusion", "VideoFusion, low memory")
 

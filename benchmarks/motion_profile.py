@@ -31,7 +31,7 @@ from videofusion.digits.tracker import SIZE
 from videofusion.evaluation import making
 from videofusion.evaluation.record import markdown_table
 from videofusion.models import load
-from videofusion.systems.videofusion import VideoFusionPipeline
+from videofusion.systems.videofusion_pipeline import VideoFusionPipeline
 
 FRAMES, BATCH = 16, 32
 TIMES = (1.0, 0.93, 0.8, 0.5, 0.3)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from videofusion.registry import register_system as register_system
     from videofusion.systems.pipeline import VideoPipeline as VideoPipeline
     from videofusion.systems.vdm import VDMPipeline as VDMPipeline
-    from videofusion.systems.videofusion import VideoFusionPipeline as VideoFusionPipeline
+    from videofusion.systems.videofusion_pipeline import VideoFusionPipeline as VideoFusionPipeline
     from videofusion.tasks.edit import edit as edit
     from videofusion.tasks.extend import extend as extend
     from videofusion.tasks.extend import generate as generate
@@ -52,7 +52,7 @@ _HOME = {
     "RunError": "videofusion.errors",
     "UNet": "videofusion.networks.unet",
     "VDMPipeline": "videofusion.systems.vdm",
-    "VideoFusionPipeline": "videofusion.systems.videofusion",
+    "VideoFusionPipeline": "videofusion.systems.videofusion_pipeline",
     "VideoPipeline": "videofusion.systems.pipeline",
     "WordEncoder": "videofusion.conditioning.text",
     "contact_sheet": "videofusion.clip",

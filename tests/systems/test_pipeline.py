@@ -23,7 +23,7 @@ from videofusion.errors import InputError
 from videofusion.models import load
 from videofusion.systems.decomposed import VARIANTS
 from videofusion.systems.vdm import VDMPipeline
-from videofusion.systems.videofusion import VideoFusionPipeline
+from videofusion.systems.videofusion_pipeline import VideoFusionPipeline
 
 OTHERS = [i for i in range(FRAMES) if i != MIDDLE]
 PROFILES = [[1.0, 0.1, 0.0], [1.0, 0.5, 0.2], [1.0, 0.9, 0.8]]

@@ -18,8 +18,9 @@ from videofusion.diffusion import Keys
 from videofusion.errors import InputError
 from videofusion.systems import videofusion as home
 from videofusion.systems.decomposed import VARIANTS
+from videofusion.systems.grouped_keys import grouped_keys
 from videofusion.systems.interface import StepOptions
-from videofusion.systems.videofusion import VideoFusionSystem, grouped_keys
+from videofusion.systems.videofusion import VideoFusionSystem
 
 SYSTEMS = [*((videofusion, {"variant": variant}) for variant in VARIANTS), (vdm, {})]
 

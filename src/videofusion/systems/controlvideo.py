@@ -21,7 +21,7 @@ from videofusion.diffusion.prediction import Prediction
 from videofusion.diffusion.samplers.loop import OnPrediction
 from videofusion.diffusion.smoother import InterleavedSmoother, Interpolate, halfway
 from videofusion.errors import InputError
-from videofusion.systems.pipeline import Prepared
+from videofusion.systems.prepared import Prepared
 from videofusion.systems.training_free import TrainingFreePipeline
 
 

@@ -6,18 +6,16 @@ from any noisy clip along any times) and `decode`. Tasks use these parts.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d
 
 from videofusion.conditioning.condition import Condition, Request, checked, told_by_user
 from videofusion.conditioning.frozen_text import FrozenText
@@ -29,58 +27,26 @@ from videofusion.diffusion.editing import Beginning, Start
 from videofusion.diffusion.grids import times
 from videofusion.diffusion.guidance import ClassifierFree, Term, scale_of
 from videofusion.diffusion.known import Following, Known
-from videofusion.diffusion.noise import Keys, NoiseSource, base_frame, bind
+from videofusion.diffusion.noise import NoiseSource, base_frame, bind
 from videofusion.diffusion.options import SamplingOptions
 from videofusion.diffusion.samplers import get_sampler
-from videofusion.diffusion.samplers.loop import OnPrediction, OnState, Progress
-from videofusion.diffusion.schedules import Schedule, make_schedule
-from videofusion.errors import InputError, unknown
+from videofusion.diffusion.samplers.loop import Progress
+from videofusion.diffusion.schedules import make_schedule
+from videofusion.errors import InputError
 from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.unet import UNet
+from videofusion.systems.prepared import NO_HOOKS, Hooks, Prepared
+from videofusion.systems.request import (
+    MOST_STEPS,
+    SamplingRequest,
+    Shape,
+    check_known,
+    check_size,
+    encode_known,
+    guidance_terms,
+    keys_of,
+)
 from videofusion.systems.saved import PipelineSettings, constructor, may_be_none
-
-LARGEST = 4096  # frames, or pixels of a side, of a clip
-MOST_STEPS = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """What is called as a sampler goes along its times.
-
-    Args:
-        on_prediction: with every prediction and its time; its answer is used instead.
-        on_state: with the clip after every step and its time; its answer is used instead.
-        progress: wraps the iterable of step numbers, as tqdm does.
-    """
-
-    on_prediction: OnPrediction | None = None
-    on_state: OnState | None = None
-    progress: Progress | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A batch of clips that is ready to be sampled.
-
-    Args:
-        denoiser: with guidance, and with the frames that are given.
-        conditions: what it is told.
-        noise: from a step to noise [b t c h w], 0 for what sampling starts from.
-        times: [steps + 1] of the sampler.
-        schedule: of the denoiser.
-        sampler: as `SAMPLERS` has it, with its options.
-        begin: where it begins; with noise at the first of the times when None.
-        known: the frames that are given, if there are some.
-    """
-
-    denoiser: Denoiser
-    conditions: Conditions
-    noise: Callable[[int], Tensor]
-    times: Tensor
-    schedule: Schedule
-    sampler: Callable[..., Tensor]
-    begin: Callable[[], Start] | None = None
-    known: Known | None = None
 
 
 class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -241,7 +207,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         beginning: Beginning | None = None,
         negative: str | None = None,
         around: Callable[[Denoiser], Denoiser] = lambda denoiser: denoiser,
-        hooks: Hooks = Hooks(),
+        hooks: Hooks = NO_HOOKS,
         **values: Any,
     ) -> Prepared:
         """Check what is asked for, and bring together what makes it.
@@ -277,74 +243,60 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         shape = self._shape(len(prompts), frames, height, width)
-        if not prompts:
-            raise InputError("prompt is an empty list; it must hold at least one text")
-        for message in checked(self.conditions, {"prompt": prompts}):
-            warnings.warn(message, UserWarning, stacklevel=3)
-        if negative is not None and not any(condition.name == "text" for condition in self.conditions):
-            raise InputError(f"negative is {negative!r}; this model hears no text, leave it out")
-        if negative is not None and negative.strip():
-            for message in checked(self.conditions, {"prompt": [negative]}):
-                warnings.warn(message, UserWarning, stacklevel=3)
+        self._check_told(prompts, negative, values)
         guidance = self.config.guidance if guidance is None else guidance
         scales = self._scales(guidance)
-        for message in checked(self.conditions, values):
-            warnings.warn(message, UserWarning, stacklevel=3)
         if start < 0:
             raise InputError(f"start is {start}; it must be a frame's number, at least 0")
-        if known is not None:
-            known = self._known(known, shape)
+        known = None if known is None else self._known(known, shape)
         if steps > MOST_STEPS:
             raise InputError(f"steps is {steps}; at most {MOST_STEPS} can be asked for")
         sampler = self.config.sampler if sampler is None else sampler
         get_sampler(sampler)
         options = self.options(sampler, sampler_options or {})
         times(make_schedule(self.config.schedule), steps, spacing=options.spacing)  # refuses what cannot be
-        keys = Keys.of(
-            _seeds("seed", seed, len(prompts)),
-            None if motion_seed is None else _seeds("motion_seed", motion_seed, len(prompts)),
+        asked = SamplingRequest(
+            shape=shape,
+            keys=keys_of(seed, motion_seed, len(prompts)),
+            start=start,
+            steps=steps,
+            sampler=sampler,
+            options=options,
+            beginning=beginning,
         )
 
-        def part(denoiser: Denoiser, count: int, told: Conditions, terms: list[Term], given: Known | None) -> Prepared:
-            size, numbers = (shape[0], count, *shape[2:]), range(start, start + count)
-            prepared = self._prepared(denoiser, told, terms, given, size, numbers, keys, steps, sampler, options)
-            if beginning is None:
-                return prepared
-            of = (denoiser, told, prepared.noise, prepared.times, prepared.schedule)
-            return replace(prepared, begin=partial(beginning, *of))
-
         def draw(denoiser: Denoiser, count: int, told: Conditions, given: Known | None = None) -> Tensor:
-            return self.run(part(denoiser, count, told, scales, given), hooks=hooks)
+            return self.run(self._prepared(denoiser, told, scales, given, count, asked), hooks=hooks)
 
-        request = Request(
+        clips = Request(
             shape=shape,
             device=self.text.device,
-            keys=keys,
+            keys=asked.keys,
             guidance=scale_of(scales, "image_embedding", "text"),
             known=known,
             prompts=prompts,
             negative=negative,
             draw=draw,
         )
-        told = told_by_user(self.conditions, {"prompt": prompts, **values}, request)
+        told = told_by_user(self.conditions, {"prompt": prompts, **values}, clips)
         frames_scales = scales if isinstance(guidance, Mapping) else self._scales(self.frames_guidance(guidance))
-        return part(around(self.denoiser()), shape[1], told, frames_scales, known)
+        return self._prepared(around(self.denoiser()), told, frames_scales, known, shape[1], asked)
+
+    def _check_told(self, prompts: Sequence[str], negative: str | None, values: Mapping[str, Any]) -> None:
+        """Warn of what conditions do not know; InputError for what they refuse."""
+        if not prompts:
+            raise InputError("prompt is an empty list; it must hold at least one text")
+        if negative is not None and not any(condition.name == "text" for condition in self.conditions):
+            raise InputError(f"negative is {negative!r}; this model hears no text, leave it out")
+        told: list[Mapping[str, Any]] = [{"prompt": prompts, **values}]
+        if negative is not None and negative.strip():
+            told.append({"prompt": [negative]})
+        for message in (message for each in told for message in checked(self.conditions, each)):
+            warnings.warn(message, UserWarning, stacklevel=4)  # of who called `prepare`, past `no_grad`
 
     def _scales(self, guidance: float | Mapping[str, float]) -> list[Term]:
         """The terms of guidance, that of the prompt first where it is a number; InputError for scales that are none."""
-        terms: list[tuple[tuple[str, ...], float]]
-        if isinstance(guidance, Mapping):
-            names = [condition.name for condition in self.conditions]
-            for name in guidance:
-                if name not in names:
-                    raise unknown("condition of guidance", name, names)
-            terms = [((name,), scale) for name, scale in guidance.items()] or [(("text",), 1.0)]
-        else:
-            terms = [(tuple(condition.name for condition in self.conditions if condition.guided), guidance)]
-        for _, scale in terms:
-            if not (math.isfinite(scale) and scale >= 0):
-                raise InputError(f"guidance is {guidance}; it must be a number of at least 0 (1 is off)")
-        return [Term(names, scale) for names, scale in terms]
+        return guidance_terms(guidance, self.conditions)
 
     def _prepared(
         self,
@@ -352,14 +304,13 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         told: Conditions,
         terms: list[Term],
         known: Known | None,
-        shape: tuple[int, ...],
-        numbers: range,
-        keys: Keys,
-        steps: int,
-        sampler: str,
-        options: SamplingOptions,
+        count: int,
+        request: SamplingRequest,
     ) -> Prepared:
-        schedule, source = make_schedule(self.config.schedule), self.noise_source()
+        """A batch of clips of `count` frames, all else as it was asked for."""
+        schedule, source, options = make_schedule(self.config.schedule), self.noise_source(), request.options
+        clips, _, *size = request.shape
+        numbers = range(request.start, request.start + count)
         guided: Denoiser = ClassifierFree(
             denoiser,
             terms,
@@ -372,20 +323,24 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         # one grid for the batch, whose clips have one share; a middle frame that is told tells the base noise
         shared = covariance[0] if told.middle_frame is None else None
         if known is not None:
-            guided = Following(guided, known, covariance.expand(shape[0], -1, -1))
-        return Prepared(
+            guided = Following(guided, known, covariance.expand(clips, -1, -1))
+        prepared = Prepared(
             denoiser=guided,
             conditions=told,
-            noise=bind(source, shape, keys, told.share, numbers, self.text.device),
-            times=times(schedule, steps, spacing=options.spacing, covariance=shared),
+            noise=bind(source, (clips, count, *size), request.keys, told.share, numbers, self.text.device),
+            times=times(schedule, request.steps, spacing=options.spacing, covariance=shared),
             schedule=schedule,
-            sampler=partial(get_sampler(sampler), **options.of_sampler(sampler)),
+            sampler=partial(get_sampler(request.sampler), **options.of_sampler(request.sampler)),
             known=known,
         )
+        if request.beginning is None:
+            return prepared
+        of = (denoiser, told, prepared.noise, prepared.times, schedule)
+        return replace(prepared, begin=partial(request.beginning, *of))
 
     @torch.no_grad()
     def run(
-        self, prepared: Prepared, z: Tensor | None = None, times: Tensor | None = None, hooks: Hooks = Hooks()
+        self, prepared: Prepared, z: Tensor | None = None, times: Tensor | None = None, hooks: Hooks = NO_HOOKS
     ) -> Tensor:
         """Sample a batch.
 
@@ -432,67 +387,20 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         return self.space.decode(latents.to(self.text.device))
 
-    def _known(self, known: Known, shape: tuple[int, int, int, int, int]) -> Known:
+    def _known(self, known: Known, shape: Shape) -> Known:
         """Known frames where the batch is made, b of each; raises InputError for those that its clips cannot have."""
-        clips, frames, channels, *size = shape
-        wanted = (channels, *size) if known.latent else (3, *(side * self.space.factor for side in size))
-        if tuple(known.frames.shape[-3:]) != wanted:
-            raise InputError(
-                f"known frames are {_by(known.frames.shape[-3:])}; those of the clip are {_by(wanted)} (c, h, w)"
-            )
-        everything = len(known.at) >= frames and (known.mask is None or not bool(known.mask.any()))
-        if max(known.at) >= frames or everything:
-            raise InputError(
-                f"places of known frames are {list(known.at)}; a clip has {frames} frames, numbered from 0, and one at "
-                "least must be left to make"
-            )
-        self.check_known(known.at, frames)
-        given = known.frames.expand(clips, *known.frames.shape) if known.frames.ndim == 4 else known.frames
-        if len(given) != clips:
-            raise InputError(f"known frames are of {len(given)} clips; they must be of each of {clips}, or of one")
-        given, mask = given.to(self.text.device).float(), known.mask
-        if mask is not None and mask.ndim == 5 and len(mask) not in (1, clips):
-            raise InputError(f"mask is of {len(mask)} clips; it must be of each of {clips}, or of one")
-        if known.latent:
-            return replace(known, frames=given)
-        if mask is not None:  # a place of latents is made anew where any of its pixels is
-            mask = max_pool2d(mask.flatten(0, -4).float(), self.space.factor).unflatten(0, mask.shape[:-3]) > 0
-        return replace(known, frames=self.space.encode(given), latent=True, mask=mask)
+        check_known(known, shape, self.space.factor)
+        self.check_known(known.at, shape[1])
+        return encode_known(known, shape[0], self.space, self.text.device)
 
-    def _shape(self, clips: int, *asked: int | None) -> tuple[int, int, int, int, int]:
+    def _shape(self, clips: int, *asked: int | None) -> Shape:
         """Shape of the batch where it is made; raises InputError for sizes that the networks cannot take."""
         config, factor = self.config, self.space.factor
         frames, height, width = (
             own if value is None else value
             for value, own in zip(asked, (config.frames, config.height, config.width), strict=True)
         )
-        if frames < 2 and config.frames > 1:
-            raise InputError(f"frames is {frames}; a clip must have at least 2")
-        if frames != 1 and config.frames == 1:
-            raise InputError(f"frames is {frames}; this is an image model, it must be 1")
-        if frames > config.frames and not self.any_length:
-            raise InputError(
-                f"frames is {frames}; this model's clips have {config.frames}, and longer ones go on from them: "
-                f"videofusion.generate(pipe, prompt, frames={frames}), or videofusion.extend"
-            )
-        if frames > LARGEST:
-            raise InputError(f"frames is {frames}; at most {LARGEST} can be asked for")
-        if max(height, width) > LARGEST:
-            raise InputError(f"size is {width}x{height}; at most {LARGEST} of each can be asked for")
+        check_size(frames, height, width, own=config.frames, any_length=self.any_length)
         for network in self.networks:
             network.check_size(height, width, factor)
         return clips, frames, self.networks[0].config.out_channels, height // factor, width // factor
-
-
-def _by(sizes: Sequence[int]) -> str:
-    return "x".join(map(str, sizes))
-
-
-def _seeds(name: str, seed: int | Sequence[int], count: int) -> list[int]:
-    seeds = [seed + i for i in range(count)] if isinstance(seed, int) else list(seed)
-    if len(seeds) != count:
-        raise InputError(f"{name} has {len(seeds)} entries; it must have one for each of {count} prompts")
-    for each in seeds:
-        if not (hasattr(each, "__index__") and -(2**63) <= each < 2**64):
-            raise InputError(f"{name} is {each!r:.60}; it must be a whole number of at most 64 bits")
-    return seeds

@@ -28,7 +28,7 @@ from videofusion.diffusion.latent_motion import (
     sampled_twice,
 )
 from videofusion.errors import InputError
-from videofusion.systems.pipeline import Prepared
+from videofusion.systems.prepared import Prepared
 from videofusion.systems.training_free import TrainingFreePipeline
 
 EDITING = {"text": 7.5, "beside": 1.5}  # guidance of InstructPix2Pix

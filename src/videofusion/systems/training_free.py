@@ -31,7 +31,8 @@ from videofusion.interop.diffusers_folder import DiffusersFolder, read_folder
 from videofusion.interop.image_model import load_image_model
 from videofusion.networks.controlnet import ControlNet
 from videofusion.networks.unet import UNet
-from videofusion.systems.pipeline import Prepared, VideoPipeline
+from videofusion.systems.pipeline import VideoPipeline
+from videofusion.systems.prepared import Prepared
 from videofusion.systems.saved import PipelineSettings
 
 See = Callable[[Tensor], Tensor]

@@ -1,8 +1,8 @@
-"""VideoFusion in training and as a pipeline; `decomposed.py` has its denoiser and the variants."""
+"""VideoFusion in training; `decomposed.py` has its denoiser and variants, `videofusion_pipeline.py` its pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,8 +11,6 @@ from torch import nn
 
 from videofusion.conditioning.condition import Condition, Step, together, told_in_training
 from videofusion.conditioning.frame_embedding import FrameEmbedding
-from videofusion.conditioning.frozen_text import FrozenText
-from videofusion.conditioning.image import frames_encoder
 from videofusion.conditioning.middle_frame import MiddleFrame
 from videofusion.conditioning.motion import Motion, measured_share, share_profiles
 from videofusion.conditioning.prior_diffusion import is_trained
@@ -26,17 +24,17 @@ from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
 from videofusion.networks.inflation import of_its_sizes
-from videofusion.networks.prior import Prior, TransformerPrior
 from videofusion.networks.unet import UNet
 from videofusion.recipes.system_config import SystemConfig
 from videofusion.settings import Range
 from videofusion.systems.build import Parts
-from videofusion.systems.decomposed import Variant, VideoFusion, get_variant
+from videofusion.systems.decomposed import VideoFusion, get_variant
 from videofusion.systems.embedding import frame_embedding, measure_embeddings
+from videofusion.systems.grouped_keys import grouped_keys
 from videofusion.systems.interface import Common, Losses
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.pretrained import start_from
-from videofusion.systems.saved import PipelineSettings
+from videofusion.systems.videofusion_pipeline import VideoFusionPipeline, check_embedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,139 +108,6 @@ class VideoFusionConfig(SystemConfig):
         return replace(self, share=share, adaptive=0.0, grouped=False, residual_from_base=from_base)
 
 
-def check_embedding(name: str, variant: Variant, given: bool) -> None:
-    """Raise InputError unless a variant that is told an embedding, and no other, comes with what makes one.
-
-    Args:
-        name: of the variant.
-        variant: of that name.
-        given: whether there are an image encoder and a prior.
-    """
-    if given == variant.embedding:
-        return
-    what = (
-        f"the variant {name!r} needs one: not told the middle frame's embedding, it does not sample what it learned, "
-        "the less the longer the clip"
-        if variant.embedding
-        else f"the variant {name!r} takes none"
-    )
-    raise InputError(f"image_encoder or prior is {'given' if given else 'not given'}; {what}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoFusionSettings(PipelineSettings):
-    """What a pipeline of VideoFusion saves.
-
-    Args:
-        motion_guidance: guidance scale of the frames around the middle one, for a variant that is given that one first;
-            as `guidance` when None. A high scale shows what was asked for, and of what was not, such as the course that
-            things take, the usual only.
-        variant: a key of `decomposed.VARIANTS`.
-        share: lambda of every frame but the middle one when no motion is asked for; None for the median of `profiles`.
-        profiles: quantiles of the data's lambda for the motion knob; the median alone, or None, when the model was
-            trained for no other.
-        base_prediction: what the base predicts.
-        residual_prediction: what the residual generator predicts.
-    """
-
-    motion_guidance: float | None = None
-    variant: str = "joint"
-    share: float | None = 0.5
-    profiles: list[list[float]] | None = None
-    base_prediction: str = "v"
-    residual_prediction: str = "v"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.motion_guidance is not None and get_variant(self.variant).decides != "given":
-            raise InputError(
-                f"motion_guidance is {self.motion_guidance}; only the variant 'image-first' takes one, this is "
-                f"{self.variant!r}"
-            )
-
-
-class VideoFusionPipeline(VideoPipeline):
-    """Text to video by VideoFusion; see `VideoFusionSettings` for what it saves.
-
-    The image encoder, of middle frames, and the prior, which makes their embeddings from prompts, are for a variant
-    that is told one; a `CLIPVisionModelWithProjection` of transformers may be the first. Sampling needs the encoder for
-    known middle frames, and more training does.
-    """
-
-    PARTS: ClassVar[Mapping[str, Any]] = {
-        "base": UNet,
-        "residual": UNet,
-        "text_encoder": nn.Module,
-        "image_encoder": nn.Module | None,
-        "prior": nn.Module | None,
-        "vae": nn.Module | None,
-        "tokenizer": Any | None,
-        "prior_text_encoder": nn.Module | None,
-        "prior_tokenizer": Any | None,
-    }
-    Settings: ClassVar[type[PipelineSettings]] = VideoFusionSettings
-
-    def check(self) -> None:
-        given = self.image_encoder is not None, self.prior is not None
-        check_embedding(self.config.variant, self.variant, any(given))
-        check_embedding(self.config.variant, self.variant, all(given))
-        self.conditions  # noqa: B018  which refuses parts that do not fit each other
-
-    @property
-    def variant(self) -> Variant:
-        """What it shows, and who decides the base frame."""
-        return get_variant(self.config.variant)
-
-    @property
-    def networks(self) -> list[UNet]:
-        return [self.base, self.residual]
-
-    @classmethod
-    def networks_take_turns(cls, settings: Mapping[str, Any]) -> bool:
-        return get_variant(settings.get("variant", "joint")).decides == "given"
-
-    @property
-    def conditions(self) -> Sequence[Condition]:
-        own: list[Condition] = [Prompt(self.text), Motion(self.config.share, self.config.profiles)]
-        if any(network.config.get("fps", False) for network in self.networks):
-            own.append(FrameRate())
-        encoder, prior = frames_encoder(self.image_encoder), self.prior
-        if encoder is not None and isinstance(prior, Prior | TransformerPrior):
-            text = FrozenText(self.prior_text_encoder, self.prior_tokenizer) if self.prior_text_encoder else None
-            own.append(FrameEmbedding(encoder, prior, text, self.space))
-        if self.variant.decides == "given":
-            own.append(MiddleFrame(lambda: self.denoiser().base))
-        return own
-
-    def denoiser(self) -> VideoFusion:
-        """The composite of the pipeline's networks."""
-        config = self.config
-        return VideoFusion(
-            self.base,
-            self.residual,
-            make_schedule(config.schedule),
-            variant=config.variant,
-            base_prediction=config.base_prediction,
-            residual_prediction=config.residual_prediction,
-            stop_gradient=False,  # a stop for training: a gradient to z, of reconstruction guidance, is the whole one
-        )
-
-    def noise_source(self) -> DecomposedNoise:
-        return DecomposedNoise()
-
-    def frames_guidance(self, guidance: float) -> float:
-        own = self.config.motion_guidance
-        return guidance if own is None or guidance == 1 else own  # 1 is off, of both
-
-    def check_known(self, places: Sequence[int], frames: int) -> None:
-        middle = base_frame(frames)
-        if self.variant.decides == "given" and middle not in places:
-            raise InputError(
-                f"places of known frames are {list(places)}; the variant {self.config.variant!r} makes the middle "
-                f"frame first, from the base noise alone, so that number {middle} must be among them"
-            )
-
-
 class VideoFusionSystem:
     """VideoFusion in training.
 
@@ -269,14 +134,9 @@ class VideoFusionSystem:
         self.embedding = next((each for each in conditions if isinstance(each, FrameEmbedding)), None)
         check_embedding(config.variant, self.variant, self.embedding is not None)
         if config.base_frames == "all" and (self.variant.embedding or config.base_loss == "fixed"):
-            raise InputError(
-                "base_frames is 'all', but "
-                + (
-                    f"the base of {config.variant!r} is told the middle frame's embedding"
-                    if self.variant.embedding
-                    else "base_loss is 'fixed', so that the base does not learn"
-                )
-            )
+            fixed = "base_loss is 'fixed', so that the base does not learn"
+            shown = f"the base of {config.variant!r} is told the middle frame's embedding"
+            raise InputError(f"base_frames is 'all', but {shown if self.variant.embedding else fixed}")
         given = [MiddleFrame(lambda: self.denoiser.base)] if self.variant.decides == "given" else []
         self.base, self.residual, self.conditions = base, residual, (*conditions, *given)
         self.config, self.common = config, common
@@ -436,28 +296,3 @@ def _profiles(config: VideoFusionConfig, parts: Parts) -> Sequence[Sequence[floa
         return None
     profiles = share_profiles(torch.cat([measured_share(clip) for clip in parts.clips()]))
     return profiles if config.adaptive else profiles[len(profiles) // 2 :][:1]
-
-
-def grouped_keys(
-    keys: Keys, identities: Sequence[str], actions: Sequence[str], mates: Sequence[tuple[int, str, str]] = ()
-) -> Keys:
-    """Keys by which clips of one identity share base noise and clips of one action residual noise (sec. 4.7).
-
-    Sharing is within the batch, as in the paper: a group has the smallest key of its clips.
-
-    Args:
-        keys: of the clips, b of them.
-        identities: of the clips, "" where not known; none of them when nothing is known.
-        actions: the same.
-        mates: see `Batch`.
-    """
-    return Keys(
-        _grouped(keys.content, identities, [(key, identity) for key, identity, _ in mates]),
-        _grouped(keys.motion, actions, [(key, action) for key, _, action in mates]),
-    )
-
-
-def _grouped(keys: Sequence[int], names: Sequence[str], mates: Sequence[tuple[int, str]]) -> tuple[int, ...]:
-    own = list(zip(keys, names or [""] * len(keys), strict=True))
-    pairs = [*own, *mates]
-    return tuple(min(k for k, other in pairs if other == name) if name else key for key, name in own)

@@ -11,7 +11,9 @@ from torch import Tensor
 from videofusion.clip.check import check_clip
 from videofusion.diffusion.known import Known
 from videofusion.errors import InputError
-from videofusion.systems.pipeline import LARGEST, Hooks, VideoPipeline
+from videofusion.systems.pipeline import VideoPipeline
+from videofusion.systems.prepared import Hooks
+from videofusion.systems.request import LARGEST
 
 Window = Callable[[int, int], None]
 
