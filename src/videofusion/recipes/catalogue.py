@@ -27,6 +27,7 @@ from videofusion.recipes.groups import (
 )
 from videofusion.recipes.papers import PAPER_RECIPES
 from videofusion.recipes.recipe import Recipe
+from videofusion.recipes.stable_video import STABLE_VIDEO
 from videofusion.recipes.system_config import SystemConfig, make_config
 
 
@@ -242,6 +243,26 @@ def video_ldm_folder_x4() -> Recipe:
     )
 
 
+def svd_digits() -> Recipe:
+    """Stable Video Diffusion's last stage on moving digits: clips go on from their first frame, in 40 minutes of a core.
+
+    `--system.stage images` and `video` are the stages before it, whose run `--start.model` names.
+    """
+    return _digits("svd-digits", make_config("svd", log_sigma=(0.7, 1.6))).replace(
+        {
+            "network.temporal": "svd",
+            "batch.frames": None,  # the first frame is the one that is shown
+            "batch.size": 2,
+            "diffusion.schedule": "edm:80",
+            "diffusion.prediction": "v",
+            "diffusion.weighting": "v",
+            "diffusion.time_logit": (),
+            "sampling.guidance": 2.0,
+            "budget.seconds": 2400.0,
+        }
+    )
+
+
 def folder64() -> Recipe:
     """VideoFusion on a folder of your own clips, 16 frames at 64x64."""
     return Recipe(
@@ -297,12 +318,14 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "video-ldm-digits-x4": video_ldm_digits_x4,
     "video-ldm-folder": video_ldm_folder,
     "video-ldm-folder-x4": video_ldm_folder_x4,
+    "svd-digits": svd_digits,
     "videofusion": videofusion,
     "folder64": folder64,
     "folder64-small": folder64_small,
     "vdm-folder64": vdm_folder64,
     "magicvideo-folder64": magicvideo_folder64,
     **PAPER_RECIPES,
+    **STABLE_VIDEO,
 }
 
 

@@ -286,7 +286,8 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Warn of what conditions do not know; InputError for what they refuse."""
         if not prompts:
             raise InputError("prompt is an empty list; it must hold at least one text")
-        if negative is not None and not any(condition.name == "text" for condition in self.conditions):
+        texts = [each for each in self.conditions if (each.name, each.option) == ("text", "prompt")]
+        if negative is not None and not texts:
             raise InputError(f"negative is {negative!r}; this model hears no text, leave it out")
         told: list[Mapping[str, Any]] = [{"prompt": prompts, **values}]
         if negative is not None and negative.strip():

@@ -21,6 +21,7 @@ from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 
 _SHIPPED = Path(__file__).parents[1] / "models_shipped"
+_HEARD = {"fps": "fps", "number": "numbers"}  # parts of a U-Net that may be new in it, with their option
 _THEIRS = ("UNet2DConditionModel", "UNet2DModel")
 
 
@@ -119,7 +120,10 @@ def load_parts(system: System, folder: Path) -> set[str]:
     loaded: set[str] = set()
     # a base that is not trained
     fixed: dict[str, nn.Module] = {name: part for name, part in system.frozen.items() if isinstance(part, UNet)}
+    drawn = {name for name in getattr(system, "new_parts", ()) if not (model / name).is_dir()}
     for name, module in (fixed | system.modules).items():
+        if name in drawn:
+            continue
         if not (model / name).is_dir():
             raise InputError(f"start.model is {folder}; it must be a run or model folder with a {name} in it")
         lacking = _new_layers(module, model / name)
@@ -129,7 +133,7 @@ def load_parts(system: System, folder: Path) -> set[str]:
 
 
 def _new_layers(module: nn.Module, part: Path) -> set[str]:
-    """Weights that a file lacks and that begin as the identity: of temporal layers, and of what hears the rate.
+    """Weights that a file lacks and that begin as the identity: of temporal layers, and of what hears rate and numbers.
 
     Raises:
         InputError: the file has trained layers that the module's design lacks.
@@ -138,11 +142,12 @@ def _new_layers(module: nn.Module, part: Path) -> set[str]:
         return set()
     config = read_json(part / "config.json")
     theirs = config.get("temporal")
-    rates = set() if config.get("fps") else {name for name in module.state_dict() if name.startswith("fps_embedding.")}
+    told = [f"{part}_embedding." for part, key in _HEARD.items() if not config.get(key)]
+    rates = {name for name in module.state_dict() if name.startswith(tuple(told))}
     if theirs == module.config.temporal:
         return rates
     own, found = (
-        {name for name in each if is_temporal(name) and not name.startswith("fps_embedding.")}
+        {name for name in each if is_temporal(name) and not name.startswith(tuple(f"{part}_embedding." for part in _HEARD))}
         for each in (module.state_dict(), _weights(part))
     )
     if found - own:

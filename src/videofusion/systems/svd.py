@@ -19,7 +19,10 @@ from videofusion.conditioning.condition import Condition
 from videofusion.conditioning.first_picture import NoPrompt, PictureAsText, PictureBesideFrames
 from videofusion.conditioning.image import FrameEncoder, FrozenFrames, SquashedFrames
 from videofusion.conditioning.numbers import MotionNumber, PictureNoise, RateNumber
+from videofusion.diffusion.conditions import Conditions
+from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.guidance import Term
+from videofusion.diffusion.known import Known
 from videofusion.diffusion.noise import Keys
 from videofusion.interop.image_encoders import load_image_encoder
 from videofusion.interop.stable_video import HEIGHT, WIDTH, load_stable_video
@@ -28,7 +31,8 @@ from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.unet import UNet
 from videofusion.recipes.system_config import SystemConfig
 from videofusion.systems.build import Parts
-from videofusion.systems.pipeline import Prepared, VideoPipeline
+from videofusion.systems.pipeline import VideoPipeline
+from videofusion.systems.prepared import Prepared
 from videofusion.systems.plain import PlainDiffusion, PlainPipeline, PlainSettings, Stage
 from videofusion.systems.saved import PipelineSettings
 
@@ -147,11 +151,13 @@ class StableVideoPipeline(PlainPipeline):
             asked = {**asked, **{name: side for name, side in own.items() if asked.get(name) is None}}
         return super().prepare(prompt, image=image, **asked)
 
-    def _prepared(self, denoiser: Any, told: Any, terms: list[Term], known: Any, shape: Any, *rest: Any) -> Prepared:
+    def _prepared(
+        self, denoiser: Denoiser, told: Conditions, terms: list[Term], known: Known | None, count: int, request: Any
+    ) -> Prepared:
         if self.image_encoder is not None:
             first = self.config.first_guidance
-            terms = [Term(each.names, torch.linspace(first, float(each.scale), shape[1])) for each in terms]
-        return super()._prepared(denoiser, told, terms, known, shape, *rest)
+            terms = [Term(each.names, torch.linspace(first, float(each.scale), count)) for each in terms]
+        return super()._prepared(denoiser, told, terms, known, count, request)
 
 
 class StableVideoDiffusion(PlainDiffusion):
@@ -165,6 +171,7 @@ class StableVideoDiffusion(PlainDiffusion):
         "video": Stage(),
         "image-to-video": Stage(),
     }
+    sizes: ClassVar[Mapping[str, Any]] = {"middle_attention": "transformer"}
     new_parts: ClassVar[tuple[str, ...]] = ("image_encoder",)  # which the stage before does not have
 
     @classmethod
