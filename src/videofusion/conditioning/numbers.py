@@ -38,7 +38,7 @@ class Number(Condition):
     def network(self, colours: int) -> dict[str, Any]:
         return {"numbers": 1}
 
-    def check(self, value: float) -> tuple[()]:
+    def check(self, value: float | int) -> tuple[()]:
         if not (math.isfinite(value) and 0 <= value <= self.most):
             raise InputError(f"{self.option} is {value}; it must lie in [0, {self.most:g}]")
         return ()
@@ -54,7 +54,7 @@ class Number(Condition):
         """The values of training clips [b]."""
         raise NotImplementedError
 
-    def sample(self, value: float | None, request: Request) -> Conditions:
+    def sample(self, value: float | int | None, request: Request) -> Conditions:
         told = float(self.number(self.usual if value is None else value))
         return Conditions(numbers=torch.full((request.shape[0], 1), told, device=request.device))
 
