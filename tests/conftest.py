@@ -39,6 +39,31 @@ def saved_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def saved_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline's folder with a U-Net as Stable Diffusion's, of random weights, in pixels, that reads texts."""
+    import torch
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+
+    torch.manual_seed(0)
+    model = UNet2DConditionModel(
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=2,
+        cross_attention_dim=16,
+    )
+    folder = tmp_path_factory.mktemp("saved") / "base"
+    model.save_pretrained(folder / "unet")
+    schedule = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    schedule.save_pretrained(folder / "scheduler")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def saved_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline's folder with a CLIP text encoder of random weights, of size 16, whose tokenizer knows letters."""
     import torch

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import tyro
 
-from tools.report_files import Data, Model, Out, check_out, deliver, own_sampling
+from tools.report_files import OWN, Data, Model, Out, ReportSampling, check_out, deliver
 from videofusion.cli import run_command
-from videofusion.cli.options import Force, check_sampling
+from videofusion.cli.options import Force
 from videofusion.digits import motion_report
 from videofusion.digits.domain import grounds_of
-from videofusion.evaluation.making import Sampling
 from videofusion.models import find, load
 
 
@@ -22,10 +21,7 @@ def digits_motion(
     data: Data = None,
     pairs: int = 200,
     prompts: int = 100,
-    steps: int = 20,
-    sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    guidance: float | None = None,
-    batch: int = 16,
+    sampling: Annotated[ReportSampling, tyro.conf.OmitArgPrefixes] = OWN,
     seed: int = 0,
     out: Out = None,
     force: Force = False,
@@ -37,22 +33,18 @@ def digits_motion(
         data: what it is judged on, moving-digits or digits-over-photos; as it was trained by default
         pairs: pairs of clips with the same content seed and two motion seeds
         prompts: prompts of held-out combinations for which the motion knob is turned; 0 for a model without one
-        steps: sampler steps
-        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
-        guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
-        batch: clips made together
+        sampling: how clips are made
         seed: chooses prompts and samples
         out: a folder for the table, the record (json) and pictures
         force: replace what such a report has written there before
     """
     check_out("digits-motion", out, force)
     find(model)
-    check_sampling(sampler, steps, guidance)
+    sampling.check()
 
     plan = motion_report.Protocol(pairs=pairs, prompts=prompts, seed=seed, grounds=grounds_of(model, data))
     pipe = load(model)
-    sampling = Sampling(**own_sampling(pipe, sampler, guidance), steps=steps, batch=batch)
-    report = motion_report.digits_motion(pipe, plan, sampling)
+    report = motion_report.digits_motion(pipe, plan, sampling.of(pipe))
     pictures = {"pairs": (report.pairs, report.pair_captions)}
     if report.knob is not None:
         pictures["knob"] = (report.knob, report.knob_captions)

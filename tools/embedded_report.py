@@ -28,7 +28,7 @@ from videofusion.digits.moving_digits import MovingDigits, render
 from videofusion.errors import InputError
 from videofusion.evaluation.extractors.embedded import EmbeddedExtractor
 from videofusion.evaluation.extractors.embedded_network import SIDE
-from videofusion.evaluation.extractors.interface import NetworkExtractor
+from videofusion.evaluation.extractors.network_extractor import NetworkExtractor
 from videofusion.evaluation.metric_kinds import KINDS, Given, Measured
 from videofusion.evaluation.metrics.frechet import check_enough
 from videofusion.evaluation.metrics.means import Seen

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from videofusion.cli.options import refuse_existing
+from videofusion.cli.options import check_sampling, refuse_existing
 from videofusion.errors import InputError
+from videofusion.evaluation.making import Sampling
 from videofusion.files import write_whole
 from videofusion.models import find
 from videofusion.systems.pipeline import VideoPipeline
@@ -18,10 +20,34 @@ Data = Literal["moving-digits", "digits-over-photos"] | None
 Out = Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
 
 
-def own_sampling(pipe: VideoPipeline, sampler: str | None, guidance: float | None) -> dict[str, Any]:
-    """What was asked for, or else what the model is made for, so that the record says it."""
-    own = pipe.config
-    return {"sampler": sampler or own.sampler, "guidance": own.guidance if guidance is None else guidance}
+@dataclass(frozen=True, kw_only=True)
+class ReportSampling:
+    """How a report's clips are made.
+
+    Args:
+        steps: sampler steps
+        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; as the model is made for by default
+        guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
+        batch: clips made together
+    """
+
+    steps: int = 20
+    sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    guidance: float | None = None
+    batch: int = 16
+
+    def check(self) -> None:
+        """Raise InputError for what no model can do, before one is read."""
+        check_sampling(self.sampler, self.steps, self.guidance)
+
+    def of(self, pipe: VideoPipeline) -> Sampling:
+        """What was asked for, or else what the model is made for, so that the record says it."""
+        own = pipe.config
+        guidance = own.guidance if self.guidance is None else self.guidance
+        return Sampling(sampler=self.sampler or own.sampler, guidance=guidance, steps=self.steps, batch=self.batch)
+
+
+OWN = ReportSampling()
 
 
 def check_out(name: str, out: Path | None, force: bool) -> None:

@@ -33,6 +33,7 @@ class Domain:
         extractors: feature networks of its own by name, each a function of the name.
         metrics: that any protocol can add (`Metric`), of such networks.
         protocols: of its own (`Preset`).
+        recipes: functions that return a `Recipe` for clips of the domain, by name.
         words: that only models of this domain know, where a model does not say what it was trained on; none otherwise.
     """
 
@@ -48,6 +49,7 @@ class Domain:
     extractors: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
     metrics: Callable[[], tuple[Any, ...]] = tuple
     protocols: Callable[[], tuple[Any, ...]] = tuple
+    recipes: Callable[[], Mapping[str, Callable[[], Any]]] = dict
     words: Callable[[], tuple[str, ...]] = tuple
 
 

@@ -1,15 +1,15 @@
 """Models by name: what ships with the package, and `load`, which takes a name or a folder.
 
 A model is a diffusers pipeline folder (`model_index.json`, and per part a `config.json` and safetensors): one of ours,
-or an image model of others, which a system without training makes clips with. To ship one, put its folder under
-`models_shipped` and add a line to `SHIPPED`.
+a video model of others, or an image model of others, which a system without training makes clips with. To ship one, put
+its folder under `models_shipped` and add a line to `SHIPPED`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,8 +90,9 @@ def load(
     """A pipeline, ready to be called with a prompt.
 
     Args:
-        name_or_path: a name of `SHIPPED`, or a folder that `save_pretrained` wrote, or that of a training run; or an
-            image model of diffusers (Stable Diffusion), a folder or a name "owner/model" on the Hugging Face Hub.
+        name_or_path: a name of `SHIPPED`, or a folder that `save_pretrained` wrote, or that of a training run; or a
+            model of diffusers, of images (Stable Diffusion) or of videos (ModelScope's text-to-video), a folder or a
+            name "owner/model" on the Hugging Face Hub; or a Stable Diffusion in one file of safetensors.
         system: what makes clips with an image model, a key of `TRAINING_FREE`; "text2video-zero" by default, as is
             said on stderr.
         controlnet: folders of ControlNets for such a system.
@@ -109,7 +110,7 @@ def load(
             together.
     """
     check_precision(precision)
-    from videofusion.interop.diffusers_folder import unet_kind
+    from videofusion.interop.diffusers_folder import UNETS, unet_kind
 
     folder = find(name_or_path)
     nets = [controlnet] if isinstance(controlnet, str | Path) else list(controlnet)
@@ -125,13 +126,14 @@ def load(
     if others is not None:
         what = "a video model" if others in VIDEO_MODELS else "an image model"
         if low_memory:
-            raise InputError(f"low_memory is True, but {folder} is {what}, whose network is at work all the time")
-        if others not in VIDEO_MODELS:
-            return _finished(_on_image_model(folder, system, device, precision), nets, lora, lora_scale)
-        if system is not None or nets:
+            raise InputError(
+                f"low_memory is True, but {folder} is {what}, whose network is at work all the time; precision "
+                '"bfloat16" halves its memory, and on a GPU enable_model_cpu_offload() keeps there what works only'
+            )
+        if others in VIDEO_MODELS and (system is not None or nets):
             given = f"system is {system!r}" if system is not None else f"controlnet is {nets[0]}"
             raise InputError(f"{given}, but {folder} is a video model ({others}), which takes none")
-        return _finished(_as_video_model(folder, others, device, precision), [], lora, lora_scale)
+        return _finished(_of_others(folder, others, system, device, precision), nets, lora, lora_scale)
     # all names are looked at before anything is imported by them
     refuse_code(folder)
     index = read_config(folder / "model_index.json")
@@ -150,7 +152,7 @@ def load(
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(
             f"model {folder} is a {index.get('_class_name')}, which is neither a pipeline of videofusion, nor of a "
-            "system that an installed package brings, nor an image model with a U-Net"
+            f"system that an installed package brings, nor a model with a {' or '.join(UNETS)}"
         )
     own = next((name for name, (_, class_name) in TRAINING_FREE.items() if class_name == kind.__name__), None)
     if system not in (None, own):
@@ -185,12 +187,17 @@ def load(
     return _finished(pipe, nets, lora, lora_scale)
 
 
-def _on_image_model(folder: Path, system: str | None, device: str | None, precision: str) -> VideoPipeline:
-    """A system without training on an image model."""
+def _of_others(folder: Path, unet: str, system: str | None, device: str | None, precision: str) -> VideoPipeline:
+    """A video model of others as it is, or a system without training on an image model."""
     import torch
 
     from videofusion.device import pick_device
 
+    where = pick_device(device), getattr(torch, precision)
+    pipe: VideoPipeline
+    if unet in VIDEO_MODELS:
+        pipe = video_model(unet).from_diffusers(folder, *where)
+        return pipe
     if system is None:
         system = next(iter(TRAINING_FREE))
         others = ", ".join(name for name in TRAINING_FREE if name != system)
@@ -200,17 +207,7 @@ def _on_image_model(folder: Path, system: str | None, device: str | None, precis
             ),
             file=sys.stderr,
         )
-    pipe: VideoPipeline = training_free(system).from_image_model(folder, pick_device(device), getattr(torch, precision))
-    return pipe
-
-
-def _as_video_model(folder: Path, unet: str, device: str | None, precision: str) -> VideoPipeline:
-    """A video model of others as it is."""
-    import torch
-
-    from videofusion.device import pick_device
-
-    pipe: VideoPipeline = video_model(unet).from_diffusers(folder, pick_device(device), getattr(torch, precision))
+    pipe = training_free(system).from_image_model(folder, *where)
     return pipe
 
 
@@ -247,9 +244,14 @@ def find(name_or_path: str | Path) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         from videofusion.files import refuse_pickles
+        from videofusion.interop.unpacked import unpacked
 
         refuse_pickles(path)
-        raise InputError(f"model {path} is a file; a model is a folder with a model_index.json")
+        if path.suffix != ".safetensors":
+            raise InputError(
+                f"model {path} is a file; a model is a folder with a model_index.json, or a file of safetensors"
+            )
+        return unpacked(path)
     if not path.is_dir():
         from videofusion.interop.snapshots import find_model, is_name
 
@@ -285,12 +287,44 @@ def trained_model(name: str) -> Path | None:
         ) from error
 
 
-def digest(folder: Path) -> str:
-    """A short name for what a model's folder holds: equal for equal weights and settings, wherever they lie."""
+def digest(path: Path) -> str:
+    """A short name for what a model's folder, or a file, holds: equal for equal weights and settings, wherever it lies.
+
+    Raises:
+        InputError: there is nothing there.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is not there")
     total = hashlib.blake2b(digest_size=8)
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
-        total.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                total.update(block)
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    for each in files:
+        if each.suffix in (".json", ".safetensors"):
+            name = "" if each == path else each.relative_to(path).as_posix()
+            total.update(f"{name} {each.stat().st_size} ".encode())
+            with each.open("rb") as file:
+                while block := file.read(1 << 20):
+                    total.update(block)
     return total.hexdigest()
+
+
+def digest_of(model: str | Path, options: Mapping[str, Any]) -> str:
+    """A name for all that decides what a loaded model makes of a request: the model's digest, and what is not as usual.
+
+    Args:
+        model: as `load` takes it.
+        options: of `load`, by name.
+
+    Raises:
+        InputError: there is no such model, ControlNet or LoRA file.
+    """
+    parts = [digest(find(model))]
+    if options.get("precision", "float32") != "float32":
+        parts.append(f"in {options['precision']}")
+    if options.get("system") is not None:
+        parts.append(f"by {options['system']}")
+    parts += [f"with {digest(Path(net))}" for net in options.get("controlnet", ())]
+    if options.get("lora") is not None:
+        from videofusion.interop.lora_files import find_lora
+
+        parts.append(f"with {options.get('lora_scale', 1.0):g} of {digest(find_lora(options['lora']))}")
+    return " ".join(parts)

@@ -29,6 +29,7 @@ BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "make-a-video": ("videofusion.systems.make_a_video", "MakeAVideoSystem", "MakeAVideoPipeline"),
     "video-ldm": ("videofusion.systems.video_ldm", "VideoLDM", "VideoLDMPipeline"),
     "svd": ("videofusion.systems.svd", "StableVideoDiffusion", "StableVideoPipeline"),
+    "tune-a-video": ("videofusion.systems.tune_a_video", "TuneAVideo", "TuneAVideoPipeline"),
 }
 # Systems that are never trained: pipelines on an image model of others, by the name that `load` takes.
 TRAINING_FREE: Mapping[str, tuple[str, str]] = {
@@ -39,6 +40,7 @@ TRAINING_FREE: Mapping[str, tuple[str, str]] = {
 # Pipelines that others' video models are read into, by the class of their U-Net in diffusers.
 VIDEO_MODELS: Mapping[str, tuple[str, str]] = {
     "UNetSpatioTemporalConditionModel": ("videofusion.systems.svd", "StableVideoPipeline"),
+    "UNet3DConditionModel": ("videofusion.systems.modelscope", "ModelScopePipeline"),
 }
 _registered: dict[str, type[Any]] = {}
 
@@ -149,7 +151,8 @@ def video_model(unet: str) -> type[Any]:
 
 def _own_pipelines() -> list[tuple[str, str]]:
     """Modules and names of the package's own pipelines."""
-    return [*((module, pipeline) for module, _, pipeline in BUILT_IN.values()), *TRAINING_FREE.values()]
+    trained = ((module, pipeline) for module, _, pipeline in BUILT_IN.values())
+    return [*trained, *TRAINING_FREE.values(), *VIDEO_MODELS.values()]
 
 
 @functools.cache

@@ -54,6 +54,8 @@ PIPELINE_BOUNDS = {
     **dict.fromkeys(("frames", "height", "width"), (1, 4096)),
     "context": (0, 4096),
     "together": (1, 4096),
+    "fps": (0, 1000),
+    "start": (0, 1e6),
     **dict.fromkeys(("guidance", "motion_guidance", "context_guidance", "first_guidance"), (0, 100)),
     **dict.fromkeys(("guidance_interval", "guidance_skip", "share", "profiles"), (0, 1)),
 }

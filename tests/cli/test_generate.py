@@ -57,7 +57,7 @@ def run(out: Path, *options: str) -> int:
 
 
 def test_lora_is_for_the_model_and_stands_in_the_file(
-    pipe: Pipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(models, "load", lambda name, **options: asked.update(options) or pipe)
@@ -73,10 +73,6 @@ def test_lora_is_for_the_model_and_stands_in_the_file(
     provenance = read_provenance(out)
     assert provenance is not None
     assert (provenance["lora"], provenance["lora_scale"]) == ("runs/mine", 0.5)
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"prompt": "a"}')
-    assert main(["generate", "--prompts", str(rows), "-o", str(tmp_path / "clips"), "--lora", "runs/mine"]) == 2
-    assert "--prompts takes a --model only" in capsys.readouterr().err
 
 
 def test_writes_what_was_asked_for(pipe: Pipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -74,6 +75,73 @@ def test_a_structure_is_taken_over(place: Path) -> None:
         assert told["system"] == method
 
 
+def test_rows_of_prompts_have_options_of_their_own(place: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("cv2")
+    video, net = str(place / "video.mp4"), ["--controlnet", str(place / "net")]
+    rows: list[dict[str, object]] = [
+        {"prompt": "a red cat", "id": "cat"},
+        {"prompt": "a red cat", "id": "not-grey", "negative": "grey"},
+        {"prompt": "a red cat", "id": "maps", "structure_kind": "maps", "control_scale": 0.5, "window": 3},
+        {"prompt": "a red cat", "id": "lost", "structure": "nowhere.mp4"},
+        {"prompt": "a red cat", "id": "narrow", "window": 1},
+        {"prompt": "a red cat", "id": "lines", "structure_kind": "lines"},
+        {"prompt": "a red cat", "id": "shared", "share": 0.5},
+    ]
+    file, out = place / "rows.jsonl", place / "rows"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["generate", "--prompts", str(file), "-o", str(out), "--model", str(place / "sd"), *net]
+    command += ["--system", "controlvideo", "--structure", video, "--format", "png", *FEW]
+    assert main(command) == 1
+    lines = {line["id"]: line for line in map(json.loads, (out / "results.jsonl").read_text().splitlines())}
+    assert [name for name, line in lines.items() if line["state"] == "done"] == ["cat", "not-grey", "maps"]
+    assert "nowhere.mp4" in lines["lost"]["reason"]
+    assert "window is 1; it must be at least 3" in lines["narrow"]["reason"]
+    assert "structure_kind is 'lines'; it must be one of edges" in lines["lines"]["reason"]
+    assert '"share" is unknown' in lines["shared"]["reason"]
+    told = read_provenance(out / "not-grey.png")
+    assert told is not None
+    assert (told["system"], told["controlnet"], told["negative"]) == ("controlvideo", net[1:], "grey")
+    pictures = [(out / f"{name}.png").read_bytes() for name in ("cat", "not-grey", "maps")]
+    assert len(set(pictures)) == 3
+
+    single = ["generate", "a red cat", "--model", str(place / "sd"), *net, "--system", "controlvideo", *FEW]
+    assert main([*single, "--structure", video, "--negative", "grey", "-o", str(out / "alone.png")]) == 0
+    alone, row = (np.asarray(Image.open(out / f"{name}.png").convert("RGB"), int) for name in ("alone", "not-grey"))
+    assert abs(alone - row).max() <= 1
+    file.write_text(json.dumps(rows[0]))
+    capsys.readouterr()
+    assert main([*command, "--controlnet", str(place / "net"), str(place / "net")]) == 2  # not what made the first
+    assert "is already made" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("system", "kind"), [("controlvideo", "pose"), ("text2video-zero", "depth")])
+def test_depth_and_pose_are_seen_by_models_of_transformers(place: Path, system: str, kind: str) -> None:
+    pytest.importorskip("cv2")
+    told = {"size": {"height": 32, "width": 24}} if kind == "pose" else {}
+    seer = tiny.save_seer(tiny.pose() if kind == "pose" else tiny.depth(), place / kind, **told)
+    nets = ["--controlnet", str(place / "net"), "--structure", str(place / "video.mp4")]
+    seen = ["--structure-kind", kind, "--structure-model", str(seer)]
+    made = []
+    for shown in (seen, ["--structure-kind", "maps"]):
+        out = place / f"{system}-{len(shown)}.mp4"
+        named = ["--model", str(place / "sd"), "--system", system, "-o", str(out)]
+        assert main(["generate", "a red cat", *named, *nets, *shown, *FEW]) == 0
+        made.append(read_clip(out))
+    assert not torch.equal(*made)
+
+
+def test_what_is_in_front_is_seen_by_a_model_of_transformers(place: Path) -> None:
+    seer = tiny.save_seer(tiny.segmentation(), place / "segmentation")
+    made = []
+    for labels in (["cat"], ["background", "cat", "dog"]):
+        out = place / f"{len(labels)}-in-front.mp4"
+        named = ["--model", str(place / "sd"), "-o", str(out)]
+        front = ["--foreground-model", str(seer), "--foreground-label", *labels]
+        assert main(["generate", "a red cat", *named, *front, *FEW]) == 0
+        made.append(read_clip(out))
+    assert not torch.equal(*made)
+
+
 def test_a_video_is_edited_by_an_instruction(place: Path) -> None:
     out = place / "instructed.mp4"
     named = ["--model", str(place / "instruct"), "--method", "text2video-zero", "-o", str(out)]
@@ -116,6 +184,11 @@ def test_what_is_no_base_is_told(place: Path, tmp_path: Path, capsys: pytest.Cap
         (["--system", "gen-1"], 'system without training "gen-1" is unknown'),
         (["--structure", "video.mp4"], "--structure is given; the model has no ControlNet"),
         (["--structure-kind", "depth"], "--structure-model is not given"),
+        (["--foreground-label", "cat"], "--foreground-label is given without --foreground-model"),
+        (
+            ["--foreground-model", "m", "--foreground", "f.png"],
+            "foreground-model is given beside a foreground; give one",
+        ),
         (["--structure-kind", "lines"], "--structure-kind is 'lines'; it must be one of edges"),
         (["--controlnet", "sd"], "has no config.json; expected was the folder of a ControlNetModel"),
         (["--share", "0.5"], '"share" is unknown'),
@@ -147,3 +220,35 @@ def test_a_name_on_the_hub_that_cannot_be_had(
 
 def gone_missing(*_: object, **__: object) -> str:
     raise FileNotFoundError
+
+
+def test_a_model_is_tuned_on_a_video_and_edits_it_again_without(place: Path, capsys: pytest.CaptureFixture) -> None:
+    video, run = str(place / "video.mp4"), place / "tuned"
+    command = ["edit", video, "a red dog", "--method", "tune-a-video", "--steps", "2", "--device", "cpu"]
+    base, tuned = ["--model", str(place / "sd")], ["--model", str(run)]
+    for words, says in (
+        ([*command, *base, "-o", "a.mp4"], "--run is not given"),
+        ([*command, *base, "-o", "a.mp4", "--run", str(run)], "--source is not given"),
+        ([*command[:-6], "-o", "a.mp4", "--run", str(run)], "nothing is to be tuned: method is 'sdedit'"),
+    ):
+        assert main(words) == 2
+        assert says in capsys.readouterr().err
+    assert not run.exists()
+    own = ["--source", "a cat", "--run", str(run), "--tuning-steps", "2", "--frames", "3", "--start", "0.2"]
+    assert main([*command, *base, *own, "-o", str(place / "first.mp4")]) == 0
+    assert "gives it back with " in capsys.readouterr().out
+    assert main([*command, *tuned, "-o", str(place / "again.mp4")]) == 0
+    first, again = read_provenance(place / "first.mp4"), read_provenance(place / "again.mp4")
+    assert first is not None
+    assert again is not None
+    assert first["reconstruction"] == again["reconstruction"] > 0
+    assert torch.equal(read_clip(place / "first.mp4"), read_clip(place / "again.mp4"))
+    assert len(read_clip(place / "again.mp4")) == 3
+
+
+def test_a_recipe_is_trained_on_one_video(place: Path, tmp_path: Path) -> None:
+    small = ["--steps", "1", "--clips.frames", "2", "--device", "cpu", "--log.boards"]
+    command = ["train", "tune-a-video", "--base", str(place / "sd"), "--data", str(place / "video.mp4")]
+    assert main([*command, "--caption", "a cat", "--run", str(tmp_path / "run"), *small]) == 0
+    recipe = get_recipe(str(tmp_path / "run" / "recipe.json"))
+    assert (recipe.clips.caption, recipe.clips.size, recipe.batch.accumulation) == ("a cat", 16, 1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from videofusion.data.batch import BadClip
 from videofusion.data.clips import Clips
 from videofusion.data.items import Item, Source
 from videofusion.data.loader import Loader
@@ -147,3 +148,28 @@ def test_batches_carry_rate_and_class_across_epochs_and_ranks():
 def test_bad_settings_are_sentences(settings, named):
     with pytest.raises(InputError, match=named):
         ClipSampler(**settings)
+
+
+def test_clips_begin_where_they_are_told_to():
+    clips = source(Item("a", Film(40)))
+    for asked, first in ((0, 0), (1.5, 15), (3.6, 36)):
+        for keys in ({}, {"fps": 5}, {"stride": 2}):
+            told = {"frames": 2, "size": 8, "start": asked, **keys}
+            found = {tuple(red(Clips(clips, ClipSampler(**told)).sample(0, epoch, 3))) for epoch in range(4)}
+            assert found == {(first, first + (2 if keys else 1))}
+    with pytest.raises(BadClip, match="there is no frame from 9 to"):
+        Clips(clips, ClipSampler(frames=2, size=8, start=9)).sample(0)
+    with pytest.raises(BadClip, match="too short: 5 frames, needed are 6"):
+        Clips(clips, ClipSampler(frames=6, size=8, start=3.5)).sample(0)
+    with pytest.raises(InputError, match="start is -1; it must be at least 0 seconds"):
+        ClipSampler(start=-1)
+
+
+def test_a_caption_of_ones_own_takes_the_place_of_others():
+    clips = Clips(
+        source(Item("a", Film(4), ("a dog",)), Item("b", Film(4))),
+        ClipSampler(frames=2, size=8),
+        caption="a cat",
+    )
+    assert [clips.sample(index).caption for index in range(2)] == ["a cat", "a cat"]
+    assert clips.captions == ["a cat"]

@@ -53,6 +53,12 @@ def test_a_window_keeps_global_frame_numbers_and_its_own_shares() -> None:
     assert window.window(1, 3).frames.tolist() == [3, 4]
 
 
+def test_frame_numbers_of_a_window_are_where_the_clip_is() -> None:
+    share = torch.empty(2, 6, device="meta")
+    assert Conditions(share=share).window(2, 5).frames.device == share.device
+    assert Conditions(share=share).window([0, 4]).frames.device == share.device
+
+
 @pytest.mark.parametrize("frames", [[1, 4], range(1, 3), range(1, 5, 3)])
 def test_a_window_may_be_any_frames(frames: list[int] | range) -> None:
     beside, control = torch.randn(2, 6, 1, 4, 4), (torch.randn(2, 6, 3, 2, 2), torch.randn(2, 6, 5, 1, 1))

@@ -57,6 +57,22 @@ def test_odd_frames_are_replaced_at_one_step_and_even_ones_at_the_next() -> None
     torch.testing.assert_close(found[:, 2], (clip[:, 1] + clip[:, 3]) / 2)
 
 
+def test_a_long_clip_is_smoothed_a_few_frames_at_once() -> None:
+    seen: list[int] = []
+
+    def decode(z: Tensor) -> Tensor:
+        seen.append(z.shape[1])
+        return z
+
+    smoother, clip = InterleavedSmoother(STOPS, (4, 5), decode=decode, encode=lambda clip: clip), flickering(21)
+    for step, first in ((4, 1), (5, 2)):
+        expected = clip.clone()
+        for frame in range(first, 20, 2):
+            expected[:, frame] = (clip[:, frame - 1] + clip[:, frame + 1]) / 2
+        torch.testing.assert_close(smoother(prediction(clip, STOPS[step]), STOPS[step]).x0, expected)
+    assert max(seen) <= 10
+
+
 def test_another_interpolator_is_asked_with_neighbours() -> None:
     asked: list[tuple[Tensor, Tensor]] = []
 

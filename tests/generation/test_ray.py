@@ -98,7 +98,7 @@ def test_of_a_batch_that_ends_its_actor_every_time_the_rows_say_so(monkeypatch: 
             yield {"number": item["number"], "lines": json.dumps([{"made": json.loads(item["rows"])[0]["number"]}])}
 
     monkeypatch.setattr(ray_engine, "on_actors", some)
-    lines = list(run_ray("m", "w", Path("out"), Form(), None, "float32", batches, 2))
+    lines = list(run_ray("m", "w", Path("out"), Form(), {"device": None}, batches, 2))
     assert lines[:2] == [[{"made": 3}], [{"made": 1}]]
     ((last,),) = lines[2:]
     assert (last["row"], last["state"], last["reason"], last["prompt"]) == (2, "failed", DIED, "row 2")

@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_folder import read_folder, unet_kind
 from videofusion.interop.diffusers_unet import unet_from_diffusers
+from videofusion.interop.image_model import load_image_model
+from videofusion.networks.tiny_autoencoder import TinyAutoencoder
 from videofusion.networks.unet import UNet
 
 
@@ -52,6 +54,18 @@ def test_stable_diffusion(sd: Path) -> None:
     assert facts.memory("float16") * 2 == facts.memory() == 4 * sum(facts.weights.values())
     assert facts.memory(parts=("unet",)) == 4 * facts.weights["unet"]
     assert "predicts eps" in facts.summary()
+
+
+def test_the_autoencoder_may_be_ours(copy: Path) -> None:
+    shutil.rmtree(copy / "vae")
+    TinyAutoencoder(latent_channels=4, width=8, factor=4).save_pretrained(copy / "vae")
+    change(copy / "model_index.json", vae=["videofusion", "TinyAutoencoder"])
+    facts = read_folder(copy)
+    assert (facts.channels, facts.factor, facts.scale, facts.height) == (4, 4, 1.0, 32)
+    assert isinstance(load_image_model(copy).space.vae, TinyAutoencoder)
+    change(copy / "vae" / "config.json", factor=0)
+    with pytest.raises(InputError, match=r"vae/config\.json lacks block_out_channels"):
+        read_folder(copy)
 
 
 def test_xl_has_two_encoders_and_is_told_sizes(xl: Path) -> None:
@@ -130,10 +144,13 @@ class TestRefuses:
             read_folder(copy)
 
     def test_another_kind_of_part(self, copy: Path) -> None:
-        change(copy / "model_index.json", unet=["diffusers", "UNet3DConditionModel"])
-        with pytest.raises(InputError, match="names a UNet3DConditionModel as its unet; expected was UNet2DCond"):
+        change(copy / "model_index.json", unet=["diffusers", "UNetMotionModel"])
+        with pytest.raises(InputError, match="names a UNetMotionModel as its unet; expected was UNet2DCond"):
             read_folder(copy)
         assert unet_kind(copy) is None
+        change(copy / "model_index.json", unet=["diffusers", "UNet3DConditionModel"])
+        with pytest.raises(InputError, match="is that of a UNet2DConditionModel; expected was UNet3DConditionModel"):
+            read_folder(copy)
 
     @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
     @pytest.mark.parametrize("kept", [0.7, 0.0001])

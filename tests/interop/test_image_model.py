@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import tiny_folders as tiny
 import torch
+from torch import Tensor
 
 from videofusion.conditioning.prompt_encoder import size_ids
 from videofusion.diffusion.denoiser import NetworkDenoiser
@@ -52,14 +53,31 @@ def test_one_picture_is_theirs(pair: tuple[Any, ImageModel]) -> None:
     facts = ours.facts
     noise = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     options = {"num_inference_steps": 10, "guidance_scale": 5.0, "output_type": "pt", "negative_prompt": "grey"}
-    expected = 2 * theirs("a red cat", height=16, width=16, latents=noise[:, 0], **options).images - 1
+    states: list[Tensor] = []
+
+    def keep(pipe: Any, number: int, time: Tensor, told: dict[str, Tensor]) -> dict[str, Tensor]:
+        states.append(told["latents"])
+        return told
+
+    options |= {"callback_on_step_end": keep, "height": 16, "width": 16}
+    expected = 2 * theirs("a red cat", latents=noise[:, 0], **options).images - 1
     conditions = ours.prompts.conditions(["a red cat"], "grey")
     if facts.time_ids:
         conditions = ours.prompts.conditions(["a red cat"], "grey", time_ids=size_ids(16, 16))
     schedule = make_schedule(facts.schedule)
     denoiser = NetworkDenoiser(ours.unet, schedule, facts.prediction)
     grid = times(schedule, 10, spacing=facts.spacing)
-    made = ddim(ClassifierFree(denoiser, 5.0, ("text",)), noise, grid, schedule=schedule, conditions=conditions)
+    own: list[Tensor] = []
+
+    def look(z: Tensor, t: Tensor) -> Tensor:
+        own.append(z)
+        return z
+
+    guided = ClassifierFree(denoiser, 5.0, ("text",))
+    made = ddim(guided, noise, grid, schedule=schedule, conditions=conditions, on_state=look)
+    assert len(own) == len(states) == 10
+    for z, state in zip(own, states, strict=True):
+        assert float((z[:, 0] - state).norm() / state.norm()) < 1e-4
     assert (facts.height, facts.width) == (16, 16)
     torch.testing.assert_close(ours.space.decode(made)[:, 0], expected, rtol=0, atol=1e-4)
     assert float(expected.std()) > 0.05

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+import tiny_files
 import tiny_folders as tiny
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,42 +15,7 @@ from torch import Tensor
 
 from videofusion.errors import InputError
 from videofusion.interop.image_model import load_image_model
-from videofusion.interop.kohya import sgm_names
 from videofusion.interop.single_file import unpack_single_file
-
-_IN_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
-
-
-def vae_name(name: str, levels: int) -> str:
-    """What the authors of Stable Diffusion call a layer of the autoencoder."""
-    found = re.match(r"(encoder|decoder)\.(down|up)_blocks\.(\d+)\.(\w+)\.(\d+)\.(.*)", name)
-    if found:
-        side, way, level, kind, block, rest = found.groups()
-        number = int(level) if way == "down" else levels - 1 - int(level)
-        if kind == "resnets":
-            return f"{side}.{way}.{number}.block.{block}.{rest.replace('conv_shortcut', 'nin_shortcut')}"
-        return f"{side}.{way}.{number}.{way}sample.{rest}"
-    found = re.match(r"(encoder|decoder)\.mid_block\.(resnets|attentions)\.(\d+)\.(.*)", name)
-    if found:
-        side, kind, block, rest = found.groups()
-        for theirs, own in _IN_ATTENTION.items():
-            rest = rest.replace(theirs, own) if kind == "attentions" else rest
-        return f"{side}.mid.{f'block_{int(block) + 1}' if kind == 'resnets' else 'attn_1'}.{rest}"
-    return name.replace("conv_norm_out", "norm_out")
-
-
-def in_one_file(pipeline: Any) -> dict[str, Tensor]:
-    names = sgm_names(name for name, _ in pipeline.unet.named_modules())
-    state = {}
-    for name, value in pipeline.unet.state_dict().items():
-        layer, _, kind = name.rpartition(".")
-        state[f"model.diffusion_model.{names[layer]}.{kind}"] = value
-    for name, value in pipeline.vae.state_dict().items():
-        square = "attentions" in name and value.ndim == 2
-        state[f"first_stage_model.{vae_name(name, 2)}"] = value[:, :, None, None] if square else value
-    for name, value in pipeline.text_encoder.state_dict().items():
-        state[f"cond_stage_model.transformer.text_model.{name}"] = value
-    return {name: value.contiguous() for name, value in state.items()}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model in one file, and a folder with its configurations alone."""
     folder = tmp_path_factory.mktemp("single")
     theirs = tiny.sd_pipeline()
-    save_file(in_one_file(theirs), folder / "model.safetensors")
+    save_file(tiny_files.in_one_file(theirs), folder / "model.safetensors")
     like = tiny.save(theirs, folder / "like")
     shutil.copytree(like, folder / "whole")
     for file in like.rglob("*.safetensors"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import pytest
 import tiny_folders as tiny
 import torch
@@ -14,29 +13,10 @@ from videofusion.errors import InputError
 from videofusion.interop.video_unets import video_unet_config, video_unet_from_diffusers
 
 
-def modelscope(**options: Any) -> Any:
-    torch.manual_seed(0)
-    return tiny.stirred(
-        diffusers.UNet3DConditionModel(
-            **{
-                "sample_size": 8,
-                "block_out_channels": (16, 32),
-                "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
-                "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
-                "layers_per_block": 1,
-                "cross_attention_dim": 12,
-                "attention_head_dim": 8,
-                "norm_num_groups": 8,
-            }
-            | options
-        )
-    )
-
-
 @pytest.mark.parametrize("frames", [1, 4])
 @torch.no_grad()
 def test_modelscope_s_is_theirs(frames: int) -> None:
-    theirs = modelscope()
+    theirs = tiny.video_unet(12)
     ours = video_unet_from_diffusers(theirs)
     z, time, text = torch.randn(2, frames, 4, 8, 8), torch.tensor([7, 801]), torch.randn(2, 5, 12)
     expected = theirs(z.transpose(1, 2), time, text).sample.transpose(1, 2)
@@ -45,7 +25,7 @@ def test_modelscope_s_is_theirs(frames: int) -> None:
 
 
 def test_from_a_folder_and_a_pipeline_s(tmp_path: Path) -> None:
-    theirs = modelscope()
+    theirs = tiny.video_unet(12)
     theirs.save_pretrained(tmp_path / "unet")
     for folder in (tmp_path, tmp_path / "unet"):
         state = video_unet_from_diffusers(folder).state_dict()
@@ -64,14 +44,14 @@ def test_from_a_folder_and_a_pipeline_s(tmp_path: Path) -> None:
     ],
 )
 def test_what_ours_does_not_have(values: dict[str, Any], said: str) -> None:
-    config = {"_class_name": "UNet3DConditionModel", **modelscope().config}
+    config = {"_class_name": "UNet3DConditionModel", **tiny.video_unet(12).config}
     assert video_unet_config(config)["temporal"] == "unet3d"
     with pytest.raises(InputError, match=said):
         video_unet_config(config | values)
 
 
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:
-    modelscope().save_pretrained(tmp_path)
-    modelscope(layers_per_block=2).save_config(tmp_path)
+    tiny.video_unet(12).save_pretrained(tmp_path)
+    tiny.video_unet(12, layers_per_block=2).save_config(tmp_path)
     with pytest.raises(InputError, match=r"the weights lack .*, which their config\.json asks for"):
         video_unet_from_diffusers(tmp_path)

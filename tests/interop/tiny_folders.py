@@ -1,7 +1,8 @@
-"""Pipeline folders of diffusers with small random networks, as users have them with large ones."""
+"""Folders of diffusers and transformers with small random networks, as users have them with large ones."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,25 @@ def unet(in_channels: int = 4, width: int = 32, **options: Any) -> Any:
     )
 
 
+def video_unet(width: int = 32, **options: Any) -> Any:
+    torch.manual_seed(0)
+    return stirred(
+        diffusers.UNet3DConditionModel(
+            **{
+                "sample_size": 8,
+                "block_out_channels": (16, 32),
+                "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+                "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+                "layers_per_block": 1,
+                "cross_attention_dim": width,
+                "attention_head_dim": 8,
+                "norm_num_groups": 8,
+            }
+            | options
+        )
+    )
+
+
 def xl_unet() -> Any:
     return unet(
         width=48,
@@ -109,6 +129,17 @@ def sd_pipeline(scheduler: Any = None, **options: Any) -> Any:
         scheduler=scheduler
         or diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         **NOTHING,
+    )
+
+
+def modelscope_pipeline(**options: Any) -> Any:
+    """ModelScope's text-to-video; options are those of `video_unet`."""
+    return diffusers.TextToVideoSDPipeline(
+        vae=vae(),
+        text_encoder=text_encoder(),
+        tokenizer=tokenizer(),
+        unet=video_unet(**options),
+        scheduler=diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
     )
 
 
@@ -188,3 +219,40 @@ def stable_video_pipeline(**options: Any) -> Any:
         ),
         feature_extractor=transformers.CLIPImageProcessor(),
     )
+
+
+def depth() -> Any:
+    """A model that sees depth."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2}
+    neck = {"backbone_out_indices": [0, 1, 2, 3], "neck_hidden_sizes": [8] * 4, "fusion_hidden_size": 8}
+    config = transformers.DPTConfig(
+        **sizes, **neck, image_size=32, patch_size=8, is_hybrid=False, initializer_range=0.5
+    )
+    return transformers.DPTForDepthEstimation(config)
+
+
+def pose() -> Any:
+    """A model that sees seventeen points of a person."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "part_features": 4}
+    backbone = transformers.VitPoseBackboneConfig(image_size=[32, 24], patch_size=[8, 8], out_indices=[1], **sizes)
+    return transformers.VitPoseForPoseEstimation(transformers.VitPoseConfig(backbone_config=backbone, num_labels=17))
+
+
+def segmentation() -> Any:
+    """A model that tells a background, cats and dogs."""
+    torch.manual_seed(0)
+    blocks = {"num_encoder_blocks": 1, "depths": [1], "sr_ratios": [1], "patch_sizes": [3], "strides": [2]}
+    sizes = {"hidden_sizes": [8], "num_attention_heads": [1], "mlp_ratios": [1], "decoder_hidden_size": 8}
+    labels = {0: "Background", 1: "cat", 2: "dog"}
+    return transformers.SegformerForSemanticSegmentation(
+        transformers.SegformerConfig(**blocks, **sizes, id2label=labels)
+    )
+
+
+def save_seer(model: Any, folder: Path, **told: Any) -> Path:
+    """Such a model's folder, with what its image processor says."""
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": 32} | told))
+    return folder

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from videofusion.diffusion.samplers import SAMPLERS
+from videofusion.domains import domain_with, domains
 from videofusion.errors import InputError
 from videofusion.recipes.catalogue import RECIPES, get_recipe
 from videofusion.recipes.recipe import Recipe
@@ -71,6 +72,12 @@ def test_a_recipe_file_that_never_ends_is_refused(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").symlink_to("/dev/zero")
     with pytest.raises(InputError, match="not a regular file"):
         get_recipe(str(tmp_path / "recipe.json"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_for_clips_of_a_domain_are_the_domains_own(name: str) -> None:
+    domain = domain_with(get_recipe(name).clips.kind)
+    assert any(name in each.recipes() for each in domains().values()) == (domain is not None)
 
 
 def test_recipes_are_listed_without_torch():

@@ -64,7 +64,7 @@ def test_a_model_hears_frames_that_are_given_and_no_prompt(tmp_path):
     pipe = load(tmp_path, device="cpu")
 
     def make(prompt: str, known: Known | None = None) -> torch.Tensor:
-        with pytest.warns(UserWarning, match="hears no prompt"):
+        with pytest.warns(UserWarning, match="ignores the prompt"):
             return pipe(prompt, seed=1, steps=2, guidance=3.0, known=known)
 
     assert torch.equal(make(CAPTIONS[0]), make(CAPTIONS[1]))
@@ -81,7 +81,7 @@ def test_what_is_made_anew_of_a_frame_is_not_shown_in_place_of_the_text():
     mask = torch.zeros(FRAMES, 1, SIZE, SIZE)
     mask[:, :, :, SIZE // 2 :] = 1
     other = torch.where(mask == 1, -clip, clip)
-    with pytest.warns(UserWarning, match="hears no prompt"):
+    with pytest.warns(UserWarning, match="ignores the prompt"):
         made = [
             pipe(CAPTIONS[0], seed=1, steps=2, known=Known(frames, range(FRAMES), mask=mask))
             for frames in (clip, other)

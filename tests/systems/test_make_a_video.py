@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from videofusion.data.batch import Batch
@@ -229,25 +229,9 @@ def test_images_then_video_then_clips(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def theirs(tmp_path: Path, saved_text: Path) -> dict[str, object]:
+def theirs(saved_base: Path, saved_text: Path) -> dict[str, object]:
     """Keys of a recipe that starts from a little Stable Diffusion."""
-    torch.manual_seed(0)
-    model = UNet2DConditionModel(
-        in_channels=3,
-        out_channels=3,
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-        attention_head_dim=2,
-        cross_attention_dim=16,
-    )
-    model.save_pretrained(tmp_path / "sd" / "unet")
-    DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(
-        tmp_path / "sd" / "scheduler"
-    )
-    return {**SD, "start.image_model": str(tmp_path / "sd"), "text.encoder": str(saved_text)}
+    return {**SD, "start.image_model": str(saved_base), "text.encoder": str(saved_text)}
 
 
 @torch.no_grad()
@@ -271,7 +255,7 @@ def test_stable_diffusion_learns_to_hear_the_embedding(theirs: dict[str, object]
 
 
 def test_what_a_stage_cannot_do_is_said_before_it_begins(first: Path) -> None:
-    with pytest.raises(InputError, match=r"clips.frames is 5, but the stage 'images' sees single ones"):
+    with pytest.raises(InputError, match=r"clips.frames is 5, but the stage 'images' trains on single frames"):
         system_of(images(**{"clips.frames": FRAMES}))
     with pytest.raises(InputError, match=r"system.stage is 'video', which trains temporal layers in an image network"):
         system_of(video(None))

@@ -442,7 +442,7 @@ class TestFramesPerSecond:
             assert (one - other).abs().max() > 1e-3
 
     def test_one_that_is_told_none_says_so(self):
-        with pytest.raises(InputError, match=r"fps is 8\.0; this model was trained at one rate and is told none"):
+        with pytest.raises(InputError, match=r"fps is 8\.0; this model was trained at one rate and takes none"):
             make(pipeline(), fps=8.0)
 
     @pytest.mark.parametrize("fps", [0.0, -1.0, math.nan, 1001.0])

@@ -128,22 +128,22 @@ def test_it_is_saved_and_loaded(pipe: StableVideoPipeline, tmp_path: Path) -> No
 def test_longer_clips_go_on_from_their_last_frame(pipe: StableVideoPipeline) -> None:
     _, image = picture()
     asked: Mapping[str, Any] = {"steps": 1, "seed": 1}
-    long = generate(pipe, "", frames=7, image=image, **asked)
+    long = generate(pipe, "", frames=7, image=image, output="latent", **asked)
     assert long.shape[0] == 7
     first = pipe(image=image, output="latent", **asked)
-    torch.testing.assert_close(pipe.decode(first), long[:5])
+    assert torch.equal(first, long[:5])
     shown = Known(first[-1:], at=[0], latent=True)
     alone = pipe.prepare(known=shown, start=4, height=HEIGHT, width=WIDTH, steps=1)
-    told = pipe.prepare(image=pipe.space.decode(first)[-1], steps=1).conditions
+    told = pipe.prepare(image=pipe.space.decode(first[-1:])[0], steps=1).conditions
     assert alone.conditions.text is not None
     torch.testing.assert_close(alone.conditions.text, told.text)
-    assert extend(pipe, long[:1], "", frames=3, **asked).shape[0] == 3
+    assert extend(pipe, image[None], "", frames=3, **asked).shape[0] == 3
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({}, "image is not given; this model makes clips of a first picture"),
+        ({"height": 32, "width": 48}, "image is not given; this model makes clips of a first picture"),
         ({"image": torch.zeros(3, 32, 48), "height": 64}, r"image is 1 of 48x32 .* it must be of the clips' size, 48x64"),
         ({"image": torch.zeros(2, 3, 32, 48)}, "image is 2 of 48x32 .* and one or 1"),
         ({"image": torch.zeros(32, 48)}, "image must be a picture, 3 h w or b 3 h w"),
@@ -151,19 +151,19 @@ def test_longer_clips_go_on_from_their_last_frame(pipe: StableVideoPipeline) -> 
         ({"image": torch.zeros(3, 32, 48), "frames": 9}, "frames is 9; this model's clips have 5"),
         ({"image": torch.zeros(3, 33, 48)}, "size is 33x48; both must be multiples of 4"),
         ({"image": torch.zeros(3, 32, 48), "motion": 1.5}, r"motion is 1.5; it must lie in \[0, 1\]"),
-        ({"image": torch.zeros(3, 32, 48), "negative": "rain"}, "this model hears no text"),
+        ({"image": torch.zeros(3, 32, 48), "negative": "rain"}, "this model takes no text"),
     ],
 )
 def test_what_it_cannot_make(pipe: StableVideoPipeline, asked: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        pipe.prepare(steps=1, **{"height": 32, "width": 48, **asked} if not asked else asked)
+        pipe.prepare(steps=1, **asked)
 
 
 def test_a_prompt_is_not_heard_and_other_models_take_no_picture(pipe: StableVideoPipeline) -> None:
     _, image = picture()
     with pytest.warns(UserWarning, match="hears no prompt: 'a panda'"):
         pipe.prepare("a panda", image=image, steps=1)
-    with pytest.raises(InputError, match="image is .* this model makes clips of texts"):
+    with pytest.raises(InputError, match="image is given; this model makes clips of texts"):
         vf.load("moving-digits", device="cpu").prepare("a red three", image=image)
 
 
@@ -259,6 +259,7 @@ def test_a_still_clip_has_no_motion() -> None:
     assert bool((moving.numbers[:, 1] > told.numbers[:, 1]).all())
 
 
+@pytest.mark.slow
 def test_a_run_of_the_last_stage_begins_from_one_of_the_second(tmp_path: Path) -> None:
     small = {
         **{"network.channels": (8, 16), "network.attention": ("none", "transformer"), "network.groups": 4},

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import videofusion as vf
+from videofusion.diffusion import Known
 from videofusion.errors import InputError
 from videofusion.registry import TRAINING_FREE
 from videofusion.systems.training_free import TrainingFreePipeline
@@ -167,6 +168,11 @@ def test_in_chunks_a_clip_is_the_one_made_at_once(folder: Path, system: str) -> 
     pipe = load(folder, system)
     whole = pipe(PROMPT, frames=7, window=7, **FEW)
     torch.testing.assert_close(pipe(PROMPT, frames=7, window=3, **FEW), whole, rtol=0, atol=1e-4)
+    assert torch.equal(pipe(PROMPT, frames=7, window=100, **FEW), whole)
+    with pytest.raises(InputError, match="window is 0; it must be at least"):
+        pipe(PROMPT, frames=7, window=0, **FEW)
+    with pytest.raises(InputError, match="frames is 1; a clip must have at least 2"):
+        pipe(PROMPT, frames=1, window=3, **FEW)
 
 
 def test_shared_noise_shares_as_much_as_it_is_told(folder: Path) -> None:
@@ -190,6 +196,18 @@ def test_controlvideo_takes_over_a_structure(folder: Path, control: Path) -> Non
     assert pipe(PROMPT, window=3, **{**options, "structure": moving(9)}).shape == (9, 3, 16, 16)
 
 
+def test_structure_of_a_long_clip_is_looked_at_a_few_frames_at_once(folder: Path, control: Path) -> None:
+    pipe = load(folder, "controlvideo", controlnet=control)
+    counts: list[int] = []
+    layers = pipe.controls[0].model.controlnet_cond_embedding
+    structure = moving(19)[None]
+    whole = layers((structure[0] + 1) / 2)
+    layers.register_forward_pre_hook(lambda module, given: counts.append(len(given[0])))
+    torch.testing.assert_close(pipe.controls[0].look(structure)[0], whole)
+    assert sum(counts) == 19
+    assert max(counts) <= 8
+
+
 def test_a_still_structure_makes_a_still_clip(folder: Path, control: Path) -> None:
     for system in ("controlvideo", "text2video-zero"):
         pipe = load(folder, system, controlnet=[control])
@@ -198,8 +216,23 @@ def test_a_still_structure_makes_a_still_clip(folder: Path, control: Path) -> No
         torch.testing.assert_close(made, made[:1].expand_as(made), rtol=0, atol=1e-4)
 
 
-def test_a_part_of_a_longer_video_has_the_structure_of_that_part(folder: Path, control: Path) -> None:
-    pipe, options = load(folder, "controlvideo", controlnet=control), {"structure_kind": "maps", **FEW}
+@pytest.mark.parametrize("system", ["controlvideo", "text2video-zero"])
+def test_of_a_structure_all_frames_have_one_noise_and_what_is_given_is_followed_by_its_covariance(
+    folder: Path, control: Path, system: str
+) -> None:
+    pipe = load(folder, system, controlnet=control)
+    known = Known(moving(1), [0], weight=1.0)
+    prepared = pipe.prepare(PROMPT, structure=moving(3), structure_kind="maps", known=known, **FEW)
+    noise = prepared.noise(0)
+    assert torch.equal(noise, noise[:, :1].expand_as(noise))
+    assert torch.equal(prepared.denoiser.covariance, torch.ones(1, 3, 3))  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"method is 'vary', .* all frames of this model begin from one noise"):
+        vf.edit(pipe, moving(), PROMPT, method="vary", structure=moving())
+
+
+@pytest.mark.parametrize("system", ["controlvideo", "text2video-zero"])
+def test_a_part_of_a_longer_video_has_the_structure_of_that_part(folder: Path, control: Path, system: str) -> None:
+    pipe, options = load(folder, system, controlnet=control), {"structure_kind": "maps", **FEW}
     part = pipe(PROMPT, structure=moving(7)[2:], **options)  # whose noise is one for all frames
     assert torch.equal(pipe(PROMPT, structure=moving(7), start=2, **options), part)
     with pytest.raises(InputError, match="start is 7; structure has no frame from there on"):
@@ -237,8 +270,14 @@ def test_an_instruction_edits_a_picture_as_diffusers_does(tmp_path: Path) -> Non
         assert float((frame - expected[0]).norm() / expected.norm()) < 1e-4
     with pytest.raises(InputError, match="beside is not given; this image model edits pictures"):
         pipe("make it red", frames=2, **FEW)
-    edited = vf.edit(pipe, moving(), "make it red", method="text2video-zero", steps=2)
-    assert edited.shape == (5, 3, 16, 16)
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., :8] = 1
+    edited = vf.edit(pipe, moving(), "make it red", method="text2video-zero", mask=mask, steps=2, output="latent")
+    encoded = pipe.space.encode(moving()[None])[0]
+    assert torch.equal(edited[..., 4:], encoded[..., 4:])
+    assert not torch.equal(edited[..., :4], encoded[..., :4])
+    with pytest.raises(InputError, match="foreground is given, with an image model that edits; it is for clips of"):
+        pipe("make it red", beside=moving(), frames=5, foreground=mask, **FEW)
 
 
 def test_edits_take_over_the_structure(folder: Path, control: Path) -> None:

@@ -190,6 +190,45 @@ def test_known_frames_are_the_context_and_their_guidance_goes_further() -> None:
 
 
 @torch.no_grad()
+def test_guidance_by_given_frames_costs_no_call_where_none_is_given() -> None:
+    pipe, calls = system(guidance=2.0, context_guidance=3.0).pipeline(), []
+    forward = pipe.unet.forward
+    pipe.unet.forward = lambda *args, **told: calls.append(1) or forward(*args, **told)
+    known = Known(batch(1).clip[0, :1], (0,))
+    made = pipe(CAPTIONS[0], steps=2, sampler="ddim")
+    assert len(calls) == 4
+    assert torch.equal(made, pipe(CAPTIONS[0], steps=2, sampler="ddim", guidance={"text": 2.0}))
+    calls.clear()
+    pipe(CAPTIONS[0], steps=2, sampler="ddim", known=known)
+    assert len(calls) == 6
+    calls.clear()
+    pipe(CAPTIONS[0], steps=2, sampler="ddim", guidance={"beside": 3.0})
+    assert len(calls) == 2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("config", "given", "shown"),
+    [
+        ({"context": 2}, (0, 1, 2), [1, 1, 0, 0, 0]),
+        ({"context": 2}, (0, 3), [1, 0, 0, 0, 0]),
+        ({"context": 2}, (3,), [0] * 5),
+        ({"key_frames": 2}, (0, 2, 4), [1, 0, 1, 0, 1]),
+        ({"key_frames": 2}, (0, 1, 2), [0] * 5),  # as `extend` gives them
+    ],
+)
+def test_no_mask_is_shown_that_was_not_in_training(
+    config: dict[str, int], given: tuple[int, ...], shown: list[int], tmp_path: Path
+) -> None:
+    system(**config).pipeline().save_pretrained(tmp_path)
+    pipe, known = load(tmp_path, device="cpu"), Known(batch(1).clip[0, list(given)], given)
+    told = pipe.prepare(CAPTIONS[0], known=known, steps=1).conditions.beside
+    assert told[0, :, 0, 0, 0].tolist() == shown
+    made = pipe(CAPTIONS[0], known=known, steps=1)
+    assert torch.equal(made[list(given)], known.frames)  # which are there all the same
+
+
+@torch.no_grad()
 def test_a_clip_goes_on_from_as_many_frames_as_it_learned_from() -> None:
     pipe, seen = system().pipeline(), []
     prepare = pipe.prepare

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 import pytest
 import torch
 from tiny import CAPTIONS, FRAMES, SIZE, vdm, videofusion
-from torch import Tensor
+from torch import Tensor, nn
 
 from videofusion.errors import InputError
-from videofusion.networks.tiny_autoencoder import TinyAutoencoder
+from videofusion.networks.tiny_autoencoder import Decoded, Encoded, TinyAutoencoder
 from videofusion.tasks import METHODS, edit
 
 KINDS = ["image-first", "joint", "published", "vdm"]
 SAME = {"sdedit": {"strength": 0.01}, "inversion": {"refinements": 3}, "vary": {"strength": 1e-6, "refinements": 3}}
-ANY_MODEL = [name for name, method in METHODS.items() if method.begin is not None]  # others are for image models
+ANY_MODEL = [name for name, method in METHODS.items() if method.asked is None]  # others are for some models
 
 
 def pipeline(kind: str):
@@ -96,12 +97,42 @@ def test_latents_outside_of_the_mask_are_kept_to_the_bit() -> None:
     assert changed[..., 2:4, 2:4].all()
 
 
+class Squares(nn.Module):
+    """An autoencoder whose latents are the means of squares of 2x2 pixels."""
+
+    config: ClassVar[dict[str, int]] = {"latent_channels": 3, "factor": 2}
+    dtype = torch.float32
+
+    def encode(self, frames: Tensor) -> Encoded:
+        return Encoded(nn.functional.avg_pool2d(frames, 2))
+
+    def decode(self, latents: Tensor) -> Decoded:
+        return Decoded(nn.functional.interpolate(latents, scale_factor=2))
+
+
+@pytest.mark.parametrize("method", ANY_MODEL)
+def test_pixels_outside_of_the_mask_are_kept_to_the_autoencoders_error(method: str) -> None:
+    side = 2 * SIZE
+    pipe = vdm(vae=Squares(), shape=(FRAMES, side, side)).pipeline()
+    mask = torch.zeros(1, 1, side, side)
+    mask[..., 3:8, 4:8] = 1  # not of whole squares: those that it cuts are made anew
+    made = edit(pipe, clips(side), CAPTIONS[:2], method=method, mask=mask, steps=2)
+    right = pipe.decode(pipe.space.encode(clips(side)))
+    same = (made == right).all(dim=2)
+    assert same[..., :2, :].all()
+    assert same[..., 8:, :].all()
+    assert same[..., :4].all()
+    assert not same[..., 2:8, 4:8].any()
+
+
 @pytest.mark.parametrize(
     ("clip", "options", "says"),
     [
         (clips()[0], {"method": "sdedt"}, 'method "sdedt" is unknown (did you mean "sdedit"?)'),
         (clips()[0], {"strength": 0.0}, "strength is 0.0; it must be above 0 and at most 1"),
         (clips()[0], {"method": "inversion", "strength": 2}, "strength is 2"),
+        (clips()[0], {"back": print}, "back is given; the method 'sdedit' does not invert"),
+        (clips()[0], {"method": "tune-a-video"}, "method is 'tune-a-video', which takes a model that was tuned on"),
         (clips()[0], {"method": "inversion", "refinements": -1}, "refinements is -1"),
         (clips()[0].repeat(2, 1, 1, 1), {}, "clip has 10 frames; this model edits at most 5 at once"),
         (clips()[0, :, :1], {}, "clip has 1 channels; to be edited it must have 3"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from small import smallest, state_of, write_waves
 
 import videofusion
@@ -24,29 +24,6 @@ from videofusion.training.export import export_model as export
 from videofusion.training.trainer import train
 
 pytest.importorskip("transformers", reason="transformers is not here (the extra clip brings it)")
-
-
-@pytest.fixture(scope="module")
-def saved_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline's folder with a U-Net as Stable Diffusion's, of random weights, in pixels, that reads texts."""
-    torch.manual_seed(0)
-    model = UNet2DConditionModel(
-        in_channels=3,
-        out_channels=3,
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-        attention_head_dim=2,
-        cross_attention_dim=16,
-    )
-    folder = tmp_path_factory.mktemp("saved") / "base"
-    model.save_pretrained(folder / "unet")
-    DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(
-        folder / "scheduler"
-    )
-    return folder
 
 
 def recipe(name: str = "tiny", **changes: object) -> Recipe:

@@ -43,6 +43,7 @@ COMMANDS = {
     "evaluate": Command("videofusion.cli.measure:evaluate", "measure generated clips by a published protocol"),
     "results": Command("videofusion.cli.measure:results", "join the records of evaluations into one table"),
     "weights convert": Command("videofusion.cli.weights:convert", "write a feature network's weights as safetensors"),
+    "weights unpack": Command("videofusion.cli.weights:unpack", "write the folder of a model that is in one file"),
     "compare": Command("videofusion.cli.compare:compare", "train and measure systems side by side"),
 }
 

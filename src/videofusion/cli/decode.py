@@ -22,6 +22,7 @@ def decode(
     scale: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    tile: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     force: Force = False,
 ) -> None:
     """Make a video from what `videofusion generate` kept when it could not decode or write it.
@@ -36,6 +37,8 @@ def decode(
         scale: pixels of the file for each of the clip's; small clips are enlarged by default
         sheet: also write the frames side by side, as a .png beside OUT
         device: cpu, cuda, ...; the fastest available by default. Try cpu if a GPU's memory was too small
+        tile: decode frames in tiles of so many pixels, in less memory: try 512, then 256. By default only frames above
+            1024x1024 pixels go in tiles, of 512
         force: replace OUT if it exists
     """
     check_file(fps, scale)
@@ -52,6 +55,8 @@ def decode(
     kept = read_kept(file.expanduser())
     told: dict[str, Any] = {**kept.provenance} | ({} if model is None else {"model": model})
     clip = kept.made
+    if kept.name == "clip" and tile is not None:
+        raise InputError(f'tile is {tile}, but "{file}" holds a clip, which is not decoded')
     if kept.name == "latents":
         own = str(told.get("model", ""))
         if model is None and own not in SHIPPED:
@@ -59,6 +64,8 @@ def decode(
                 f'"{file}" was made with the model {own[:200]!r}; a file may name any folder, so name it with --model'
             )
         pipe = load(own, device=device)
+        if tile is not None:
+            pipe.enable_vae_tiling(tile)
         try:
             clip = pipe.decode(clip)
         except (RuntimeError, MemoryError) as error:  # torch calls a lack of memory the former

@@ -12,6 +12,7 @@ import tyro
 from videofusion.cli.image_models import PLAIN, ImageModels
 from videofusion.cli.options import Force, check_sampling, refuse_existing
 from videofusion.cli.sampling import OWN, Turned
+from videofusion.cli.tuned import TUNED, needs_tuning, tune, tuned_on
 from videofusion.errors import InputError, printable
 from videofusion.generation.rows import check_file
 from videofusion.models import check_precision, find
@@ -34,9 +35,11 @@ def edit(
     mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     weight: float = 0.0,
     refinements: Annotated[int, tyro.conf.arg(metavar="N")] = 1,
-    start: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 0.0,
+    start: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None,
     frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "moving-digits",
+    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    tuning_steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     lora: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
     lora_scale: float = 1.0,
     steps: int = 50,
@@ -65,21 +68,25 @@ def edit(
         out: the file: .mp4, .gif, .webp, or .png for a contact sheet
         method: sdedit (noise it, and take the noise away under the prompt), inversion (find its own noise, and sample
             from that under the prompt) or vary (find its own noise, keep what its frames share, exchange the rest);
-            with image models also controlvideo (by ControlNets) or text2video-zero (by ControlNets or InstructPix2Pix)
+            with image models also controlvideo (by ControlNets), text2video-zero (by ControlNets or InstructPix2Pix)
+            or tune-a-video (one that is tuned on the video first)
         strength: how much of it is given up, above 0 and up to 1; the method's own by default
-        source: what the video shows, for inversion and vary
+        source: what the video shows, for inversion and vary, and for tune-a-video where a model is to be tuned
         mask: picture or video of VIDEO's size, white where it may change; what is black is kept
         weight: of reconstruction guidance by what is kept, 1 to 4, two to three times as slow; 0 is without
         refinements: of each step of inversion, which then comes back to the video more closely; each takes as long as
             the inversion without
-        start: where to begin in the video, in seconds
+        start: where to begin in the video, in seconds; for tune-a-video where the model's clip begins, by default
         frames: how many of its frames are edited; as many as the model makes at once by default
         model: a name that `videofusion models` lists, the folder of a model, or an image model of diffusers (Stable
             Diffusion): its folder, or owner/name on the Hugging Face Hub
+        run: for tune-a-video on an image model, the folder of the run that tunes it on the video; as --model, it edits
+            again without a training
+        tuning_steps: of that run, instead of the recipe's
         lora: LoRA weights that are added to the model's: a file, or the folder of the run that trained them
         lora_scale: how much of them; 1 is as trained
         steps: sampler steps of a whole way from noise, of which sdedit takes the part that strength says
-        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; ddim for inversion and vary by default
+        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; ddim for methods that invert by default
         sampling: options of sampling
         guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
         negative: what the video is not to show
@@ -116,6 +123,7 @@ def edit(
     from videofusion import tasks
     from videofusion.clip import read_clip, watchable_scale
     from videofusion.errors import unknown
+    from videofusion.generation.image_options import call_of
     from videofusion.generation.keeping import decoded, write
     from videofusion.models import load
 
@@ -123,7 +131,13 @@ def edit(
         raise unknown("method", method, tasks.METHODS)
     video = video.expanduser()
     footage, pixels = _look(video, "video")
-    rate = fps or footage.fps
+    if needs_tuning(method, model, run, tuning_steps, source):
+        assert run is not None
+        asked = {"clips.start": start, "clips.frames": frames, "clips.caption": source, "budget.steps": tuning_steps}
+        code = tune(model, video, run, device, asked)
+        if code:
+            return code
+        model, source = str(run), None
     logging.disable_progress_bar()  # of loading, which takes a moment
     began = time.perf_counter()
     tuned: dict[str, Any] = {} if lora is None else {"lora": str(lora), "lora_scale": lora_scale}
@@ -132,18 +146,23 @@ def edit(
         image = dataclasses.replace(image, system=method)
     pipe = load(model, **image.load(), **tuned, device=device)
     size = (int(pipe.config.height), int(pipe.config.width))
-    if frames is None:
+    tuned_at, tuned_rate = tuned_on(pipe)
+    start = tuned_at if start is None else start
+    if frames is None and tuned_rate is None:
         frames = min(int((footage.times >= start).sum()), int(pipe.config.frames))
-    clip = read_clip(video, start=start, frames=max(frames, 1), size=size)
+    frames = int(pipe.config.frames) if frames is None else max(frames, 1)
+    clip = read_clip(video, start=start, frames=frames, fps=tuned_rate, size=size)
+    rate = fps or tuned_rate or footage.fps
     settings: dict[str, Any] = {"steps": steps, "sampler": sampler, "guidance": guidance, "motion": motion}
     settings |= {"seed": seed, "motion_seed": motion_seed}
     if pipe.hears_fps:
         settings["fps"] = rate
     how: dict[str, Any] = {"method": method, "strength": strength, "source": source, "weight": weight}
     how["refinements"] = refinements
-    more = image.call() | ({} if negative is None else {"negative": negative})
+    more = call_of(pipe, {"negative": negative, **vars(image)})
     told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given(), **how, **image.told()}
     told |= {"edited": video.name} | ({} if negative is None else {"negative": negative})
+    back: list[Tensor] = []
     bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
     made = tasks.edit(
         pipe,
@@ -153,10 +172,16 @@ def edit(
         output="latent",
         progress=bar,
         sampler_options=sampling.given(),
+        back=back.append if method == TUNED else None,
         **how,
         **settings,
         **more,
     )
+    if back:
+        from videofusion.evaluation.metrics.reconstruction import clip_psnr
+
+        told["reconstruction"] = round(float(clip_psnr(back[0][None].cpu(), clip[None], value_range=(-1, 1))), 2)
+        print(f"the video's noise by inversion gives it back with {told['reconstruction']:.1f} dB")
     clip = decoded(pipe, made, files[0], rate, told)
     seconds = time.perf_counter() - began
     for file in files:

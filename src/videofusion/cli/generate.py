@@ -54,8 +54,9 @@ def generate(
     """Make a video from a prompt or a first picture, or a folder of them from a file of prompts.
 
     A file of prompts has one row per line, as {"prompt": "a red three", "seed": 5}. A row may set its own seed,
-    motion_seed, frames, size, steps, sampler, sampling options, guidance and motion, and an id that names its file
-    (otherwise its line number does); the command's options are the defaults. OUT/results.jsonl records each row. The
+    motion_seed, frames, size, steps, sampler, sampling options, guidance, negative and motion, options for image models
+    (not system and controlnet), and an id that names its file (otherwise its line number does); the command's options
+    are the defaults. OUT/results.jsonl records each row. The
     same command resumes; a finished row with other settings is an error until its file is deleted. A row that fails is
     named, the others are made, and the exit code is 1.
 
@@ -63,8 +64,9 @@ def generate(
         prompt: what the video shows; `videofusion models` lists the words that a model knows
         out: the file: .mp4, .gif, .webp, or .png for a contact sheet; with --prompts, the folder
         prompts: make a clip for each row of this JSONL file
-        model: a name that `videofusion models` lists, the folder of a model, or an image model of diffusers (Stable
-            Diffusion): its folder, or owner/name on the Hugging Face Hub
+        model: a name that `videofusion models` lists, the folder of a model, or a model of diffusers (Stable Diffusion,
+            ModelScope's text-to-video): its folder, or owner/name on the Hugging Face Hub; a Stable Diffusion may also
+            be one file of safetensors
         lora: LoRA weights to add to the model: a file, or the run folder that trained them
         lora_scale: their strength; 1 is as trained
         frames: frames of the clip; the model's own number by default; more are made in windows, as by `extend`
@@ -103,19 +105,13 @@ def generate(
     check_precision(precision)
     image.check()
     find(model)
+    tuned: dict[str, Any] = {} if lora is None else {"lora": str(lora), "lora_scale": lora_scale}
     if prompts is not None:
         defaults: dict[str, Any] = {"seed": seed, "motion_seed": motion_seed, "frames": frames, "size": size}
         defaults |= {"steps": steps, "sampler": sampler, "guidance": guidance, "motion": motion}
-        defaults |= sampling.given()
+        defaults |= {"negative": negative, **sampling.given(), **image.rows()}
         if prompt or count > 1:
             raise InputError(f"{'PROMPT' if prompt else '--count'} and --prompts are both given; leave one out")
-        for name, value in (image.told() | ({} if negative is None else {"negative": negative})).items():
-            raise InputError(f"{name} is {value}; with --prompts it cannot be given")
-        if lora is not None:
-            raise InputError(
-                f"--lora is {lora}, but --prompts takes a --model only; "
-                "videofusion.load(model, lora=...).save_pretrained(folder) makes one of both"
-            )
         if first.image is not None:
             raise InputError(f"--image is {first.image}; with --prompts it cannot be given")
         if force:
@@ -124,9 +120,9 @@ def generate(
             raise InputError(
                 "--low-memory and --prompts are both given; leave one out: each batch would read the weights again"
             )
-        return _many(
-            prompts, out, model, defaults, batch, format, sheet, fps, scale, device, precision, engine, workers
-        )
+        how: dict[str, Any] = {"device": device, "precision": precision, "load": {**image.load(), **tuned}}
+        how |= {"engine": engine or "here", "workers": workers}
+        return _many(prompts, out, model, defaults, batch, format, {"sheet": sheet, "fps": fps, "scale": scale}, how)
     alone = {"--batch": batch, "--format": format, "--engine": engine, "--workers": workers}
     for option, value in alone.items():
         if value is not None:
@@ -145,15 +141,15 @@ def generate(
 
     from videofusion import tasks
     from videofusion.clip import watchable_scale
+    from videofusion.generation.image_options import call_of
     from videofusion.generation.keeping import decoded, write
     from videofusion.models import load
 
     logging.disable_progress_bar()  # of loading, which takes a moment
-    tuned: dict[str, Any] = {} if lora is None else {"lora": str(lora), "lora_scale": lora_scale}
     tuned["precision"] = precision
     pipe = load(model, **image.load(), **tuned, device=device, low_memory=low_memory)
-    more = image.call_of(pipe, (height, width), frames) | first.call_of(pipe, (height, width))
-    asked: dict[str, Any] = {} if negative is None else {"negative": negative}
+    more = call_of(pipe, {"negative": negative, **vars(image)}, size=(height, width), frames=frames)
+    more |= first.call_of(pipe, (height, width))
     for number, (own_seed, files) in enumerate(jobs):
         began = time.perf_counter()
         settings: dict[str, Any] = {
@@ -169,10 +165,11 @@ def generate(
             "motion": motion,
             "fps": fps if pipe.hears_fps else None,
         }
-        told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given(), **asked, **image.told(), **first.told()}
+        told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given(), **image.told()}
+        told |= first.told() | ({} if negative is None else {"negative": negative})
         del told["sampler_options"]
         bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
-        made = tasks.generate(pipe, prompt, **settings, **asked, **more, output="latent", progress=bar)
+        made = tasks.generate(pipe, prompt, **settings, **more, output="latent", progress=bar)
         clip = decoded(pipe, made, files[0], fps or FILE_FPS, told)
         seconds = time.perf_counter() - began
         pixels = watchable_scale(*clip.shape[-2:]) if scale is None else scale
@@ -189,13 +186,8 @@ def _many(
     defaults: Mapping[str, Any],
     batch: int | None,
     format: str | None,
-    sheet: bool,
-    fps: float | None,
-    scale: int | None,
-    device: str | None,
-    precision: str,
-    engine: str | None,
-    workers: int | None,
+    form: Mapping[str, Any],
+    how: Mapping[str, Any],
 ) -> int:
     if batch is not None and batch < 1:
         raise InputError(f"--batch is {batch}, but must be at least 1")
@@ -204,9 +196,8 @@ def _many(
 
     from videofusion.generation.many import Form, generate_many
 
-    form = Form(ending=f".{format or 'mp4'}", sheet=sheet, fps=fps, scale=scale)
-    how: dict[str, Any] = {"device": device, "precision": precision, "engine": engine or "here", "workers": workers}
-    done = generate_many(prompts, out, model=model, defaults=defaults, batch=batch or 4, form=form, **how)
+    as_files = Form(ending=f".{format or 'mp4'}", **form)
+    done = generate_many(prompts, out, model=model, defaults=defaults, batch=batch or 4, form=as_files, **how)
     parts = [(done.made, "made"), (done.before, "made before"), (len(done.failed), "failed"), (done.left, "left")]
     print(f"{out}: " + ", ".join(f"{number} {what}" for number, what in parts if number or what == "made"))
     return done.exit_code

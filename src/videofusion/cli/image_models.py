@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
-from videofusion.errors import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from videofusion.systems.pipeline import VideoPipeline
-
-_KINDS = ("edges", "depth", "pose", "maps")
+from videofusion.generation.image_options import check_foreground, check_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,35 +34,16 @@ class ImageModels:
 
     def check(self) -> None:
         """Raise InputError for options that do not go together, before a model is read."""
-        for kind in self.structure_kind:
-            if kind not in _KINDS:
-                raise InputError(f"structure_kind is {kind!r}; it must be one of {', '.join(_KINDS)}")
-            if kind in ("depth", "pose") and self.structure_model is None:
-                raise InputError(f"structure_model is not given; {kind} needs the folder of a model that sees it")
+        check_kinds(self.structure_kind, self.structure_model)
 
     def load(self) -> dict[str, Any]:
         """What `load` takes of them."""
         nets = {"controlnet": [str(each) for each in self.controlnet]} if self.controlnet else {}
         return nets | ({} if self.system is None else {"system": self.system})
 
-    def call(self) -> dict[str, Any]:
-        """What a pipeline's call takes of them."""
-        given = {"control_scale": self.control_scale, "window": self.window}
-        found = {name: value for name, value in given.items() if value is not None}
-        return found | (
-            {"structure_kind": [self._seer(kind) for kind in self.structure_kind]} if self.structure_kind else {}
-        )
-
     def told(self) -> dict[str, Any]:
         """What a file remembers of them."""
         return {name: str(value) for name, value in vars(self).items() if value not in (None, ())}
-
-    def _seer(self, kind: str) -> Any:
-        if kind not in ("depth", "pose"):
-            return kind
-        from videofusion.interop.structure_models import load_depth, load_pose
-
-        return (load_depth if kind == "depth" else load_pose)(str(self.structure_model))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,45 +54,28 @@ class NewClips(ImageModels):
         structure: for image models with ControlNets, a video whose structure is taken over
         foreground: for text2video-zero, a picture or video that is white where something is in front; what is behind
             follows the first frame
+        foreground_model: instead, the folder of a segmentation model of transformers, which sees what is in front
+        foreground_label: names of its classes that are in front; all but its class "background" by default
         share: for shared-noise, the part of the noise that all frames share (0.5)
     """
 
     structure: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     foreground: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    foreground_model: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    foreground_label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     share: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
 
-    def call_of(self, pipe: VideoPipeline, asked: tuple[int | None, int | None], frames: int | None) -> dict[str, Any]:
-        """What a pipeline's call takes of them, with what files hold, at the height and width that are asked for."""
-        found = self.call() | ({} if self.share is None else {"share": self.share})
-        if self.structure is None and self.foreground is None:
-            return found
-        size = asked[0] or int(pipe.config.height), asked[1] or int(pipe.config.width)
-        if self.structure is not None:
-            found["structure"] = _read_structure(self.structure, size, frames, int(pipe.config.frames))
-        if self.foreground is not None:
-            found["foreground"] = _read_foreground(self.foreground, size)
-        return found
+    def check(self) -> None:
+        super().check()
+        check_foreground(vars(self))
 
-
-def _read_structure(path: Path, size: tuple[int, int], frames: int | None, own: int) -> Tensor:
-    """The clip whose structure is taken over; `frames` of it, or as many as there are and a model makes, `own`."""
-    from videofusion.clip import read_clip
-    from videofusion.video.decode import Unreadable, open_video
-
-    try:
-        there = len(open_video(path.expanduser()))
-    except Unreadable as error:
-        raise InputError(f'the structure "{path}" cannot be read: {error}') from error
-    return read_clip(path, frames=min(there, own) if frames is None else frames, size=size)
-
-
-def _read_foreground(path: Path, size: tuple[int, int]) -> Tensor:
-    """A mask [t 1 h w] of what is in front, white in a picture or a video, at a size."""
-    import torch
-
-    from videofusion.clip import read_clip
-
-    return (read_clip(path, size=size).mean(dim=1, keepdim=True) > 0).to(torch.float32)
+    def rows(self) -> dict[str, Any]:
+        """What rows of prompts may have otherwise; `load` has the rest."""
+        told = {name: value for name, value in vars(self).items() if name not in ("system", "controlnet")}
+        paths = {name: str(value) for name, value in told.items() if isinstance(value, Path)}
+        return {**told, **paths, "structure_kind": " ".join(self.structure_kind) or None} | {
+            "foreground_label": ",".join(self.foreground_label) or None
+        }
 
 
 PLAIN = ImageModels()

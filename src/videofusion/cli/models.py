@@ -27,8 +27,9 @@ def export(
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
     *,
     dtype: str = "float16",
+    diffusers: Annotated[str | None, tyro.conf.arg(metavar="NETWORK")] = None,
 ) -> None:
-    """Write a model folder to share: the same model in half the bytes.
+    """Write a model folder to share: the same model in half the bytes, or an image model for diffusers.
 
     Of a checkpoint, the averaged weights are exported.
 
@@ -37,6 +38,8 @@ def export(
             checkpoint folder, as RUN/checkpoints/step-00000100
         out: the new folder
         dtype: of the weights: float16, bfloat16 or float32
+        diffusers: write this network alone, unet or VideoFusion's base, as a Stable Diffusion folder that diffusers
+            loads without videofusion; it must be an image network
     """
     if not (Path(model) / "state.json").is_file():  # of a checkpoint
         find(model)
@@ -46,4 +49,4 @@ def export(
     from videofusion.training.export import export_model as write
 
     logging.disable_progress_bar()  # of loading, which takes a moment
-    print(write(model, out, dtype=dtype))
+    print(write(model, out, dtype=dtype, diffusers=diffusers))

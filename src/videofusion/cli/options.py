@@ -149,7 +149,14 @@ def check_quotes(words: Sequence[str], command: Callable[..., Any]) -> None:
             runs.append((word, []))
         else:
             runs[-1][1].append(word)
-    spare = {option: run[1:] if option else run for option, run in runs}
+    groups = [each.default for each in parameters.values() if dataclasses.is_dataclass(each.default)]
+    several = {  # options that take any number of words
+        "--" + field.name.replace("_", "-")
+        for group in groups
+        for field in dataclasses.fields(group)
+        if isinstance(getattr(group, field.name), tuple)
+    }
+    spare = {option: run[1:] if option else run for option, run in runs if option not in several}
     told = {option: run for option, run in runs if option == "--prompt"} or (spare if places == ["prompt"] else {})
     prompt = max(told.values(), key=len, default=[])
     if len(prompt) > 1 and sum(map(len, spare.values())) > len(places):

@@ -20,6 +20,7 @@ def train(
     *,
     run: Annotated[Path, tyro.conf.arg(metavar="DIR")],
     data: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None,
+    caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     seconds: Annotated[float | None, tyro.conf.arg(metavar="S")] = None,
     system: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
@@ -37,18 +38,20 @@ def train(
     Args:
         recipe: name of a recipe, or the path of the recipe.json of another run
         run: the run folder: checkpoints, logs, sample grids and the model
-        data: your folder of clips, or built-in ones: BUILT_IN
+        data: your folder of clips, a single video, or built-in ones: BUILT_IN
+        caption: what your clips show, all of them, such as that single video
         steps: optimiser steps, instead of the recipe's
         seconds: seconds of training after which the run ends
         system: train another system than the recipe's, with that one's own keys as they are by default
-        base: an image model of diffusers to train on (Stable Diffusion 1.5 or 2.1): its folder, or owner/name on the
-            Hugging Face Hub; schedule, prediction, autoencoder, text encoder and sizes are read from there
+        base: a model to train on, from which schedule, prediction, autoencoder, text encoder and sizes are read: of
+            diffusers (Stable Diffusion 1.5 or 2.1, for vdm-folder64 also ModelScope's text-to-video), its folder or
+            owner/name on the Hugging Face Hub; or an image model of this library, a run, a folder or a name
         device: cpu, cuda, ...; the fastest there is by default
         fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
         dry_run: print the recipe, try its data and one step, say what memory and disk it needs, and leave nothing
         keys: the recipe's own
     """
-    changes: dict[str, Any] = {"budget.steps": steps, "budget.seconds": seconds}
+    changes: dict[str, Any] = {"budget.steps": steps, "budget.seconds": seconds, "clips.caption": caption}
     folder = None
     if data in BUILT_IN:
         changes["clips.kind"] = data

@@ -1,4 +1,4 @@
-"""`videofusion weights convert`."""
+"""`videofusion weights convert` and `videofusion weights unpack`."""
 
 from __future__ import annotations
 
@@ -30,3 +30,22 @@ def convert(
 
     architecture = write(file, out, torchscript=torchscript, sha256=sha256, heads=heads)
     print(f"{out}  {architecture}  sha256 {checksum(out)}")
+
+
+def unpack(
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    *,
+    like: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+) -> None:
+    """Write the folder of a model that is in one file of safetensors: a Stable Diffusion, or ModelScope's video U-Net.
+
+    Args:
+        file: the model
+        out: the new folder, which --model and --base take
+        like: folder of a diffusers pipeline of the same kind, for what the file does not hold: configurations and
+            tokenizer; for a video U-Net, the other parts too
+    """
+    from videofusion.interop.single_file import unpack_single_file
+
+    print(unpack_single_file(file, like, out))

@@ -1,4 +1,4 @@
-"""A clip beside the noisy one, frame by frame: what an image model that edits pictures is told (InstructPix2Pix)."""
+"""A clip beside the noisy one, frame by frame: the condition of image models that edit pictures (InstructPix2Pix)."""
 
 from __future__ import annotations
 

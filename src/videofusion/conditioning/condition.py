@@ -1,4 +1,4 @@
-"""What a condition is: it knows what it says in training and at sampling, and how a network is told it.
+"""Conditions: their values in training and at sampling, their null values, and how they enter a network.
 
 A system lists its conditions; its loss, its pipeline and guidance ask the list. To add one, write a class below
 `Condition` in a file of its own, and put it in a system's list.
@@ -25,7 +25,7 @@ Kind = Literal["embedding", "tokens", "beside", "residuals", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What a training step looks at, as conditions are told it.
+    """A training step, as conditions see it.
 
     Args:
         number: of the step.
@@ -40,7 +40,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The clips that a pipeline is to make, as conditions are told them.
+    """A request for clips, as conditions see it.
 
     Args:
         shape: of the batch where it is made, [b t c h w].
@@ -66,11 +66,11 @@ class Request:
 
 
 class Condition:
-    """One thing that a system is told beside the noisy clip and the time.
+    """A condition of the network beside the noisy clip and the time.
 
     Attributes:
         name: of the field of `Conditions` that it fills, which guidance names.
-        kind: how a network is told it: "embedding" (added to the time's), "tokens" (that it attends to), "beside"
+        kind: how it enters the network: "embedding" (added to the time's), "tokens" (that it attends to), "beside"
             (channels next to the noisy frame's), "residuals" (added within, as ControlNet's), or "none" for what no
             network is told.
         option: the keyword of a pipeline's call that gives its value; "" where none does.
@@ -98,7 +98,7 @@ class Condition:
         return {**self.modules, **self.frozen}
 
     def network(self, colours: int) -> dict[str, Any]:
-        """What the network that is told it is made with, as keywords of `UNet`.
+        """Keywords of the `UNet` that takes this condition.
 
         `in_channels` are those beside the frame's own, and are added up; so are `numbers`, and names of `inputs`.
 
@@ -108,7 +108,7 @@ class Condition:
         return {}
 
     def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
-        """What a batch of training clips says.
+        """The condition of a batch of training clips.
 
         Args:
             batch: the clips, with all of their frames.
@@ -121,7 +121,7 @@ class Condition:
         raise NotImplementedError
 
     def check(self, value: Any) -> Sequence[str]:
-        """Look at a user's value before any work.
+        """Check a user's value before any work.
 
         Args:
             value: as it was given.
@@ -135,7 +135,7 @@ class Condition:
         return ()
 
     def sample(self, value: Any, request: Request) -> Conditions:
-        """What a user's value says.
+        """The condition for a value that a user gives.
 
         Args:
             value: that was checked; None where none is given.
@@ -181,7 +181,7 @@ def _side_by_side(before: Mapping[str, Any], null: Mapping[str, Any]) -> dict[st
 
 
 def network_inputs(conditions: Sequence[Condition], colours: int) -> dict[str, Any]:
-    """Keywords of the `UNet` that is told these conditions.
+    """Keywords of the `UNet` that takes these conditions.
 
     Args:
         conditions: of a system.
@@ -195,7 +195,7 @@ def network_inputs(conditions: Sequence[Condition], colours: int) -> dict[str, A
 
 
 def told_in_training(conditions: Sequence[Condition], batch: Batch, keys: Keys, step: Step) -> Conditions:
-    """What a system is told of a batch of training clips."""
+    """The conditions of a batch of training clips."""
     return together(condition.train(batch, keys, step) for condition in conditions)
 
 
@@ -219,7 +219,8 @@ def checked(conditions: Sequence[Condition], values: Mapping[str, Any]) -> list[
             continue
         if option not in options:
             if option in NOT_TOLD:
-                raise InputError(f"{option} is {value}; {NOT_TOLD[option]}, leave it out")
+                said = "given" if isinstance(value, Tensor) else value
+                raise InputError(f"{option} is {said}; {NOT_TOLD[option]}, leave it out")
             raise unknown("option of sampling", option, options)
         warned += options[option].check(value)
     return list(dict.fromkeys(warned))
@@ -227,7 +228,7 @@ def checked(conditions: Sequence[Condition], values: Mapping[str, Any]) -> list[
 
 # Options of the package's own conditions: why a model may have none.
 NOT_TOLD = {
-    "fps": "this model was trained at one rate and is told none",
+    "fps": "this model was trained at one rate and takes none",
     "motion": "only VideoFusion models have that knob",
     "label": "this model was trained on no classes",
     "image": "this model makes clips of texts, not of a first picture",
@@ -236,7 +237,7 @@ NOT_TOLD = {
 
 
 def told_by_user(conditions: Sequence[Condition], values: Mapping[str, Any], request: Request) -> Conditions:
-    """What a system is told of the clips that a user asks for; each condition sees what those before it have said."""
+    """The conditions of the clips that a user asks for; each condition sees the values of those before it."""
     told = Conditions()
     for condition in conditions:
         said = condition.sample(values.get(condition.option), replace(request, told=told))

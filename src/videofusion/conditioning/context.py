@@ -1,12 +1,12 @@
-"""Frames that a network sees clean beside its noisy ones, so that the others follow from them.
+"""Clean frames as a condition, so that the other frames follow from them.
 
-Video LDM predicts so (Blattmann et al. 2023, sec. 3.2): a mask says which frames are shown, and those stand there
-clean, the others at nothing. One network learns prediction, interpolation and to make clips from none, as in MCVD.
+As in Video LDM (Blattmann et al. 2023, sec. 3.2), the network receives a mask of the given frames and the clean
+frames themselves, zeros elsewhere. One network learns prediction, interpolation and generation from none, as in MCVD.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -21,35 +21,36 @@ from videofusion.keys import Stream, uniform
 
 
 class ContextFrames(Condition):
-    """A mask and the frames that it shows, beside the noisy ones; the null value shows none.
+    """A mask and the clean frames that it selects; the null value selects none.
 
-    In training every clip draws one of `sets` by its key, which of its frames are shown, and at times none (the step's
-    dropout, as captions are). At sampling the frames that the user gives (`known`) are shown.
+    In training every clip draws one of `sets` by its key, or none with the step's dropout, as for captions. At sampling
+    the largest of the sets is used whose frames the user gives (`known`), or none, so that the network receives no mask
+    that training did not have.
 
     Args:
-        sets: frame numbers that may be shown together; of the clips in training, which have them all.
-        within: whether temporal layers are told, as in Video LDM, so that without them a network is the image network;
-            rather than the network's first layer.
+        sets: frame numbers that may be given together. None, for sampling only, allows any.
+        within: whether temporal layers receive them, as in Video LDM, which leaves the image network unchanged, rather
+            than the network's first layer.
 
     Raises:
-        InputError: no set.
+        InputError: an empty list of sets.
     """
 
     name, kind = "beside", "beside"
 
-    def __init__(self, sets: Sequence[Sequence[int]], *, within: bool = False) -> None:
-        if not sets:
+    def __init__(self, sets: Sequence[Sequence[int]] | None, *, within: bool = False) -> None:
+        if sets is not None and not sets:
             raise InputError("sets of context frames are none; there must be one at least, which may be empty")
-        self.sets, self.within = tuple(tuple(each) for each in sets), within
+        self.sets = None if sets is None else tuple(tuple(each) for each in sets)
+        self.within = within
 
     def network(self, colours: int) -> dict[str, Any]:
         return {"context" if self.within else "in_channels": 1 + colours}
 
     def train(self, batch: Batch, keys: Keys, step: Step) -> Conditions:
-        b, t = batch.clip.shape[:2]
-        drawn = (
-            (uniform(keys.content, Stream.CONTEXT, step.number) * len(self.sets)).long().clamp_max(len(self.sets) - 1)
-        )
+        assert self.sets is not None  # as training needs them
+        (b, t), count = batch.clip.shape[:2], len(self.sets)
+        drawn = (uniform(keys.content, Stream.CONTEXT, step.number) * count).long().clamp_max(count - 1)
         dropped = uniform(keys.content, Stream.NO_CONTEXT, step.number) < step.dropout
         mask = torch.zeros(b, t)
         for clip, (number, without) in enumerate(zip(drawn.tolist(), dropped.tolist(), strict=True)):
@@ -63,20 +64,27 @@ class ContextFrames(Condition):
     def sample(self, value: Any, request: Request) -> Conditions:
         b, t = request.shape[:2]
         clip, mask = torch.zeros(request.shape, device=request.device), torch.zeros(b, t, device=request.device)
-        if request.known is not None:
-            for place in request.known.at:
-                frame = request.known.one(place)
-                if frame is not None:  # one that is given in part cannot be shown
-                    clip[:, place : place + 1], mask[:, place] = frame.to(clip), 1
+        known = request.known
+        given = {} if known is None else {place: known.one(place) for place in known.at}
+        whole = {place: frame for place, frame in given.items() if frame is not None}  # a part cannot be shown
+        for place in self._shown(whole, t):
+            clip[:, place : place + 1], mask[:, place] = whole[place].to(clip), 1
         return beside(clip, mask)
+
+    def _shown(self, whole: Collection[int], frames: int) -> Collection[int]:
+        """Which of the frames that are given whole the network receives, in a clip of so many."""
+        if self.sets is None:
+            return whole
+        sets = [[frame for frame in each if frame < frames] for each in self.sets]
+        return max((each for each in sets if all(frame in whole for frame in each)), key=len, default=[])
 
 
 def beside(clip: Tensor, mask: Tensor) -> Conditions:
-    """What stands beside noisy frames.
+    """The mask and the clean frames as channels beside the noisy ones.
 
     Args:
         clip: clean frames [b t c h w].
-        mask: 1 for those that are shown [b t].
+        mask: 1 for those that are given [b t].
 
     Returns:
         conditions with `beside` [b t 1+c h w], the mask first.

@@ -54,7 +54,7 @@ class FrameAsText(Prompt):
     def _check(self, prompt: str) -> str | None:
         self.encoder.check(prompt)
         return (
-            "this model was trained on embeddings of frames and hears no prompt; "
+            "this model was trained on embeddings of frames and ignores the prompt; "
             "train it further on captions with start.model=ITS FOLDER"
         )
 

@@ -1,4 +1,4 @@
-"""An embedding of the middle frame, which networks are told; at sampling a prior makes it from the text.
+"""An embedding of the middle frame as a condition; at sampling a prior predicts it from the text.
 
 VideoFusion as published (Luo et al. 2023, sec. 4), after DALL-E 2.
 """
@@ -28,9 +28,9 @@ class FrameEmbedding(Condition):
     """The middle frame's embedding with a little noise, trained together with its prior.
 
     Args:
-        image_encoder: of middle frames, trained with the networks that hear it, or CLIP's, which is not.
+        image_encoder: of middle frames, trained with the networks, or CLIP's, which is frozen.
         prior: over its embeddings, trained beside them.
-        text: the text encoder of a prior that has one of its own; without it, it reads the networks'.
+        text: the prior's own text encoder; None if it uses the networks'.
         space: where the frames live.
 
     Raises:
@@ -101,7 +101,7 @@ class FrameEmbedding(Condition):
     def learn(
         self, batch: Batch, keys: Keys, step: Step, t: Tensor, told: Conditions
     ) -> tuple[Conditions, Tensor | None]:
-        """What networks are told of a batch, and what its prior has to learn.
+        """The condition of a batch, and the errors of its prior.
 
         Args:
             batch: the clips, where networks have them.
@@ -140,7 +140,7 @@ class FrameEmbedding(Condition):
 class EmbeddingAsText(FrameEmbedding):
     """The embedding in place of the text, dropped in training as captions are, and guided; its null value is zero.
 
-    A network that is made for it hears no text beside; an image network of diffusers, which does, goes on to hear it.
+    A network that is built for it takes no text; an image network of diffusers, which does, keeps its text.
     """
 
     guided = True

@@ -1,8 +1,8 @@
 """An embedding of the central frame, for the ``published`` variant of VideoFusion.
 
 The paper takes it from CLIP's vision tower: `FrozenFrames`, with weights of the user's. `FrameEncoder` needs none: it
-is trained with the generators that are told it, by their loss alone, as in a diffusion autoencoder (Preechakul et al.
-2022, sec. 3).
+is trained with the generators that are conditioned on it, by their loss alone, as in a diffusion autoencoder
+(Preechakul et al. 2022, sec. 3).
 """
 
 from __future__ import annotations

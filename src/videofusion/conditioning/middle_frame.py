@@ -20,7 +20,7 @@ MIDDLE_NOISE = 0.15  # most noise that a training step adds to the frame: the on
 
 
 class MiddleFrame(Condition):
-    """The middle frame, in training with noise of an amount that is told.
+    """The middle frame, in training with noise whose amount is a condition too.
 
     Args:
         image_model: makes it at sampling; called when it is needed.

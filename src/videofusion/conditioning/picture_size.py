@@ -1,4 +1,4 @@
-"""Sizes that Stable Diffusion XL is told beside the text."""
+"""The picture sizes that Stable Diffusion XL is conditioned on."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def prior_denoiser(prior: Prior | TransformerPrior) -> NetworkDenoiser:
 
 
 def prior_conditions(conditions: Conditions, text: FrozenText | None, captions: Sequence[str]) -> Conditions:
-    """What a prior is told: the text, by the generators' text encoder or by one of its own.
+    """The condition of a prior: the text, by the generators' text encoder or by one of its own.
 
     Args:
         conditions: of the generators.

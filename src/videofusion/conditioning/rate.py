@@ -17,7 +17,7 @@ MOST = 1000.0
 
 
 class FrameRate(Condition):
-    """The rate as an embedding; its null value, 0, says nothing, and is told of some clips, as captions are dropped."""
+    """The rate as an embedding; its null value, 0, stands for some clips in training, as captions are dropped."""
 
     name, kind, option = "fps", "embedding", "fps"
 

@@ -1,11 +1,12 @@
-"""Structure of clips, frame by frame, for networks that are told it: edges, depth and pose.
+"""Structure of clips, frame by frame: edges, depth and pose for networks conditioned on it, and the foreground.
 
-Edges need no weights, and are what ControlVideo is told here unless it is told otherwise (Zhang et al. 2023); depth and
-pose are seen by models of transformers, which `interop/structure_models.py` reads from folders.
+Edges need no weights, and are what ControlVideo uses by default (Zhang et al. 2023); depth, pose and foreground are
+seen by models of transformers, which `interop/structure_models.py` reads from folders.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,6 +138,27 @@ class Pose:
         return draw_skeletons(self.points(clips), *clips.shape[-2:])
 
 
+class Foreground:
+    """What is in front of the background, seen by a model of transformers that names what every pixel shows.
+
+    Args:
+        model: gives `logits` of classes at places of pictures.
+        prepare: its pictures.
+        classes: numbers of those that are in front.
+    """
+
+    def __init__(self, model: nn.Module, prepare: Preparation, classes: Sequence[int]) -> None:
+        self.model, self.prepare, self.classes = model.eval().requires_grad_(False), prepare, tuple(classes)
+
+    @torch.no_grad()
+    def __call__(self, clips: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t 1 h w"]:
+        """The masks of clips in [-1, 1], 1 in front and 0 behind; raises InputError for other clips."""
+        seen = _each(self.model, self.prepare, clips, "logits")
+        found = interpolate(seen, tuple(clips.shape[-2:]), mode="bilinear").argmax(dim=1, keepdim=True)
+        front = torch.isin(found, torch.tensor(self.classes, device=found.device))
+        return front.float().unflatten(0, clips.shape[:2])
+
+
 def draw_skeletons(points: Float[Tensor, "b t 17 3"], height: int, width: int) -> Float[Tensor, "b t 3 h w"]:
     """Skeletons of points x, y and score, RGB in [0, 1] on black, for frames of that size in pixels.
 
@@ -165,5 +187,16 @@ def _each(model: Any, prepare: Preparation, clips: Tensor, name: str) -> Tensor:
     check_clip(clips, name="clips", axes="b t c h w")
     if clips.shape[2] != 3:
         raise InputError(f"clips have {clips.shape[2]} channels; they must have 3")
+    model, found = model.to(clips.device), []
     with without_autocast(clips.device):
-        return torch.cat([getattr(model(prepare(some)), name).float() for some in clips.flatten(0, 1).split(AT_ONCE)])
+        for some in clips.flatten(0, 1).split(AT_ONCE):
+            pictures = prepare(some)
+            try:
+                found.append(getattr(model(pictures), name).float())
+            except ValueError as error:  # sizes are checked in the model's own way
+                height, width = pictures.shape[-2:]
+                raise InputError(
+                    f"the {type(model).__name__} does not take pictures of {width}x{height}, the size in its "
+                    f"preprocessor_config.json ({error})"
+                ) from error
+    return torch.cat(found)

@@ -39,6 +39,7 @@ class Clips:
         sampler: how clips are cut from them.
         split: "all", or "train", "val" and "test", which share no item.
         holdout: part of the items that are in "val", where the source names no such part itself.
+        caption: what every clip shows, in place of what the source says; None for that.
         cache_bytes: videos are kept in memory, decoded and resized, and what is known of their frames, up to this many
             bytes in all; 0 for no videos.
 
@@ -53,6 +54,7 @@ class Clips:
         *,
         split: str = "all",
         holdout: float | int = 0.1,
+        caption: str | None = None,
         cache_bytes: int = 512 * 2**20,
     ) -> None:
         self._source = source
@@ -61,6 +63,9 @@ class Clips:
         self.sampler, self.made = sampler, source.made
         if self.made is not None:
             self.made.check(sampler)
+            if caption is not None and self.made.text is not None:
+                raise InputError(f"caption is {caption!r:.200}, but the data were encoded with captions of their own")
+        self.caption = caption
         self.cache_bytes = cache_bytes
         self._forget()
 
@@ -79,6 +84,8 @@ class Clips:
         """All that clips may be said to show; a text encoder learns its words from them."""
         # Of clips that are not all at hand, the words are; without them, all are looked at once.
         words: Sequence[str] = getattr(self.items, "words", ())
+        if self.caption is not None:
+            words = [self.caption]
         said = list(words) or [caption for item in self.items for caption in item.captions or ("",)]
         return [*said, *map(mirrored, said)] if self.sampler.flip else said
 
@@ -113,7 +120,7 @@ class Clips:
         except Unreadable as error:
             raise BadClip(item.name, str(error)) from error
         cut = crop(pictures, self.sampler.pixels, (draws.top, draws.left) if self._random_crop else (0.5, 0.5))
-        caption, label, action = chosen(item.captions, draws.caption), item.label, item.action
+        caption, label, action = self._said(item, draws.caption), item.label, item.action
         if self.sampler.flip and draws.flip < 0.5:
             cut = cut.flip(-2)
             caption, label, action = mirrored(caption), mirrored(label), mirrored(action)
@@ -126,7 +133,10 @@ class Clips:
         latent = self.made is not None and self.made.autoencoder is not None
         clip, text = footage.read(numbers, int(draw * len(item.captions)))
         told = (item.name, item.identity, item.action, item.label, rate)
-        return Sample(clip, chosen(item.captions, draw), *told, encoded=latent, text=text)
+        return Sample(clip, self._said(item, draw), *told, encoded=latent, text=text)
+
+    def _said(self, item: Item, draw: float | int) -> str:
+        return chosen(item.captions, draw) if self.caption is None else self.caption
 
     def order(self, epoch: int, seed: int) -> NDArray[np.int64] | None:
         """The order in which an epoch goes through the clips, where the source needs one of its own."""

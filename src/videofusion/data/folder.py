@@ -21,6 +21,8 @@ class VideoFolder(Clips):
             and cut.
         fps: frames per second of the clips, or a pair between which it is drawn; see `ClipSampler`.
         stride: every how many of a file's frames, or several numbers from which it is drawn.
+        start: second of a file at which its clips begin; anywhere in it when None.
+        caption: what every clip shows, in place of what the data say; None for that.
         crop: "center" or "random".
         flip: mirror every other clip.
         clips: clips per video and epoch.
@@ -43,6 +45,8 @@ class VideoFolder(Clips):
         size: int | tuple[int, int] = 64,
         fps: float | int | tuple[float | int, float | int] | None = None,
         stride: int | tuple[int, ...] = 1,
+        start: float | int | None = None,
+        caption: str | None = None,
         crop: str = "center",
         flip: bool = False,
         clips: int = 1,
@@ -50,7 +54,14 @@ class VideoFolder(Clips):
         holdout: float | int = 0.1,
         cache_bytes: int = 512 * 2**20,
     ) -> None:
-        sampler = ClipSampler(frames=frames, size=size, fps=fps, stride=stride, crop=crop, flip=flip, clips=clips)
+        sampler = ClipSampler(
+            frames=frames, size=size, fps=fps, stride=stride, start=start, crop=crop, flip=flip, clips=clips
+        )
         super().__init__(
-            open_source(path, layout, fold), sampler, split=split, holdout=holdout, cache_bytes=cache_bytes
+            open_source(path, layout, fold),
+            sampler,
+            split=split,
+            holdout=holdout,
+            caption=caption,
+            cache_bytes=cache_bytes,
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from videofusion.data.counter import keys, uniforms
 from videofusion.errors import InputError
-from videofusion.video.footage import Footage, Unreadable
+from videofusion.video.footage import Excerpt, Footage, Unreadable
 from videofusion.video.frames import ROUNDING, window
 
 _CROPS = ("center", "random")
@@ -52,6 +52,7 @@ class ClipSampler:
             enough for; None for the files' own.
         stride: every how many of a file's frames, where `fps` is None; several numbers (the frame
             skip of Video Diffusion Models) draw one for each clip, among those that fit.
+        start: second of the footage at which every clip begins; anywhere in it when None.
         crop: "center" or "random".
         flip: mirror every other clip; "left" and "right" change places in what is said of it.
         clips: clips per video and epoch, from as many equal parts of it.
@@ -64,6 +65,7 @@ class ClipSampler:
     size: int | tuple[int, int] = 64
     fps: float | int | tuple[float | int, float | int] | None = None
     stride: int | tuple[int, ...] = 1
+    start: float | int | None = None
     crop: str = "center"
     flip: bool = False
     clips: int = 1
@@ -80,6 +82,8 @@ class ClipSampler:
             raise InputError(f"stride is {self.stride}; it must be a whole number of at least 1")
         if self.fps is not None and self._strides != (1,):
             raise InputError(f"fps is {self.fps} and stride {self.stride}; give one of them, not both")
+        if self.start is not None and self.start < 0:
+            raise InputError(f"start is {self.start}; it must be at least 0 seconds")
         if self.crop not in _CROPS:
             raise InputError(f'crop is "{self.crop}"; it must be one of {", ".join(_CROPS)}')
         if self.clips < 1:
@@ -120,7 +124,14 @@ class ClipSampler:
         Raises:
             Unreadable: it is too short, or its frame rate is not known and `fps` asks for one.
         """
-        place = (number + draws.place) / self.clips
+        if not self.start:
+            place = 0.0 if self.start == 0 else (number + draws.place) / self.clips
+            return self._window(footage, draws, place)
+        part = Excerpt.between(footage, self.start, max(footage.seconds, self.start))
+        numbers, rate = self._window(part, draws, 0.0)
+        return part.first + numbers, rate
+
+    def _window(self, footage: Footage, draws: Draws, place: float) -> tuple[NDArray[np.int64], float]:
         if self._rates is None:
             fitting = [stride for stride in self._strides if (self.frames - 1) * stride < len(footage)]
             if not fitting:

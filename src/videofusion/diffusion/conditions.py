@@ -131,7 +131,8 @@ class Conditions:
 
         changed = self._each(FRAME, take)
         if self.frames is None:
-            changed["frames"] = torch.tensor(list(chosen))
+            near = next((each for each in vars(self).values() if isinstance(each, Tensor)), None)
+            changed["frames"] = torch.tensor(list(chosen), device=None if near is None else near.device)
         return replace(self, **changed)
 
     def select(self, index: Tensor | Sequence[int]) -> Conditions:

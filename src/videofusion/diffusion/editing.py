@@ -6,6 +6,7 @@ first, which begins from the middle frame of the clip.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.noise import base_frame
-from videofusion.diffusion.prediction import expand
+from videofusion.diffusion.samplers.ddim import ddim
 from videofusion.diffusion.samplers.inversion import invert
 from videofusion.diffusion.samplers.loop import Progress, StepNoise
 from videofusion.diffusion.schedules import Schedule
@@ -41,7 +42,13 @@ class Beginning(Protocol):
     """Anything that says where sampling begins."""
 
     def __call__(
-        self, denoiser: Denoiser, conditions: Conditions, noise: StepNoise, times: Tensor, schedule: Schedule
+        self,
+        denoiser: Denoiser,
+        conditions: Conditions,
+        noise: StepNoise,
+        times: Tensor,
+        schedule: Schedule,
+        covariance: Tensor,
     ) -> Start:
         """Where it begins.
 
@@ -51,6 +58,7 @@ class Beginning(Protocol):
             noise: of the clips, from step to [b t c h w]; 0 is what sampling begins from otherwise.
             times: of the whole sampling.
             schedule: of the denoiser.
+            covariance: of the noise over frames, [b t t] or [1 t t].
         """
 
 
@@ -79,7 +87,13 @@ class Noised:
     strength: float
 
     def __call__(
-        self, denoiser: Denoiser, conditions: Conditions, noise: StepNoise, times: Tensor, schedule: Schedule
+        self,
+        denoiser: Denoiser,
+        conditions: Conditions,
+        noise: StepNoise,
+        times: Tensor,
+        schedule: Schedule,
+        covariance: Tensor,
     ) -> Start:
         """See `Beginning`."""
         times, eps = last_steps(times, self.strength), noise(0)
@@ -97,8 +111,10 @@ class Inverted:
         source: the clip's own text and embedding; None for no text.
         refinements: of every step of the inversion.
         fresh: part of the power of the frames' own noise that is exchanged for the model's noise of another seed, in
-            [0, 1]. The base noise of decomposed noise stays: the same content moves otherwise (VideoFusion, sec. 4.7).
+            [0, 1]; see `vary_noise`.
         progress: wraps the steps of the inversion.
+        back: is given what DDIM makes of that noise under the conditions of the inversion, at the price of as many
+            steps once more: how much of the clip survives.
     """
 
     clip: Tensor
@@ -107,30 +123,40 @@ class Inverted:
     refinements: int = 0
     fresh: float = 0.0
     progress: Progress | None = None
+    back: Callable[[Tensor], None] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.fresh <= 1:
             raise InputError(f"fresh is {self.fresh}; it must lie in [0, 1]")
 
     def __call__(
-        self, denoiser: Denoiser, conditions: Conditions, noise: StepNoise, times: Tensor, schedule: Schedule
+        self,
+        denoiser: Denoiser,
+        conditions: Conditions,
+        noise: StepNoise,
+        times: Tensor,
+        schedule: Schedule,
+        covariance: Tensor,
     ) -> Start:
         """See `Beginning`."""
         times, eps = last_steps(times, self.strength), noise(0)
         clip = frames_of(self.clip, eps)
+        shown = self._shown(conditions, clip)
         z = invert(
             denoiser,
             clip,
             times.flip(0),
             schedule=schedule,
-            conditions=self._shown(conditions, clip),
+            conditions=shown,
             refinements=self.refinements,
             progress=self.progress,
         )
+        if self.back is not None:
+            self.back(ddim(denoiser, z, times, schedule=schedule, conditions=shown, progress=self.progress))
         if not self.fresh:
             return Start(z, times)
         power = torch.hypot(*schedule.alpha_sigma(times[0].cpu().double()))
-        return Start(vary_noise(z, power * eps, self.fresh, conditions.share), times)
+        return Start(vary_noise(z, power * eps, self.fresh, covariance), times)
 
     def _shown(self, conditions: Conditions, clip: Tensor) -> Conditions:
         """The conditions under which the clip is inverted: its own text, and its own middle frame."""
@@ -144,24 +170,24 @@ class Inverted:
         return replace(told, middle_frame=clip[:, middle : middle + 1])
 
 
-def vary_noise(z: Tensor, other: Tensor, fresh: float, share: Tensor | None = None) -> Tensor:
-    """Exchange a part of the frames' own noise, and keep what they share.
+def vary_noise(z: Tensor, other: Tensor, fresh: float, covariance: Tensor) -> Tensor:
+    """Keep the base frame's noise and what it tells of the others', and exchange a part of the rest.
 
-    z^i = sqrt(λ^i) b + sqrt(1 - λ^i) r^i (VideoFusion, eq. 7) with b = z^m, and the other noise alike, so that r and r'
-    need not be known one by one: sqrt(1 - λ^i) (sqrt(1 - fresh) r^i + sqrt(fresh) r'^i) takes the place of the latter.
+    With Σ the covariance over frames and m the base frame, z^i = Σ_im z^m + r^i, where r is uncorrelated with z^m, and
+    the other noise alike: Σ_im z^m + sqrt(1 - fresh) r^i + sqrt(fresh) r'^i has the covariance Σ again. Of decomposed
+    noise z^m is the base noise b, Σ_im = sqrt(λ^i), and r the residual noise: the same content moves otherwise
+    (VideoFusion, eq. 7 and sec. 4.7).
 
     Args:
         z: noise of the clip [b t c h w].
         other: noise of the same covariance, of its shape.
         fresh: part of the power that is exchanged, in [0, 1].
-        share: λ of every frame [b t], 1 at the base frame; None where nothing is shared.
+        covariance: Σ, 1 on its diagonal, [b t t] or [1 t t].
     """
-    if share is None:
-        return (1 - fresh) ** 0.5 * z + fresh**0.5 * other
-    at = int(share.amin(dim=0).argmax())
-    weight = expand(share.to(z).sqrt(), z)
-    base = weight * z[:, at : at + 1]
-    own, others = z - base, other - weight * other[:, at : at + 1]
+    at = base_frame(z.shape[1])
+    told = covariance[:, :, at].to(z)[:, :, None, None, None]
+    base = told * z[:, at : at + 1]
+    own, others = z - base, other - told * other[:, at : at + 1]
     return base + (1 - fresh) ** 0.5 * own + fresh**0.5 * others
 
 

@@ -17,6 +17,7 @@ from videofusion.errors import InputError, require
 
 Interpolate = Callable[[Tensor, Tensor], Tensor]
 _LEAST = 16  # pixels of a side: smaller frames leave the search no patch
+_AT_ONCE = 8  # frames that are decoded together, so that memory does not grow with the clip
 LATE = (0.6, 0.62)  # of the steps, where the published code smooths: steps 30 and 31 of 50
 
 
@@ -104,12 +105,25 @@ class InterleavedSmoother:
         turn = self._turns.get(float(t))
         if turn is None:
             return prediction
-        clip = prediction.x0 if self._decode is None else self._decode(prediction.x0)
-        between = range(1 if turn % 2 == 0 else 2, clip.shape[1] - 1, 2)
-        if len(between):
-            clip = clip.clone()
-            before, after = (clip[:, between.start + by : between.stop + by : 2] for by in (-1, 1))
-            found = self._interpolate(before.flatten(0, 1), after.flatten(0, 1))
-            clip[:, between.start : between.stop : 2] = found.unflatten(0, before.shape[:2]).to(clip)
-        x0 = clip if self._encode is None else self._encode(clip)
-        return replace(prediction, x0=x0.to(prediction.x0))
+        x0, frames, parity = prediction.x0, prediction.x0.shape[1], 1 - turn % 2
+        parts = []
+        for start in range(0, frames, _AT_ONCE):
+            stop = min(frames, start + _AT_ONCE)
+            before, after = max(0, start - 1), min(frames, stop + 1)  # neighbours are looked at
+            clip = x0[:, before:after] if self._decode is None else self._decode(x0[:, before:after])
+            clip = self._smoothed(clip, range(before, after), parity)
+            clip = clip[:, start - before : stop - before]
+            parts.append((clip if self._encode is None else self._encode(clip)).to(x0))
+        return replace(prediction, x0=torch.cat(parts, dim=1))
+
+    def _smoothed(self, clip: Tensor, numbers: range, parity: int) -> Tensor:
+        """A clip [b t c h w] whose frames of a parity lie between their neighbours, as far as it has both."""
+        first = 1 + (numbers.start + 1 + parity) % 2
+        between = range(first, len(numbers) - 1, 2)
+        if not len(between):
+            return clip
+        before, after = (clip[:, between.start + by : between.stop + by : 2] for by in (-1, 1))
+        found = self._interpolate(before.flatten(0, 1), after.flatten(0, 1))
+        clip = clip.clone()
+        clip[:, between.start : between.stop : 2] = found.unflatten(0, before.shape[:2]).to(clip)
+        return clip

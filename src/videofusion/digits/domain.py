@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from videofusion.errors import InputError
 if TYPE_CHECKING:
     from videofusion.digits.comparison import DigitsMeasure
     from videofusion.digits.moving_digits import MovingDigits
-    from videofusion.evaluation.extractors.interface import NetworkExtractor
+    from videofusion.evaluation.extractors.network_extractor import NetworkExtractor
     from videofusion.evaluation.protocols import Metric, Preset
     from videofusion.recipes.recipe import Recipe
 
@@ -41,6 +42,7 @@ def domains() -> tuple[Domain, ...]:
             rates=("digit", "colour", "direction", "same ends"),
             shares=("place_kept",),
             **(_measured() if name == "moving-digits" else {}),
+            recipes=_recipes if name == "moving-digits" else dict,
             words=_words if name == "moving-digits" else tuple,  # there was one domain when models did not say theirs
         )
         for name, kinds in (("moving-digits", [*OVER_PHOTOS]), ("digits-over-photos", [*_PLAIN]))
@@ -148,6 +150,12 @@ def _protocols() -> tuple[Preset, ...]:
             note=NOT_COMPARABLE,
         ),
     )
+
+
+def _recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from videofusion.digits.digit_recipes import RECIPES
+
+    return RECIPES
 
 
 def _words() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from videofusion.digits.judge import WEIGHTS, Judge
 from videofusion.digits.tracker import canonical
-from videofusion.evaluation.extractors.interface import NetworkExtractor
+from videofusion.evaluation.extractors.network_extractor import NetworkExtractor
 from videofusion.evaluation.record import checksum
 
 

@@ -72,7 +72,7 @@ def continued(
     last = torch.stack(list(_given(footage, range(had - overlap, had), size)))
     new = windows(
         pipe,
-        pipe.space.encode(from_uint8(last)[None].to(pipe.text.device).float()),
+        pipe.space.encode(from_uint8(last)[None].to(pipe.where).float()),
         [str(told["prompt"])],
         had=had,
         frames=frames,

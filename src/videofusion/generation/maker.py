@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from videofusion.clip import watchable_scale, write_clip
 from videofusion.errors import InputError, RunError
 from videofusion.files import write_whole
+from videofusion.generation.image_options import call_of
 from videofusion.generation.keeping import kept_bytes
 from videofusion.generation.rows import FILE_FPS, Row
 from videofusion.models import load
@@ -58,20 +59,20 @@ class Maker:
 
     Args:
         model: a name or a folder, as `load` takes it.
-        weights: the model's digest, and precision where it is not float32, for the record.
+        weights: the model's digest, with what else decides what it makes, for the record.
         folder: where the files go.
         form: of the files.
-        device: as `load` takes it.
-        precision: likewise.
+        options: what else `load` takes.
     """
 
-    def __init__(self, model: str, weights: str, folder: Path, form: Form, device: str | None, precision: str) -> None:
+    def __init__(self, model: str, weights: str, folder: Path, form: Form, options: Mapping[str, Any]) -> None:
         logging.disable_progress_bar()  # of loading, which takes a moment
-        self._pipe = load(model, device=device, precision=precision)
-        self._model, self._weights, self._folder, self._form = model, weights, folder, form
+        self._pipe = load(model, **options)
+        self._weights, self._folder, self._form = weights, folder, form
+        self._made_by = {"model": model} | {name: value for name, value in options.items() if name != "device"}
 
     def make(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Make the clips of rows with equal `call`s and write their files, each whole or not at all.
+        """Make the clips of rows with equal `call` and `image` and write their files, each whole or not at all.
 
         Returns:
             a line of the record for each row.
@@ -96,7 +97,7 @@ class Maker:
             clip = self._pipe.decode(latents)
         except (RuntimeError, MemoryError) as error:
             file = self._folder / f"{row.name}.latents.safetensors"
-            told = {"model": self._model, **row.settings}
+            told = {**self._made_by, **row.told}
             write_whole(file, kept_bytes("latents", latents, self._form.rate, told))
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             return failed(row, f"the latents could not be decoded and are kept in {file.name}: {first}")
@@ -105,6 +106,8 @@ class Maker:
     def _sampled(self, rows: Sequence[Row]) -> Tensor:
         seeds = [row.settings["seed"] for row in rows]
         motions = [row.settings["motion_seed"] for row in rows]
+        call = rows[0].call
+        size = (call["height"], call["width"])
         return generate(
             self._pipe,
             [row.settings["prompt"] for row in rows],
@@ -112,7 +115,8 @@ class Maker:
             motion_seed=[seed if own is None else own for seed, own in zip(seeds, motions, strict=True)],
             output="latent",
             fps=self._form.fps if self._pipe.hears_fps else None,
-            **rows[0].call,
+            **call,
+            **call_of(self._pipe, rows[0].image, size=size, frames=call["frames"]),
         )
 
     def _write(self, row: Row, clip: Tensor, seconds: float) -> dict[str, Any]:
@@ -121,18 +125,18 @@ class Maker:
         files = form.files(row)
         try:
             for file in files:
-                write_clip(clip, self._folder / file, form.rate, {"model": self._model, **row.settings}, scale=scale)
+                write_clip(clip, self._folder / file, form.rate, {**self._made_by, **row.told}, scale=scale)
         except RunError as error:
             if not isinstance(error.__cause__, av.FFmpegError):
                 raise
             return failed(row, str(error))
         except (OSError, ValueError) as error:  # a clip that the format cannot hold
             return failed(row, str(error))
-        made = {"files": files, "model": self._model, "weights": self._weights, "seconds": round(seconds, 3)}
-        return {"row": row.number, "id": row.name, "state": "done", **row.settings, **form.settings, **made}
+        made = {"files": files, **self._made_by, "weights": self._weights, "seconds": round(seconds, 3)}
+        return {"row": row.number, "id": row.name, "state": "done", **row.told, **form.settings, **made}
 
 
 def failed(row: Row, reason: str) -> dict[str, Any]:
     """The line of the record for a row that could not be made."""
     first = (reason.strip().splitlines() or ["no reason was given"])[0]
-    return {"row": row.number, "id": row.name, "state": "failed", "reason": first, **row.settings}
+    return {"row": row.number, "id": row.name, "state": "failed", "reason": first, **row.told}

@@ -17,7 +17,7 @@ from videofusion.errors import InputError, printable
 from videofusion.generation.maker import Form, Maker, failed
 from videofusion.generation.results import Results, open_results
 from videofusion.generation.rows import Row, read_rows
-from videofusion.models import check_precision, digest, find
+from videofusion.models import check_precision, digest_of
 from videofusion.on_ray import check_ray
 from videofusion.training.signals import exit_code, stop_signal
 
@@ -59,6 +59,7 @@ def generate_many(
     form: Form | None = None,
     device: str | None = None,
     precision: str = "float32",
+    load: Mapping[str, Any] | None = None,
     engine: str = "here",
     workers: int | None = None,
     bar: bool = True,
@@ -79,6 +80,7 @@ def generate_many(
         form: of the files; 8 frames a second as .mp4 by default.
         device: as `load` takes it; with the engine "ray" each actor has one of its own.
         precision: as `load` takes it.
+        load: what else it takes: system, controlnet, lora and lora_scale.
         engine: who makes them: one of `ENGINES`, this process ("here") or actors on Ray ("ray") with a model each.
         workers: of the engine "ray": actors, one when None.
         bar: show a progress bar.
@@ -99,7 +101,8 @@ def generate_many(
     if form.ending not in CLIP_ENDINGS:
         raise InputError(f'form has the ending "{form.ending}"; it must end in one of {", ".join(CLIP_ENDINGS)}')
     rows = read_rows(prompts, defaults)
-    weights = digest(find(model)) + ("" if precision == "float32" else f" in {precision}")
+    options = {"device": device, "precision": precision, **(load or {})}
+    weights = digest_of(model, options)
     with open_results(out) as results:
         todo = []
         for row in rows:
@@ -114,7 +117,7 @@ def generate_many(
         reasons = {row.name: str(row.reason) for row in wrong}
         made, stopped_by = 0, None
         if todo:
-            maker = (str(model), weights, out, form, device, precision)
+            maker = (str(model), weights, out, form, options)
             work = _work(engine, workers, maker, list(_batches(todo, batch)))
             made, stopped_by = _record(work, todo, results, reasons, bar)
     left = len(rows) - before - made - len(reasons)
@@ -146,7 +149,7 @@ def _batches(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
     """Rows of equal calls together, at most `size`; groups in the order of their first row."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(json.dumps(row.call), []).append(row)
+        groups.setdefault(json.dumps([row.call, row.image]), []).append(row)
     for group in groups.values():
         for start in range(0, len(group), size):
             yield group[start : start + size]
@@ -155,7 +158,7 @@ def _batches(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
 def _work(
     engine: str,
     workers: int | None,
-    maker: tuple[str, str, Path, Form, str | None, str],
+    maker: tuple[str, str, Path, Form, Mapping[str, Any]],
     batches: Sequence[list[Row]],
 ) -> Work:
     """The lines of the batches, made by an engine's `Maker`s of these arguments."""

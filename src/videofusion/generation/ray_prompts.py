@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,7 @@ def run_ray(
     weights: str,
     folder: Path,
     form: Form,
-    device: str | None,
-    precision: str,
+    options: Mapping[str, Any],
     batches: Sequence[Sequence[Row]],
     workers: int,
 ) -> Iterator[list[dict[str, Any]]]:
@@ -32,19 +31,18 @@ def run_ray(
     same path on all machines.
 
     Args:
-        model: as of `Maker`, as are the next five.
+        model: as of `Maker`, as are the next four.
         weights: the model's digest.
         folder: where the files go.
         form: of the files.
-        device: of each actor.
-        precision: of its networks.
-        batches: of rows with equal calls.
+        options: of `load`, the device of each actor among them.
+        batches: of rows that are made together.
         workers: actors.
     """
     items = [{"number": n, "rows": json.dumps([asdict(row) for row in rows])} for n, rows in enumerate(batches)]
     left = dict(enumerate(batches))
-    arguments = (model, weights, str(folder.resolve()), form, device, precision)
-    for row in on_actors(_Worker, arguments, items, workers=workers, device=device, tries=TRIES):
+    arguments = (model, weights, str(folder.resolve()), form, dict(options))
+    for row in on_actors(_Worker, arguments, items, workers=workers, device=options.get("device"), tries=TRIES):
         del left[int(row["number"])]
         yield json.loads(row["lines"])
     for rows in left.values():
@@ -54,8 +52,8 @@ def run_ray(
 class _Worker:
     """An actor: a model that is loaded once."""
 
-    def __init__(self, model: str, weights: str, folder: str, form: Form, device: str | None, precision: str) -> None:
-        self._maker = Maker(model, weights, Path(folder), form, device, precision)
+    def __init__(self, model: str, weights: str, folder: str, form: Form, options: Mapping[str, Any]) -> None:
+        self._maker = Maker(model, weights, Path(folder), form, options)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         rows = [Row(**row) for row in json.loads(item["rows"])]

@@ -22,6 +22,19 @@ OPTIONS: dict[str, type] = {
     "rescale": float,
     "threshold": float,
 }
+# options of image models, see `image_options.call_of`, likewise; files are named as on the command line
+IMAGE: dict[str, type] = {
+    "negative": str,
+    "structure": str,
+    "structure_kind": str,
+    "structure_model": str,
+    "foreground": str,
+    "foreground_model": str,
+    "foreground_label": str,
+    "control_scale": float,
+    "window": int,
+    "share": float,
+}
 # what a row may set beside its prompt and id
 KINDS: dict[str, type] = {
     "seed": int,
@@ -33,6 +46,7 @@ KINDS: dict[str, type] = {
     "guidance": float,
     "motion": float,
     **OPTIONS,
+    **IMAGE,
 }
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
@@ -43,7 +57,7 @@ DEFAULTS: dict[str, Any] = {
     "sampler": None,
     "guidance": None,
     "motion": None,
-    **dict.fromkeys(OPTIONS),
+    **dict.fromkeys((*OPTIONS, *IMAGE)),
 }
 FILE_FPS = 8.0  # frames per second of a file, where nothing else is asked for
 _WORDS = {int: "a whole number", float: "a number", str: "a text"}
@@ -72,8 +86,18 @@ class Row:
         return f"row {self.number}" + ("" if self.name == f"{self.number:06d}" else f' (id "{self.name}")')
 
     @property
+    def image(self) -> dict[str, Any]:
+        """What it sets of the options of image models."""
+        return {key: self.settings[key] for key in IMAGE if self.settings.get(key) is not None}
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What its file remembers."""
+        return {key: value for key, value in self.settings.items() if key not in IMAGE} | self.image
+
+    @property
     def call(self) -> dict[str, Any]:
-        """What a pipeline is called with beside prompt and seeds; equal ones may share a batch."""
+        """What a pipeline is called with beside prompt, seeds and `image`."""
         width, height = parse_size(self.settings["size"], "size")
         others = {key: self.settings[key] for key in ("frames", "steps", "sampler", "guidance", "motion")}
         options = {key: self.settings[key] for key in OPTIONS if self.settings[key] is not None}

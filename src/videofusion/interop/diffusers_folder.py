@@ -11,15 +11,17 @@ from typing import Any
 from videofusion.errors import InputError
 from videofusion.files import PICKLES
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
-from videofusion.interop.diffusers_unet import read_json, unet_config
+from videofusion.interop.diffusers_unet import read_json
+from videofusion.interop.video_unets import KIND as VIDEO
+from videofusion.interop.video_unets import network_config
 from videofusion.interop.weight_files import read_header
 from videofusion.networks.inputs import TIME_ID_SIZE
 from videofusion.networks.unet import UNet
 from videofusion.registry import VIDEO_MODELS
 from videofusion.trusted import check_foreign, check_values, refuse_code
 
-UNETS = ("UNet2DConditionModel",)
-VAES = ("AutoencoderKL", "AutoencoderTiny")
+UNETS = ("UNet2DConditionModel", VIDEO)
+VAES = ("AutoencoderKL", "AutoencoderTiny", "TinyAutoencoder")
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection")
 XL_SCALE = 0.13025  # by which Stable Diffusion XL's autoencoder is known: its shape is that of 1.5's
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -48,7 +50,7 @@ class TextPart:
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusersFolder:
-    """An image model's facts.
+    """The facts of an image model, or of a video model that is built as one.
 
     Args:
         folder: that of the pipeline.
@@ -56,7 +58,7 @@ class DiffusersFolder:
         schedule: what `make_schedule` takes.
         prediction: what the U-Net predicts: "eps", "x0" or "v".
         spacing: of a sampler's times as its scheduler has them; a key of `SPACINGS` in `diffusion/grids.py`.
-        unet: keyword arguments of our `UNet`.
+        unet: keyword arguments of our `UNet`, "temporal" among them for a video model.
         beside: what the U-Net is given in channels after the noisy latents: nothing; "image" (latents of the image to
             edit, InstructPix2Pix); "mask" and "masked_image" (one channel that is 1 where to paint, and latents of
             the image with that left out: inpainting); "depth" (one channel).
@@ -137,12 +139,12 @@ def read_folder(path: str | Path) -> DiffusersFolder:
     vae = read_part(folder, index, "vae", VAES)
     config = folder / "unet" / "config.json"
     try:
-        network = unet_config(unet)
+        network = network_config({"_class_name": _entry(index, "unet"), **unet})
     except InputError as error:
         raise InputError(f"{config}: {error}") from error
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:  # a list for a number, and the like
         raise InputError(
-            f"{config} is not as diffusers writes it ({error}); expected was that of a {UNETS[0]}"
+            f"{config} is not as diffusers writes it ({error}); expected was that of a {_or(UNETS)}"
         ) from error
     check_values(config, UNet.__name__, network)
     text = _text_parts(folder, index)
@@ -222,8 +224,9 @@ def read_part(folder: Path, index: Mapping[str, Any], name: str, kinds: tuple[st
     refuse_code(part)
     config = check_foreign(part / "config.json")
     own = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
-    if own is not None and own not in kinds:
-        raise InputError(f"{part / 'config.json'} is that of a {own}; expected was {_or(kinds)}")
+    if own is not None and (own not in kinds or (name == "unet" and own != said)):
+        wanted = (said,) if name == "unet" else kinds
+        raise InputError(f"{part / 'config.json'} is that of a {own}; expected was {_or(wanted)}")
     return config
 
 
@@ -272,12 +275,13 @@ def _length(words: Path) -> int:
 def read_latents(folder: Path, vae: Mapping[str, Any]) -> tuple[int, int, float]:
     """Channels, factor and scale of an autoencoder's latents."""
     levels = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
-    if not isinstance(levels, list) or not isinstance(vae.get("latent_channels"), int):
+    factor: Any = 2 ** (len(levels) - 1) if isinstance(levels, list) else vae.get("factor")  # of a TinyAutoencoder
+    if not isinstance(vae.get("latent_channels"), int) or not isinstance(factor, int) or factor < 1:
         raise InputError(f"{folder / 'vae' / 'config.json'} lacks block_out_channels or latent_channels")
-    scale = vae.get("scaling_factor", 1.0 if vae.get("_class_name") == "AutoencoderTiny" else 0.18215)
+    scale = vae.get("scaling_factor", 1.0 if str(vae.get("_class_name")) in VAES[1:] else 0.18215)
     if not isinstance(scale, int | float) or not math.isfinite(scale) or scale <= 0:
         raise InputError(f"{folder / 'vae' / 'config.json'}: scaling_factor is {scale!r}; it must be a number above 0")
-    return vae["latent_channels"], 2 ** (len(levels) - 1), float(scale)
+    return vae["latent_channels"], factor, float(scale)
 
 
 def _beside(folder: Path, network: Mapping[str, Any], channels: int) -> tuple[str, ...]:

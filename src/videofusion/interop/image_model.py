@@ -1,22 +1,28 @@
-"""An image model out of its diffusers folder: U-Net, space and prompts, ready for a system to be built on."""
+"""A model out of its diffusers folder: U-Net, space and prompts, ready for a system to be built on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import nn
+
+from videofusion.conditioning.prompt import Prompt
 from videofusion.conditioning.prompt_encoder import PromptEncoder
 from videofusion.interop.autoencoders import load_autoencoder
 from videofusion.interop.diffusers_folder import DiffusersFolder, read_folder
 from videofusion.interop.diffusers_unet import unet_from_diffusers
 from videofusion.interop.text_encoders import load_text_encoder
+from videofusion.interop.video_unets import network_from_diffusers
 from videofusion.networks.autoencoder import Latents
 from videofusion.networks.unet import UNet
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageModel:
-    """The parts of an image model, in float32 on the CPU.
+    """The parts of an image model, or of a video model that is built as one, in float32 on the CPU.
 
     Args:
         facts: what its folder says.
@@ -30,22 +36,39 @@ class ImageModel:
     space: Latents
     prompts: PromptEncoder
 
+    def parts(self, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+        """What a pipeline on it takes: its parts on a device, the U-Net in a dtype, and how it is sampled."""
+        prompts = Prompt(self.prompts).components
+        assert self.space.vae is not None  # of latents
+        return {
+            "unet": nn.Module.to(self.unet, device, dtype),
+            "vae": self.space.vae.to(device),
+            **{name: part.to(device) if isinstance(part, nn.Module) else part for name, part in prompts.items()},
+            "schedule": self.facts.schedule,
+            "prediction": self.facts.prediction,
+            "height": self.facts.height,
+            "width": self.facts.width,
+            "sampler": "ddim",
+            "sampler_options": {"spacing": self.facts.spacing},
+        }
+
 
 def load_image_model(path: str | Path, *, temporal: str = "image", long: str = "chunks") -> ImageModel:
-    """An image model, all of whose parts are checked before the first is loaded.
+    """A model, all of whose parts are checked before the first is loaded.
 
     Args:
         path: folder of a diffusers pipeline; `snapshots.find_model` finds others'.
-        temporal: a row of `TEMPORAL_DESIGNS`, which the U-Net is given layers of that add nothing yet.
+        temporal: a row of `TEMPORAL_DESIGNS`, which an image U-Net is given layers of that add nothing yet.
         long: what happens to prompts that are longer than the text encoders take; see `PromptEncoder`.
 
     Raises:
         InputError: see `read_folder`; a row that the U-Net cannot have.
     """
     facts = read_folder(path)
+    folder = facts.folder
     return ImageModel(
         facts=facts,
-        unet=unet_from_diffusers(facts.folder, temporal),
+        unet=network_from_diffusers(folder) if temporal == "image" else unet_from_diffusers(folder, temporal),
         space=Latents(load_autoencoder(facts.folder)),
         prompts=load_prompts(facts, long=long),
     )

@@ -49,33 +49,47 @@ def find_model(path: str | Path, *, revision: str | None = None, cache: Path | N
     return _download(name, revision, cache) if found is None else found
 
 
-def _cached(name: str, revision: str | None, cache: Path | None) -> Path | None:
-    """The folder of a model that was downloaded whole; None where it was not."""
+def find_configurations(name: str, *, cache: Path | None = None) -> Path:
+    """The folder of a model's configurations and tokenizers, without its weights; see `find_model`.
+
+    Args:
+        name: on the Hub.
+        cache: folder of downloads; the Hub's own when None.
+
+    Raises:
+        InputError: the Hub has no such model, or cannot be reached.
+    """
+    found = _cached(name, None, cache, weights=False)
+    return _download(name, None, cache, weights=False) if found is None else found
+
+
+def _cached(name: str, revision: str | None, cache: Path | None, *, weights: bool = True) -> Path | None:
+    """The folder of a model that was downloaded whole, with its weights or without; None where it was not."""
     hub = require("huggingface_hub", extra="clip")
     try:
         folder = Path(hub.snapshot_download(name, revision=revision, cache_dir=cache, local_files_only=True))
     except FileNotFoundError:
         return None
-    return folder if _is_whole(folder) else None
+    return folder if _is_whole(folder, weights) else None
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_whole(folder: Path, weights: bool) -> bool:
     from videofusion.interop.diffusers_unet import read_json  # imports torch, which a wrong name has no need of
 
     if not (folder / "model_index.json").is_file():
-        return any(folder.glob("*.safetensors"))
+        return weights and any(folder.glob("*.safetensors"))
     index = read_json(folder / "model_index.json")
     named = [part for part in PARTS if isinstance(index.get(part), list) and index[part][-1]]
-    return all(any((folder / part).glob("*.safetensors" if part in _NETWORKS else "*")) for part in named)
+    return all(any((folder / part).glob("*.safetensors" if weights and part in _NETWORKS else "*")) for part in named)
 
 
-def _download(name: str, revision: str | None, cache: Path | None) -> Path:
+def _download(name: str, revision: str | None, cache: Path | None, *, weights: bool = True) -> Path:
     hub = require("huggingface_hub", extra="clip")
     errors = hub.errors
     try:
         # names only first: of what a repository holds, most is there for other programs
         listed = hub.HfApi().model_info(name, revision=revision).siblings or []
-        wanted = wanted_files(name, [each.rfilename for each in listed])
+        wanted = wanted_files(name, [each.rfilename for each in listed], weights=weights)
         return Path(hub.snapshot_download(name, revision=revision, cache_dir=cache, allow_patterns=wanted))
     except errors.GatedRepoError as error:
         raise InputError(
@@ -92,12 +106,13 @@ def _download(name: str, revision: str | None, cache: Path | None) -> Path:
         ) from error
 
 
-def wanted_files(name: str, files: Iterable[str]) -> list[str]:
+def wanted_files(name: str, files: Iterable[str], *, weights: bool = True) -> list[str]:
     """Which files of a model on the Hub are read.
 
     Args:
         name: of the model, for errors.
         files: all that there are, with their folders.
+        weights: those too.
 
     Raises:
         InputError: a network of its has pickles only, or no weights at all.
@@ -111,14 +126,14 @@ def wanted_files(name: str, files: Iterable[str]) -> list[str]:
     for part in parts:
         own = by_folder.get(part, [])
         wanted += [str(file) for file in own if file.suffix in _FACTS]
-        if part not in (*_NETWORKS, ".") or (whole and not own):
+        if not weights or part not in (*_NETWORKS, ".") or (whole and not own):
             continue
-        weights = [file for file in own if file.suffix == ".safetensors" and ".non_ema" not in file.name]
-        if not weights:
+        stored = [file for file in own if file.suffix == ".safetensors" and ".non_ema" not in file.name]
+        if not stored:
             pickles = [file.name for file in own if file.suffix in PICKLES]
             there = f"it has only {pickles[0]}, a pickle" if pickles else "it has none"
             what = f"{part} of model {name}" if whole else f"model {name}"
             raise InputError(f"{what} must have its weights as safetensors; {there}")
-        plain = [file for file in weights if ".fp16" not in file.name]
-        wanted += map(str, plain or weights)
+        plain = [file for file in stored if ".fp16" not in file.name]
+        wanted += map(str, plain or stored)
     return wanted

@@ -1,17 +1,20 @@
-"""Models of transformers that see depth and pose, from folders, with what their image processors say."""
+"""Models of transformers that see depth, pose and what is in front, from folders, as their image processors say."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videofusion.conditioning.structure import Depth, Pose, Preparation
-from videofusion.errors import InputError
+from videofusion.conditioning.structure import Depth, Foreground, Pose, Preparation
+from videofusion.errors import InputError, unknown
 from videofusion.interop.diffusers_unet import read_json
 from videofusion.interop.transformers_models import read_model
 
 DEPTH_KINDS = ("DPTForDepthEstimation", "DepthAnythingForDepthEstimation")
 POSE_KINDS = ("VitPoseForPoseEstimation",)
+SEGMENTATION_KINDS = ("SegformerForSemanticSegmentation", "BeitForSemanticSegmentation", "DPTForSemanticSegmentation")
+_BACKGROUND = "background"
 _PROCESSOR = "preprocessor_config.json"
 
 
@@ -40,6 +43,32 @@ def load_pose(path: str | Path) -> Pose:
     """
     folder = _folder(path, "pose model", POSE_KINDS)
     return Pose(read_model(folder, POSE_KINDS, "pose model"), _preparation(folder))
+
+
+def load_foreground(path: str | Path, labels: Sequence[str] = ()) -> Foreground:
+    """A segmentation model, whose masks are what Text2Video-Zero takes for its foreground.
+
+    Args:
+        path: folder of one of `SEGMENTATION_KINDS`, with its preprocessor_config.json.
+        labels: names of the classes in its config.json that are in front, in any case; when there are none, all but its
+            class "background".
+
+    Raises:
+        InputError: as `load_depth`; a label that it does not have, or none where it has no background.
+    """
+    folder = _folder(path, "segmentation model", SEGMENTATION_KINDS)
+    model = read_model(folder, SEGMENTATION_KINDS, "segmentation model")
+    names = {str(name).lower(): number for number, name in model.config.id2label.items()}
+    for label in labels:
+        if label.lower() not in names:
+            raise unknown("label", label, names, f" (the classes of {folder})")
+    if not labels and _BACKGROUND not in names:
+        raise InputError(
+            f'labels are not given, and none of the {len(names)} classes of {folder} is "{_BACKGROUND}"; name those '
+            "that are in front"
+        )
+    front = [names[label.lower()] for label in labels] or [names[name] for name in names if name != _BACKGROUND]
+    return Foreground(model, _preparation(folder), front)
 
 
 def _folder(path: str | Path, what: str, kinds: tuple[str, ...]) -> Path:

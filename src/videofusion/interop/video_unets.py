@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from videofusion.errors import InputError
-from videofusion.interop.diffusers_unet import check_fit, read_json, read_weights, unet_config
+from videofusion.interop.diffusers_unet import check_fit, read_json, read_weights, unet_config, unet_from_diffusers
 from videofusion.networks.layers import channels_last
 from videofusion.networks.unet import UNet
 from videofusion.trusted import check_values
@@ -24,6 +24,21 @@ _PLACES = (
     (re.compile(r"\.temp_convs\.(\d+)\."), r".temporal_blocks.\1.0."),
     (re.compile(r"\.temp_attentions\.(\d+)\."), r".temporals.\1."),
 )
+
+
+def network_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of our `UNet` for the configuration of an image or a video U-Net of diffusers.
+
+    Raises:
+        InputError: another kind of model, or an option that our U-Net does not have.
+    """
+    return video_unet_config(config) if config.get("_class_name") == KIND else unet_config(config)
+
+
+def network_from_diffusers(folder: Path) -> UNet:
+    """The U-Net of a pipeline's folder, of images or of videos, in float32; raises InputError where it cannot be."""
+    kind = read_json(folder / "unet" / "config.json").get("_class_name")
+    return video_unet_from_diffusers(folder) if kind == KIND else unet_from_diffusers(folder)
 
 
 def video_unet_from_diffusers(source: str | Path | nn.Module) -> UNet:

@@ -15,9 +15,12 @@ from torch import Tensor, nn
 
 from videofusion.device import without_autocast
 from videofusion.errors import InputError
+from videofusion.networks.tiles import LEAST, Results, in_tiles
 
 PIXELS_AT_ONCE = 2**19  # of the frames that are encoded or decoded together: 8 of 256x256
 MOST_AT_ONCE = 8
+WHOLE = 2**20  # pixels of a frame that is still encoded or decoded whole: 1024x1024
+TILE = 512  # pixels along a side of the tiles of larger ones
 
 
 @runtime_checkable
@@ -73,25 +76,33 @@ class Latents:
     """Latents of a frozen autoencoder, frame by frame; each frame's are the same whatever the others are.
 
     It computes in the autoencoder's own precision, outside of autocast, with frames in chunks of one size, the last one
-    filled up: so what is encoded during training is to the bit what was encoded before it.
+    filled up: so what is encoded during training is to the bit what was encoded before it. Large frames go through in
+    tiles that overlap by a quarter, see `networks.tiles`: beside the clip itself, memory is that of a chunk, or a tile.
 
     Args:
         vae: what it consists of; its parameters are frozen, and it is put into evaluation mode.
         chunk: frames at once; as many as have `PIXELS_AT_ONCE` pixels, 8 at most, when None.
+        tile: pixels along a side of tiles, for frames that are larger; `TILE`, for frames of more pixels than `WHOLE`,
+            when None. A multiple of the autoencoder's factor, at least 8 times it.
 
     Raises:
-        InputError: a scale that is 0, or means and deviations for another number of channels.
+        InputError: a scale that is 0, or means and deviations for another number of channels; another tile.
     """
 
-    def __init__(self, vae: nn.Module, chunk: int | None = None) -> None:
+    def __init__(self, vae: nn.Module, chunk: int | None = None, tile: int | None = None) -> None:
         self.vae: nn.Module | None = vae
         self._vae: Any = vae.requires_grad_(False).eval()
-        self._chunk = chunk
+        self._chunk, self._tile = chunk, tile
         config: Any = vae.config
         levels = config.get("block_out_channels") or config.get("encoder_block_out_channels")
         self.channels: int = config["latent_channels"]
         self.factor: int = config.get("factor") or 2 ** (len(levels) - 1)
         self._mean, self._std = self._statistics(config)
+        if tile is not None and (tile % self.factor or tile < LEAST * self.factor):
+            raise InputError(
+                f"tile is {tile}; this autoencoder takes a multiple of {self.factor} pixels, at least "
+                f"{LEAST * self.factor}"
+            )
 
     def _statistics(self, config: Any) -> tuple[Tensor, Tensor]:
         """What latents are shifted and divided by, per channel [c 1 1]."""
@@ -131,7 +142,8 @@ class Latents:
         if clip.ndim != 5 or clip.shape[2] != 3:
             raise InputError(f"clip has the shape {tuple(clip.shape)}; an autoencoder takes b t 3 h w")
         self.check_size(*clip.shape[-2:])
-        means, deviations = self._each(self._posterior, clip.flatten(0, 1), fill=True)
+        means, deviations = self._each(self._posterior, clip.flatten(0, 1), encodes=True)
+        assert means is not None
         if generator is not None:
             if deviations is None:
                 raise InputError(
@@ -160,8 +172,9 @@ class Latents:
             )
         frames = latents.flatten(0, -4).float()
         mean, std = (each.to(frames) for each in (self._mean, self._std))
-        clip, _ = self._each(self._picture, frames * std + mean, fill=False)
-        return clip.clamp(-1, 1).unflatten(0, latents.shape[:-3])
+        (clip,) = self._each(self._picture, frames * std + mean, encodes=False)
+        assert clip is not None
+        return clip.clamp_(-1, 1).unflatten(0, latents.shape[:-3])
 
     def unscaled(self, latents: Tensor) -> Tensor:
         """Latents as the autoencoder gives them, neither shifted nor scaled."""
@@ -178,24 +191,30 @@ class Latents:
             return found.latents, None
         return found.latent_dist.mean, found.latent_dist.std
 
-    def _picture(self, latents: Tensor) -> tuple[Tensor, None]:
-        return self._vae.decode(latents).sample, None
+    def _picture(self, latents: Tensor) -> tuple[Tensor]:
+        return (self._vae.decode(latents).sample,)
 
-    def _each(
-        self, work: Callable[[Tensor], tuple[Tensor, Tensor | None]], frames: Tensor, *, fill: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """Do something with frames [n c h w], chunk by chunk; `fill` the last one up with copies of its last frame."""
-        area = frames.shape[-2] * frames.shape[-1] * (1 if frames.shape[1] == 3 else self.factor**2)
+    def _each(self, work: Callable[[Tensor], Results], frames: Tensor, *, encodes: bool) -> list[Tensor | None]:
+        """Do something with frames [n c h w], chunk by chunk, float32; as `encodes`, always with as many frames."""
+        unit, made = (self.factor, 1) if encodes else (1, self.factor)
+        height, width = (length // unit * self.factor for length in frames.shape[-2:])
+        tile = self._tile or (TILE if height * width > WHOLE else max(height, width))
+        area = min(height, tile) * min(width, tile)
         chunk = self._chunk or min(MOST_AT_ONCE, max(1, PIXELS_AT_ONCE // area))
-        parts = []
+        whole: list[Tensor | None] = []
         with without_autocast(frames.device):
-            for some in frames.to(self._vae.dtype).split(chunk):
+            for start in range(0, len(frames), chunk):
+                some = frames[start : start + chunk].to(self._vae.dtype)
                 count = len(some)
-                if fill and count < chunk:
+                if encodes and count < chunk:
                     some = torch.cat([some, some[-1:].expand(chunk - count, -1, -1, -1)])
-                parts.append([None if each is None else each[:count].float() for each in work(some)])
-        first, second = zip(*parts, strict=True)
-        return torch.cat(first), None if second[0] is None else torch.cat(second)
+                parts = in_tiles(work, some, tile // self.factor, unit=unit, made=made)
+                if not whole:
+                    whole = [None if each is None else each.new_empty(len(frames), *each.shape[1:]) for each in parts]
+                for result, part in zip(whole, parts, strict=True):
+                    if result is not None and part is not None:
+                        result[start : start + count] = part[:count]
+        return whole
 
 
 class TemporalLatents(Latents):
@@ -203,13 +222,17 @@ class TemporalLatents(Latents):
 
     Args:
         vae: diffusers' `AutoencoderKLTemporalDecoder`, whose encoder takes frame by frame.
-        together: frames of a clip that are decoded at once, from its first; `MOST_AT_ONCE` when None. Of these frames
-            memory and clip depend on.
+        chunk: as for `Latents`; given, as many are decoded together.
+        tile: for encoding, as for `Latents`; what is decoded is not cut.
+        together: frames of a clip that are decoded at once, from its first; `MOST_AT_ONCE` when None. Both memory and
+            what is made depend on it.
     """
 
-    def __init__(self, vae: nn.Module, together: int | None = None) -> None:
-        super().__init__(vae)
-        self._together = together or MOST_AT_ONCE
+    def __init__(
+        self, vae: nn.Module, chunk: int | None = None, tile: int | None = None, together: int | None = None
+    ) -> None:
+        super().__init__(vae, chunk, tile)
+        self._together = chunk or together or MOST_AT_ONCE
 
     def decode(self, latents: Tensor) -> Tensor:
         if latents.ndim == 5:
@@ -223,13 +246,12 @@ class TemporalLatents(Latents):
         return clip.clamp(-1, 1)
 
 
-def space_of(vae: nn.Module | None, together: int | None = None) -> Pixels | Latents:
-    """The space of an autoencoder; pixels where there is none.
-
-    Args:
-        vae: the autoencoder.
-        together: frames that one with a temporal decoder decodes at once; its own default when None.
-    """
+def space_of(
+    vae: nn.Module | None, chunk: int | None = None, tile: int | None = None, together: int | None = None
+) -> Pixels | Latents:
+    """The space of an autoencoder, see `Latents` and `TemporalLatents`; pixels where there is none."""
     if vae is None:
         return Pixels()
-    return TemporalLatents(vae, together) if hasattr(getattr(vae, "decoder", None), "time_conv_out") else Latents(vae)
+    if hasattr(getattr(vae, "decoder", None), "time_conv_out"):
+        return TemporalLatents(vae, chunk, tile, together)
+    return Latents(vae, chunk, tile)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from videofusion.errors import InputError
 
+_FRAMES = 8  # whose pictures are looked at together: in their full size, memory is more than the whole U-Net's
+
 
 class ControlNet(nn.Module):
     """diffusers' `ControlNetModel`, frame by frame.
@@ -62,10 +64,14 @@ class ControlNet(nn.Module):
             raise InputError(
                 f"picture has the shape {tuple(picture.shape)}; the ControlNet takes b t {self.colours} h w"
             )
-        frames = (picture.flatten(0, 1) + 1) / 2  # as it was trained
-        if self.model.config["controlnet_conditioning_channel_order"] == "bgr":
-            frames = frames.flip(1)
-        return self.model.controlnet_cond_embedding(frames.to(self.model.dtype)).unflatten(0, picture.shape[:2])
+        flips = self.model.config["controlnet_conditioning_channel_order"] == "bgr"
+
+        def embedded(frames: Tensor) -> Tensor:
+            frames = (frames + 1) / 2  # as it was trained
+            return self.model.controlnet_cond_embedding((frames.flip(1) if flips else frames).to(self.model.dtype))
+
+        parts = [embedded(frames) for frames in picture.flatten(0, 1).split(_FRAMES)]
+        return torch.cat(parts).unflatten(0, picture.shape[:2])
 
     def forward(
         self,

@@ -17,7 +17,7 @@ def of_its_sizes(image: UNet, temporal: str, **told: Any) -> UNet:
     Args:
         image: without.
         temporal: a row of `TEMPORAL_DESIGNS`.
-        told: what else it is told, as keywords of `UNet`; the text as the image model is.
+        told: its other inputs, as keywords of `UNet`; the text as the image model takes it.
 
     Raises:
         InputError: a network of these sizes cannot have such a row.

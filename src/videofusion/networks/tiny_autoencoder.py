@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 _GROUPS = 4
@@ -69,6 +70,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.encoder = nn.Sequential(*down, _conv(width, latent_channels))
         self.decoder = nn.Sequential(*up, _Block(width), _conv(width, 3))
 
+    @apply_forward_hook
     def encode(self, frames: Tensor) -> Encoded:
         """Latents of frames.
 
@@ -77,6 +79,7 @@ class TinyAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         return Encoded(self.encoder((frames + 1) / 2))
 
+    @apply_forward_hook
     def decode(self, latents: Tensor) -> Decoded:
         """Frames of latents, [b 3 h w], about in [-1, 1].
 

@@ -100,6 +100,8 @@ class Clips(Settings, group="clips"):
         fps_range: instead of `fps`, the lowest and the highest rate, between which each clip draws its own.
         stride: every how many of a file's frames, where `fps` is None.
         strides: instead of `stride`, several of them, from which each clip draws its own.
+        start: second of every file at which its clips begin; anywhere in it when None.
+        caption: what all clips of a folder show, in place of what is said of them there.
         crop: of a folder's frames, "center" or "random".
         flip: mirror every other training clip of a folder; "left" and "right" change places in its caption.
         per_video: training clips per video and epoch.
@@ -126,6 +128,8 @@ class Clips(Settings, group="clips"):
     fps_range: tuple[float, ...] = ()
     stride: Annotated[int, Range(1, 1000)] = 1
     strides: tuple[int, ...] = ()
+    start: Annotated[float | None, Range(0, 1e6)] = None
+    caption: str | None = None
     crop: Literal["center", "random"] = "center"
     flip: bool = False
     per_video: Annotated[int, Range(1, 10_000)] = 1
@@ -138,6 +142,8 @@ class Clips(Settings, group="clips"):
             raise self.refusal("fps_range", "must be two numbers above 0 and at most 1000, the lower one first")
         if any(not 1 <= stride <= 1000 for stride in self.strides):
             raise self.refusal("strides", "must be numbers in [1, 1000]")
+        if self.caption is not None and not self.caption.strip():
+            raise self.refusal("caption", "must have at least one word, or be none")
 
 
 @dataclass(frozen=True, kw_only=True)

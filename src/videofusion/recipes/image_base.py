@@ -1,4 +1,4 @@
-"""A recipe on an image model of others: what its folder says takes the place of keys."""
+"""A recipe on an image or video model, of others or of this library: what its folder says takes the place of keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_folder import DiffusersFolder, read_folder
-from videofusion.interop.snapshots import find_model
+from videofusion.interop.unpacked import find_folder
+from videofusion.recipes.own_base import on_own_model
 from videofusion.recipes.recipe import Recipe
 
 LARGEST_HEAD = 64  # features of an attention head of the residual generator
@@ -18,18 +19,23 @@ BASE_RATE = 0.1  # of a pretrained base generator, over that of what is drawn
 def on_image_model(recipe: Recipe, path: str | Path) -> Recipe:
     """A recipe whose base generator, or image network, is an image model's, with schedule, space, text and sizes.
 
-    VideoFusion's residual generator has half of the base's channels, and the base a tenth of its learning rate.
+    VideoFusion's residual generator has half of the base's channels, and the base a tenth of its learning rate. On a
+    video model (ModelScope's) a plain diffusion goes on with all of its layers.
 
     Args:
         recipe: of any system.
-        path: folder of a diffusers pipeline, or a name on the Hub.
+        path: folder of a diffusers pipeline, a name on the Hub, or a model in one file; or an image model of this
+            library, see `on_own_model`.
 
     Raises:
-        InputError: no such folder, or an image model that a recipe cannot have.
+        InputError: no such folder, or a model that a recipe cannot have.
     """
-    folder = find_model(path)
+    own = on_own_model(recipe, Path(path))
+    if own is not None:
+        return own
+    folder = find_folder(path)
     facts = read_folder(folder)
-    _check(facts)
+    _check(facts, recipe)
     if facts.height != facts.width:
         raise InputError(f"{folder} makes pictures of {facts.width}x{facts.height}; a recipe's clips are square")
     keys: dict[str, Any] = {
@@ -43,21 +49,27 @@ def on_image_model(recipe: Recipe, path: str | Path) -> Recipe:
         "diffusion.weighting": facts.prediction,
         "clips.kind": "folder",
         "clips.size": facts.height,
-        "batch.size": 1,
-        "batch.accumulation": 8,
-        "optimizer.learning_rate": 1e-4,
         "compute.gradient_checkpointing": True,
         "compute.precision": "bfloat16",
     }
     keys |= _sizes(facts)
+    if recipe.system.name != "tune-a-video":  # whose batch is its one clip
+        keys |= {"batch.size": 1, "batch.accumulation": 8, "optimizer.learning_rate": 1e-4}
+    if "temporal" in facts.unet:
+        keys["network.temporal"] = facts.unet["temporal"]
     if recipe.system.name == "videofusion":
         keys |= {"system.base_rate_ratio": BASE_RATE, "system.residual_from_base": False}
         keys["system.residual_channels"] = _half(facts)
     return recipe.replace(keys)
 
 
-def _check(facts: DiffusersFolder) -> None:
+def _check(facts: DiffusersFolder, recipe: Recipe) -> None:
     config = facts.folder / "unet" / "config.json"
+    if "temporal" in facts.unet and recipe.system.name != "vdm":
+        raise InputError(
+            f"{config} is of a video model, whose layers over time the system {recipe.system.name!r} would lose; "
+            "train vdm-folder64 on it, or another recipe on an image model"
+        )
     if facts.beside:
         raise InputError(
             f"{config} is of a U-Net that takes {' and '.join(facts.beside)} beside the latents; expected was a model "

@@ -17,7 +17,7 @@ from videofusion.recipes.recipe import Recipe
 from videofusion.recipes.system_config import find_config
 
 # trained without captions and sampled without, by the null condition alone; where the data have no captions, sample
-# grids show four clips of a word that is not heard
+# grids show four clips of a word that the model ignores
 _UNCONDITIONAL: dict[str, Any] = {"text.dropout": 1.0, "sampling.guidance": 0.0}
 _NO_CAPTIONS: dict[str, Any] = {**_UNCONDITIONAL, "sampling.prompts": ("clip",) * 4}
 

@@ -44,7 +44,7 @@ class SystemConfig(Settings, group="system"):
 
     @classmethod
     def unknown_key(cls, key: str) -> InputError:
-        """The error for a key that the system has not; one that another system has is told as that one's."""
+        """The error for a key that the system has not; a key of another system is named as such."""
         others = [name for name in usable_systems() if key in kinds(find_config(name))]
         if not others:
             return super().unknown_key(key)

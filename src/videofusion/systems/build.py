@@ -166,25 +166,26 @@ class Parts:
         """Whether weights of a part are not drawn; of what is only counted, none need be."""
         return self.counted or any(name.startswith(f"{part}.") for name in self.started)
 
-    def image_model(self, image_size: int | None = None) -> UNet | None:
+    def image_model(self, image_size: int | None = None, temporal: str = "image") -> UNet | None:
         """The image model of diffusers that the recipe starts from; None where it names none.
 
         Args:
             image_size: of a frame's embedding, which it is then told: at first it does not listen.
+            temporal: a row of `TEMPORAL_DESIGNS`: a video model of diffusers that has its layers will do too.
         """
-        self._theirs = diffusers_base(self.recipe, self.common.space.channels, image_size)
+        self._theirs = diffusers_base(self.recipe, self.common.space.channels, image_size, temporal)
         return self._theirs
 
     def unet(self, temporal: str, **told: Any) -> UNet:
         """A network over frames: of the recipe's sizes, or the image model of diffusers that it starts from, inflated.
 
-        Temporal layers of the latter add nothing yet.
+        Temporal layers of the latter add nothing yet, unless it is a video model that has them.
 
         Args:
             temporal: a row of `TEMPORAL_DESIGNS`.
             told: what it is told, as keywords of `UNet`; see `network_inputs`.
         """
-        theirs = self.image_model(told.get("image_size"))
+        theirs = self.image_model(told.get("image_size"), temporal)
         if theirs is None:
             return self.drawn(temporal, self.recipe.network.channels, **told)
         return inflated(theirs, temporal, **told)

@@ -1,9 +1,9 @@
-"""MagicVideo (Zhou et al. 2022): key frames in the latents of an image model, each of which sees those before it alone.
+"""MagicVideo (Zhou et al. 2022): key frames in an image model's latents, each of which attends only to earlier ones.
 
 The image network's convolutions are shared by all frames; an adaptor gives each frame a scale and a shift of its own
 (sec. 3.1.1). Directed attention over time, to earlier frames and the frame itself, stands beside spatial attention:
 both see the same and are added (sec. 3.1.2). That is the row `magicvideo` of the temporal designs. The rate of a clip,
-the paper's new FPS, is told through two linear layers. Training has two stages of one objective (sec. 3.1.3): without
+the paper's new FPS, is embedded by two linear layers. Training has two stages of one objective (sec. 3.1.3): without
 captions, embeddings of frames in place of the text, and then with them.
 
 It starts from an image model of this library or a Stable Diffusion folder (`start.image_model`), in pixels or in the

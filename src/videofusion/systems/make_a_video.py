@@ -1,8 +1,8 @@
 """Make-A-Video (Singer et al. 2022): images and their captions first, then motion from clips without captions.
 
-The network over frames is told no text but the embedding of a frame, which a prior makes from the text. So the video
-stage reads no caption: it puts pseudo-3D convolutions and attention into the image network and trains these alone, on
-clips of which some show frames, so that one network makes clips, goes on from frames, and fills in between them.
+The video network is conditioned not on the text but on the embedding of a frame, which a prior predicts from the text.
+So the video stage needs no captions: it adds pseudo-3D convolutions and attention to the image network and trains only
+these. Some training clips come with clean frames, so that one network generates clips, continues them and interpolates.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class MakeAVideoConfig(SystemConfig):
             trains temporal layers alone, on clips whose captions are not read, from the run that `start.model` names.
         image_encoder: folder of CLIP's image encoder of transformers; when None, a small one is trained.
         prior: from texts to its embeddings: a small network when None, or "transformer" for DALL-E 2's, which are
-            trained; or the folder of a diffusers pipeline with one, which stays as it is.
+            trained; or the folder of a diffusers pipeline with one, which stays frozen.
     """
 
     name: ClassVar[str] = "make-a-video"
@@ -67,7 +67,7 @@ class MakeAVideoPipeline(PlainPipeline):
 
     @property
     def conditions(self) -> Sequence[Condition]:
-        _, *others = super().conditions  # the rate and the frames that are shown, as far as the network is told them
+        _, *others = super().conditions  # the rate and the clean frames, as far as the network takes them
         encoder = frames_encoder(self.image_encoder)
         assert encoder is not None  # a part that must be there
         text = FrozenText(self.prior_text_encoder, self.prior_tokenizer) if self.prior_text_encoder else None
@@ -91,7 +91,7 @@ class MakeAVideoSystem(PlainDiffusion):
         frames, start = parts.recipe.clips.frames, parts.recipe.start
         if config.stage == "images" and frames != 1:
             raise InputError(
-                f"recipe key clips.frames is {frames}, but the stage 'images' sees single ones; set it to 1"
+                f"recipe key clips.frames is {frames}, but the stage 'images' trains on single frames; set it to 1"
             )
         system = super().build(config, parts)
         known = parts.starts("prior") or is_diffusers(start.image_model)

@@ -14,8 +14,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DiffusionPipeline
-from torch import Tensor, nn
+from torch import Tensor
 
 from videofusion.conditioning.condition import Condition, Request, checked, told_by_user
 from videofusion.conditioning.frozen_text import FrozenText
@@ -33,8 +32,8 @@ from videofusion.diffusion.samplers import get_sampler
 from videofusion.diffusion.samplers.loop import Progress
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
-from videofusion.networks.autoencoder import Latents, Pixels, space_of
 from videofusion.networks.unet import UNet
+from videofusion.systems.memory_savers import MemorySavers
 from videofusion.systems.prepared import NO_HOOKS, Hooks, Prepared
 from videofusion.systems.request import (
     MOST_STEPS,
@@ -49,7 +48,7 @@ from videofusion.systems.request import (
 from videofusion.systems.saved import PipelineSettings, constructor, may_be_none
 
 
-class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
+class VideoPipeline(MemorySavers):
     """A trained system, ready to be asked for clips; saves and loads as any diffusers pipeline.
 
     A subclass names its parts and its settings; its constructor takes both by name, the parts also in their order.
@@ -67,7 +66,6 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     text_encoder: Any
     tokenizer: Any = None
-    vae: nn.Module | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -83,23 +81,18 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         return self.text_encoder if self.tokenizer is None else FrozenText(self.text_encoder, self.tokenizer)
 
     @property
-    def space(self) -> Pixels | Latents:
-        """Where clips live while they are made."""
-        return space_of(self.vae)
-
-    @property
     def networks(self) -> list[UNet]:
         """The networks that see frames."""
         raise NotImplementedError
 
     @property
     def conditions(self) -> Sequence[Condition]:
-        """What the system is told, in order."""
+        """What the system is conditioned on, in order."""
         raise NotImplementedError
 
     @property
     def hears_fps(self) -> bool:
-        """Whether it is told frames per second: it was trained on clips of several rates."""
+        """Whether it takes frames per second: it was trained on clips of several rates."""
         return any(condition.option == "fps" for condition in self.conditions)
 
     @property
@@ -186,7 +179,9 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         hooks = Hooks(progress=progress)
         made = self.run(self.prepare(prompt, hooks=hooks, **asked), hooks=hooks)
         made = made[0] if isinstance(prompt, str) else made
-        return made if output == "latent" else self.decode(made)
+        made = made if output == "latent" else self.decode(made)
+        self.maybe_free_model_hooks()
+        return made
 
     @torch.no_grad()
     def prepare(
@@ -270,7 +265,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         clips = Request(
             shape=shape,
-            device=self.text.device,
+            device=self.where,
             keys=asked.keys,
             guidance=scale_of(scales, "image_embedding", "text"),
             known=known,
@@ -288,7 +283,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise InputError("prompt is an empty list; it must hold at least one text")
         texts = [each for each in self.conditions if (each.name, each.option) == ("text", "prompt")]
         if negative is not None and not texts:
-            raise InputError(f"negative is {negative!r}; this model hears no text, leave it out")
+            raise InputError(f"negative is {negative!r}; this model takes no text, leave it out")
         told: list[Mapping[str, Any]] = [{"prompt": prompts, **values}]
         if negative is not None and negative.strip():
             told.append({"prompt": [negative]})
@@ -328,7 +323,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         prepared = Prepared(
             denoiser=guided,
             conditions=told,
-            noise=bind(source, (clips, count, *size), request.keys, told.share, numbers, self.text.device),
+            noise=bind(source, (clips, count, *size), request.keys, told.share, numbers, self.where),
             times=times(schedule, request.steps, spacing=options.spacing, covariance=shared),
             schedule=schedule,
             sampler=partial(get_sampler(request.sampler), **options.of_sampler(request.sampler)),
@@ -336,7 +331,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
         if request.beginning is None:
             return prepared
-        of = (denoiser, told, prepared.noise, prepared.times, schedule)
+        of = (denoiser, told, prepared.noise, prepared.times, schedule, covariance)
         return replace(prepared, begin=partial(request.beginning, *of))
 
     @torch.no_grad()
@@ -356,7 +351,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         times = prepared.times if times is None else times
         half = self.networks[0].dtype  # networks held in it compute in it; others as the caller has them compute
-        with nullcontext() if half == torch.float32 else torch.autocast(self.text.device.type, half):
+        with nullcontext() if half == torch.float32 else torch.autocast(self.where.type, half):
             if z is None:
                 z, times = Start(prepared.noise(0), times) if prepared.begin is None else prepared.begin()
             made = prepared.sampler(
@@ -386,13 +381,13 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             InputError: another shape.
         """
-        return self.space.decode(latents.to(self.text.device))
+        return self.space.decode(latents.to(self.where))
 
     def _known(self, known: Known, shape: Shape) -> Known:
         """Known frames where the batch is made, b of each; raises InputError for those that its clips cannot have."""
         check_known(known, shape, self.space.factor)
         self.check_known(known.at, shape[1])
-        return encode_known(known, shape[0], self.space, self.text.device)
+        return encode_known(known, shape[0], self.space, self.where)
 
     def _shape(self, clips: int, *asked: int | None) -> Shape:
         """Shape of the batch where it is made; raises InputError for sizes that the networks cannot take."""

@@ -1,7 +1,7 @@
-"""Plain diffusion with a list of conditions: what a system has that is not told otherwise.
+"""Plain diffusion with a list of conditions: what a system does by default.
 
-Most systems of video diffusion are this with a temporal design, conditions and a choice of what is trained when, so
-that each is one file of those: a class below `PlainDiffusion`, with its keys below `SystemConfig`.
+Most systems of video diffusion are this with a temporal design, conditions and stages of training, so that each is one
+file with a subclass of `PlainDiffusion` and a subclass of `SystemConfig` for its keys.
 
     class Flicker(PlainDiffusion):
         Config = FlickerConfig
@@ -44,16 +44,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What of a system a run trains, and what its clips are told, where a system learns one thing after the other.
+    """A stage of training: which weights a run trains, and which conditions it uses.
 
     Args:
-        trains: "all"; "image", the weights that an image network has; or "temporal", the others, which leaves the image
-            network and its text encoder as they are.
-        temporal: how much temporal layers count: 0 for clips that are looked at as pictures, frame by frame.
-        words: what stands for the text: what the system says, as the clips' "captions"; or "none", for clips without
-            captions, which are all told the empty text.
-        conditions: names of the system's conditions that clips of this stage are told, of the others their null
-            values; all of them when None.
+        trains: "all"; "image", the weights that an image network has; or "temporal", the others, with the image
+            network and its text encoder frozen.
+        temporal: weight of the temporal layers: 0 treats the frames of a clip as independent pictures.
+        words: the text condition: the clips' "captions", as the system encodes them; or "none", the empty text for all
+            clips.
+        conditions: names of the conditions that are used in this stage, the others being null; all of them when None.
     """
 
     trains: Literal["all", "image", "temporal"] = "all"
@@ -84,7 +83,7 @@ class PlainSettings(PipelineSettings):
 class PlainPipeline(VideoPipeline):
     """Text to video (or to image, with one frame) by plain diffusion; see `PlainSettings` for what it saves.
 
-    Its image encoder, of middle frames, is that of a model that was told their embeddings in place of texts.
+    The image encoder embeds middle frames; it is for models that are conditioned on these embeddings instead of a text.
     """
 
     PARTS: ClassVar[Mapping[str, Any]] = {
@@ -105,7 +104,7 @@ class PlainPipeline(VideoPipeline):
         words = Prompt(self.text) if self.image_encoder is None else FrameAsText(self.text, self.image_encoder)
         rate = (FrameRate(),) if self.unet.config.fps else ()
         sizes = self.unet.config
-        context = (ContextFrames([()]),) if sizes.in_channels == 2 * sizes.out_channels + 1 else ()
+        context = (ContextFrames(None),) if sizes.in_channels == 2 * sizes.out_channels + 1 else ()
         return (words, *rate, *context)
 
     def denoiser(self) -> NetworkDenoiser:
@@ -120,8 +119,8 @@ class PlainDiffusion:
     """Plain diffusion in training.
 
     Args:
-        unet: over clips or images, which is told the conditions.
-        conditions: what it is told, the text first.
+        unet: over clips or images, which takes the conditions.
+        conditions: what it is conditioned on, the text first.
         config: the system's keys.
         common: what it takes from the rest of its recipe.
 
@@ -205,7 +204,7 @@ class PlainDiffusion:
         for name, parameter in self.unet.named_parameters():
             parameter.requires_grad_((name in image) == (trains == "image"))
         if trains == "temporal" and self._beside:
-            # the first layer hears what stands beside; its weights for the frame itself are the image network's
+            # the first layer learns the channels beside the frame; its weights for the frame stay the image network's
             weight = self.unet.conv_in.weight.requires_grad_()
             own = weight.shape[1] - self._beside
             weight.register_hook(lambda slope: torch.cat([torch.zeros_like(slope[:, :own]), slope[:, own:]], dim=1))

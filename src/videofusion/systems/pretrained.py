@@ -12,26 +12,28 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.text import WordEncoder
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
-from videofusion.interop.diffusers_unet import read_json, unet_config, unet_from_diffusers
+from videofusion.interop.diffusers_unet import read_json
+from videofusion.interop.video_unets import KIND, network_config, network_from_diffusers
 from videofusion.networks.inflation import widened
 from videofusion.networks.layers import Embedding
 from videofusion.networks.unet import UNet, is_temporal
 from videofusion.parts import WEIGHTS, read_tensors
+from videofusion.recipes.own_base import model_folder
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 
-_SHIPPED = Path(__file__).parents[1] / "models_shipped"
-_HEARD = {"fps": "fps", "number": "numbers"}  # parts of a U-Net that may be new in it, with their option
-_THEIRS = ("UNet2DConditionModel", "UNet2DModel")
+# parts of a U-Net that may be new in it, with the option that has them
+_HEARD = {"fps_embedding.": "fps", "number_embedding.": "numbers"}
+_THEIRS = ("UNet2DConditionModel", "UNet2DModel", KIND)
 
 
 def is_diffusers(folder: str | Path | None) -> bool:
-    """Whether a folder is a pipeline of diffusers with an image U-Net."""
+    """Whether a folder is a pipeline of diffusers with an image U-Net, or a video U-Net that is built as one."""
     config = Path(folder or "").expanduser() / "unet" / "config.json"
     return folder is not None and config.is_file() and read_json(config).get("_class_name") in _THEIRS
 
 
-def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) -> UNet | None:
+def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None, temporal: str = "image") -> UNet | None:
     """The image model in a diffusers pipeline that `start.image_model` names; None where it names none.
 
     On torch's meta device its sizes only are read.
@@ -40,6 +42,7 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) 
         recipe: whose base generator it is to be, or which makes a video model of it.
         colours: channels of what the recipe's clips live in.
         image_size: of the middle frame's embedding, which it is then told: at first it does not listen.
+        temporal: row of the network that it is for; the folder of a video model of that row will do too.
 
     Raises:
         InputError: it cannot be that of such a recipe; what to set is said.
@@ -47,7 +50,13 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) 
     if recipe.start.image_model is None or not is_diffusers(recipe.start.image_model):
         return None
     folder = Path(recipe.start.image_model).expanduser()
-    network = unet_config(read_json(folder / "unet" / "config.json"))
+    network = network_config(read_json(folder / "unet" / "config.json"))
+    own = network.get("temporal", "image")
+    if own not in ("image", temporal):
+        raise InputError(
+            f"start.image_model {folder} has the layers over time of {own!r}, which a network of the row {temporal!r} "
+            "would lose; start from an image model, or train the system 'vdm' on it with network.temporal=" + str(own)
+        )
     _check_base(recipe, network, colours)
     schedule, prediction = schedule_from_diffusers(folder)
     # what is counted on the meta device has a schedule without numbers
@@ -60,7 +69,7 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None) 
             f"diffusion.prediction={prediction}"
         )
     else:
-        unet = unet_from_diffusers(folder).train()
+        unet = network_from_diffusers(folder).train()
     if image_size is not None:
         unet.image_embedding = Embedding(image_size, 4 * unet.config.channels[0])
         unet.register_to_config(image_size=image_size)
@@ -116,7 +125,7 @@ def start_from(residual: UNet, base: UNet) -> set[str]:
 
 def load_parts(system: System, folder: Path) -> set[str]:
     """Load every part of a trained system: a run folder or its model folder; returns what was, as "part.name"."""
-    model = _model_folder(folder)
+    model = model_folder(folder)
     loaded: set[str] = set()
     # a base that is not trained
     fixed: dict[str, nn.Module] = {name: part for name, part in system.frozen.items() if isinstance(part, UNet)}
@@ -142,12 +151,12 @@ def _new_layers(module: nn.Module, part: Path) -> set[str]:
         return set()
     config = read_json(part / "config.json")
     theirs = config.get("temporal")
-    told = [f"{part}_embedding." for part, key in _HEARD.items() if not config.get(key)]
-    rates = {name for name in module.state_dict() if name.startswith(tuple(told))}
+    new = tuple(part for part, option in _HEARD.items() if not config.get(option))
+    rates = {name for name in module.state_dict() if name.startswith(new)}
     if theirs == module.config.temporal:
         return rates
     own, found = (
-        {name for name in each if is_temporal(name) and not name.startswith(tuple(f"{part}_embedding." for part in _HEARD))}
+        {name for name in each if is_temporal(name) and not name.startswith(tuple(_HEARD))}
         for each in (module.state_dict(), _weights(part))
     )
     if found - own:
@@ -170,7 +179,7 @@ def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path
     Returns:
         names "part.name" of the weights that all come from there.
     """
-    model = _model_folder(folder)
+    model = model_folder(folder)
     part = next((model / name for name in ("unet", "base") if (model / name).is_dir()), None)
     if part is None:
         raise InputError(f"start.image_model is {folder}; it must be a run or model folder with a unet or a base in it")
@@ -189,7 +198,7 @@ def trained_words(recipe: Recipe) -> list[str]:
     """The words of the model that a recipe's run starts from; none where there is none, or one that learns none."""
     found: dict[str, None] = {}
     for folder in (recipe.start.model, recipe.start.image_model):
-        config = _model_folder(Path(folder or "")) / "text_encoder" / "config.json"
+        config = model_folder(Path(folder or "")) / "text_encoder" / "config.json"
         if folder is not None and config.is_file():
             found |= dict.fromkeys(read_json(config).get("words", []))
     return list(found)
@@ -200,20 +209,11 @@ def hears_fps(recipe: Recipe) -> bool:
     if recipe.network.temporal == "image":
         return False
     parts = (
-        []
-        if recipe.start.model is None
-        else [_model_folder(Path(recipe.start.model)) / p for p in ("unet", "residual")]
+        [] if recipe.start.model is None else [model_folder(Path(recipe.start.model)) / p for p in ("unet", "residual")]
     )
     configs = [part / "config.json" for part in parts]
     told = any(config.is_file() and read_json(config).get("fps") for config in configs)
     return told or bool(recipe.clips.fps_range) or len(set(recipe.clips.strides)) > 1
-
-
-def _model_folder(folder: Path) -> Path:
-    """The model's folder in that of a run; the folder itself; or that of a model that ships, where it is its name."""
-    if len(folder.parts) == 1 and not folder.exists() and (_SHIPPED / folder).is_dir():
-        return _SHIPPED / folder
-    return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def _weights(part: Path) -> dict[str, Tensor]:

@@ -120,7 +120,7 @@ class StableVideoPipeline(PlainPipeline):
 
     @property
     def space(self) -> Pixels | Latents:
-        return space_of(self.vae, self.config.together)
+        return space_of(self.vae, self._chunk, self._tile, self.config.together)
 
     @property
     def conditions(self) -> Sequence[Condition]:

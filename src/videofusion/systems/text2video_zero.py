@@ -27,6 +27,7 @@ from videofusion.diffusion.latent_motion import (
     moving_steps,
     sampled_twice,
 )
+from videofusion.diffusion.noise import DecomposedNoise, NoiseSource
 from videofusion.errors import InputError
 from videofusion.systems.prepared import Prepared
 from videofusion.systems.training_free import TrainingFreePipeline
@@ -49,6 +50,9 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
     @property
     def conditions(self) -> Sequence[Condition]:
         return (*super().conditions, *((PictureBeside(self.space),) if self.edits else ()))
+
+    def noise_source(self) -> NoiseSource:
+        return DecomposedNoise(1.0) if self.controls or self.edits else super().noise_source()
 
     def windowed(self, denoiser: Denoiser, window: int) -> Denoiser:
         return InChunks(denoiser, window, first=True)
@@ -82,19 +86,15 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
         Raises:
             InputError: anything outside what is said above.
         """
+        given = [name for name in ("beginning", "known") if asked.get(name) is not None]
+        still = given or self.controls or self.edits  # what moves comes of a clip
+        if still and foreground is not None:
+            what = given[0] if given else "the model's ControlNets" if self.controls else "an image model that edits"
+            raise InputError(f"foreground is given, with {what}; it is for clips of text alone")
         if self.edits and asked.get("guidance") is None:
             asked["guidance"] = EDITING
         prepared = super().prepare(prompt, **asked)
-        if asked.get("beginning") is not None:
-            return prepared
-        if self.controls or self.edits:  # which say what moves
-
-            def alike() -> Start:
-                noise = prepared.noise(0)
-                return Start(noise[:, :1].expand_as(noise), prepared.times)
-
-            return replace(prepared, begin=alike)
-        if prepared.known is not None:
+        if still:
             return prepared
         steps = moving_steps(len(prepared.times) - 1) if moves is None else moves
         motion: dict[str, Any] = {"motion": shift, "published": published}

@@ -80,6 +80,7 @@ class TrainingFreePipeline(VideoPipeline):
     guidance: ClassVar[float] = 7.5
     beside: ClassVar[tuple[tuple[str, ...], ...]] = ((),)
     controls: Sequence[ControlNet] = ()
+    model_cpu_offload_seq = "text_encoder->text_encoder_2->unet->vae"
 
     @classmethod
     def from_image_model(
@@ -97,24 +98,8 @@ class TrainingFreePipeline(VideoPipeline):
         """
         facts = read_folder(folder)
         cls._check(facts)
-        model = load_image_model(folder, temporal=cls.temporal)
-        assert model.space.vae is not None  # of latents
-        prompts = Prompt(model.prompts).components
-        parts = {name: part.to(device) if isinstance(part, nn.Module) else part for name, part in prompts.items()}
-        return cls(
-            unet=nn.Module.to(model.unet, device, dtype),
-            vae=model.space.vae.to(device),
-            **parts,
-            schedule=facts.schedule,
-            prediction=facts.prediction,
-            zero_null=facts.zero_null,
-            frames=cls.frames,
-            height=facts.height,
-            width=facts.width,
-            guidance=cls.guidance,
-            sampler="ddim",
-            sampler_options={"spacing": facts.spacing},
-        )
+        parts = load_image_model(folder, temporal=cls.temporal).parts(device, dtype)
+        return cls(**parts, zero_null=facts.zero_null, frames=cls.frames, guidance=cls.guidance)
 
     @classmethod
     def _check(cls, facts: DiffusersFolder) -> None:
@@ -134,7 +119,18 @@ class TrainingFreePipeline(VideoPipeline):
             folders: theirs.
         """
         nets = [load_controlnet(folder, self.unet) for folder in folders]
-        self.controls = [nn.Module.to(net, self.unet.device, self.unet.dtype) for net in nets]
+        self.controls = [nn.Module.to(net, self.where, self.unet.dtype) for net in nets]
+
+    def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
+        """Keep each part in the CPU's memory until it is called; ControlNets, which every step needs, stay where it is.
+
+        Args:
+            gpu_id: of the accelerator.
+            device: likewise; the one there is by default.
+        """
+        super().enable_model_cpu_offload(gpu_id, device)
+        for net in self.controls:
+            net.to(self.where)
 
     @property
     def text(self) -> PromptEncoder:
@@ -213,7 +209,7 @@ class TrainingFreePipeline(VideoPipeline):
     def _structure(self, clip: Tensor, asked: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """A clip with structure [b t c h w], and what is asked for with its size."""
         clip = check_clip(clip, name="structure", axes="t c h w" if clip.ndim == 4 else "b t c h w")
-        clips = (clip[None] if clip.ndim == 4 else clip).to(self.text.device).float()
+        clips = (clip[None] if clip.ndim == 4 else clip).to(self.where).float()
         wanted, start = [asked.get(name) for name in ("frames", "height", "width")], max(0, asked.get("start", 0))
         clips = clips[:, start:]  # of the longer video that the clip is a part of
         if not clips.shape[1]:

@@ -40,8 +40,9 @@ def tune(system: System, recipe: Recipe, started: Collection[str]) -> None:
         trained = {parameter for parameter in parameters.values() if parameter.requires_grad}
         loaded = {parameters[name] for name in parameters if f"{part}.{name}" in started}
         if recipe.start.trains == "lora":
-            layers = [] if unet is None else [n for n in attention_layers(unet) if parameters[f"{n}.weight"] in loaded]
-            if unet is not None and trained & loaded and (layers or not attention_layers(unet)):
+            attention = [] if unet is None else attention_layers(unet)
+            layers = [name for name in attention if parameters[f"{name}.weight"] in trained & loaded]
+            if unet is not None and trained & loaded and (layers or not attention):
                 add_lora(unet, recipe.start.lora_rank, layers)
             trained -= loaded
             trained |= {parameter for name, parameter in module.named_parameters() if is_adapter(name)}

@@ -57,12 +57,12 @@ class VDMSystem(PlainDiffusion):
 
     @classmethod
     def build(cls, config: VDMConfig, parts: Parts) -> PlainDiffusion:
-        """The system of a recipe; raises InputError for a temporal design that is told a share."""
+        """The system of a recipe; raises InputError for a temporal design that takes a share."""
         if temporal_design(parts.temporal).share:
             named = parts.temporal.replace("residual", "factorised")
             instead = named if named in TEMPORAL_DESIGNS and named != parts.temporal else "factorised"
             raise InputError(
-                f"recipe key network.temporal is {parts.temporal!r}, whose network is told each frame's share of the "
+                f"recipe key network.temporal is {parts.temporal!r}, whose network takes each frame's share of the "
                 f"base noise, and the system 'vdm' has none; set network.temporal={instead}"
             )
         return super().build(config, parts)

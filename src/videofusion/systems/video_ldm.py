@@ -1,11 +1,11 @@
 """Video LDM (Blattmann et al. 2023, "Align your Latents"): an image model, frozen, that learns to make frames agree.
 
-After each spatial layer of the image network stands a temporal one, attention over time or a residual block, and a
-learned part of what it makes counts (sec. 3.1): where alpha is 1, and with `Conditions.temporal` 0, the network is the
-image network to the bit, trained or not. Temporal layers, and only they, are told clean frames and which of them are
-shown (sec. 3.2): so one network makes clips from a text, has them go on, or fills in frames between key frames.
+Each spatial layer of the image network is followed by a temporal one, attention over time or a residual block, whose
+output is mixed in with a learned weight (sec. 3.1): where alpha is 1, or `Conditions.temporal` is 0, the network is the
+image network to the bit, trained or not. Only temporal layers receive clean frames and the mask of which are given
+(sec. 3.2), so that one network generates clips from a text, continues them, and interpolates between key frames.
 
-What starts is an image model of this library or a Stable Diffusion folder (`start.image_model`), in pixels or in the
+It starts from an image model of this library or a Stable Diffusion folder (`start.image_model`), in pixels or in the
 latents of an autoencoder. Not here: the decoder's temporal layers (sec. 3.1.1), and the upsampler (sec. 3.4).
 """
 
@@ -17,12 +17,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from videofusion.conditioning.condition import Condition
 from videofusion.conditioning.context import ContextFrames
+from videofusion.diffusion.conditions import Conditions
+from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.guidance import Term
 from videofusion.recipes.system_config import SystemConfig
 from videofusion.settings import Range
 from videofusion.systems.build import Parts
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.plain import PlainDiffusion, PlainPipeline, PlainSettings, Stage
+from videofusion.systems.prepared import Prepared
 from videofusion.systems.saved import PipelineSettings
 
 
@@ -31,13 +34,13 @@ class VideoLDMConfig(SystemConfig):
     """Video LDM's keys in a recipe.
 
     Args:
-        stage: what a run trains: temporal layers on "clips", in an image network that stays as it is; or that network
-            on their frames, as pictures ("images").
-        context: most of its first frames that a clip is shown in training, which is shown none, one, or up to so many,
-            so that it can go on from them (sec. 3.2).
-        key_frames: instead, every so many-th frame is shown, from the first, so that those between can be filled in
-            (sec. 3.3, where it is 4); 0 for none.
-        context_guidance: how closely clips follow the frames that are given, by default; 1 is off.
+        stage: what a run trains: temporal layers on "clips", with the image network frozen; or the image network on
+            their frames, as pictures ("images").
+        context: largest number of first frames that are given clean in training; each clip draws from none to this
+            many, so that the model can continue clips (sec. 3.2).
+        key_frames: instead, every n-th frame is given, from the first, so that the model interpolates between them
+            (sec. 3.3, where it is 4); 0 is off.
+        context_guidance: default guidance scale of the given frames; 1 is off.
     """
 
     name: ClassVar[str] = "video-ldm"
@@ -48,13 +51,13 @@ class VideoLDMConfig(SystemConfig):
     context_guidance: Annotated[float, Range(0, 100)] = 1.0
 
     def shown(self, frames: int) -> list[range]:
-        """The frames of a training clip that may be shown together.
+        """The sets of frames of a training clip that may be given together.
 
         Args:
             frames: of the clip.
 
         Raises:
-            InputError: all of them, which leaves nothing to make.
+            InputError: all of them, which leaves nothing to generate.
         """
         if frames == 1:
             return [range(0)]
@@ -72,11 +75,14 @@ class VideoLDMSettings(PlainSettings):
     """What a pipeline saves.
 
     Args:
-        context: most first frames that it was shown in training; 0 for one that was shown others.
-        context_guidance: how closely clips follow the frames that are given, by default; 1 is off.
+        context: largest number of first frames that were given in training; 0 for a model of key frames.
+        shown: the sets of frame numbers that were given together in training; None, of models that were saved without
+            them, allows any.
+        context_guidance: default guidance scale of the given frames; 1 is off.
     """
 
     context: int = 0
+    shown: list[list[int]] | None = None
     context_guidance: float = 1.0
 
 
@@ -87,7 +93,7 @@ class VideoLDMPipeline(PlainPipeline):
 
     @property
     def conditions(self) -> Sequence[Condition]:
-        return (*super().conditions, ContextFrames([()], within=True))
+        return (*super().conditions, ContextFrames(self.config.shown, within=True))
 
     @property
     def overlap(self) -> int:
@@ -99,6 +105,12 @@ class VideoLDMPipeline(PlainPipeline):
         if not isinstance(guidance, Mapping) and 1.0 not in (guidance, follow):
             return super()._scales({"text": guidance, "beside": follow})
         return super()._scales(guidance)
+
+    def _prepared(self, denoiser: Denoiser, told: Conditions, terms: list[Term], *others: Any) -> Prepared:
+        """Leave out guidance over given frames where there are none: it would call the network twice for one output."""
+        if told.beside is None or not bool(told.beside[:, :, 0].any()):
+            terms = [term for term in terms if term.names != ("beside",)] or [Term(("text",), 1.0)]
+        return super()._prepared(denoiser, told, terms, *others)
 
 
 class VideoLDM(PlainDiffusion):
@@ -118,5 +130,10 @@ class VideoLDM(PlainDiffusion):
         return (*super().told(config, parts), shown)
 
     def settings(self) -> dict[str, Any]:
-        shown = 0 if self.config.key_frames else self.config.context
-        return {**super().settings(), "context": shown, "context_guidance": self.config.context_guidance}
+        shown = next(each for each in self.conditions if isinstance(each, ContextFrames)).sets or ()
+        return {
+            **super().settings(),
+            "context": 0 if self.config.key_frames else self.config.context,
+            "shown": [list(each) for each in shown],
+            "context_guidance": self.config.context_guidance,
+        }

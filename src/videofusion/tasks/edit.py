@@ -22,6 +22,7 @@ from videofusion.errors import InputError, unknown
 from videofusion.systems.controlvideo import ControlVideoPipeline
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.text2video_zero import Text2VideoZeroPipeline
+from videofusion.systems.tune_a_video import TuneAVideoPipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Asked:
         source: makes the conditions under which the clip is what it is.
         refinements: of inversion.
         progress: wraps its steps.
+        back: is given what comes back of an inversion, where the model makes clips.
     """
 
     clip: Tensor
@@ -41,6 +43,7 @@ class Asked:
     source: Callable[[], Conditions]
     refinements: int
     progress: Progress | None = None
+    back: Callable[[Tensor], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,8 @@ class Method:
         begin: what sampling begins from; as the pipeline begins by itself when None.
         asked: further keywords of the pipeline's call, for a clip's pixels [b t 3 h w].
         sampler: by default; the model's own when None.
+        inverts: whether it finds a clip's noise.
+        hears_source: whether that is told what the clip shows.
     """
 
     summary: str
@@ -60,6 +65,8 @@ class Method:
     begin: Callable[[Asked], Beginning] | None = None
     asked: Callable[[VideoPipeline, Tensor], dict[str, Any]] | None = None
     sampler: str | None = None
+    inverts: bool = False
+    hears_source: bool = True
 
 
 def _inverted(asked: Asked, strength: float, fresh: float = 0.0) -> Inverted:
@@ -70,6 +77,7 @@ def _inverted(asked: Asked, strength: float, fresh: float = 0.0) -> Inverted:
         refinements=asked.refinements,
         fresh=fresh,
         progress=asked.progress,
+        back=asked.back,
     )
 
 
@@ -91,6 +99,15 @@ def _by_text2video_zero(pipe: VideoPipeline, clips: Tensor) -> dict[str, Any]:
     return ({"beside": clips} if pipe.edits else {}) | ({"structure": clips} if pipe.controls else {})
 
 
+def _by_tune_a_video(pipe: VideoPipeline, clips: Tensor) -> dict[str, Any]:
+    if not isinstance(pipe, TuneAVideoPipeline):
+        raise InputError(
+            "method is 'tune-a-video', which takes a model that was tuned on the clip: "
+            "train tune-a-video --base MODEL --data CLIP --caption TEXT"
+        )
+    return {}
+
+
 METHODS = {
     "sdedit": Method(
         summary="noise the clip, and take the noise away under the prompt: the more strength, the less stays",
@@ -102,12 +119,23 @@ METHODS = {
         strength=1.0,
         begin=lambda asked: _inverted(asked, asked.strength),
         sampler="ddim",
+        inverts=True,
     ),
     "vary": Method(
         summary="find the clip's own noise, exchange a part of what is not shared by its frames, and sample again",
         strength=0.5,
         begin=lambda asked: _inverted(asked, 1.0, fresh=asked.strength),
         sampler="ddim",
+        inverts=True,
+    ),
+    "tune-a-video": Method(
+        summary="a model tuned on the clip samples from the clip's own noise, found by DDIM without text",
+        strength=1.0,
+        begin=lambda asked: _inverted(asked, asked.strength),
+        asked=_by_tune_a_video,
+        sampler="ddim",
+        inverts=True,
+        hears_source=False,
     ),
     "text2video-zero": Method(
         summary="an image model edits frame by frame, or takes over their structure, and looks at the first frame",
@@ -132,6 +160,7 @@ def edit(
     mask: Tensor | None = None,
     weight: float = 0.0,
     refinements: int = 1,
+    back: Callable[[Tensor], None] | None = None,
     output: str = "clip",
     **sampling: Any,
 ) -> Tensor:
@@ -150,6 +179,8 @@ def edit(
             [t 1 h w] or [b t 1 h w], where t, h and w may be 1 for all.
         weight: of reconstruction guidance by what is kept, see `Known`.
         refinements: of each step of inversion, see `invert`; one brings most clips back, none costs half.
+        back: is given, for methods that invert, what comes back of the clip when its noise is sampled as it was found,
+            without the prompt, [t c h w] or [b t c h w]: how well the clip was inverted, at the price of as many steps.
         output: "clip", or "latent" for what the model's `decode` makes clips of.
         sampling: seed, motion_seed, steps, sampler, sampler_options, guidance, motion, fps and progress, as the model
             takes them. The samplers of methods that invert are "ddim" by default: it is what they invert.
@@ -165,9 +196,18 @@ def edit(
     how = METHODS[method]
     if strength is not None and how.strength is None:
         raise InputError(f"strength is {strength}; the method {method!r} has none, leave it out")
+    if source is not None and not how.hears_source:
+        raise InputError(f"source is {source!r:.200}; the method {method!r} inverts without text, leave it out")
+    if back is not None and not how.inverts:
+        raise InputError(f"back is given; the method {method!r} does not invert")
     strength = (how.strength or 1.0) if strength is None else strength
     if not 0 < strength <= 1:
         raise InputError(f"strength is {strength}; it must be above 0 and at most 1")
+    if method == "vary" and bool((pipe.noise_source().covariance(frames=range(2)) == 1).all()):
+        raise InputError(
+            "method is 'vary', which exchanges what the noise of frames does not share; all frames of this model begin "
+            "from one noise"
+        )
     one = isinstance(prompt, str)
     clip = check_clip(clip, axes="t c h w" if one else "b t c h w")
     clips = clip[None] if one else clip
@@ -179,7 +219,7 @@ def edit(
         raise InputError(f"clip has {channels} channels; to be edited it must have 3")
     if frames > pipe.config.frames and not pipe.any_length:
         raise InputError(f"clip has {frames} frames; this model edits at most {pipe.config.frames} at once")
-    pixels = clips.to(pipe.text.device).float()
+    pixels = clips.to(pipe.where).float()
     pipe.space.check_size(height, width)
     known = None if mask is None else Known(pixels, range(frames), weight, mask=mask)
     size: dict[str, Any] = {"frames": frames, "height": height, "width": width}
@@ -193,6 +233,11 @@ def edit(
             asked = {name: value for name, value in sampling.items() if name != "progress"}
             return source_conditions(pipe, encoded, prompts, texts, **size, **asked)
 
+        def came_back(made: Tensor) -> None:
+            if back is not None and made.shape == encoded.shape:  # and no middle frame that is made first
+                decoded = pipe.decode(pipe.space.bounded(made.float()))
+                back(decoded[0] if one else decoded)
+
         beginning = how.begin(
             Asked(
                 clip=encoded,
@@ -200,6 +245,7 @@ def edit(
                 source=shown,
                 refinements=refinements,
                 progress=sampling.get("progress"),
+                back=None if back is None else came_back,
             )
         )
     sampling = {"sampler": how.sampler or pipe.config.sampler} | {

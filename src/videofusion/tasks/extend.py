@@ -108,7 +108,7 @@ def extend(
         list(
             windows(
                 pipe,
-                pipe.space.encode(clips[:, -overlap:].to(pipe.text.device).float()),
+                pipe.space.encode(clips[:, -overlap:].to(pipe.where).float()),
                 prompt,
                 had=had,
                 frames=frames,

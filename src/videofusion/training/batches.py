@@ -63,6 +63,8 @@ def _dataset(recipe: Recipe, data: Path | None, split: str) -> Dataset:
         return folder_clips(recipe, data, split, clips, crop=recipe.clips.crop, flip=recipe.clips.flip and train)
     if data is not None:
         raise InputError(f'data is {data}, but the recipe "{recipe.name}" makes its own data ({recipe.clips.kind})')
+    if recipe.clips.caption is not None:
+        raise InputError(f"recipe key clips.caption goes with a folder of clips only; {recipe.clips.kind} has captions")
     domain = domain_with(recipe.clips.kind)
     assert domain is not None  # recipes name no other data
     found: Dataset = domain.dataset(recipe, split)
@@ -87,6 +89,8 @@ def folder_clips(recipe: Recipe, data: Path, split: str, clips: int, **options: 
         size=recipe.clips.size,
         fps=_clip_rates(recipe),
         stride=recipe.clips.strides or recipe.clips.stride,
+        start=recipe.clips.start,
+        caption=recipe.clips.caption,
         clips=clips,
         split=split,
         holdout=recipe.clips.validation_share,

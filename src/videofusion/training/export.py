@@ -22,6 +22,7 @@ from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.training.checkpoints import check_shapes, load, read_into
+from videofusion.training.plain_diffusers import plain_pipeline
 from videofusion.training.sharding import whole_pipeline
 from videofusion.training.world import World
 from videofusion.trusted import read_config
@@ -128,21 +129,23 @@ def write_model(system: System, recipe: Recipe, folder: Path, world: World) -> N
         write_folder(folder, fill)
 
 
-def export_model(name_or_path: str | Path, out: Path, *, dtype: str = "float16") -> Path:
-    """Write a model's folder to share it: the same pipeline, its weights in half precision.
+def export_model(name_or_path: str | Path, out: Path, *, dtype: str = "float16", diffusers: str | None = None) -> Path:
+    """Write a model's folder to share it: the same pipeline, or one of diffusers, its weights in half precision.
 
     Args:
         name_or_path: as for `load`; or a run folder, for the model of its newest checkpoint; or the folder of any
             checkpoint in it, as RUN/checkpoints/step-00000100, for its averaged weights.
         out: the new folder, which must not exist; its parent is made.
         dtype: "float16", "bfloat16" or "float32" (no change).
+        diffusers: name of an image network, "unet" or VideoFusion's "base", which is written as a pipeline of diffusers
+            that loads where this package is not; all networks as a pipeline of ours when None.
 
     Returns:
         the new folder, written whole or not at all.
 
     Raises:
         InputError: no such model, an unknown dtype, or something at `out` already; a checkpoint of which no model can
-            be made.
+            be made; a network that diffusers cannot have, see `plain_pipeline`.
     """
     kinds = ("float16", "bfloat16", "float32")
     if dtype not in kinds:
@@ -152,6 +155,8 @@ def export_model(name_or_path: str | Path, out: Path, *, dtype: str = "float16")
     path = Path(name_or_path)
     is_checkpoint = (path / "state.json").is_file()
     pipe = checkpoint_pipeline(path) if is_checkpoint else models.load(name_or_path, device="cpu")
+    if diffusers is not None:
+        pipe = plain_pipeline(pipe, diffusers)
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             torch.nn.Module.to(part, getattr(torch, dtype))  # not diffusers' own, which warns of nothing

@@ -159,3 +159,20 @@ def test_two_tables_and_other_files_are_refused(tmp_path):
         open_source(tmp_path / "a.doc")
     with pytest.raises(InputError, match='layout is "tree"; it must be one of auto, folder'):
         open_source(tmp_path, "tree")
+
+
+def test_one_video_is_a_clip_of_its_own_with_what_lies_beside_it(tmp_path):
+    fill(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "metadata.jsonl").write_text(
+        '{"file_name": "a.mp4", "text": "a dog", "split": "test"}\n{"file_name": "gone.mp4", "text": "a cat"}\n'
+    )
+    (tmp_path / "b.txt").write_text("a bird\n")
+    said = {"a": ("a dog", "metadata.jsonl"), "b": ("a bird", "b.txt"), "c": ("", "none")}
+    for name, (caption, told) in said.items():
+        source = open_source(tmp_path / f"{name}.mp4")
+        assert source.captions == {f"{name}.mp4": caption}
+        assert (source.told, source.problems) == (told, {})
+        assert [item.name for item in part(source.items, "train", 0.1)] == [f"{name}.mp4"]
+        assert not part(source.items, "val", 0.1)
+    with pytest.raises(InputError, match=r'd.mp4" is not there; it must be a folder or a file'):
+        open_source(tmp_path / "d.mp4")

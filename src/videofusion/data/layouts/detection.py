@@ -57,16 +57,20 @@ def detect(path: str | Path) -> tuple[str, Path]:
         InputError: none, or more than one.
     """
     place = Path(path).expanduser()
+    suffix = place.suffix.lower()
+    if suffix in VIDEO_ENDINGS and not place.exists():
+        raise InputError(f'data "{path}" is not there; it must be a folder or a file')
     if place.is_file():
-        suffix = place.suffix.lower()
         if suffix == ".tar" or place.name == INDEX:
             return "shards", place
         if suffix == ".npy":
             return "array", place
         if suffix in TABLE_ENDINGS:
             return "table", place
+        if suffix in VIDEO_ENDINGS:
+            return "folder", place
         allowed = ", ".join((".tar", ".npy", *TABLE_ENDINGS))
-        raise InputError(f'data "{path}" is a file of another kind; it must be a folder or one of {allowed}')
+        raise InputError(f'data "{path}" is a file of another kind; it must be a folder, a video or one of {allowed}')
     if (place / SETTINGS).is_file():
         return "encoded", place
     root, names = files_below(place)

@@ -27,16 +27,41 @@ _PLACES = {"videos", "video", "clips", "images", "pictures", "frames", "files", 
 
 
 def list_videos(path: str | Path, fold: int = 1) -> Source:
-    """List a folder of video files, with all that is below it.
+    """List a folder of video files, with all that is below it; or one video file, with what lies beside it.
 
     Raises:
-        InputError: no folder, no video file in it, or no such fold.
+        InputError: neither, no video file in it, or no such fold.
     """
+    place = Path(path).expanduser()
+    if place.is_file() and place.suffix.lower() in VIDEO_ENDINGS:
+        return _one_video(place)
     root, files = files_below(path)
     names = [name for name in files if _ending(name) in VIDEO_ENDINGS]
     if not names:
         raise InputError(f'data "{path}" contains no video; known endings are {", ".join(VIDEO_ENDINGS)}')
     return _described(root, files, names, fold, lambda name, row: VideoFile(root / name), classes=True)
+
+
+def _one_video(place: Path) -> Source:
+    """A video file, which is in no part: its row in a table beside it, or the text file beside it, is its caption."""
+    root, name = place.parent, place.name
+    names = sorted(each.name for each in root.iterdir() if each.is_file() and not each.name.startswith("."))
+    rows: dict[str, Row] = {}
+    problems: dict[str, str] = {}
+    tables = [each for each in names if each in METADATA]
+    for table in tables:
+        read_metadata(root / table, root, set(names), rows, problems)
+    row, told = rows.get(name), ", ".join(tables)
+    text = sidecars(names, [name]).get(name)
+    if row is None and text is not None:
+        try:
+            row, told = Row(caption_in(root / text)), text
+        except ValueError as error:
+            problems[name] = str(error)
+    row = row or Row()
+    item = Item(name, VideoFile(place), row.captions, row.label, row.identity, row.action)
+    reason = {name: problems[name]} if name in problems else {}
+    return Source(root=root, files=[item], problems=reason, told=told if row.captions else "none")
 
 
 def list_frames(path: str | Path, fold: int = 1) -> Source:

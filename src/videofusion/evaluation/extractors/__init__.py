@@ -4,8 +4,8 @@ Video in, rows of features out. Which file of weights, which preprocessing and w
 combination has a name in `EXTRACTORS`, and an extractor carries the checksum of its weights.
 """
 
-from videofusion.evaluation.extractors.interface import Extractor, NetworkExtractor
 from videofusion.evaluation.extractors.load import EXTRACTORS, load_extractor
+from videofusion.evaluation.extractors.network_extractor import Extractor, NetworkExtractor
 from videofusion.evaluation.extractors.weights import convert
 
 __all__ = ["EXTRACTORS", "Extractor", "NetworkExtractor", "convert", "load_extractor"]

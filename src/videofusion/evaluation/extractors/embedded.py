@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import Tensor
 
 from videofusion.evaluation.extractors.embedded_network import LEAST_FRAMES, WEIGHTS, load_network
-from videofusion.evaluation.extractors.interface import NetworkExtractor
+from videofusion.evaluation.extractors.network_extractor import NetworkExtractor
 from videofusion.evaluation.record import checksum
 
 

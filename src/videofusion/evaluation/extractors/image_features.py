@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from videofusion.evaluation.extractors.interface import NetworkExtractor
+from videofusion.evaluation.extractors.network_extractor import NetworkExtractor
 from videofusion.evaluation.extractors.preprocess import resize_clips, resize_tensorflow
 
 SIZE = 299

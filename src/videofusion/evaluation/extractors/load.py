@@ -14,8 +14,8 @@ from videofusion.evaluation.extractors.embedded import EmbeddedExtractor
 from videofusion.evaluation.extractors.i3d import I3D
 from videofusion.evaluation.extractors.image_features import InceptionExtractor
 from videofusion.evaluation.extractors.inception import InceptionV3
-from videofusion.evaluation.extractors.interface import NetworkExtractor
 from videofusion.evaluation.extractors.lpips import LEAST, LPIPS, LPIPSExtractor
+from videofusion.evaluation.extractors.network_extractor import NetworkExtractor
 from videofusion.evaluation.extractors.transformer import CLIPExtractor, VideoMAEExtractor
 from videofusion.evaluation.extractors.video import C3DExtractor, C3DTorchScript, I3DExtractor, I3DTorchScript
 from videofusion.evaluation.extractors.weights import load_into, open_torchscript, verify

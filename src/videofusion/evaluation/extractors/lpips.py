@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from videofusion.errors import InputError
-from videofusion.evaluation.extractors.interface import NetworkExtractor
+from videofusion.evaluation.extractors.network_extractor import NetworkExtractor
 
 # Of values in [-1, 1], red green blue: what ImageNet's mean and deviation become there.
 _MEAN, _STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from videofusion.errors import InputError, require
-from videofusion.evaluation.extractors.interface import NetworkExtractor
+from videofusion.evaluation.extractors.network_extractor import NetworkExtractor
 from videofusion.evaluation.extractors.preprocess import resize_clips
 from videofusion.evaluation.extractors.weights import verify
 from videofusion.trusted import LOCAL, check_foreign

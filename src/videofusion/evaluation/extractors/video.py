@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 from videofusion.evaluation.extractors import c3d
-from videofusion.evaluation.extractors.interface import NetworkExtractor
+from videofusion.evaluation.extractors.network_extractor import NetworkExtractor
 from videofusion.evaluation.extractors.preprocess import resize_clips
 
 I3D_SIZE = 224

@@ -26,7 +26,7 @@ class PointedAttention(nn.Module):
         channels: of the features.
         heads: of the attention.
         groups: of the norm.
-        told_size: of what every frame is told.
+        told_size: of the embedding of each frame's conditions.
     """
 
     def __init__(self, channels: int, heads: int, groups: int, told_size: int) -> None:
