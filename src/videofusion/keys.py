@@ -48,6 +48,8 @@ class Stream(IntEnum):
     DIGIT_CROP = 14  # the place that is cut from a frame of moving digits
     CONTEXT = 15  # choices of a training step: which frames of a clip are shown beside,
     NO_CONTEXT = 16  # whether none is
+    PICTURE = 17  # noise on a first picture that a network is shown
+    PICTURE_AMOUNT = 18  # how much of it
 
 
 def integers(

@@ -28,6 +28,7 @@ BUILT_IN: Mapping[str, tuple[str, str, str]] = {
     "magicvideo": ("videofusion.systems.magicvideo", "MagicVideoSystem", "MagicVideoPipeline"),
     "make-a-video": ("videofusion.systems.make_a_video", "MakeAVideoSystem", "MakeAVideoPipeline"),
     "video-ldm": ("videofusion.systems.video_ldm", "VideoLDM", "VideoLDMPipeline"),
+    "svd": ("videofusion.systems.svd", "StableVideoDiffusion", "StableVideoPipeline"),
     "tune-a-video": ("videofusion.systems.tune_a_video", "TuneAVideo", "TuneAVideoPipeline"),
 }
 # Systems that are never trained: pipelines on an image model of others, by the name that `load` takes.
@@ -38,6 +39,7 @@ TRAINING_FREE: Mapping[str, tuple[str, str]] = {
 }
 # Pipelines that others' video models are read into, by the class of their U-Net in diffusers.
 VIDEO_MODELS: Mapping[str, tuple[str, str]] = {
+    "UNetSpatioTemporalConditionModel": ("videofusion.systems.svd", "StableVideoPipeline"),
     "UNet3DConditionModel": ("videofusion.systems.modelscope", "ModelScopePipeline"),
 }
 _registered: dict[str, type[Any]] = {}

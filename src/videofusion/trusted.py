@@ -39,6 +39,7 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("diffusers", "AutoencoderKL"),
         ("diffusers", "AutoencoderTiny"),
         ("diffusers", "AutoencoderDC"),
+        ("diffusers", "AutoencoderKLTemporalDecoder"),
     ),
     "image_encoder": (
         ("videofusion.conditioning.image", "FrameEncoder"),
@@ -60,9 +61,10 @@ _DEEP = (1, 256)  # layers in a row
 PIPELINE_BOUNDS = {
     **dict.fromkeys(("frames", "height", "width"), (1, 4096)),
     "context": (0, 4096),
+    "together": (1, 4096),
     "fps": (0, 1000),
     "start": (0, 1e6),
-    **dict.fromkeys(("guidance", "motion_guidance", "context_guidance"), (0, 100)),
+    **dict.fromkeys(("guidance", "motion_guidance", "context_guidance", "first_guidance"), (0, 100)),
     **dict.fromkeys(("guidance_interval", "guidance_skip", "share", "profiles"), (0, 1)),
 }
 BOUNDS: dict[str, Mapping[str, tuple[float, float]]] = {
@@ -71,6 +73,8 @@ BOUNDS: dict[str, Mapping[str, tuple[float, float]]] = {
         **dict.fromkeys(("text_size", "image_size", "added_size"), _WIDE),
         "blocks": (1, 8),
         "context": (0, 8192),
+        "numbers": (0, 64),
+        "block_eps": (1e-12, 1e-2),
         "heads": (1, 1024),
         "depth": (1, 64),
         "labels": (1, 1_000_000),

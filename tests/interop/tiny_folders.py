@@ -155,6 +155,72 @@ def xl_pipeline() -> Any:
     )
 
 
+def stable_video_unet(**options: Any) -> Any:
+    torch.manual_seed(0)
+    return stirred(
+        diffusers.UNetSpatioTemporalConditionModel(
+            **{
+                "sample_size": 8,
+                "in_channels": 8,
+                "out_channels": 4,
+                "block_out_channels": (32, 64),
+                "down_block_types": ("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+                "up_block_types": ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+                "layers_per_block": 1,
+                "cross_attention_dim": 24,
+                "num_attention_heads": (2, 4),
+                "num_frames": 5,
+            }
+            | options
+        )
+    )
+
+
+def temporal_vae(**options: Any) -> Any:
+    torch.manual_seed(2)
+    kinds = ("DownEncoderBlock2D",) * 2
+    return stirred(
+        diffusers.AutoencoderKLTemporalDecoder(block_out_channels=(32, 32), down_block_types=kinds, **options)
+    )
+
+
+def image_encoder(projection: int = 24, side: int = 224) -> Any:
+    torch.manual_seed(4)
+    return stirred(
+        transformers.CLIPVisionModelWithProjection(
+            transformers.CLIPVisionConfig(
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                image_size=side,
+                patch_size=side // 4,
+                projection_dim=projection,
+            )
+        )
+    )
+
+
+def stable_video_pipeline(**options: Any) -> Any:
+    """Stable Video Diffusion; options are those of its U-Net."""
+    return diffusers.StableVideoDiffusionPipeline(
+        vae=temporal_vae(),
+        image_encoder=image_encoder(),
+        unet=stable_video_unet(**options),
+        scheduler=diffusers.EulerDiscreteScheduler(
+            **SCHEDULE,
+            prediction_type="v_prediction",
+            timestep_type="continuous",
+            timestep_spacing="leading",
+            steps_offset=1,
+            use_karras_sigmas=True,
+            sigma_min=0.002,
+            sigma_max=700.0,
+        ),
+        feature_extractor=transformers.CLIPImageProcessor(),
+    )
+
+
 def depth() -> Any:
     """A model that sees depth."""
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from videofusion.cli.first_picture import NO_PICTURE, FirstPicture
 from videofusion.cli.image_models import PLAIN_NEW, NewClips
 from videofusion.cli.options import Force, check_sampling, refuse_existing
 from videofusion.cli.sampling import OWN, Turned
@@ -33,6 +34,7 @@ def generate(
     guidance: float | None = None,
     negative: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
     image: Annotated[NewClips, tyro.conf.OmitArgPrefixes] = PLAIN_NEW,
+    first: Annotated[FirstPicture, tyro.conf.OmitArgPrefixes] = NO_PICTURE,
     motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
     seed: int = 0,
     motion_seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
@@ -49,7 +51,7 @@ def generate(
     workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     force: Force = False,
 ) -> int:
-    """Make a video from a prompt, or a folder of them from a file of prompts.
+    """Make a video from a prompt or a first picture, or a folder of them from a file of prompts.
 
     A file of prompts has one row per line, as {"prompt": "a red three", "seed": 5}. A row may set its own seed,
     motion_seed, frames, size, steps, sampler, sampling options, guidance, negative and motion, options for image models
@@ -75,6 +77,7 @@ def generate(
         guidance: how closely to follow the prompt; 1 is off; the model's own by default
         negative: what the video is not to show
         image: options for image models
+        first: options for image-to-video models
         motion: 0 (the least motion of the training clips) to 1 (the most), for models trained with this knob
         seed: the same seed gives the same clip
         motion_seed: another one gives the same content other motion
@@ -91,8 +94,9 @@ def generate(
         workers: with --engine ray, number of actors (1)
         force: replace OUT if it exists; not with --prompts, which resumes
     """
-    if prompts is None and not prompt.strip():
+    if prompts is None and not prompt.strip() and first.image is None:
         raise InputError(f"prompt is {prompt!r}; it must have at least one word, or --prompts name a file of them")
+    first.check()
     if count < 1:
         raise InputError(f"--count is {count}, but must be at least 1")
     check_file(fps, scale)
@@ -108,6 +112,8 @@ def generate(
         defaults |= {"negative": negative, **sampling.given(), **image.rows()}
         if prompt or count > 1:
             raise InputError(f"{'PROMPT' if prompt else '--count'} and --prompts are both given; leave one out")
+        if first.image is not None:
+            raise InputError(f"--image is {first.image}; with --prompts it cannot be given")
         if force:
             raise InputError("--force and --prompts are both given; to make a row again, delete its file")
         if low_memory:
@@ -143,6 +149,7 @@ def generate(
     tuned["precision"] = precision
     pipe = load(model, **image.load(), **tuned, device=device, low_memory=low_memory)
     more = call_of(pipe, {"negative": negative, **vars(image)}, size=(height, width), frames=frames)
+    more |= first.call_of(pipe, (height, width))
     for number, (own_seed, files) in enumerate(jobs):
         began = time.perf_counter()
         settings: dict[str, Any] = {
@@ -159,7 +166,7 @@ def generate(
             "fps": fps if pipe.hears_fps else None,
         }
         told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given(), **image.told()}
-        told |= {} if negative is None else {"negative": negative}
+        told |= first.told() | ({} if negative is None else {"negative": negative})
         del told["sampler_options"]
         bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
         made = tasks.generate(pipe, prompt, **settings, **more, output="latent", progress=bar)

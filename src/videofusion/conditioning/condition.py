@@ -100,7 +100,7 @@ class Condition:
     def network(self, colours: int) -> dict[str, Any]:
         """Keywords of the `UNet` that takes this condition.
 
-        `in_channels` are those beside the frame's own, and are added up; so are names of `inputs`.
+        `in_channels` are those beside the frame's own, and are added up; so are `numbers`, and names of `inputs`.
 
         Args:
             colours: channels of a frame.
@@ -147,8 +147,11 @@ class Condition:
         raise NotImplementedError
 
 
+_SIDE_BY_SIDE = {"beside": 2, "numbers": 1}  # fields that several conditions fill, with the axis of their parts
+
+
 def together(parts: Iterable[Conditions]) -> Conditions:
-    """What several conditions say as one: what is beside the frame side by side, in order.
+    """What several conditions say as one: what is beside the frame, and numbers, side by side, in order.
 
     Args:
         parts: of one batch, each with fields of its own.
@@ -164,10 +167,11 @@ def together(parts: Iterable[Conditions]) -> Conditions:
                 continue
             if isinstance(value, Mapping):  # null values, and inputs of networks that have no field
                 values[each.name] = {**(before or {}), **_side_by_side(before or {}, value)}
-            elif before is not None and each.name != "beside":
+            elif before is not None and each.name not in _SIDE_BY_SIDE:
                 raise InputError(f"two conditions tell {each.name}; a system can have one of them")
             else:
-                values[each.name] = value if before is None else torch.cat([before, value], dim=2)
+                axis = _SIDE_BY_SIDE.get(each.name, 0)
+                values[each.name] = value if before is None else torch.cat([before, value], dim=axis)
     return Conditions(**values)
 
 
@@ -186,7 +190,9 @@ def network_inputs(conditions: Sequence[Condition], colours: int) -> dict[str, A
     found: dict[str, Any] = {"in_channels": colours}
     for condition in conditions:
         for name, value in condition.network(colours).items():
-            found[name] = found[name] + value if name in ("in_channels", "inputs") and name in found else value
+            found[name] = (
+                found[name] + value if name in ("in_channels", "inputs", "numbers") and name in found else value
+            )
     return found
 
 
@@ -215,7 +221,8 @@ def checked(conditions: Sequence[Condition], values: Mapping[str, Any]) -> list[
             continue
         if option not in options:
             if option in NOT_TOLD:
-                raise InputError(f"{option} is {value}; {NOT_TOLD[option]}, leave it out")
+                said = "given" if isinstance(value, Tensor) else value
+                raise InputError(f"{option} is {said}; {NOT_TOLD[option]}, leave it out")
             raise unknown("option of sampling", option, options)
         warned += options[option].check(value)
     return list(dict.fromkeys(warned))
@@ -226,6 +233,8 @@ NOT_TOLD = {
     "fps": "this model was trained at one rate and takes none",
     "motion": "only VideoFusion models have that knob",
     "label": "this model was trained on no classes",
+    "image": "this model makes clips of texts, not of a first picture",
+    "image_noise": "this model makes clips of texts, not of a first picture",
 }
 
 

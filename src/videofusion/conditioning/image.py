@@ -91,14 +91,42 @@ class FrozenFrames:
         Returns:
             [b d], float32, of any length.
         """
-        height, width = frame.shape[-2:]
-        shape = [self.side * side // min(height, width) for side in (height, width)]
         with torch.autocast(frame.device.type, enabled=False):
-            pixels = F.interpolate((frame.float() + 1) / 2, shape, mode="bicubic", antialias=True).clamp(0, 1)
-            top, left = ((side - self.side) // 2 for side in shape)
-            pixels = pixels[..., top : top + self.side, left : left + self.side]
+            pixels = self._square(frame.float())
             mean, std = (pixels.new_tensor(each)[:, None, None] for each in (self._mean, self._std))
             return self.model(pixel_values=((pixels - mean) / std).to(self.model.dtype)).image_embeds.float()
+
+    def _square(self, frame: Tensor) -> Tensor:
+        """A frame [b 3 h w] in [-1, 1] as a square of `side` pixels, in [0, 1]."""
+        height, width = frame.shape[-2:]
+        shape = [self.side * side // min(height, width) for side in (height, width)]
+        pixels = F.interpolate((frame + 1) / 2, shape, mode="bicubic", antialias=True).clamp(0, 1)
+        top, left = ((side - self.side) // 2 for side in shape)
+        return pixels[..., top : top + self.side, left : left + self.side]
+
+
+class SquashedFrames(FrozenFrames):
+    """CLIP's image encoder as Stable Video Diffusion asks it: the whole frame, squashed to a square.
+
+    It is blurred by as much as it shrinks, then sampled between the centres of its corner pixels; as the published code
+    has it, bicubic values beyond the range stay.
+    """
+
+    def _square(self, frame: Tensor) -> Tensor:
+        for axis in (-2, -1):
+            frame = _blurred(frame, axis, max((frame.shape[axis] / self.side - 1) / 2, 0.001))
+        shape = (self.side, self.side)
+        return (F.interpolate(frame, shape, mode="bicubic", align_corners=True) + 1) / 2
+
+
+def _blurred(frame: Tensor, axis: int, deviation: float) -> Tensor:
+    """A frame [b c h w] convolved with a Gaussian along one of its last two axes, cut off at two deviations."""
+    reach = int(max(4 * deviation, 3)) // 2
+    weights = torch.exp(-torch.arange(-reach, reach + 1, device=frame.device).square() / (2 * deviation**2))
+    lines = frame.movedim(axis, -1)
+    padded = F.pad(lines.flatten(0, 1), (reach, reach), mode="reflect")
+    kernel = (weights / weights.sum()).expand(1, 1, 1, -1)
+    return F.conv2d(padded[:, None], kernel)[:, 0].unflatten(0, lines.shape[:2]).movedim(-1, axis)
 
 
 def frames_encoder(part: nn.Module | None) -> FrameEncoder | FrozenFrames | None:

@@ -39,6 +39,7 @@ class Conditions:
         image_embedding: embedding of the central frame [b d].
         labels: class numbers, int [b].
         fps: frames per second that the clip shows of the scene (MagicVideo's new FPS) [b]; 0 where nothing says it.
+        numbers: what Stable Video Diffusion is told in numbers: rate, motion and noise on the picture, [b n].
         middle_frame: the clean middle frame [b 1 c h w]; read by VideoFusion's "image-first" variant, not by networks.
         middle_noise: standard deviation of the noise on `middle_frame` [b]; none when not given. Read likewise.
         frames: global frame numbers [t], the same for the whole batch; 0 ... t-1 when not given.
@@ -61,6 +62,7 @@ class Conditions:
     image_embedding: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
     labels: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
     fps: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
+    numbers: Tensor | None = field(default=None, metadata=_is(CLIP, kind="embedding"))
     middle_frame: Tensor | None = field(default=None, metadata=_is(CLIP))
     middle_noise: Tensor | None = field(default=None, metadata=_is(CLIP))
     frames: Tensor | None = field(default=None, metadata=_is(FRAME, kind="embedding"))

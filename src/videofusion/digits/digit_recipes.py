@@ -191,6 +191,26 @@ def video_ldm_digits_x4() -> Recipe:
     )
 
 
+def svd_digits() -> Recipe:
+    """Stable Video Diffusion's last stage on moving digits: clips go on from their first frame, in 40 core minutes.
+
+    `--system.stage images` and `video` are the stages before it, whose run `--start.model` names.
+    """
+    return _digits("svd-digits", make_config("svd")).replace(
+        {
+            "network.temporal": "svd",
+            "batch.frames": None,  # the first frame is the one that is shown
+            "batch.size": 2,
+            "diffusion.schedule": "edm:80",
+            "diffusion.prediction": "v",
+            "diffusion.weighting": "v",
+            "diffusion.time_logit": (),
+            "sampling.guidance": 2.0,
+            "budget.seconds": 2400.0,
+        }
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,
     "moving-digits": moving_digits,
@@ -203,4 +223,5 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "make-a-video-digits": make_a_video_digits,
     "video-ldm-digits": video_ldm_digits,
     "video-ldm-digits-x4": video_ldm_digits_x4,
+    "svd-digits": svd_digits,
 }

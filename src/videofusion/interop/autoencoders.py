@@ -14,7 +14,7 @@ from videofusion.networks.tiny_autoencoder import TinyAutoencoder
 from videofusion.parts import read_tensors
 from videofusion.trusted import check_foreign
 
-KINDS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "TinyAutoencoder")
+KINDS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "TinyAutoencoder", "AutoencoderKLTemporalDecoder")
 
 
 def load_autoencoder(path: str | Path, *, empty: bool = False) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,24 @@ def video_unet_from_diffusers(source: str | Path | nn.Module) -> UNet:
         InputError: no such folder, another kind of model, an option that our U-Net does not have, weights that are a
             pickle or do not fit.
     """
+    return read_video_unet(source, video_unet_config, _our_name)
+
+
+def read_video_unet(
+    source: str | Path | nn.Module,
+    config_of: Callable[[Mapping[str, Any]], dict[str, Any]],
+    our_name: Callable[[str], str],
+) -> UNet:
+    """A video U-Net of one class of diffusers, in float32.
+
+    Args:
+        source: its folder, or that of a pipeline, or such a model in memory.
+        config_of: from its configuration to keyword arguments of our `UNet`.
+        our_name: from the name of one of its weights to ours.
+
+    Raises:
+        InputError: see `video_unet_from_diffusers`.
+    """
     if isinstance(source, nn.Module):
         config, name = dict(getattr(source, "config", {})), f"the {type(source).__name__}"
         config["_class_name"] = type(source).__name__
@@ -60,12 +78,12 @@ def video_unet_from_diffusers(source: str | Path | nn.Module) -> UNet:
         if not (folder / "config.json").is_file() and (folder / "unet").is_dir():
             folder = folder / "unet"
         config = read_json(folder / "config.json")
-    ours = video_unet_config(config)
+    ours = config_of(config)
     check_values(Path(name), UNet.__name__, ours)
     with torch.device("meta"):
         unet = UNet(**ours)
     theirs = dict(source.state_dict()) if isinstance(source, nn.Module) else read_weights(folder)
-    state = {_our_name(key): _over_frames(value) for key, value in theirs.items()}
+    state = {our_name(key): _over_frames(value) for key, value in theirs.items()}
     check_fit(unet.state_dict(), state)
     unet.load_state_dict(
         {key: value.detach().to(torch.float32, copy=True) for key, value in state.items()}, assign=True

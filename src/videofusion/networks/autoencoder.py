@@ -217,6 +217,41 @@ class Latents:
         return whole
 
 
-def space_of(vae: nn.Module | None, chunk: int | None = None, tile: int | None = None) -> Pixels | Latents:
-    """The space of an autoencoder, see `Latents`; pixels where there is none."""
-    return Pixels() if vae is None else Latents(vae, chunk, tile)
+class TemporalLatents(Latents):
+    """Latents whose decoder sees several frames at once, so that they flicker less (Stable Video Diffusion's).
+
+    Args:
+        vae: diffusers' `AutoencoderKLTemporalDecoder`, whose encoder takes frame by frame.
+        chunk: as for `Latents`; given, as many are decoded together.
+        tile: for encoding, as for `Latents`; what is decoded is not cut.
+        together: frames of a clip that are decoded at once, from its first; `MOST_AT_ONCE` when None. Both memory and
+            what is made depend on it.
+    """
+
+    def __init__(
+        self, vae: nn.Module, chunk: int | None = None, tile: int | None = None, together: int | None = None
+    ) -> None:
+        super().__init__(vae, chunk, tile)
+        self._together = chunk or together or MOST_AT_ONCE
+
+    def decode(self, latents: Tensor) -> Tensor:
+        if latents.ndim == 5:
+            return torch.stack([self.decode(clip) for clip in latents])
+        if latents.ndim != 4 or latents.shape[-3] != self.channels:
+            return super().decode(latents)  # which refuses them
+        mean, std = (each.to(latents.device) for each in (self._mean, self._std))
+        with without_autocast(latents.device):
+            frames = (latents.float() * std + mean).to(self._vae.dtype).split(self._together)
+            clip = torch.cat([self._vae.decode(some, num_frames=len(some)).sample.float() for some in frames])
+        return clip.clamp(-1, 1)
+
+
+def space_of(
+    vae: nn.Module | None, chunk: int | None = None, tile: int | None = None, together: int | None = None
+) -> Pixels | Latents:
+    """The space of an autoencoder, see `Latents` and `TemporalLatents`; pixels where there is none."""
+    if vae is None:
+        return Pixels()
+    if hasattr(getattr(vae, "decoder", None), "time_conv_out"):
+        return TemporalLatents(vae, chunk, tile, together)
+    return Latents(vae, chunk, tile)

@@ -13,7 +13,7 @@ from videofusion.errors import InputError
 from videofusion.networks.layers import Embedding, sinusoidal
 from videofusion.networks.temporal import temporal_design
 
-TIME_ID_SIZE = 256  # embedding of each of Stable Diffusion XL's size and crop numbers
+TIME_ID_SIZE = 256  # embedding of each number that Stable Diffusion XL and Stable Video Diffusion are told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,12 @@ def _share(layers: nn.Module, inputs: Mapping[str, Tensor], size: int) -> Tensor
     return embed_numbers(layers, 1000 * needed(inputs, "share"), size)
 
 
+def _numbers(layers: nn.Module, inputs: Mapping[str, Tensor], size: int) -> Tensor:
+    numbers = needed(inputs, "numbers")
+    waves = sinusoidal(numbers.reshape(-1), TIME_ID_SIZE).reshape(len(numbers), -1)
+    return layers(waves.to(layers.linear_1.weight.dtype))  # type: ignore[union-attr, arg-type]
+
+
 def _pools_text(options: Any) -> bool:
     return bool(options.pool_text and options.text_size)
 
@@ -106,6 +112,11 @@ EMBEDDED: dict[str, EmbeddedInput] = {
     ),
     "fps_embedding": EmbeddedInput(
         layers=lambda o, d: Embedding(o.channels[0], d, zero=True) if o.fps else None, embed=_fps, temporal=True
+    ),
+    "number_embedding": EmbeddedInput(
+        layers=lambda o, d: Embedding(TIME_ID_SIZE * o.numbers, d, zero=True) if o.numbers else None,
+        embed=_numbers,
+        temporal=True,
     ),
     # where a thing is depends on its direction times the frames that have passed: one network hears both
     "frame_embedding": EmbeddedInput(

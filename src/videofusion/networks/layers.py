@@ -152,6 +152,7 @@ class Resnet(nn.Module):
         time_size: of the embedding of time.
         groups: of the norms.
         scale: whether the features are scaled too.
+        eps: of the norms.
         temporals: temporal layers after the first convolution and after the second, or none.
     """
 
@@ -163,14 +164,15 @@ class Resnet(nn.Module):
         groups: int,
         *,
         scale: bool = False,
+        eps: float = 1e-5,
         temporals: tuple[list[nn.Module], list[nn.Module]] = ([], []),
     ) -> None:
         super().__init__()
         self.scale = scale
-        self.norm1 = GroupNorm(groups, channels_in, eps=1e-5)
+        self.norm1 = GroupNorm(groups, channels_in, eps=eps)
         self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
         self.time_emb_proj = nn.Linear(time_size, 2 * channels if scale else channels)
-        self.norm2 = GroupNorm(groups, channels, eps=1e-5)
+        self.norm2 = GroupNorm(groups, channels, eps=eps)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else None
         self.temporals1, self.temporals2 = (nn.ModuleList(layers) if layers else None for layers in temporals)
@@ -216,6 +218,10 @@ class Attention(nn.Module):
         """Args: x [n l c]; context [m k d], n a multiple of m and each clip's rows of x together; mask bool [m k]."""
         n, length, c = x.shape
         source = x if context is None else context
+        if source.shape[1] == 1 and mask is None and not torch.is_grad_enabled():
+            # all that is looked at is the one token, whatever is asked; a gradient would have all weights take part
+            told = self.to_out[0](self.to_v(source))
+            return told.repeat_interleave(n // len(told), dim=0).expand(n, length, c)
         q, k, v = self.to_q(x), self.to_k(source), self.to_v(source)
         # frames of one clip share a context: they are queries of one sequence, the context is not repeated
         q = q.reshape(source.shape[0], -1, self.heads, c // self.heads).transpose(1, 2)

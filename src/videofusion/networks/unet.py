@@ -102,7 +102,10 @@ class UNet(FrameNetwork):
         added_size: of Stable Diffusion XL's pooled text and time numbers together; None for none.
         labels: number of classes; None for none.
         fps: be told the clip's rate, through two linear layers (MagicVideo); they add nothing at initialisation.
+        numbers: how many others it is told (Stable Video Diffusion: rate, motion, noise), likewise; 0 for none.
         groups: of every group norm.
+        block_eps: of the norms of residual blocks, other than 1e-5 (Stable Video Diffusion: 1e-6); not of those in the
+            middle, nor of those on the way down that no transformer follows.
         scale_shift: what every layer is told scales its features too, rather than only shifting them.
         patch: side of the squares of pixels that are folded into channels (Hoogeboom et al. 2023, sec. 3.2).
         temporal: a row of `TEMPORAL_DESIGNS`.
@@ -135,7 +138,9 @@ class UNet(FrameNetwork):
         added_size: int | None = None,
         labels: int | None = None,
         fps: bool = False,
+        numbers: int = 0,
         groups: int = 32,
+        block_eps: float = 1e-5,
         scale_shift: bool = False,
         patch: int = 1,
         temporal: str = "image",
@@ -191,12 +196,12 @@ class UNet(FrameNetwork):
                 )
             return SpatialAttention(c, heads[level], groups) if kind == "plain" else None
 
-        def make_level(level: int, kind: str, widths: list[tuple[int, int]], units: int) -> Level:
-            here, own = design.at(level, levels), sizes(level)
+        def make_level(level: int, kind: str, widths: list[tuple[int, int]], units: int, eps: float = 1e-5) -> Level:
+            here, own = design.at(level, levels), sizes(level)._replace(eps=eps)
             resnets: list[nn.Module] = []
             for a, b in widths:
                 within = (here.of("within", own), here.of("within", own))
-                resnets.append(Resnet(a, b, time_size, groups, scale=scale_shift, temporals=within))
+                resnets.append(Resnet(a, b, time_size, groups, scale=scale_shift, eps=eps, temporals=within))
             attentions = [m for m in (spatial(kind, level) for _ in range(units)) if m is not None]
             kinds = () if here.follow_spatial and not attentions else here.attention
             temporals = [here.make(each, own) for each in kinds for _ in range(units)]
@@ -210,7 +215,7 @@ class UNet(FrameNetwork):
         self.down_blocks = nn.ModuleList()
         for i, c in enumerate(channels):
             widths = [(channels[max(i - 1, 0)] if j == 0 else c, c) for j in range(blocks)]
-            down = make_level(i, attention[i], widths, blocks)
+            down = make_level(i, attention[i], widths, blocks, block_eps if attention[i] == "transformer" else 1e-5)
             skips += [c] * blocks
             if i < levels - 1:
                 down.downsamplers = nn.ModuleList([Downsample(c)])
@@ -226,7 +231,7 @@ class UNet(FrameNetwork):
             for _ in range(blocks + 1):
                 widths.append((width + skips.pop(), channels[i]))
                 width = channels[i]
-            up = make_level(i, attention[i], widths, blocks + 1)
+            up = make_level(i, attention[i], widths, blocks + 1, block_eps)
             if i > 0:
                 up.upsamplers = nn.ModuleList([Upsample(channels[i])])
                 up.temporal_double = Double(channels[i]) if i >= levels - design.halvings else None

@@ -27,6 +27,7 @@ from videofusion.recipes.groups import (
 )
 from videofusion.recipes.papers import PAPER_RECIPES
 from videofusion.recipes.recipe import Recipe
+from videofusion.recipes.stable_video import STABLE_VIDEO
 from videofusion.recipes.system_config import make_config
 
 
@@ -139,6 +140,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "vdm-folder64": vdm_folder64,
     "magicvideo-folder64": magicvideo_folder64,
     **PAPER_RECIPES,
+    **STABLE_VIDEO,
 }
 
 

@@ -175,7 +175,7 @@ class VideoPipeline(MemorySavers):
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] = "",
         *,
         output: str = "clip",
         progress: Progress | None = None,
@@ -184,7 +184,7 @@ class VideoPipeline(MemorySavers):
         """Make clips.
 
         Args:
-            prompt: a text, or one for each clip.
+            prompt: a text, or one for each clip; models that hear none need none.
             output: "clip", or "latent" for what `decode` makes clips of: then nothing is lost where that fails.
             progress: wraps the steps, as tqdm does.
             asked: seed, motion_seed, frames, height, width, steps, sampler, sampler_options, guidance, known, start,
@@ -303,7 +303,8 @@ class VideoPipeline(MemorySavers):
         """Warn of what conditions do not know; InputError for what they refuse."""
         if not prompts:
             raise InputError("prompt is an empty list; it must hold at least one text")
-        if negative is not None and not any(condition.name == "text" for condition in self.conditions):
+        texts = [each for each in self.conditions if (each.name, each.option) == ("text", "prompt")]
+        if negative is not None and not texts:
             raise InputError(f"negative is {negative!r}; this model takes no text, leave it out")
         told: list[Mapping[str, Any]] = [{"prompt": prompts, **values}]
         if negative is not None and negative.strip():

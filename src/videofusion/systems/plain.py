@@ -129,12 +129,14 @@ class PlainDiffusion:
         Pipeline: what it becomes.
         temporal: row of `TEMPORAL_DESIGNS`; the recipe's when None.
         stages: what a run trains, by the name of its stage.
+        sizes: of its network, as keywords of `UNet`, that are not the recipe's.
     """
 
     Config: ClassVar[type[Any]]
     Pipeline: ClassVar[type[VideoPipeline]] = PlainPipeline
     temporal: ClassVar[str | None] = None
     stages: ClassVar[Mapping[str, Stage]] = {}
+    sizes: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, unet: UNet, conditions: Sequence[Condition], config: Any, common: Common) -> None:
         self.unet, self.conditions, self.config, self.common = unet, tuple(conditions), config, common
@@ -150,7 +152,8 @@ class PlainDiffusion:
         conditions, stage = tuple(cls.told(config, parts)), cls.stage_of(config)
         if stage.words == "none":
             conditions = (Prompt(parts.text, captions=False), *conditions[1:])
-        unet = parts.unet(cls.temporal or parts.temporal, **network_inputs(conditions, parts.common.space.channels))
+        told = network_inputs(conditions, parts.common.space.channels)
+        unet = parts.unet(cls.temporal or parts.temporal, **told, **cls.sizes)
         system = cls(unet, conditions, config, parts.common)
         parts.begin(system, "unet")
         if stage.trains == "temporal" and not parts.starts("unet"):
@@ -233,9 +236,13 @@ class PlainDiffusion:
         per_clip = errors.mean(dim=1)
         return Losses(per_clip.mean(), {}, per_clip)
 
+    def times(self, keys: Keys, step: int) -> Tensor:
+        """Times of a step's clips [b]."""
+        return self.options.times(keys, step)
+
     def _errors(self, clip: Tensor, eps: Tensor, batch: Batch, keys: Keys, step: Step, temporal: float) -> Tensor:
         """Errors of clips, or of pictures, each noised to a time of its own [b t]."""
-        t = self.options.times(keys, step.number).to(clip)
+        t = self.times(keys, step.number).to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
         heard = self.stage.conditions
         unheard = [each.name for each in self.conditions if heard is not None and each.name not in heard]

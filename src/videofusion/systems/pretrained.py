@@ -26,6 +26,8 @@ from videofusion.recipes.own_base import model_folder
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 
+# parts of a U-Net that may be new in it, with the option that has them
+_HEARD = {"fps_embedding.": "fps", "number_embedding.": "numbers"}
 _THEIRS = ("UNet2DConditionModel", "UNet2DModel", KIND)
 
 
@@ -172,7 +174,10 @@ def load_parts(system: System, folder: Path) -> set[str]:
     loaded: set[str] = set()
     # a base that is not trained
     fixed: dict[str, nn.Module] = {name: part for name, part in system.frozen.items() if isinstance(part, FrameNetwork)}
+    drawn = {name for name in getattr(system, "new_parts", ()) if not (model / name).is_dir()}
     for name, module in (fixed | system.modules).items():
+        if name in drawn:
+            continue
         if not (model / name).is_dir():
             raise InputError(f"start.model is {folder}; it must be a run or model folder with a {name} in it")
         lacking = _new_layers(module, model / name)
@@ -182,7 +187,7 @@ def load_parts(system: System, folder: Path) -> set[str]:
 
 
 def _new_layers(module: nn.Module, part: Path) -> set[str]:
-    """Weights that a file lacks and that begin as the identity: of temporal layers, and of what hears the rate.
+    """Weights that a file lacks and that begin as the identity: of temporal layers, and of what hears rate and numbers.
 
     Raises:
         InputError: the file has trained layers that the module's design lacks.
@@ -191,11 +196,12 @@ def _new_layers(module: nn.Module, part: Path) -> set[str]:
         return set()
     config = read_json(part / "config.json")
     theirs = config.get("temporal")
-    rates = set() if config.get("fps") else {name for name in module.state_dict() if name.startswith("fps_embedding.")}
+    new = tuple(part for part, option in _HEARD.items() if not config.get(option))
+    rates = {name for name in module.state_dict() if name.startswith(new)}
     if theirs == module.config.temporal:
         return rates
     own, found = (
-        {name for name in each if is_temporal(name) and not name.startswith("fps_embedding.")}
+        {name for name in each if is_temporal(name) and not name.startswith(tuple(_HEARD))}
         for each in (module.state_dict(), _weights(part))
     )
     if found - own:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from videofusion import models
+from videofusion.diffusion.known import Known
 from videofusion.errors import InputError
 from videofusion.files import write_folder
 from videofusion.networks.lora import save_pipeline
@@ -78,7 +80,9 @@ def grid_prompts(recipe: Recipe, captions: Sequence[Sequence[str]], world: World
     return list(dict.fromkeys(found))[:MOST_PROMPTS]
 
 
-def grid_clips(system: System, prompts: Sequence[str], steps: int, world: World) -> Tensor:
+def grid_clips(
+    system: System, prompts: Sequence[str], steps: int, world: World, pictures: Tensor | None = None
+) -> Tensor:
     """Sample clips with the present weights, always with the same seeds; the processes share the work.
 
     Args:
@@ -86,12 +90,16 @@ def grid_clips(system: System, prompts: Sequence[str], steps: int, world: World)
         prompts: one for each clip, the same in every process.
         steps: of the sampler.
         world: the processes; one that is left without a prompt repeats the first, for the networks may be cut up.
+        pictures: first frames that clips go on from, in turn, [k 1 c h w] where they live; of none when None.
 
     Returns:
         [b t c h w], on the CPU.
     """
     own = list(range(world.rank, len(prompts), world.size)) or [0]
-    clips = system.pipeline()([prompts[i] for i in own], seed=own, steps=steps).float().cpu()
+    given: dict[str, Any] = {}
+    if pictures is not None:
+        given["known"] = Known(pictures[[i % len(pictures) for i in own]], at=[0], latent=True)
+    clips = system.pipeline()([prompts[i] for i in own], seed=own, steps=steps, **given).float().cpu()
     found = {i: clip for numbers, part in world.gathered((own, clips)) for i, clip in zip(numbers, part, strict=True)}
     return torch.stack([found[i] for i in range(len(prompts))])
 

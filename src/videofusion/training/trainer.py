@@ -46,7 +46,7 @@ from videofusion.training.beginning import (
     write_beginning,
 )
 from videofusion.training.boards import check_boards
-from videofusion.training.export import grid_clips, grid_prompts, write_model
+from videofusion.training.export import MOST_PROMPTS, grid_clips, grid_prompts, write_model
 from videofusion.training.gradients import average_gradients, clip_gradients
 from videofusion.training.learning_rate import Pace, progress, rate_factor
 from videofusion.training.logs import Log, NoLog
@@ -168,8 +168,16 @@ class Trainer:
 
     @cached_property
     def prompts(self) -> list[str]:
-        """What the sample grids show."""
+        """What the sample grids show; of clips that go on from a picture, so many empty texts."""
+        if any(each.option == "image" for each in getattr(self.system, "conditions", ())):
+            return [""] * (MOST_PROMPTS if self.validation else 0)
         return grid_prompts(self.recipe, [batch.captions for batch in self.validation], self.world)
+
+    @cached_property
+    def pictures(self) -> Tensor | None:
+        """First frames of validation clips, from which sample grids go on; None where they show prompts."""
+        heard = any(self.prompts) or not self.prompts
+        return None if heard else self._there(self.validation[0]).clip[:, :1]
 
     def train(self) -> Result:
         """Go on from the newest whole checkpoint until the steps or the seconds are spent, or a signal comes.
@@ -338,7 +346,7 @@ class Trainer:
         recipe, prompts = self.recipe, self.prompts
         precision = torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.compute.precision == "bfloat16")
         with self.state.averaged(), precision:
-            clips = grid_clips(self.system, prompts, recipe.sampling.steps, self.world)
+            clips = grid_clips(self.system, prompts, recipe.sampling.steps, self.world, self.pictures)
         if not self.world.writes:
             return
         path = self.run / "samples" / f"step-{self.state.step:08d}.png"

@@ -69,15 +69,18 @@ class ResidualBlock(nn.Module):
         context: channels of clean frames and their mask, which it is told after a learned downsampling (Video LDM, sec.
             3.2); 0 for none.
         scale: of that downsampling.
+        eps: of the norms.
     """
 
-    def __init__(self, channels: int, time_size: int, groups: int, context: int = 0, scale: int = 1) -> None:
+    def __init__(
+        self, channels: int, time_size: int, groups: int, context: int = 0, scale: int = 1, eps: float = 1e-5
+    ) -> None:
         super().__init__()
-        self.norm1 = TimeNorm(groups, channels, eps=1e-5)
+        self.norm1 = TimeNorm(groups, channels, eps=eps)
         self.conv1 = TimeConvolution(channels)
         self.time_emb_proj = nn.Linear(time_size, channels)
         self.context = nn.Conv2d(context, channels, scale, stride=scale, bias=False) if context else None
-        self.norm2 = TimeNorm(groups, channels, eps=1e-5)
+        self.norm2 = TimeNorm(groups, channels, eps=eps)
         self.conv2 = TimeConvolution(channels)
         begin_at_nothing(self.conv2)
 

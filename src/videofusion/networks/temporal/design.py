@@ -34,6 +34,7 @@ class LayerSizes(NamedTuple):
         text: size of the text's tokens; None for no text.
         context: channels of clean frames and their mask, which they are told; 0 for none.
         scale: places of a frame, along a side, for one of the features.
+        eps: of the norms of residual blocks.
     """
 
     channels: int
@@ -43,6 +44,7 @@ class LayerSizes(NamedTuple):
     text: int | None
     context: int = 0
     scale: int = 1
+    eps: float = 1e-5
 
 
 # Kind -> what makes a layer of given sizes. A layer is called as layer(features, LayerInputs) and returns what it adds.
@@ -61,7 +63,7 @@ LAYERS: dict[str, Callable[[LayerSizes], nn.Module]] = {
     "numbered_block": lambda s: NumberedBlock(s.channels, s.heads, s.text),
     # convolutions over time: one; a residual block of two; four
     "convolution": lambda s: Convolution(s.channels),
-    "residual_block": lambda s: ResidualBlock(s.channels, s.time, s.groups, s.context, s.scale),
+    "residual_block": lambda s: ResidualBlock(s.channels, s.time, s.groups, s.context, s.scale, s.eps),
     "convolution_stack": lambda s: ConvolutionStack(s.channels, s.groups),
     # scale and shift of each frame
     "adaptor": lambda s: Adaptor(s.channels),

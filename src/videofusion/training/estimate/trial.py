@@ -29,6 +29,7 @@ from videofusion.training.estimate.memory import (
     human,
     packed_bytes,
 )
+from videofusion.training.export import grid_clips
 from videofusion.training.optimizers import check_optimizer
 from videofusion.training.run_folder import check_run
 from videofusion.training.trainer import Trainer
@@ -218,8 +219,8 @@ def _watched(trainer: Trainer, first: Sequence[Batch], held: Held) -> tuple[Memo
             phases["validation"] = watch.take_peak() - held.moments
         if recipe.log.sample_interval and trainer.prompts:
             with state.averaged():
-                seeds, steps = list(range(len(trainer.prompts))), min(2, recipe.sampling.steps)
-                trainer.system.pipeline()(trainer.prompts, seed=seeds, steps=steps)
+                steps = min(2, recipe.sampling.steps)
+                grid_clips(trainer.system, trainer.prompts, steps, trainer.world, trainer.pictures)
             phases["samples"] = watch.take_peak() - held.moments
     batches = 0
     if trainer.device.type == "cpu":
