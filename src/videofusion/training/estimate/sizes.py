@@ -5,6 +5,7 @@ There a tensor has a shape and no numbers, so that billions of parameters take n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,6 +92,9 @@ def recipe_work(recipe: Recipe, clips: int = 1) -> Work:
     for unet in unets:
         for parameter in unet.parameters() if half else ():
             parameter.data = parameter.data.to(torch.bfloat16)
+        for level in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+            # what the backward pass computes again is outside of the mode that the step is in
+            setattr(level, "step", _on_gpu(half, level.step))
     side = recipe.clips.size // system.space.factor
     clip = torch.empty(clips, recipe.clips.frames, system.space.channels, side, side, device="meta")
     names = ["clip"] * clips
@@ -212,6 +216,15 @@ class _OnGpu(TorchFunctionMode):
         if func is F.scaled_dot_product_attention and len(args) == 3 and kwargs.get("attn_mask") is None:
             return torch.ops.aten._scaled_dot_product_efficient_attention(*args, None, True)[0]
         return func(*args, **kwargs)
+
+
+def _on_gpu(half: bool, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def within(*args: Any) -> Any:
+        with _OnGpu(half):
+            return function(*args)
+
+    return within
 
 
 _IN_BFLOAT16 = (F.conv2d, F.linear, F.scaled_dot_product_attention)
