@@ -23,8 +23,8 @@ from videofusion.training.estimate.plan import plan_for_gpu
 WHOLE = {"start.trains": "full", "system.base_rate_ratio": 0.1}
 ROWS: list[tuple[str, dict[str, Any], float]] = [
     *((name, {}, 24) for name in STABLE_DIFFUSION),
-    ("videofusion-sd-256", {**WHOLE, "batch.size": 8, "batch.accumulation": 4}, 80),
-    ("videofusion-sd-512", {**WHOLE, "batch.size": 2, "batch.accumulation": 16}, 80),
+    ("videofusion-sd-256", {**WHOLE, "batch.size": 16, "batch.accumulation": 2}, 80),
+    ("videofusion-sd-512", {**WHOLE, "batch.size": 4, "batch.accumulation": 8}, 80),
 ]
 _WIDTHS = [320, 640, 1280, 1280]
 _PARTS: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""A small folder in the layout of Stable Diffusion, with random weights: commands can be tried on it, pictures are noise.
+"""A small folder in the layout of Stable Diffusion, with random weights, to try commands on: its pictures are noise.
 
 `python -m tools.tiny_image_model OUT` writes it: pictures of 32x32 in latents of 8x8, a megabyte or so.
 """

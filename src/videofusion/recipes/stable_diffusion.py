@@ -33,8 +33,8 @@ _ALL: dict[str, Any] = {
 
 # Keys that count more than what is chosen for any image model, by the recipe's name; a step is of 32 clips.
 STABLE_DIFFUSION: dict[str, dict[str, Any]] = {
-    "videofusion-sd-256": {**_ALL, "clips.size": 256, "batch.size": 2, "batch.accumulation": 16},
-    "videofusion-sd-512": {**_ALL, "clips.size": 512, "batch.size": 1, "batch.accumulation": 32},
+    "videofusion-sd-256": {**_ALL, "clips.size": 256, "batch.size": 4, "batch.accumulation": 8},
+    "videofusion-sd-512": {**_ALL, "clips.size": 512, "batch.size": 2, "batch.accumulation": 16},
 }
 
 

@@ -79,7 +79,7 @@ def test_only_the_base_has_adapters_and_the_residual_generator_hears_every_token
     assert (text.grad.abs().sum(dim=2) > 0).all()
 
 
-@pytest.mark.parametrize("changes", [{}, {"start.trains": "full"}, {"system.base_loss": "fixed"}])
+@pytest.mark.parametrize("changes", [{}, {"start.trains": "full", "system.base_loss": "fixed"}])
 def test_a_plan_is_at_or_above_what_a_dry_run_finds(place: Path, tmp_path: Path, changes: dict) -> None:
     pytest.importorskip("peft")
     # at a size at which it is not weights alone that count
@@ -95,31 +95,29 @@ def test_a_plan_is_at_or_above_what_a_dry_run_finds(place: Path, tmp_path: Path,
         theirs.held.gradients,
     )
     assert ours.apart == pytest.approx(theirs.apart, rel=0.01)
-    most = max(size for name, size in ours.phases.items() if name in ("step", "encoding"))
-    assert 0.9 * theirs.phases["step"] < most < 2 * theirs.phases["step"]
+    assert theirs.phases["step"] <= ours.phases["step"] < 1.3 * theirs.phases["step"]
 
 
 def test_gradient_checkpointing_in_half_precision_is_counted(place: Path) -> None:
     """What the backward pass computes again is in bfloat16 too."""
-    keys = {"clips.size": 64, "compute.precision": "bfloat16", "system.base_loss": "fixed", "start.trains": "full"}
+    keys = {"clips.size": 32, "compute.precision": "bfloat16", "system.base_loss": "fixed", "start.trains": "full"}
     whole, saved = (
         plan_for_gpu(recipe(place, **keys, **{"compute.gradient_checkpointing": on})) for on in (False, True)
     )
     assert saved.memory.phases["step"] < 0.8 * whole.memory.phases["step"]
     assert saved.flops > whole.flops
+    assert saved.fits(24)
+    with pytest.raises(InputError, match=r"but a GPU of 0\.001 GB has .* for it; less is needed with --batch\.size 1"):
+        saved.check(0.001)
 
 
-def test_the_command_plans_without_data_and_refuses_a_gpu_that_is_too_small(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_the_command_plans_without_data(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     small = ["--clips.size", "16", "--clips.frames", "4", "--base", str(place / "sd"), "--run", str(tmp_path / "run")]
     command = ["train", "videofusion-sd-256", *small, "--dry-run", "--gpu"]
     assert main([*command, "24"]) == 0
     out = capsys.readouterr().out
     assert "expected peak" in out
     assert "assumed: a dry run on the GPU itself measures a step" in out
-    assert main([*command, "0.001"]) == 2
-    assert "but a GPU of 0.001 GB has" in capsys.readouterr().err
     assert main(["train", "videofusion-sd-256", *small, "--gpu", "24"]) == 2
     assert "goes with --dry-run only" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

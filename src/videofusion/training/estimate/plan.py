@@ -28,7 +28,7 @@ from videofusion.systems.tuning import is_tuned
 from videofusion.training.estimate.memory import Held, Memory, Part, Watch, human
 from videofusion.training.estimate.sizes import OnGpu, count_work, empty_batch, outline
 
-USABLE = 0.9  # of a GPU's memory; assumed
+USABLE = 0.9 * 2**30  # bytes of a GPU's "gigabyte" of 1024 MiB; the tenth that is left is assumed
 UTILISATION = 0.4  # of a GPU's peak that training reaches; assumed
 # operations a second in bfloat16 without sparsity, as data sheets have them
 PEAKS = {"RTX 4090 (24 GB)": 165e12, "A100 (80 GB)": 312e12, "H100 (80 GB)": 989e12}
@@ -55,14 +55,14 @@ class GpuPlan:
 
     def fits(self, gigabytes: float) -> bool:
         """Whether a GPU of that memory is expected to do."""
-        return self.memory.peak <= USABLE * 1e9 * gigabytes
+        return self.memory.peak <= USABLE * gigabytes
 
     def check(self, gigabytes: float) -> None:
         """Raise InputError unless a GPU of that memory is expected to do."""
         if not self.fits(gigabytes):
             raise InputError(
                 f"the run is expected to need {human(self.memory.peak)}, but a GPU of {gigabytes:g} GB has "
-                f"{human(USABLE * 1e9 * gigabytes)} for it; less is needed with --batch.size 1, "
+                f"{human(USABLE * gigabytes)} for it; less is needed with --batch.size 1, "
                 "--compute.gradient-checkpointing, --start.trains lora, --system.base-loss fixed, clips encoded before "
                 "(data encode), or a smaller --clips.size"
             )
@@ -82,7 +82,7 @@ class GpuPlan:
             (
                 "expected peak",
                 self.memory.peak,
-                f"a GPU of {gigabytes:g} GB has {human(USABLE * 1e9 * gigabytes)} for it",
+                f"a GPU of {gigabytes:g} GB has {human(USABLE * gigabytes)} for it",
             ),
         ]
         lines += ["", f"memory on one GPU, on paper; a micro-batch is {self.clips} clips"]
@@ -123,7 +123,7 @@ def plan_for_gpu(recipe: Recipe, *, encoded: bool = False) -> GpuPlan:
         phases["samples"] = copies + _sampling(system, recipe, half)
     return GpuPlan(
         parts=work.parts,
-        memory=Memory(held=held, apart=4 * work.apart, phases=phases),
+        memory=Memory(held=held, apart=4 * work.apart, activations=work.activations, phases=phases),
         flops=recipe.batch.accumulation * work.flops,
         clips=recipe.batch.size,
         micro_batches=recipe.batch.accumulation,
