@@ -21,7 +21,7 @@ from videofusion.training.estimate import sizes
 from videofusion.training.estimate.memory import Part, Watch, count_parts
 from videofusion.training.estimate.sizes import Work, recipe_parts, recipe_work, steps_within
 
-WORK = Work(parts=(Part(name="a", trained=1000, frozen=600),), flops=10**6, activations=5000, block=100)
+WORK = Work(parts=(Part(name="a", trained=1000, frozen=600),), flops=10**6, activations=5000, step=6000, block=100)
 
 
 class OneWord:

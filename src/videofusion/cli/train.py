@@ -9,8 +9,10 @@ from typing import Annotated, Any, get_args, get_type_hints
 import tyro
 
 from videofusion.cli.recipe_keys import RecipeKeys
+from videofusion.errors import InputError
 from videofusion.recipes.catalogue import RECIPES
 from videofusion.recipes.groups import Clips
+from videofusion.recipes.stable_diffusion import check_base
 
 BUILT_IN = [kind for kind in get_args(get_type_hints(Clips)["kind"]) if kind != "folder"]
 
@@ -28,6 +30,7 @@ def train(
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     fetch: Annotated[str | None, tyro.conf.arg(metavar="HOW")] = None,
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False,
+    gpu: Annotated[float | None, tyro.conf.arg(metavar="GB")] = None,
     keys: RecipeKeys,
 ) -> int:
     """Train a recipe. The finished model is the folder DIR/model, which `generate --model` takes.
@@ -50,8 +53,14 @@ def train(
         device: cpu, cuda, ...; the fastest there is by default
         fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
         dry_run: print the recipe, try its data and one step, say what memory and disk it needs, and leave nothing
+        gpu: with --dry-run, plan the run on paper for one GPU of so many gigabytes instead: no data and no weights are
+            read, and no GPU is needed
         keys: the recipe's own
     """
+    if gpu is not None and not (dry_run and gpu > 0):
+        raise InputError(
+            f"gpu is {gpu:g}; it is the memory of a GPU in gigabytes, above 0, and goes with --dry-run only"
+        )
     changes: dict[str, Any] = {"budget.steps": steps, "budget.seconds": seconds, "clips.caption": caption}
     folder = None
     if data in BUILT_IN:
@@ -60,6 +69,15 @@ def train(
         changes["clips.kind"] = "folder"
         folder = Path(data)
     resolved = keys.replace({key: value for key, value in changes.items() if value is not None})
+    check_base(resolved)
+    if gpu is not None:
+        from videofusion.data.layouts.encoded import SETTINGS
+        from videofusion.training.estimate.plan import plan_for_gpu
+
+        plan = plan_for_gpu(resolved, encoded=folder is not None and (folder / SETTINGS).is_file())
+        print(f"{json.dumps(resolved.to_json(), indent=1)}\n\n{plan.report(gpu)}")
+        plan.check(gpu)
+        return 0
     from videofusion.data.addresses import fetching
     from videofusion.device import pick_device
 

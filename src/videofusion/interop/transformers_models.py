@@ -33,7 +33,7 @@ def read_model(
     name = next(iter(config.get("architectures") or []), None)
     if name not in kinds:
         raise InputError(f"{what} {folder} is a {name}; it must be one of {', '.join(kinds)}")
-    if not any(folder.glob("*.safetensors")):
+    if not empty and not any(folder.glob("*.safetensors")):
         pickles = ", ".join(file.name for file in sorted(folder.glob("*.bin"))[:1])
         there = f"only {pickles}, a pickle, which can run code when it is read and is refused" if pickles else "none"
         raise InputError(f"{what} {folder} must have its weights as safetensors; it has {there}")

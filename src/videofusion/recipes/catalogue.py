@@ -7,6 +7,7 @@ recipe is saved beside the weights and accepted back. A domain brings the recipe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from videofusion.recipes.groups import (
 )
 from videofusion.recipes.papers import PAPER_RECIPES
 from videofusion.recipes.recipe import Recipe
+from videofusion.recipes.stable_diffusion import STABLE_DIFFUSION
 from videofusion.recipes.stable_video import STABLE_VIDEO
 from videofusion.recipes.system_config import make_config
 
@@ -104,6 +106,11 @@ def videofusion() -> Recipe:
     return folder64().replace({"name": "videofusion", "log.sample_interval": 1000, "sampling.guidance": 7.5})
 
 
+def videofusion_sd(name: str) -> Recipe:
+    """VideoFusion on Stable Diffusion at a size, planned for one GPU; a key of `STABLE_DIFFUSION`."""
+    return videofusion().replace({**STABLE_DIFFUSION[name], "name": name})
+
+
 def vdm_folder64() -> Recipe:
     """The baseline on a folder of your own clips: Video Diffusion Models, 16 frames at 64x64."""
     return folder64().replace({"name": "vdm-folder64", "system": "vdm", "network.temporal": "factorised"})
@@ -135,6 +142,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "video-ldm-folder-x4": video_ldm_folder_x4,
     "tune-a-video": tune_a_video,
     "videofusion": videofusion,
+    **{name: partial(videofusion_sd, name) for name in STABLE_DIFFUSION},
     "folder64": folder64,
     "folder64-small": folder64_small,
     "vdm-folder64": vdm_folder64,

@@ -12,6 +12,7 @@ from videofusion.interop.diffusers_folder import DiffusersFolder, read_folder
 from videofusion.interop.unpacked import find_folder
 from videofusion.recipes.own_base import on_own_model
 from videofusion.recipes.recipe import Recipe
+from videofusion.recipes.stable_diffusion import STABLE_DIFFUSION
 
 LARGEST_HEAD = 64  # features of an attention head of the residual generator
 BASE_RATE = 0.1  # of a pretrained base generator, over that of what is drawn
@@ -63,7 +64,7 @@ def on_image_model(recipe: Recipe, path: str | Path) -> Recipe:
     if recipe.system.name == "videofusion":
         keys |= {"system.base_rate_ratio": BASE_RATE, "system.residual_from_base": False}
         keys["system.residual_channels"] = channels
-    return recipe.replace(keys)
+    return recipe.replace(keys | STABLE_DIFFUSION.get(recipe.name, {}))
 
 
 def _check(facts: DiffusersFolder, recipe: Recipe) -> None:

@@ -5,6 +5,7 @@ There a tensor has a shape and no numbers, so that billions of parameters take n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from videofusion.data.batch import Batch, Sample
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
 from videofusion.networks.frame_network import FrameNetwork
+from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system, step_options
 from videofusion.systems.interface import System
@@ -34,12 +36,14 @@ class Work:
         parts: numbers of parameters; the text encoder's without the words that data bring.
         flops: of one clip's forward and backward pass, or a batch's; an addition and a multiplication count as two.
         activations: bytes that the autograd graph keeps for it.
+        step: the most bytes that there are at any time of it beside the weights, gradients among them.
         block: parameters of the largest residual block or attention.
     """
 
     parts: tuple[Part, ...]
     flops: int
     activations: int
+    step: int
     block: int
 
     @property
@@ -65,9 +69,9 @@ def recipe_parts(recipe: Recipe) -> list[Part]:
         recipe: of any size.
 
     Raises:
-        InputError: `trains` is not "full", or what building the system refuses.
+        InputError: what `outline` refuses.
     """
-    system = _outline(recipe)
+    system = outline(recipe)
     return count_parts(system.modules, system.frozen)
 
 
@@ -82,15 +86,44 @@ def recipe_work(recipe: Recipe, clips: int = 1) -> Work:
         clips: in a batch; what a batch needs once only is less for each of them.
 
     Raises:
-        InputError: `trains` is not "full", or what building the system refuses.
+        InputError: what `outline` refuses.
     """
-    system = _outline(recipe)
+    return count_work(outline(recipe), recipe, clips)
+
+
+def count_work(system: System, recipe: Recipe, clips: int) -> Work:
+    """Count a step of an outlined system; see `recipe_work`.
+
+    Args:
+        system: of `outline`; its networks' weights are brought to the recipe's precision.
+        recipe: of the same.
+        clips: in a batch.
+    """
     parts = tuple(count_parts(system.modules, system.frozen))
     half = recipe.compute.precision == "bfloat16"
     unets = [part for part in (*system.modules.values(), *system.frozen.values()) if isinstance(part, FrameNetwork)]
     for unet in unets:
         for parameter in unet.parameters() if half else ():
             parameter.data = parameter.data.to(torch.bfloat16)
+        for level in (*unet.down_blocks, unet.mid_block, *unet.up_blocks) if isinstance(unet, UNet) else ():
+            # what the backward pass computes again is outside of the mode that the step is in
+            setattr(level, "step", _on_gpu(half, level.step))  # noqa: B010  which a type checker would not have
+    batch = empty_batch(system, recipe, clips)
+    with FlopCounterMode(display=False) as flops, Watch() as watch, OnGpu(half):
+        loss = system.loss(batch, Keys.of([0] * clips), 0)
+        activations = watch.saved
+        loss.total.backward()
+    return Work(
+        parts=parts,
+        flops=int(flops.get_total_flops()),
+        activations=activations,
+        step=watch.take_peak(),
+        block=max(sum(p.numel() for p in block.parameters()) for unet in unets for block in unet.parts()),
+    )
+
+
+def empty_batch(system: System, recipe: Recipe, clips: int) -> Batch:
+    """A batch of a recipe in its system's space, of sizes without numbers."""
     side = recipe.clips.size // system.space.factor
     clip = torch.empty(clips, recipe.clips.frames, system.space.channels, side, side, device="meta")
     names = ["clip"] * clips
@@ -99,16 +132,7 @@ def recipe_work(recipe: Recipe, clips: int = 1) -> Work:
         names = names * recipe.system.pictures
         beside = clip[:, :1].repeat(recipe.system.pictures, 1, 1, 1, 1)
         batch = replace(batch, pictures=Batch(beside, names, names, torch.zeros(len(names), dtype=torch.int64)))
-    with FlopCounterMode(display=False) as flops, Watch() as watch, _OnGpu(half):
-        loss = system.loss(batch, Keys.of([0] * clips), 0)
-        activations = watch.saved
-        loss.total.backward()
-    return Work(
-        parts=parts,
-        flops=int(flops.get_total_flops()),
-        activations=activations,
-        block=max(sum(p.numel() for p in block.parameters()) for unet in unets for block in unet.parts()),
-    )
+    return batch
 
 
 def steps_within(recipe: Recipe, flops: float | int) -> int:
@@ -176,14 +200,21 @@ class _NoClips:
         raise IndexError(index)
 
 
-def _outline(recipe: Recipe) -> System:
-    """The recipe's system on the meta device, as a step in which all frames are looked at sees it."""
-    if recipe.start.trains != "full":
+def outline(recipe: Recipe) -> System:
+    """The recipe's system on the meta device, as a step in which all frames are looked at sees it.
+
+    Args:
+        recipe: of any size.
+
+    Raises:
+        InputError: it trains a part of a model whose weights would have to be read; or what building it refuses.
+    """
+    theirs = is_diffusers(recipe.start.image_model)
+    if recipe.start.trains != "full" and (recipe.start.model is not None or not theirs):
         raise InputError(
             f'recipe key start.trains is "{recipe.start.trains}", but only "full" can be counted without its weights'
         )
     # what needs numbers and changes no size: weights to start from, measured shares, betas, whether eps says something
-    theirs = is_diffusers(recipe.start.image_model)
     start = {"start.model": None, **({} if theirs else {"start.image_model": None})}
     same = {**start, "system": recipe.system.outline(theirs)}
     step = {"batch.frames": None, "batch.reach": None, "diffusion.prediction": "v", "diffusion.schedule": "cosine"}
@@ -191,7 +222,7 @@ def _outline(recipe: Recipe) -> System:
         return build_system(recipe.replace({**same, **step}), _NoClips())
 
 
-class _OnGpu(TorchFunctionMode):
+class OnGpu(TorchFunctionMode):
     """Within the block: fused attention, and with `half` the types that autocast computes in on a GPU.
 
     The meta device knows neither: it would keep every attention matrix, and all in float32.
@@ -212,6 +243,15 @@ class _OnGpu(TorchFunctionMode):
         if func is F.scaled_dot_product_attention and len(args) == 3 and kwargs.get("attn_mask") is None:
             return torch.ops.aten._scaled_dot_product_efficient_attention(*args, None, True)[0]
         return func(*args, **kwargs)
+
+
+def _on_gpu(half: bool, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def within(*args: Any) -> Any:
+        with OnGpu(half):
+            return function(*args)
+
+    return within
 
 
 _IN_BFLOAT16 = (F.conv2d, F.linear, F.scaled_dot_product_attention)
