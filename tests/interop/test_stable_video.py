@@ -148,7 +148,7 @@ def test_a_folder_that_is_not_whole(copy: Path) -> None:
     change(copy / "model_index.json", image_encoder=[None, None])
     with pytest.raises(InputError, match="names no image_encoder; expected was one of CLIPVisionModelWithProjection"):
         vf.load(copy)
-    with pytest.raises(InputError, match="system is 'controlvideo', but .* is a video model"):
+    with pytest.raises(InputError, match=r"system is 'controlvideo', but .* is a video model"):
         vf.load(copy, system="controlvideo")
-    with pytest.raises(InputError, match="low_memory is True, but .* is a video model"):
+    with pytest.raises(InputError, match=r"low_memory is True, but .* is a video model"):
         vf.load(copy, low_memory=True)

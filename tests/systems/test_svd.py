@@ -33,7 +33,7 @@ from videofusion.training.trainer import train
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
 
-import tiny_folders  # noqa: E402
+import tiny_folders
 
 HEIGHT, WIDTH = 32, 48
 
@@ -144,7 +144,10 @@ def test_longer_clips_go_on_from_their_last_frame(pipe: StableVideoPipeline) -> 
     ("asked", "said"),
     [
         ({"height": 32, "width": 48}, "image is not given; this model makes clips of a first picture"),
-        ({"image": torch.zeros(3, 32, 48), "height": 64}, r"image is 1 of 48x32 .* it must be of the clips' size, 48x64"),
+        (
+            {"image": torch.zeros(3, 32, 48), "height": 64},
+            r"image is 1 of 48x32 .* it must be of the clips' size, 48x64",
+        ),
         ({"image": torch.zeros(2, 3, 32, 48)}, "image is 2 of 48x32 .* and one or 1"),
         ({"image": torch.zeros(32, 48)}, "image must be a picture, 3 h w or b 3 h w"),
         ({"image": torch.full((3, 32, 48), 7.0)}, "image"),
@@ -169,9 +172,7 @@ def test_a_prompt_is_not_heard_and_other_models_take_no_picture(pipe: StableVide
 
 def system(stage: str, **options: object) -> StableVideoDiffusion:
     torch.manual_seed(0)
-    config, common = by_part(
-        StableVideoConfig, {"stage": stage, "schedule": "edm", "caption_dropout": 0.0, **options}
-    )
+    config, common = by_part(StableVideoConfig, {"stage": stage, "schedule": "edm", "caption_dropout": 0.0, **options})
     told: list[Condition] = [Prompt(words())]
     if stage == "image-to-video":
         told = list(of_picture(FrameEncoder(size=16, channels=(8, 8)), common.space))
@@ -262,10 +263,20 @@ def test_a_still_clip_has_no_motion() -> None:
 @pytest.mark.slow
 def test_a_run_of_the_last_stage_begins_from_one_of_the_second(tmp_path: Path) -> None:
     small = {
-        **{"network.channels": (8, 16), "network.attention": ("none", "transformer"), "network.groups": 4},
-        **{"text.size": 16, "clips.frames": 3, "clips.size": 8, "clips.kind": "static-digits", "batch.size": 2},
-        **{"budget.steps": 1, "budget.seconds": None, "log.validation_batches": 1, "sampling.steps": 1},
-        **{"log.sample_interval": 1, "clips.two_digits": 0.0},
+        "network.channels": (8, 16),
+        "network.attention": ("none", "transformer"),
+        "network.groups": 4,
+        "text.size": 16,
+        "clips.frames": 3,
+        "clips.size": 8,
+        "clips.kind": "static-digits",
+        "batch.size": 2,
+        "budget.steps": 1,
+        "budget.seconds": None,
+        "log.validation_batches": 1,
+        "sampling.steps": 1,
+        "log.sample_interval": 1,
+        "clips.two_digits": 0.0,
     }
     train(get_recipe("svd-digits", {**small, "system.stage": "video"}), run=tmp_path / "video", bar=False)
     train(get_recipe("svd-digits", {**small, "start.model": str(tmp_path / "video")}), run=tmp_path / "last", bar=False)

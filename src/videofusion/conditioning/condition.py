@@ -190,7 +190,9 @@ def network_inputs(conditions: Sequence[Condition], colours: int) -> dict[str, A
     found: dict[str, Any] = {"in_channels": colours}
     for condition in conditions:
         for name, value in condition.network(colours).items():
-            found[name] = found[name] + value if name in ("in_channels", "inputs", "numbers") and name in found else value
+            found[name] = (
+                found[name] + value if name in ("in_channels", "inputs", "numbers") and name in found else value
+            )
     return found
 
 

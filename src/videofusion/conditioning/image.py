@@ -96,7 +96,6 @@ class FrozenFrames:
             mean, std = (pixels.new_tensor(each)[:, None, None] for each in (self._mean, self._std))
             return self.model(pixel_values=((pixels - mean) / std).to(self.model.dtype)).image_embeds.float()
 
-
     def _square(self, frame: Tensor) -> Tensor:
         """A frame [b 3 h w] in [-1, 1] as a square of `side` pixels, in [0, 1]."""
         height, width = frame.shape[-2:]

@@ -218,7 +218,7 @@ class Latents:
 
 
 class TemporalLatents(Latents):
-    """Latents whose decoder sees several frames of a clip at once, so that they flicker less (Stable Video Diffusion's).
+    """Latents whose decoder sees several frames of a clip at once, so that they flicker less: Stable Video Diffusion's.
 
     Args:
         vae: diffusers' `AutoencoderKLTemporalDecoder`, whose encoder takes frame by frame.

@@ -32,8 +32,8 @@ from videofusion.networks.unet import UNet
 from videofusion.recipes.system_config import SystemConfig
 from videofusion.systems.build import Parts
 from videofusion.systems.pipeline import VideoPipeline
-from videofusion.systems.prepared import Prepared
 from videofusion.systems.plain import PlainDiffusion, PlainPipeline, PlainSettings, Stage
+from videofusion.systems.prepared import Prepared
 from videofusion.systems.saved import PipelineSettings
 
 
