@@ -14,9 +14,8 @@ from videofusion.errors import InputError, require
 from videofusion.files import PICKLES
 
 # Folders of a pipeline that are read; safety checkers and the like are left where they are.
-PARTS = ("unet", "vae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-PARTS += ("image_encoder", "feature_extractor")  # of Stable Video Diffusion
 _NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2", "image_encoder")
+PARTS = (*_NETWORKS, "scheduler", "tokenizer", "tokenizer_2", "feature_extractor")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FACTS = (".json", ".txt", ".model")
 
