@@ -93,8 +93,8 @@ def load(
         name_or_path: a name of `SHIPPED`, or a folder that `save_pretrained` wrote, or that of a training run; or a
             model of diffusers, of images (Stable Diffusion) or of videos (ModelScope's text-to-video), a folder or a
             name "owner/model" on the Hugging Face Hub; or a Stable Diffusion in one file of safetensors.
-        system: what makes clips with an image model, a key of `TRAINING_FREE`; "text2video-zero" by default, as is
-            said on stderr.
+        system: what makes clips with an image model, a key of `TRAINING_FREE`; "text2video-zero" by default, and
+            "shared-noise" for transformers, as is said on stderr.
         controlnet: folders of ControlNets for such a system.
         lora: LoRA weights that are added to the model's: a file that training or diffusers wrote, or a folder with it.
         lora_scale: how much of them; 1 is as trained.
@@ -110,7 +110,7 @@ def load(
             together.
     """
     check_precision(precision)
-    from videofusion.interop.diffusers_folder import UNETS, unet_kind
+    from videofusion.interop.diffusers_folder import UNETS, network_kind
 
     folder = find(name_or_path)
     nets = [controlnet] if isinstance(controlnet, str | Path) else list(controlnet)
@@ -122,7 +122,7 @@ def load(
         from videofusion.interop.lora_files import find_lora
 
         lora = find_lora(lora)
-    others = unet_kind(folder)
+    others = network_kind(folder)
     if others is not None:
         what = "a video model" if others in VIDEO_MODELS else "an image model"
         if low_memory:
@@ -143,6 +143,7 @@ def load(
 
     from videofusion.device import pick_device
     from videofusion.files import refuse_pickles
+    from videofusion.networks.image_transformer import ImageTransformer
     from videofusion.networks.unet import UNet
     from videofusion.parts import Turns, describe, fill, open_part
     from videofusion.systems.pipeline import VideoPipeline
@@ -152,7 +153,7 @@ def load(
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(
             f"model {folder} is a {index.get('_class_name')}, which is neither a pipeline of videofusion, nor of a "
-            f"system that an installed package brings, nor a model with a {' or '.join(UNETS)}"
+            f"system that an installed package brings, nor a model with a transformer, a {' or a '.join(UNETS)}"
         )
     own = next((name for name, (_, class_name) in TRAINING_FREE.items() if class_name == kind.__name__), None)
     if system not in (None, own):
@@ -163,9 +164,10 @@ def load(
     refuse_pickles(folder)
     components: dict[str, Any] = {}
     turns = Turns(where)
-    networks = [name for name, (_, class_name) in parts.items() if class_name == UNet.__name__]
-    for name in networks:
-        components[name] = describe(UNet, folder / name, getattr(torch, precision))
+    kinds: dict[str, type[UNet] | type[ImageTransformer]] = {each.__name__: each for each in (UNet, ImageTransformer)}
+    networks = {name: kinds[class_name] for name, (_, class_name) in parts.items() if class_name in kinds}
+    for name, network in networks.items():
+        components[name] = describe(network, folder / name, getattr(torch, precision))
         if low_memory:
             turns.add(components[name], folder / name)
         else:
@@ -192,6 +194,7 @@ def _of_others(folder: Path, unet: str, system: str | None, device: str | None, 
     import torch
 
     from videofusion.device import pick_device
+    from videofusion.interop.diffusers_folder import has_transformer
 
     where = pick_device(device), getattr(torch, precision)
     pipe: VideoPipeline
@@ -199,7 +202,9 @@ def _of_others(folder: Path, unet: str, system: str | None, device: str | None, 
         pipe = video_model(unet).from_diffusers(folder, *where)
         return pipe
     if system is None:
-        system = next(iter(TRAINING_FREE))
+        system = (
+            "shared-noise" if has_transformer(read_config(folder / "model_index.json")) else next(iter(TRAINING_FREE))
+        )
         others = ", ".join(name for name in TRAINING_FREE if name != system)
         print(
             printable(

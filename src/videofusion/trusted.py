@@ -17,21 +17,28 @@ from videofusion.registry import others_parts
 
 # By the name of a part in a pipeline: the modules and classes that it may be. Nothing else is imported.
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
-    **dict.fromkeys(("unet", "base", "residual"), (("videofusion.networks.unet", "UNet"),)),
+    **dict.fromkeys(
+        ("unet", "base"),
+        (("videofusion.networks.unet", "UNet"), ("videofusion.networks.image_transformer", "ImageTransformer")),
+    ),
+    "residual": (("videofusion.networks.unet", "UNet"),),
     "text_encoder": (
         ("videofusion.conditioning.text", "WordEncoder"),
         ("transformers", "CLIPTextModel"),
         ("transformers", "T5EncoderModel"),
         ("transformers", "CLIPTextModelWithProjection"),
+        ("transformers", "Gemma2Model"),
     ),
     "tokenizer": tuple(
-        ("transformers", name)
-        for name in ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast", "TokenizersBackend")
+        ("transformers", f"{name}{end}")
+        for name, ends in (("CLIPTokenizer", 2), ("T5Tokenizer", 2), ("GemmaTokenizer", 2), ("TokenizersBackend", 1))
+        for end in ("", "Fast")[:ends]
     ),
     "vae": (
         ("videofusion.networks.tiny_autoencoder", "TinyAutoencoder"),
         ("diffusers", "AutoencoderKL"),
         ("diffusers", "AutoencoderTiny"),
+        ("diffusers", "AutoencoderDC"),
         ("diffusers", "AutoencoderKLTemporalDecoder"),
     ),
     "image_encoder": (
@@ -41,8 +48,9 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "prior": tuple(("videofusion.networks.prior", name) for name in ("Prior", "TransformerPrior")),
     "prior_text_encoder": (("transformers", "CLIPTextModelWithProjection"),),
 }
-PARTS["prior_tokenizer"] = PARTS["tokenizer_2"] = PARTS["tokenizer"]
-PARTS["text_encoder_2"] = PARTS["prior_text_encoder"]
+PARTS["prior_tokenizer"] = PARTS["tokenizer_2"] = PARTS["tokenizer_3"] = PARTS["tokenizer"]
+PARTS["text_encoder_3"] = (("transformers", "T5EncoderModel"),)
+PARTS["text_encoder_2"] = (*PARTS["prior_text_encoder"], *PARTS["text_encoder_3"])
 
 # Options for transformers wherever it reads a folder: fetch nothing, run nothing, ask nobody.
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
@@ -72,6 +80,12 @@ BOUNDS: dict[str, Mapping[str, tuple[float, float]]] = {
         "labels": (1, 1_000_000),
         "groups": (1, 512),
         "patch": (1, 16),
+    },
+    "ImageTransformer": {
+        "factor": (1, 64),
+        "tokens": (1, 4096),
+        "guidance": (0, 100),
+        "image_size": _WIDE,
     },
     "WordEncoder": {"size": _WIDE, "layers": _DEEP, "heads": (1, 1024), "max_words": (1, 4096)},
     "FrameEncoder": {"size": _WIDE, "in_channels": (1, 8192), "channels": (1, 8192), "grid": (1, 64)},

@@ -43,6 +43,15 @@ def test_times_are_the_steps_of_diffusers(spacing: str) -> None:
     torch.testing.assert_close(told, peer.timesteps.float(), rtol=0, atol=1e-3)
 
 
+def test_stable_diffusion_3_s_grid_is_for_rectified_flow() -> None:
+    with pytest.raises(InputError, match="spacing is 'sd3', which is for the schedule 'rectified_flow'"):
+        times(make_schedule("cosine"), 4, spacing="sd3")
+    t = times(make_schedule("rectified_flow"), 4, spacing="sd3", start=0.5)
+    assert (t.diff() < 0).all()
+    assert t[0] == 0.5
+    assert t[-1] == 0
+
+
 def test_even_spacing_in_logsnr() -> None:
     schedule = make_schedule("cosine")
     widths = schedule.logsnr(times(schedule, 30, spacing="logsnr").double()[1:-1]).diff()

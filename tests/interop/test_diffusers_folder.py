@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from videofusion.errors import InputError
-from videofusion.interop.diffusers_folder import read_folder, unet_kind
+from videofusion.interop.diffusers_folder import network_kind, read_folder
 from videofusion.interop.diffusers_unet import unet_from_diffusers
 from videofusion.interop.image_model import load_image_model
 from videofusion.networks.tiny_autoencoder import TinyAutoencoder
@@ -42,7 +42,7 @@ def change(file: Path, **values: Any) -> None:
 
 def test_stable_diffusion(sd: Path) -> None:
     facts = read_folder(sd)
-    assert unet_kind(sd) == "UNet2DConditionModel"
+    assert network_kind(sd) == "UNet2DConditionModel"
     assert (facts.schedule, facts.prediction, facts.spacing) == ("scaled_linear", "eps", "sd")
     assert (facts.channels, facts.factor, facts.scale) == (4, 2, 0.18215)
     assert (facts.height, facts.width, facts.beside, facts.time_ids) == (16, 16, (), 0)
@@ -128,8 +128,8 @@ class TestRefuses:
             read_folder(tmp_path / "v1-5.ckpt")
         with pytest.raises(InputError, match="is the folder of a UNet2DConditionModel alone; expected was that of a"):
             read_folder(sd / "unet")
-        assert unet_kind(tmp_path) is None
-        assert unet_kind(sd / "unet") is None
+        assert network_kind(tmp_path) is None
+        assert network_kind(sd / "unet") is None
 
     @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
     def test_a_missing_part(self, copy: Path, part: str) -> None:
@@ -147,7 +147,7 @@ class TestRefuses:
         change(copy / "model_index.json", unet=["diffusers", "UNetMotionModel"])
         with pytest.raises(InputError, match="names a UNetMotionModel as its unet; expected was UNet2DCond"):
             read_folder(copy)
-        assert unet_kind(copy) is None
+        assert network_kind(copy) is None
         change(copy / "model_index.json", unet=["diffusers", "UNet3DConditionModel"])
         with pytest.raises(InputError, match="is that of a UNet2DConditionModel; expected was UNet3DConditionModel"):
             read_folder(copy)

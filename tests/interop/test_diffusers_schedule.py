@@ -7,6 +7,7 @@ import torch
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
+    DPMSolverMultistepScheduler,
     EDMEulerScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -76,6 +77,11 @@ EDM = {"sigma_data": 1.0, "prediction_type": "v_prediction"}
     [
         (FlowMatchEulerDiscreteScheduler(), ("rectified_flow", "flow")),
         (FlowMatchEulerDiscreteScheduler(shift=3.0), ("rectified_flow:3", "flow")),
+        (FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True), ("rectified_flow", "flow")),
+        (
+            DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+            ("rectified_flow:3", "flow"),
+        ),
         (EulerDiscreteScheduler(use_karras_sigmas=True, **SD, **SVD), ("edm:700", "v")),
         (EulerDiscreteScheduler(**SD), ("scaled_linear", "eps")),
         (EDMEulerScheduler(**EDM), ("edm:80", "v")),
@@ -90,7 +96,6 @@ def test_knows_schedulers_in_continuous_time(tmp_path: Path, scheduler: DDIMSche
 @pytest.mark.parametrize(
     ("scheduler", "said"),
     [
-        (FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), "use_dynamic_shifting is True; .*must be False"),
         (FlowMatchEulerDiscreteScheduler(invert_sigmas=True), "invert_sigmas is True"),
         (FlowMatchLCMScheduler(num_train_timesteps=500), "num_train_timesteps is 500"),
         (EDMEulerScheduler(prediction_type="v_prediction"), "sigma_data is 0.5; in EDMEulerScheduler"),

@@ -24,4 +24,4 @@ print(type(DiffusionPipeline.from_pretrained({folder!r}, low_cpu_mem_usage=False
 def test_diffusers_loads_our_folder(imports: str) -> None:
     code = LOADS.format(imports=imports, folder=str(SHIPPED["moving-digits"].folder))
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "videofusion.systems.videofusion"
+    assert ran.stdout.strip() == "videofusion.systems.videofusion_pipeline"

@@ -16,7 +16,8 @@ class ImageModels:
     """Clips by an image model of diffusers, without training.
 
     Args:
-        system: for image models: text2video-zero (the default there), shared-noise or controlvideo
+        system: for image models: text2video-zero (the default there; shared-noise for transformers), shared-noise or
+            controlvideo
         controlnet: folders of ControlNets
         structure_kind: what ControlNets are shown: edges (the default), maps (the clip itself is what they are shown),
             depth or pose; one, or one for each

@@ -44,8 +44,9 @@ def train(
         seconds: seconds of training after which the run ends
         system: train another system than the recipe's, with that one's own keys as they are by default
         base: a model to train on, from which schedule, prediction, autoencoder, text encoder and sizes are read: of
-            diffusers (Stable Diffusion 1.5 or 2.1, for vdm-folder64 also ModelScope's text-to-video), its folder or
-            owner/name on the Hugging Face Hub; or an image model of this library, a run, a folder or a name
+            diffusers (Stable Diffusion 1.5 or 2.1, for vdm-folder64 also ModelScope's text-to-video, for videofusion
+            also PixArt, Stable Diffusion 3, Sana or Flux), its folder or owner/name on the Hugging Face Hub; or an
+            image model of this library, a run, a folder or a name
         device: cpu, cuda, ...; the fastest there is by default
         fetch: allow an index.json to name shards elsewhere: https, or a command such as "aws s3 cp {} -"
         dry_run: print the recipe, try its data and one step, say what memory and disk it needs, and leave nothing

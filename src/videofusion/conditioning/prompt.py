@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from videofusion.conditioning.condition import Condition, Request, Step
 from videofusion.conditioning.frozen_text import FrozenText
-from videofusion.conditioning.prompt_encoder import PromptEncoder
+from videofusion.conditioning.prompt_encoder import TextEncoders
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.noise import Keys
 from videofusion.keys import Stream, uniform
 
-Encoder = WordEncoder | FrozenText | PromptEncoder
+Encoder = WordEncoder | FrozenText | TextEncoders
 _SHOWN_WORDS = 200  # of those a model knows, in a warning; a large set's captions have a hundred thousand
 
 
@@ -52,7 +52,7 @@ class Prompt(Condition):
         """Frozen encoders and their tokenizers by name."""
         if isinstance(self.encoder, WordEncoder):
             return {}
-        encoders = self.encoder.encoders if isinstance(self.encoder, PromptEncoder) else [self.encoder]
+        encoders = self.encoder.encoders if isinstance(self.encoder, TextEncoders) else [self.encoder]
         found: dict[str, Any] = {}
         for number, each in enumerate(encoders, 1):
             end = "" if number == 1 else f"_{number}"
@@ -109,7 +109,7 @@ def text_conditions(
         known: embeddings [b l d] and masks [b l] of the prompts other than "", where a frozen encoder made them before.
         negative: what guidance leads away from; nothing when None.
     """
-    if isinstance(encoder, PromptEncoder):
+    if isinstance(encoder, TextEncoders):
         return encoder.conditions(prompts, negative)
     if known is None or isinstance(encoder, WordEncoder):  # which is trained: what it made before is out of date
         text, mask = encoder.encode([negative or "", *prompts])

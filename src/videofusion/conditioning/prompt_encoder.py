@@ -39,13 +39,71 @@ class Embedded:
     Args:
         text: token embeddings [b l d], float32.
         pooled: of whole texts [b d]; None where no encoder has one.
+        mask: which tokens count, bool [b l]; all when None.
     """
 
     text: Tensor
     pooled: Tensor | None
+    mask: Tensor | None = None
 
 
-class PromptEncoder:
+class TextEncoders:
+    """Frozen text encoders that an image model asks together.
+
+    Attributes:
+        encoders: in the order of its parts.
+        size: of a token's embedding.
+        length: tokens that a text has room for.
+    """
+
+    encoders: list[FrozenText]
+    size: int
+    length: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.encoders[0].device
+
+    @property
+    def words(self) -> list[str]:
+        """None that are to be listed: see `FrozenText`."""
+        return []
+
+    def unknown(self, prompt: str) -> list[str]:
+        """No word: see `words`."""
+        return []
+
+    def check(self, prompt: str) -> None:
+        """Raise InputError for a prompt that cannot be read whole."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """What it makes of texts, as 16 letters; see `networks.fingerprints`."""
+        raise NotImplementedError
+
+    def embed(self, prompts: Sequence[str]) -> Embedded:
+        """Embed b texts, "" for none."""
+        raise NotImplementedError
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token embeddings [b l d] of prompts, and the mask of those that count [b l]."""
+        found = self.embed(prompts)
+        all_count = torch.ones(found.text.shape[:2], dtype=torch.bool, device=found.text.device)
+        return found.text, all_count if found.mask is None else found.mask
+
+    def conditions(self, prompts: Sequence[str], negative: str | None = None, **others: Tensor | None) -> Conditions:
+        """Conditions of prompts, with the negative prompt as their null value.
+
+        Args:
+            prompts: one for each clip.
+            negative: what guidance leads away from; the model's own null condition when None.
+            others: further fields of `Conditions`.
+        """
+        raise NotImplementedError
+
+
+class PromptEncoder(TextEncoders):
     """One or two text encoders of CLIP, asked as Stable Diffusion asks them.
 
     Args:
@@ -78,20 +136,6 @@ class PromptEncoder:
         self.size = sum(encoder.size for encoder in encoders)
         self.length = min(encoder.length for encoder in encoders)
 
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.encoders[0].device
-
-    @property
-    def words(self) -> list[str]:
-        """None that are to be listed: see `FrozenText`."""
-        return []
-
-    def unknown(self, prompt: str) -> list[str]:
-        """No word: see `words`."""
-        return []
-
     def check(self, prompt: str) -> None:
         """Raise InputError if a prompt is empty, longer than `MOST_CHUNKS`, or has a weight that is out of bounds."""
         if not prompt.strip():
@@ -103,11 +147,6 @@ class PromptEncoder:
         """What it makes of texts, as 16 letters; see `networks.fingerprints`."""
         parts = [each.fingerprint() for each in self.encoders] + [self.penultimate, self.zero_null, self.long]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token embeddings [b l d] of prompts, and the mask of those that count [b l], which are all."""
-        text = self.embed(prompts).text
-        return text, torch.ones(text.shape[:2], dtype=torch.bool, device=text.device)
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> Embedded:

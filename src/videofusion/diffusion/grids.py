@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from videofusion.diffusion.schedules import RHO, Discrete, Schedule
+from videofusion.diffusion.schedules import RHO, Discrete, RectifiedFlow, Schedule
 from videofusion.errors import InputError
 
 FIRST = 0.001  # time of the first training step, n = 0 of 1000
@@ -33,8 +33,9 @@ def times(
         spacing: a key of `SPACINGS`: "trailing" (even in time), "leading" (even, last step one stride above 0 as in
             DDPM's own code), "flow" (even in sigma / (alpha + sigma), the time of rectified flow), "logsnr" (even in
             log-SNR), "karras" (Karras et al. 2022, eq. 5), "sd" (as Stable Diffusion's own schedulers: leading, one
-            training step later, and ending at the first training step, which is taken for clean) or "sd-trailing"
-            (even, with that end). The latter two are for schedules with training steps.
+            training step later, and ending at the first training step, which is taken for clean), "sd-trailing"
+            (even, with that end) or "sd3" (as Stable Diffusion 3's: even down to the first training step, then clean).
+            "sd" and "sd-trailing" are for schedules with training steps, "sd3" for rectified flow.
         start: first time, in (0, 1]; below 1 for SDEdit-like edits.
         covariance: of the noise over frames [t t], None for noise of its own in every frame; read by "flow".
 
@@ -123,6 +124,15 @@ def _sd_trailing(schedule: Schedule, steps: int, start: float) -> Tensor:
     return torch.cat([numbers, torch.ones(1, dtype=torch.float64)]).div(trained).float()
 
 
+def _sd3(schedule: Schedule, steps: int, start: float) -> Tensor:
+    if not isinstance(schedule, RectifiedFlow):
+        raise InputError("spacing is 'sd3', which is for the schedule 'rectified_flow'")
+    # their first training step has been shifted once already when the times are shifted
+    low = min(float(schedule.alpha_sigma(torch.tensor(FIRST).double())[1]), start / 10)
+    times = torch.linspace(start, low, steps, dtype=torch.float64)
+    return torch.cat([times, torch.zeros(1, dtype=torch.float64)]).float()
+
+
 def _trained(spacing: str, schedule: Schedule, start: float) -> int:
     """Training steps of a schedule that has some; raises InputError where there are none, or where it begins later."""
     if not isinstance(schedule, Discrete):
@@ -147,4 +157,28 @@ SPACINGS: dict[str, Callable[[Schedule, int, float], Tensor]] = {
     "karras": _karras,
     "sd": _sd,
     "sd-trailing": _sd_trailing,
+    "sd3": _sd3,
 }
+
+
+def shifted(times: Tensor, shift: float) -> Tensor:
+    """Times of rectified flow, sigma after sigma' = shift sigma / (1 + (shift - 1) sigma) (Esser et al. 2024).
+
+    Args:
+        times: [steps + 1], where the schedule has no shift of its own.
+        shift: multiplies the noise-to-signal ratio.
+    """
+    return RectifiedFlow(shift).alpha_sigma(times.double())[1].to(times.dtype)
+
+
+def shift_at(patches: int, least: float, most: float, few: float, many: float) -> float:
+    """The shift of pictures of so many patches: its logarithm grows evenly with their number (Flux, SD3).
+
+    Args:
+        patches: of a picture.
+        least: that logarithm at `few` patches.
+        most: at `many`.
+        few: number of patches.
+        many: likewise.
+    """
+    return math.exp(least + (most - least) * (patches - few) / (many - few))

@@ -192,7 +192,7 @@ def video_ldm_digits_x4() -> Recipe:
 
 
 def svd_digits() -> Recipe:
-    """Stable Video Diffusion's last stage on moving digits: clips go on from their first frame; 40 minutes of a core.
+    """Stable Video Diffusion's last stage on moving digits: clips go on from their first frame, in 40 core minutes.
 
     `--system.stage images` and `video` are the stages before it, whose run `--start.model` names.
     """

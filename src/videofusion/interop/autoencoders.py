@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from videofusion.errors import InputError
-from videofusion.interop.diffusers_unet import WEIGHTS
+from videofusion.interop.diffusers_models import pickles_of, read_diffusers
 from videofusion.networks.tiny_autoencoder import TinyAutoencoder
-from videofusion.parts import check_count, read_tensors
+from videofusion.parts import read_tensors
 from videofusion.trusted import check_foreign
 
-KINDS = ("AutoencoderKL", "AutoencoderTiny", "TinyAutoencoder", "AutoencoderKLTemporalDecoder")
+KINDS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "TinyAutoencoder", "AutoencoderKLTemporalDecoder")
 
 
 def load_autoencoder(path: str | Path, *, empty: bool = False) -> nn.Module:
@@ -40,35 +39,7 @@ def load_autoencoder(path: str | Path, *, empty: bool = False) -> nn.Module:
     name = config.get("_class_name")
     if name not in KINDS:
         raise InputError(f"autoencoder {folder} is a {name}; it must be one of {', '.join(KINDS)}")
-    kind = _kind(str(name))
-    if empty:
-        return kind.from_config(config)
-    variant = _variant(folder)
-    try:
-        with torch.device("meta"):
-            check_count(folder, kind.from_config(config))
-        found, told = kind.from_pretrained(
-            folder,
-            use_safetensors=True,
-            variant=variant,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            output_loading_info=True,
-            torch_dtype=torch.float32,
-        )
-    except InputError as error:
-        raise InputError(f"autoencoder {error}") from error
-    except (OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"autoencoder {folder} cannot be loaded: {first}") from error
-    for key, what in (
-        ("missing_keys", "lack"),
-        ("unexpected_keys", "have"),
-        ("mismatched_keys", "have another size of"),
-    ):
-        if told.get(key):
-            raise InputError(f"autoencoder {folder} cannot be used: its weights {what} {sorted(told[key])[0]}")
-    return found
+    return read_diffusers(_kind(str(name)), folder, config, "autoencoder", empty=empty)
 
 
 def _kind(name: str) -> Any:
@@ -79,30 +50,13 @@ def _kind(name: str) -> Any:
     return getattr(diffusers, name)
 
 
-def _variant(folder: Path) -> str | None:
-    """Which of a folder's files to read: whole precision, or half where there is nothing else."""
-    for variant in (None, "fp16"):
-        middle = "" if variant is None else f".{variant}"
-        if any(
-            (folder / f"{WEIGHTS}{end}").is_file()
-            for end in (f"{middle}.safetensors", f".safetensors.index{middle}.json")
-        ):
-            return variant
-    raise InputError(f"autoencoder {folder} must have {WEIGHTS}.safetensors; it has {_pickles(folder)}")
-
-
-def _pickles(folder: Path) -> str:
-    found = sorted(file.name for ending in ("bin", "pt", "pth", "ckpt") for file in folder.glob(f"*.{ending}"))
-    return f"only {found[0]}, a pickle, which can run code when it is read and is refused" if found else "none"
-
-
 def _load_pair(folder: Path, empty: bool) -> TinyAutoencoder:
     """Encoder and decoder of the TAESD family, each in a file."""
     files = {part: sorted(folder.glob(f"*_{part}.safetensors")) for part in ("encoder", "decoder")}
     if any(len(found) != 1 for found in files.values()):
         raise InputError(
             f"autoencoder {folder} has no config.json, nor one *_encoder.safetensors and one *_decoder.safetensors; "
-            f"of weights it has {_pickles(folder)}"
+            f"of weights it has {pickles_of(folder)}"
         )
     weights = {
         f"{part}.{name}": value.float() for part, (file,) in files.items() for name, value in read_tensors(file).items()

@@ -26,7 +26,7 @@ def schedule_from_diffusers(folder: str | Path) -> tuple[str, str]:
 
     Returns:
         what `make_schedule` and `NetworkDenoiser` take; of flow matching "rectified_flow" with its shift, of Euler's
-        steps in continuous time and of EDM "edm" with its highest sigma.
+        steps in continuous time and of EDM "edm" with its highest sigma. A shift that follows the size is left out.
 
     Raises:
         InputError: a schedule or a prediction that we do not have.
@@ -37,7 +37,7 @@ def schedule_from_diffusers(folder: str | Path) -> tuple[str, str]:
     config = read_json(folder / "scheduler_config.json")
 
     kind = str(config.get("_class_name", ""))
-    if kind.startswith("FlowMatch"):
+    if kind.startswith("FlowMatch") or config.get("prediction_type") == "flow_prediction":
         return _flow_matching(config)
     if kind.startswith("EDM") or config.get("timestep_type") == "continuous":
         return _edm(config)
@@ -60,8 +60,10 @@ def schedule_from_diffusers(folder: str | Path) -> tuple[str, str]:
 
 
 def _flow_matching(config: Mapping[str, Any]) -> tuple[str, str]:
-    _only(config, {"num_train_timesteps": 1000, "use_dynamic_shifting": False, "invert_sigmas": False})
-    shift = float(config.get("shift", 1.0))
+    _only(config, {"num_train_timesteps": 1000, "invert_sigmas": False})
+    shift = float(config.get("shift", config.get("flow_shift", 1.0)))
+    if config.get("use_dynamic_shifting"):  # by size, when sampling
+        shift = 1.0
     return "rectified_flow" if shift == 1 else f"rectified_flow:{shift:g}", "flow"
 
 

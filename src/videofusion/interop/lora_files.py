@@ -54,7 +54,8 @@ def apply_lora(parts: Mapping[str, Any], file: Path, scale: float = 1.0) -> int:
     """Add what a file's adapters say to the weights.
 
     Args:
-        parts: a pipeline's by name. What a file says of a "unet" is for the "base" where there is no such part.
+        parts: a pipeline's by name. What a file says of a "unet" is for the "base" where there is no such part; of a
+            "transformer", as diffusers calls it, for the one in either.
         file: safetensors, in diffusers' or kohya's layout.
         scale: how much of it is added; 1 is as trained, 0 nothing.
 
@@ -129,6 +130,9 @@ def _weight(parts: Mapping[str, Any], layer: str, file: Path) -> Tensor:
     """The weight that an adapter of that name changes."""
     part, _, name = layer.partition(".")
     module = parts.get(part)
+    if module is None and part == "transformer":
+        part, name = "unet", f"net.{name}"
+        module = parts.get(part)
     if module is None and part == "unet":
         module = parts.get("base")
     layers = dict(module.named_modules()) if isinstance(module, nn.Module) else {}

@@ -19,7 +19,7 @@ from torch import nn
 from videofusion.errors import InputError, require
 from videofusion.files import PICKLES, check_regular, write_folder
 from videofusion.interop.autoencoders import load_autoencoder
-from videofusion.interop.diffusers_folder import ENCODERS, UNETS, read_folder, unet_kind
+from videofusion.interop.diffusers_folder import ENCODERS, UNETS, network_kind, read_folder
 from videofusion.interop.diffusers_unet import read_json, unet_config
 from videofusion.interop.modelscope_files import is_modelscope, to_diffusers
 from videofusion.interop.snapshots import PARTS
@@ -74,7 +74,7 @@ def unpack_single_file(file: str | Path, like: str | Path, out: str | Path) -> P
                 f"{file} holds no {part}: no name of its weights begins with {begin[0]!r}; expected was a whole model "
                 "(a LoRA is given beside a model, a part of diffusers is a folder)"
             )
-    if unet_kind(like) != UNETS[0]:
+    if network_kind(like) != UNETS[0]:
         raise InputError(
             f"like is {like}; expected was the folder of a diffusers pipeline with a {UNETS[0]}, of which the "
             f"configurations are read that {file.name} does not hold"
@@ -102,7 +102,7 @@ def _unpack_video(file: Path, like: Path, out: Path) -> Path:
     """The folder of a video model with the U-Net of ModelScope's file."""
     import diffusers
 
-    if unet_kind(like) != VIDEO:
+    if network_kind(like) != VIDEO:
         raise InputError(
             f"like is {like}, but {file} is ModelScope's video U-Net; expected was the folder of a diffusers pipeline "
             f"with a {VIDEO}, of which the other parts are taken"

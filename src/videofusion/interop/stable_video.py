@@ -12,10 +12,10 @@ from torch import nn
 
 from videofusion.errors import InputError
 from videofusion.interop.autoencoders import load_autoencoder
-from videofusion.interop.diffusers_folder import count_weights, read_index, read_latents, read_part
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import unet_config
 from videofusion.interop.image_encoders import load_image_encoder
+from videofusion.interop.pipeline_parts import count_weights, index_of, latents_of, read_part
 from videofusion.interop.video_unets import read_video_unet
 from videofusion.networks.inputs import TIME_ID_SIZE
 from videofusion.networks.unet import UNet
@@ -72,7 +72,7 @@ def load_stable_video(folder: Path) -> StableVideo:
     Raises:
         InputError: a part is missing, is another one, is a pickle or does not suit the others.
     """
-    index = read_index(folder)
+    index = index_of(folder)
     network, vae, encoder = (
         read_part(folder, index, name, (kind,))
         for name, kind in (("unet", UNET), ("vae", VAE), ("image_encoder", ENCODER))
@@ -85,7 +85,7 @@ def load_stable_video(folder: Path) -> StableVideo:
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:  # a list for a number, and the like
         raise InputError(f"{config} is not as diffusers writes it ({error}); expected was that of a {UNET}") from error
     check_values(config, UNet.__name__, ours)
-    channels = read_latents(folder, vae)[0]
+    channels = latents_of(folder, vae)[0]
     if (ours["in_channels"], ours["out_channels"]) != (2 * channels, channels):
         raise InputError(
             f"{config} takes {ours['in_channels']} channels and makes {ours['out_channels']}; with the latents of "

@@ -1,8 +1,8 @@
 """Where clips live while they are made: pixels, or the latents of a frozen autoencoder of images.
 
-An autoencoder is one of diffusers' (`AutoencoderKL`, `AutoencoderTiny`) or `TinyAutoencoder`. Latents are shifted and
-scaled as its configuration says, to about unit variance, which is what noise schedules are made for (Rombach et al.
-2022, sec. 4.3.2).
+An autoencoder is one of diffusers' (`AutoencoderKL`, `AutoencoderTiny`, `AutoencoderDC`) or `TinyAutoencoder`.
+Latents are shifted and scaled as its configuration says, to about unit variance, which is what noise schedules are
+made for (Rombach et al. 2022, sec. 4.3.2).
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class Latents:
     def _posterior(self, frames: Tensor) -> tuple[Tensor, Tensor | None]:
         found = self._vae.encode(frames)
         if not hasattr(found, "latent_dist"):
-            return found.latents, None
+            return (found.latent if hasattr(found, "latent") else found.latents), None
         return found.latent_dist.mean, found.latent_dist.std
 
     def _picture(self, latents: Tensor) -> tuple[Tensor]:
@@ -218,7 +218,7 @@ class Latents:
 
 
 class TemporalLatents(Latents):
-    """Latents whose decoder sees several frames of a clip at once, so that they flicker less: Stable Video Diffusion's.
+    """Latents whose decoder sees several frames at once, so that they flicker less (Stable Video Diffusion's).
 
     Args:
         vae: diffusers' `AutoencoderKLTemporalDecoder`, whose encoder takes frame by frame.

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, Hu et al. 2021) on the attention of U-Nets, trained through PEFT, and the files of them.
+"""Low-rank adapters (LoRA, Hu et al. 2021) on the attention of networks, trained through PEFT, and the files of them.
 
 A file is what diffusers calls `pytorch_lora_weights.safetensors`: two matrices for each adapted layer, named
 "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight" and "...lora_B.weight", where "unet" is
@@ -17,18 +17,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from videofusion.errors import InputError, require
-from videofusion.networks.unet import UNet
+from videofusion.networks.frame_network import FrameNetwork
 
 FILE = "pytorch_lora_weights.safetensors"
 ADAPTER = "default"  # PEFT's name for an adapter
 
 
-def attention_layers(unet: UNet) -> list[str]:
-    """Names of the linear layers of a U-Net's attention, in space and time."""
+def attention_layers(unet: FrameNetwork) -> list[str]:
+    """Names of the linear layers of a network's attention, in space and time."""
     return [name for name, module in unet.named_modules() if ".to_" in name and isinstance(module, nn.Linear)]
 
 
-def add_lora(unet: UNet, rank: int, layers: Sequence[str] | None = None) -> None:
+def add_lora(unet: FrameNetwork, rank: int, layers: Sequence[str] | None = None) -> None:
     """Put an adapter beside each attention layer; it adds nothing until it is trained.
 
     Args:
@@ -37,12 +37,12 @@ def add_lora(unet: UNet, rank: int, layers: Sequence[str] | None = None) -> None
         layers: some of `attention_layers`; all when None.
 
     Raises:
-        InputError: PEFT is not installed; the U-Net has no attention.
+        InputError: PEFT is not installed; the network has no attention.
     """
     peft = require("peft", extra="lora")
     layers = attention_layers(unet) if layers is None else list(layers)
     if not layers:
-        raise InputError("trains is 'lora', but the U-Net has no attention; allowed there are 'full' and 'temporal'")
+        raise InputError("trains is 'lora', but the network has no attention; allowed there are 'full' and 'temporal'")
     # alpha = rank: the adapters' product counts as it is, so that a file needs no further number
     peft.inject_adapter_in_model(
         peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=layers), unet, adapter_name=ADAPTER
@@ -66,7 +66,7 @@ def lora_tensors(part: str, unet: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def merged(unet: UNet) -> UNet:
+def merged(unet: FrameNetwork) -> FrameNetwork:
     """A copy whose weights hold what the adapters add, and which has none."""
     base_layers = require("peft.tuners.tuners_utils", extra="lora").BaseTunerLayer
     plain = copy.deepcopy(unet)
@@ -85,7 +85,7 @@ def save_pipeline(pipeline: Any, folder: Path) -> None:
 
     tensors: dict[str, Tensor] = {}
     for name, part in list(pipeline.components.items()):
-        if isinstance(part, UNet) and (own := lora_tensors(name, part)):
+        if isinstance(part, FrameNetwork) and (own := lora_tensors(name, part)):
             tensors |= own
             pipeline.register_modules(**{name: merged(part)})
     pipeline.save_pretrained(folder)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from videofusion.diffusion.conditions import INPUTS
 from videofusion.errors import InputError
+from videofusion.networks.frame_network import FrameNetwork
 from videofusion.networks.inputs import EMBEDDED, embed_numbers
 from videofusion.networks.layers import (
     Downsample,
@@ -83,7 +83,7 @@ class Level(nn.Module):
         return x
 
 
-class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class UNet(FrameNetwork):
     """U-Net over images or clips.
 
     Args:
@@ -118,9 +118,6 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             stand beside spatial attention in a network without, or none of whose layers hear the context, a further
             input that has no entry.
     """
-
-    _supports_gradient_checkpointing = True
-    config_name = "config.json"
 
     @register_to_config
     def __init__(
@@ -244,11 +241,9 @@ class UNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.gradient_checkpointing = False
         channels_last(self)
 
-    def check_size(self, height: int, width: int, factor: int = 1) -> None:
-        """Raise InputError unless the network can take frames of this size in pixels, `factor` of them at a place."""
-        multiple = factor * self.downscale
-        if height % multiple or width % multiple or min(height, width) < 1:
-            raise InputError(f"size is {height}x{width}; both must be multiples of {multiple}")
+    @property
+    def colours(self) -> int:
+        return int(self.config.out_channels)
 
     def forward(
         self, z: Tensor, time: Tensor, *, temporal: float = 1.0, control: Sequence[Tensor] | None = None, **told: Any

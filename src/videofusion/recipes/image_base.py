@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from videofusion.diffusion.grids import shift_at
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_folder import DiffusersFolder, read_folder
 from videofusion.interop.unpacked import find_folder
@@ -19,8 +20,9 @@ BASE_RATE = 0.1  # of a pretrained base generator, over that of what is drawn
 def on_image_model(recipe: Recipe, path: str | Path) -> Recipe:
     """A recipe whose base generator, or image network, is an image model's, with schedule, space, text and sizes.
 
-    VideoFusion's residual generator has half of the base's channels, and the base a tenth of its learning rate. On a
-    video model (ModelScope's) a plain diffusion goes on with all of its layers.
+    VideoFusion's residual generator has half of the base's channels, or those that go with a transformer's width, and
+    the base a tenth of its learning rate. On a video model (ModelScope's) a plain diffusion goes on with all of its
+    layers.
 
     Args:
         recipe: of any system.
@@ -42,9 +44,9 @@ def on_image_model(recipe: Recipe, path: str | Path) -> Recipe:
         "start.image_model": str(folder),
         "network.autoencoder": str(folder),
         "text.encoder": str(folder),
-        "text.size": facts.text[0].width,
+        "text.size": facts.text[0].width if facts.transformer is None else facts.transformer.text_size,
         "text.train": False,
-        "diffusion.schedule": facts.schedule,
+        "diffusion.schedule": _schedule(facts),
         "diffusion.prediction": facts.prediction,
         "diffusion.weighting": facts.prediction,
         "clips.kind": "folder",
@@ -52,14 +54,15 @@ def on_image_model(recipe: Recipe, path: str | Path) -> Recipe:
         "compute.gradient_checkpointing": True,
         "compute.precision": "bfloat16",
     }
-    keys |= _sizes(facts)
+    channels, sizes = _sizes(facts)
+    keys |= sizes | ({} if facts.transformer is None else {"sampling.guidance": facts.transformer.guidance})
     if recipe.system.name != "tune-a-video":  # whose batch is its one clip
         keys |= {"batch.size": 1, "batch.accumulation": 8, "optimizer.learning_rate": 1e-4}
     if "temporal" in facts.unet:
         keys["network.temporal"] = facts.unet["temporal"]
     if recipe.system.name == "videofusion":
         keys |= {"system.base_rate_ratio": BASE_RATE, "system.residual_from_base": False}
-        keys["system.residual_channels"] = _half(facts)
+        keys["system.residual_channels"] = channels
     return recipe.replace(keys)
 
 
@@ -82,14 +85,45 @@ def _check(facts: DiffusersFolder, recipe: Recipe) -> None:
         )
 
 
-def _sizes(facts: DiffusersFolder) -> dict[str, Any]:
-    """Keys of the networks that are drawn: the levels of the image model's."""
-    return {
+def _schedule(facts: DiffusersFolder) -> str:
+    """The schedule, with the shift of the model's own size where that follows the size."""
+    if facts.transformer is None or facts.transformer.shifts is None:
+        return facts.schedule
+    patch = facts.transformer.patch
+    shift = shift_at(
+        (facts.height // facts.factor // patch) * (facts.width // facts.factor // patch), *facts.transformer.shifts
+    )
+    return f"rectified_flow:{shift:.4g}"
+
+
+def _sizes(facts: DiffusersFolder) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """Channels of the residual generator, and keys of the networks that are drawn: the levels of the image model's."""
+    if facts.transformer is not None:
+        return _beside_transformer(facts, facts.transformer.width)
+    channels = _half(facts)
+    return channels, {
         "network.channels": tuple(facts.unet["channels"]),
         "network.attention": tuple(facts.unet["attention"]),
         "network.blocks": facts.unet["blocks"],
         "network.groups": facts.unet["groups"],
-        "network.head_size": min(LARGEST_HEAD, _power(math.gcd(*_half(facts)))),
+        "network.head_size": min(LARGEST_HEAD, _power(math.gcd(*channels))),
+    }
+
+
+def _beside_transformer(facts: DiffusersFolder, width: int) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """A U-Net beside a transformer: an eighth, a quarter and half of its width, down to no fewer than 4 places a side.
+
+    Whoever changes the clips' size may have to leave out a level.
+    """
+    levels = max(1, min(3, _power(facts.height // facts.factor).bit_length() - 2))
+    groups = 32 if width >= 256 else 8
+    channels = tuple(max(1, round(width / part / groups)) * groups for part in (8, 4, 2)[-levels:])
+    return channels, {
+        "network.channels": channels,
+        "network.attention": ("none", *("transformer",) * (levels - 1)) if levels > 1 else ("transformer",),
+        "network.blocks": 2,
+        "network.groups": groups,
+        "network.head_size": min(LARGEST_HEAD, _power(math.gcd(*channels))),
     }
 
 

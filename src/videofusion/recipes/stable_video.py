@@ -1,8 +1,8 @@
 """The three stages of Stable Video Diffusion at its size: Stable Diffusion 2.1's network with layers over time.
 
-Sizes are those of the published configuration. Batches, steps, rates and noise levels are as remembered from the
-paper's appendix (Blattmann et al. 2023, D), whose text was not at hand: check them before money depends on them. Clips
-are square here; the paper's are 256x384, 320x576 and 576x1024.
+Sizes are those of the published configuration. Batches, steps, rates and noise levels follow the paper as remembered
+(Blattmann et al. 2023, appendix D; its text was not at hand): check them before money depends on them. Clips are square
+here; the paper's are 256x384, 320x576 and 576x1024.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import FrameEncoder
+from videofusion.conditioning.prompt import Encoder
 from videofusion.conditioning.text import WordEncoder, split_words
 from videofusion.data.batch import BadClip, Dataset
 from videofusion.data.items import Encoding
@@ -19,9 +20,13 @@ from videofusion.diffusion.options import SamplingOptions, read_options
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
 from videofusion.interop.autoencoders import load_autoencoder
+from videofusion.interop.diffusers_folder import read_folder
+from videofusion.interop.image_model import load_prompts
 from videofusion.interop.text_encoders import load_text_encoder
 from videofusion.networks.autoencoder import Latents, Pixels, Space, space_of
 from videofusion.networks.fingerprints import fingerprint
+from videofusion.networks.frame_network import FrameNetwork
+from videofusion.networks.image_transformer import ImageTransformer
 from videofusion.networks.inflation import inflated
 from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
@@ -29,6 +34,7 @@ from videofusion.registry import get_system
 from videofusion.systems.interface import Common, SamplingDefaults, StepOptions, System
 from videofusion.systems.pretrained import (
     diffusers_base,
+    has_transformer,
     hears_fps,
     load_image,
     load_parts,
@@ -96,7 +102,7 @@ def build_system(
     parts = Parts(recipe, data, device, words, profiles)
     system: System = get_system(recipe.system.name).build(recipe.system, parts)
     for network in (*system.modules.values(), *system.frozen.values()):
-        if isinstance(network, UNet):
+        if isinstance(network, FrameNetwork):
             network.check_size(recipe.clips.size, recipe.clips.size, parts.common.space.factor)
     tune(system, recipe, parts.started)
     return system
@@ -145,7 +151,7 @@ class Parts:
             sampling=sampling,
         )
         self.started: set[str] = set()
-        self._theirs: UNet | None = None  # an image model of diffusers
+        self._theirs: UNet | ImageTransformer | None = None  # an image model of diffusers
 
     @property
     def temporal(self) -> str:
@@ -166,7 +172,7 @@ class Parts:
         """Whether weights of a part are not drawn; of what is only counted, none need be."""
         return self.counted or any(name.startswith(f"{part}.") for name in self.started)
 
-    def image_model(self, image_size: int | None = None, temporal: str = "image") -> UNet | None:
+    def image_model(self, image_size: int | None = None, temporal: str = "image") -> UNet | ImageTransformer | None:
         """The image model of diffusers that the recipe starts from; None where it names none.
 
         Args:
@@ -184,10 +190,18 @@ class Parts:
         Args:
             temporal: a row of `TEMPORAL_DESIGNS`.
             told: what it is told, as keywords of `UNet`; see `network_inputs`.
+
+        Raises:
+            InputError: the image model is a transformer, which takes no temporal layers.
         """
         theirs = self.image_model(told.get("image_size"), temporal)
         if theirs is None:
             return self.drawn(temporal, self.recipe.network.channels, **told)
+        if not isinstance(theirs, UNet):
+            raise InputError(
+                f"start.image_model {self.recipe.start.image_model} is a {theirs.config.kind}, which takes no temporal "
+                "layers; it can be the base generator of the system 'videofusion'"
+            )
         return inflated(theirs, temporal, **told)
 
     def drawn(self, temporal: str, channels: Sequence[int], **told: Any) -> UNet:
@@ -269,7 +283,7 @@ def _space(recipe: Recipe) -> Pixels | Latents:
     return space
 
 
-def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) -> WordEncoder | FrozenText:
+def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) -> Encoder:
     """What the recipe's texts are read by."""
     if recipe.text.encoder is None:
         if words is not None:
@@ -278,7 +292,12 @@ def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) ->
         known = trained_words(recipe)  # kept, that nothing is forgotten; adapters are made for a model and its words
         new = [] if recipe.start.trains == "lora" and known else [word for word in own if word not in known]
         return WordEncoder(words=[*known, *new], size=recipe.text.size)
-    found = load_text_encoder(recipe.text.encoder, empty=torch.get_default_device().type == "meta")
+    empty = torch.get_default_device().type == "meta"
+    found: Encoder
+    if has_transformer(recipe.text.encoder):
+        found = load_prompts(read_folder(recipe.text.encoder), empty=empty)
+    else:
+        found = load_text_encoder(recipe.text.encoder, empty=empty)
     if found.size != recipe.text.size:
         raise InputError(
             f"recipe key text.size is {recipe.text.size}, but the text encoder {recipe.text.encoder} has embeddings of "
@@ -287,7 +306,7 @@ def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) ->
     return found
 
 
-def _check_made(data: Dataset, recipe: Recipe, space: Pixels | Latents, text_encoder: WordEncoder | FrozenText) -> None:
+def _check_made(data: Dataset, recipe: Recipe, space: Pixels | Latents, text_encoder: Encoder) -> None:
     """Raise InputError where data were encoded by another autoencoder or text encoder than the recipe's."""
     made: Encoding | None = getattr(data, "made", None)
     if made is None:

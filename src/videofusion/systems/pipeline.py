@@ -18,7 +18,7 @@ from torch import Tensor
 
 from videofusion.conditioning.condition import Condition, Request, checked, told_by_user
 from videofusion.conditioning.frozen_text import FrozenText
-from videofusion.conditioning.prompt_encoder import PromptEncoder
+from videofusion.conditioning.prompt_encoder import TextEncoders
 from videofusion.conditioning.text import WordEncoder
 from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
@@ -30,9 +30,9 @@ from videofusion.diffusion.noise import NoiseSource, base_frame, bind
 from videofusion.diffusion.options import SamplingOptions
 from videofusion.diffusion.samplers import get_sampler
 from videofusion.diffusion.samplers.loop import Progress
-from videofusion.diffusion.schedules import make_schedule
+from videofusion.diffusion.schedules import Schedule, make_schedule
 from videofusion.errors import InputError
-from videofusion.networks.unet import UNet
+from videofusion.networks.frame_network import FrameNetwork
 from videofusion.systems.memory_savers import MemorySavers
 from videofusion.systems.prepared import NO_HOOKS, Hooks, Prepared
 from videofusion.systems.request import (
@@ -76,12 +76,12 @@ class VideoPipeline(MemorySavers):
         """Raise InputError where parts and settings do not go together."""
 
     @property
-    def text(self) -> WordEncoder | FrozenText | PromptEncoder:
+    def text(self) -> WordEncoder | FrozenText | TextEncoders:
         """The text encoder, whichever kind it is."""
         return self.text_encoder if self.tokenizer is None else FrozenText(self.text_encoder, self.tokenizer)
 
     @property
-    def networks(self) -> list[UNet]:
+    def networks(self) -> list[FrameNetwork]:
         """The networks that see frames."""
         raise NotImplementedError
 
@@ -116,6 +116,28 @@ class VideoPipeline(MemorySavers):
     def noise_source(self) -> NoiseSource:
         """Where a sample's noise comes from."""
         raise NotImplementedError
+
+    def grid(
+        self,
+        schedule: Schedule,
+        steps: int,
+        options: SamplingOptions,
+        size: tuple[int, int],
+        covariance: Tensor | None = None,
+    ) -> Tensor:
+        """The sampler's times.
+
+        Args:
+            schedule: of the denoiser.
+            steps: of the sampler.
+            options: of sampling.
+            size: height and width where the clips are made.
+            covariance: of the noise over frames [t t].
+
+        Raises:
+            InputError: see `times`.
+        """
+        return times(schedule, steps, spacing=options.spacing, covariance=covariance)
 
     def check_known(self, places: Sequence[int], frames: int) -> None:
         """Raise InputError unless the system can have clips of so many frames follow from those at these places."""
@@ -249,7 +271,7 @@ class VideoPipeline(MemorySavers):
         sampler = self.config.sampler if sampler is None else sampler
         get_sampler(sampler)
         options = self.options(sampler, sampler_options or {})
-        times(make_schedule(self.config.schedule), steps, spacing=options.spacing)  # refuses what cannot be
+        self.grid(make_schedule(self.config.schedule), steps, options, shape[-2:])  # refuses what cannot be
         asked = SamplingRequest(
             shape=shape,
             keys=keys_of(seed, motion_seed, len(prompts)),
@@ -324,7 +346,7 @@ class VideoPipeline(MemorySavers):
             denoiser=guided,
             conditions=told,
             noise=bind(source, (clips, count, *size), request.keys, told.share, numbers, self.where),
-            times=times(schedule, request.steps, spacing=options.spacing, covariance=shared),
+            times=self.grid(schedule, request.steps, options, (size[-2], size[-1]), shared),
             schedule=schedule,
             sampler=partial(get_sampler(request.sampler), **options.of_sampler(request.sampler)),
             known=known,
@@ -399,4 +421,4 @@ class VideoPipeline(MemorySavers):
         check_size(frames, height, width, own=config.frames, any_length=self.any_length)
         for network in self.networks:
             network.check_size(height, width, factor)
-        return clips, frames, self.networks[0].config.out_channels, height // factor, width // factor
+        return clips, frames, self.networks[0].colours, height // factor, width // factor

@@ -8,12 +8,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from videofusion.conditioning.frozen_text import FrozenText
+from videofusion.conditioning.prompt import Encoder
 from videofusion.conditioning.text import WordEncoder
 from videofusion.errors import InputError
+from videofusion.interop.diffusers_folder import read_folder
 from videofusion.interop.diffusers_schedule import schedule_from_diffusers
 from videofusion.interop.diffusers_unet import read_json
+from videofusion.interop.image_transformers import load_transformer
 from videofusion.interop.video_unets import KIND, network_config, network_from_diffusers
+from videofusion.networks.frame_network import FrameNetwork
+from videofusion.networks.image_transformer import ImageTransformer
 from videofusion.networks.inflation import widened
 from videofusion.networks.layers import Embedding
 from videofusion.networks.unet import UNet, is_temporal
@@ -28,12 +32,20 @@ _THEIRS = ("UNet2DConditionModel", "UNet2DModel", KIND)
 
 
 def is_diffusers(folder: str | Path | None) -> bool:
-    """Whether a folder is a pipeline of diffusers with an image U-Net, or a video U-Net that is built as one."""
+    """Whether a folder is a pipeline of diffusers with an image U-Net or transformer, or a video U-Net built as one."""
     config = Path(folder or "").expanduser() / "unet" / "config.json"
-    return folder is not None and config.is_file() and read_json(config).get("_class_name") in _THEIRS
+    own = folder is not None and config.is_file() and read_json(config).get("_class_name") in _THEIRS
+    return own or has_transformer(folder)
 
 
-def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None, temporal: str = "image") -> UNet | None:
+def has_transformer(folder: str | Path | None) -> bool:
+    """Whether a folder is a pipeline of diffusers with a transformer."""
+    return folder is not None and (Path(folder).expanduser() / "transformer" / "config.json").is_file()
+
+
+def diffusers_base(
+    recipe: Recipe, colours: int, image_size: int | None = None, temporal: str = "image"
+) -> UNet | ImageTransformer | None:
     """The image model in a diffusers pipeline that `start.image_model` names; None where it names none.
 
     On torch's meta device its sizes only are read.
@@ -50,6 +62,8 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None, 
     if recipe.start.image_model is None or not is_diffusers(recipe.start.image_model):
         return None
     folder = Path(recipe.start.image_model).expanduser()
+    if has_transformer(folder):
+        return _transformer_base(recipe, folder, colours, image_size)
     network = network_config(read_json(folder / "unet" / "config.json"))
     own = network.get("temporal", "image")
     if own not in ("image", temporal):
@@ -62,13 +76,9 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None, 
     # what is counted on the meta device has a schedule without numbers
     if torch.get_default_device().type == "meta":
         unet = UNet(**network)
-    elif (recipe.diffusion.schedule, recipe.diffusion.prediction) != (schedule, prediction):
-        raise InputError(
-            f"start.image_model {folder} predicts {prediction} by the schedule {schedule}, but the recipe "
-            f"{recipe.diffusion.prediction} by {recipe.diffusion.schedule}; set diffusion.schedule={schedule} "
-            f"diffusion.prediction={prediction}"
-        )
     else:
+        if recipe.diffusion.schedule != schedule or recipe.diffusion.prediction != prediction:
+            raise _other_process(recipe, schedule, prediction)
         unet = network_from_diffusers(folder).train()
     if image_size is not None:
         unet.image_embedding = Embedding(image_size, 4 * unet.config.channels[0])
@@ -76,6 +86,41 @@ def diffusers_base(recipe: Recipe, colours: int, image_size: int | None = None, 
         _listen_not_yet(unet.image_embedding)
     unet.gradient_checkpointing = recipe.compute.gradient_checkpointing
     return unet
+
+
+def _transformer_base(recipe: Recipe, folder: Path, colours: int, image_size: int | None) -> ImageTransformer:
+    """The transformer in a diffusers pipeline; see `diffusers_base`."""
+    facts = read_folder(folder)
+    of = facts.transformer
+    assert of is not None  # as there is one
+    if facts.channels != colours:
+        raise InputError(
+            f"start.image_model {folder} works in latents of {facts.channels} channels, the recipe in {colours}; set "
+            f"network.autoencoder={folder}"
+        )
+    if recipe.text.size != of.text_size or recipe.text.encoder is None:
+        raise InputError(
+            f"start.image_model {folder} reads texts of pretrained encoders with embeddings of size {of.text_size}; "
+            f"set text.encoder={folder} text.size={of.text_size}"
+        )
+    counted = torch.get_default_device().type == "meta"
+    # any shift will do: it says which times are drawn, and the network is told sigma
+    same = recipe.diffusion.schedule.partition(":")[0] == facts.schedule.partition(":")[0]
+    if not counted and not (same and recipe.diffusion.prediction == facts.prediction):
+        raise _other_process(recipe, facts.schedule, facts.prediction)
+    network = load_transformer(folder, of, facts.factor, empty=counted).train()
+    if image_size is not None:
+        network.hear(image_size)
+    network.gradient_checkpointing = recipe.compute.gradient_checkpointing
+    return network
+
+
+def _other_process(recipe: Recipe, schedule: str, prediction: str) -> InputError:
+    return InputError(
+        f"start.image_model {recipe.start.image_model} predicts {prediction} by the schedule {schedule}, but the "
+        f"recipe {recipe.diffusion.prediction} by {recipe.diffusion.schedule}; set diffusion.schedule={schedule} "
+        f"diffusion.prediction={prediction}"
+    )
 
 
 def _listen_not_yet(embedding: Embedding) -> None:
@@ -128,7 +173,7 @@ def load_parts(system: System, folder: Path) -> set[str]:
     model = model_folder(folder)
     loaded: set[str] = set()
     # a base that is not trained
-    fixed: dict[str, nn.Module] = {name: part for name, part in system.frozen.items() if isinstance(part, UNet)}
+    fixed: dict[str, nn.Module] = {name: part for name, part in system.frozen.items() if isinstance(part, FrameNetwork)}
     drawn = {name for name in getattr(system, "new_parts", ()) if not (model / name).is_dir()}
     for name, module in (fixed | system.modules).items():
         if name in drawn:
@@ -167,7 +212,7 @@ def _new_layers(module: nn.Module, part: Path) -> set[str]:
     return (own - found) | rates
 
 
-def load_image(image: UNet, text_encoder: WordEncoder | FrozenText, folder: Path, name: str) -> set[str]:
+def load_image(image: UNet, text_encoder: Encoder, folder: Path, name: str) -> set[str]:
     """Load spatial weights and text encoder of an image model, or of a base generator.
 
     Args:

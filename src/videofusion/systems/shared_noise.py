@@ -60,6 +60,7 @@ class SharedNoisePipeline(TrainingFreePipeline):
     """Text to video by an image model, from noise whose base all frames share."""
 
     Settings: ClassVar[type[PipelineSettings]] = SharedNoiseSettings
+    transformers: ClassVar[bool] = True
 
     @property
     def conditions(self) -> Sequence[Condition]:

@@ -6,6 +6,7 @@ from, and how long clips go through the network a few frames at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,24 +17,28 @@ from torch import Tensor, nn
 
 from videofusion.clip.check import check_clip
 from videofusion.conditioning.condition import Condition
-from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.picture_size import PictureSize
 from videofusion.conditioning.prompt import Prompt
-from videofusion.conditioning.prompt_encoder import PromptEncoder
+from videofusion.conditioning.prompt_encoder import PromptEncoder, TextEncoders
 from videofusion.conditioning.structure import edges
 from videofusion.diffusion.control import Controlled
 from videofusion.diffusion.denoiser import Denoiser, NetworkDenoiser
+from videofusion.diffusion.grids import shift_at, shifted
 from videofusion.diffusion.noise import IndependentNoise, NoiseSource
-from videofusion.diffusion.schedules import make_schedule
+from videofusion.diffusion.options import SamplingOptions
+from videofusion.diffusion.schedules import Schedule, make_schedule
 from videofusion.errors import InputError, unknown
 from videofusion.interop.controlnets import load_controlnet
 from videofusion.interop.diffusers_folder import DiffusersFolder, read_folder
 from videofusion.interop.image_model import load_image_model
 from videofusion.networks.controlnet import ControlNet
+from videofusion.networks.frame_network import FrameNetwork
+from videofusion.networks.image_transformer import ImageTransformer
 from videofusion.networks.unet import UNet
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.prepared import Prepared
 from videofusion.systems.saved import PipelineSettings
+from videofusion.systems.texts import frozen_texts, transformer_prompts
 
 See = Callable[[Tensor], Tensor]
 KINDS = ("edges", "depth", "pose", "maps")  # of structure; of depth and pose a model is given
@@ -47,11 +52,18 @@ class TrainingFreeSettings(PipelineSettings):
         prediction: what the network predicts.
         zero_null: whether the null condition is zeros in place of the empty prompt (Stable Diffusion XL).
         window: frames that go through the network at once.
+        shifts: how the schedule's shift follows the size, see `TransformerFacts`; None where it does not.
     """
 
     prediction: str = "eps"
     zero_null: bool = False
     window: int = 8
+    shifts: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shifts is not None and (len(self.shifts) != 4 or self.shifts[2] >= self.shifts[3]):
+            raise InputError(f"shifts are {self.shifts}; they must be two shifts and two growing numbers of patches")
 
 
 class TrainingFreePipeline(VideoPipeline):
@@ -62,16 +74,19 @@ class TrainingFreePipeline(VideoPipeline):
         frames: of a clip by default.
         guidance: scale by default.
         beside: what the image model may take beside the latents, see `DiffusersFolder`.
+        transformers: whether the image model may be a transformer.
         controls: the ControlNets, which are not saved with the pipeline.
     """
 
     PARTS: ClassVar[Mapping[str, Any]] = {
-        "unet": UNet,
+        "unet": UNet | ImageTransformer,
         "text_encoder": nn.Module,
         "tokenizer": Any,
         "vae": nn.Module,
         "text_encoder_2": nn.Module | None,
         "tokenizer_2": Any | None,
+        "text_encoder_3": nn.Module | None,
+        "tokenizer_3": Any | None,
     }
     Settings: ClassVar[type[PipelineSettings]] = TrainingFreeSettings
     any_length: ClassVar[bool] = True
@@ -79,8 +94,9 @@ class TrainingFreePipeline(VideoPipeline):
     frames: ClassVar[int] = 8
     guidance: ClassVar[float] = 7.5
     beside: ClassVar[tuple[tuple[str, ...], ...]] = ((),)
+    transformers: ClassVar[bool] = False
     controls: Sequence[ControlNet] = ()
-    model_cpu_offload_seq = "text_encoder->text_encoder_2->unet->vae"
+    model_cpu_offload_seq = "text_encoder->text_encoder_2->text_encoder_3->unet->vae"
 
     @classmethod
     def from_image_model(
@@ -91,7 +107,7 @@ class TrainingFreePipeline(VideoPipeline):
         Args:
             folder: of its diffusers pipeline.
             device: where it computes.
-            dtype: of the U-Net.
+            dtype: of the network.
 
         Raises:
             InputError: a folder that is no whole image model, or one for another task.
@@ -99,10 +115,22 @@ class TrainingFreePipeline(VideoPipeline):
         facts = read_folder(folder)
         cls._check(facts)
         parts = load_image_model(folder, temporal=cls.temporal).parts(device, dtype)
-        return cls(**parts, zero_null=facts.zero_null, frames=cls.frames, guidance=cls.guidance)
+        of = facts.transformer
+        return cls(
+            **parts,
+            zero_null=facts.zero_null,
+            frames=cls.frames,
+            guidance=cls.guidance if of is None else of.guidance,
+            shifts=None if of is None or of.shifts is None else [*of.shifts],
+        )
 
     @classmethod
     def _check(cls, facts: DiffusersFolder) -> None:
+        if facts.transformer is not None and not cls.transformers:
+            raise InputError(
+                f"{facts.folder} has a {facts.transformer.kind}, whose frames this system cannot have look at each "
+                'other; expected was a model with a U-Net, or the system "shared-noise"'
+            )
         if facts.beside not in cls.beside:
             takes = " and ".join(facts.beside)
             raise InputError(
@@ -118,6 +146,8 @@ class TrainingFreePipeline(VideoPipeline):
         Args:
             folders: theirs.
         """
+        if not isinstance(self.unet, UNet):
+            raise InputError(f"controlnet is {folders[0]}; ControlNets of transformers are not known here")
         nets = [load_controlnet(folder, self.unet) for folder in folders]
         self.controls = [nn.Module.to(net, self.where, self.unet.dtype) for net in nets]
 
@@ -133,20 +163,20 @@ class TrainingFreePipeline(VideoPipeline):
             net.to(self.where)
 
     @property
-    def text(self) -> PromptEncoder:
-        encoders = [FrozenText(self.text_encoder, self.tokenizer)]
-        if self.text_encoder_2 is not None:
-            encoders.append(FrozenText(self.text_encoder_2, self.tokenizer_2))
+    def text(self) -> TextEncoders:
+        if isinstance(self.unet, ImageTransformer):
+            return transformer_prompts(self, self.unet)
+        encoders = frozen_texts(self)
         xl = bool(self.unet.config.added_size)
         return PromptEncoder(encoders, penultimate=xl, zero_null=self.config.zero_null)
 
     @property
-    def networks(self) -> list[UNet]:
+    def networks(self) -> list[FrameNetwork]:
         return [self.unet]
 
     @property
     def conditions(self) -> Sequence[Condition]:
-        sizes = (PictureSize(self.space.factor),) if self.unet.config.added_size else ()
+        sizes = (PictureSize(self.space.factor),) if self.unet.config.get("added_size") else ()
         return (Prompt(self.text), *sizes)
 
     def denoiser(self) -> Denoiser:
@@ -154,6 +184,20 @@ class TrainingFreePipeline(VideoPipeline):
 
     def noise_source(self) -> NoiseSource:
         return IndependentNoise()
+
+    def grid(
+        self,
+        schedule: Schedule,
+        steps: int,
+        options: SamplingOptions,
+        size: tuple[int, int],
+        covariance: Tensor | None = None,
+    ) -> Tensor:
+        found = super().grid(schedule, steps, options, size, covariance)
+        if self.config.shifts is None:
+            return found
+        patches = math.prod(side // self.unet.downscale for side in size)
+        return shifted(found, shift_at(patches, *self.config.shifts))
 
     def windowed(self, denoiser: Denoiser, window: int) -> Denoiser:
         """The denoiser of clips of any length that has so many frames at once go through the network."""

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from videofusion.errors import InputError
+from videofusion.networks.frame_network import FrameNetwork
 from videofusion.networks.lora import add_lora, attention_layers, is_adapter
-from videofusion.networks.unet import UNet
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 
@@ -35,7 +35,7 @@ def tune(system: System, recipe: Recipe, started: Collection[str]) -> None:
             "a model to tune"
         )
     for part, module in system.modules.items():
-        unet = module if isinstance(module, UNet) else None
+        unet = module if isinstance(module, FrameNetwork) else None
         parameters = dict(module.named_parameters())
         trained = {parameter for parameter in parameters.values() if parameter.requires_grad}
         loaded = {parameters[name] for name in parameters if f"{part}.{name}" in started}

@@ -23,6 +23,7 @@ from videofusion.diffusion.noise import DecomposedNoise, Keys, base_frame
 from videofusion.diffusion.prediction import expand
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
+from videofusion.networks.image_transformer import ImageTransformer
 from videofusion.networks.inflation import of_its_sizes
 from videofusion.networks.unet import UNet
 from videofusion.recipes.system_config import SystemConfig
@@ -112,7 +113,7 @@ class VideoFusionSystem:
     """VideoFusion in training.
 
     Args:
-        base: the base generator.
+        base: the base generator: an image U-Net, or a transformer of diffusers.
         residual: the residual generator.
         conditions: what both are told: the text, the motion, and where they are, the rate and the middle frame's
             embedding. A variant whose middle frame is given adds that one itself.
@@ -128,7 +129,12 @@ class VideoFusionSystem:
     Pipeline: ClassVar[type[VideoPipeline]] = VideoFusionPipeline
 
     def __init__(
-        self, base: UNet, residual: UNet, conditions: Sequence[Condition], config: VideoFusionConfig, common: Common
+        self,
+        base: UNet | ImageTransformer,
+        residual: UNet,
+        conditions: Sequence[Condition],
+        config: VideoFusionConfig,
+        common: Common,
     ) -> None:
         self.variant = get_variant(config.variant)
         self.embedding = next((each for each in conditions if isinstance(each, FrameEmbedding)), None)
@@ -167,7 +173,12 @@ class VideoFusionSystem:
         base = theirs or parts.drawn("image", parts.recipe.network.channels, image_size=size)
         seen = {"in_channels": 2 * colours if variant.beside else colours, "fps": parts.hears_fps}
         temporal = variant.temporal(parts.temporal)
-        if theirs is not None and config.residual_from_base:
+        if isinstance(base, ImageTransformer) and config.residual_from_base:
+            raise InputError(
+                f"recipe key system.residual_from_base is True, but the base is a {base.config.kind}, whose layers no "
+                "U-Net has"
+            )
+        if isinstance(theirs, UNet) and config.residual_from_base:
             residual = of_its_sizes(theirs, temporal, **seen)
         else:
             residual = parts.drawn(temporal, config.residual_channels, image_size=size, **seen)
@@ -185,7 +196,7 @@ class VideoFusionSystem:
 
     def _begin(self, parts: Parts) -> None:
         """Start the residual generator from the base where the recipe says so, and have a base hear what it must."""
-        if self.config.residual_from_base and parts.recipe.start.model is None:
+        if self.config.residual_from_base and isinstance(self.base, UNet) and parts.recipe.start.model is None:
             own = start_from(self.residual, self.base)
             parts.started |= {name for name in own if name.replace("residual.", "base.", 1) in parts.started}
         heard = "base.image_embedding.linear_1.weight" in parts.started

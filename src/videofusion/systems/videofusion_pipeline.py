@@ -19,11 +19,14 @@ from videofusion.conditioning.rate import FrameRate
 from videofusion.diffusion.noise import DecomposedNoise, base_frame
 from videofusion.diffusion.schedules import make_schedule
 from videofusion.errors import InputError
+from videofusion.networks.frame_network import FrameNetwork
+from videofusion.networks.image_transformer import ImageTransformer
 from videofusion.networks.prior import Prior, TransformerPrior
 from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import Variant, VideoFusion, get_variant
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.saved import PipelineSettings
+from videofusion.systems.texts import transformer_prompts
 
 
 def check_embedding(name: str, variant: Variant, given: bool) -> None:
@@ -86,13 +89,17 @@ class VideoFusionPipeline(VideoPipeline):
     """
 
     PARTS: ClassVar[Mapping[str, Any]] = {
-        "base": UNet,
+        "base": UNet | ImageTransformer,
         "residual": UNet,
         "text_encoder": nn.Module,
         "image_encoder": nn.Module | None,
         "prior": nn.Module | None,
         "vae": nn.Module | None,
         "tokenizer": Any | None,
+        "text_encoder_2": nn.Module | None,
+        "tokenizer_2": Any | None,
+        "text_encoder_3": nn.Module | None,
+        "tokenizer_3": Any | None,
         "prior_text_encoder": nn.Module | None,
         "prior_tokenizer": Any | None,
     }
@@ -110,8 +117,12 @@ class VideoFusionPipeline(VideoPipeline):
         return get_variant(self.config.variant)
 
     @property
-    def networks(self) -> list[UNet]:
+    def networks(self) -> list[FrameNetwork]:
         return [self.base, self.residual]
+
+    @property
+    def text(self) -> Any:
+        return transformer_prompts(self, self.base) if isinstance(self.base, ImageTransformer) else super().text
 
     @classmethod
     def networks_take_turns(cls, settings: Mapping[str, Any]) -> bool:

@@ -25,7 +25,7 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from videofusion.errors import InputError
-from videofusion.networks.unet import UNet
+from videofusion.networks.frame_network import FrameNetwork
 from videofusion.recipes.recipe import Recipe
 from videofusion.training.checkpoint_shards import check_storage
 from videofusion.training.world import World
@@ -96,10 +96,10 @@ def shard(modules: Mapping[str, nn.Module], recipe: Recipe, world: World, device
             offload = CPUOffloadPolicy(pin_memory=device.type == "cuda")
         for parameter in module.parameters():  # a shard is some rows of a tensor in order, not channels last
             parameter.data = parameter.data.contiguous()
-        if isinstance(module, UNet):
+        if isinstance(module, FrameNetwork):
             for block in module.parts():
                 fully_shard(block, mesh=mesh, mp_policy=half, offload_policy=offload)
-        policy = half if isinstance(module, UNet) else MixedPrecisionPolicy()
+        policy = half if isinstance(module, FrameNetwork) else MixedPrecisionPolicy()
         # let go of after forward, too: the average takes the weights' place between one forward and the next
         fully_shard(module, mesh=mesh, mp_policy=policy, offload_policy=offload, reshard_after_forward=True)
         if hasattr(module, "encode"):

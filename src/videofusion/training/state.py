@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from videofusion.data.batch import Batch
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
-from videofusion.networks.unet import UNet
+from videofusion.networks.frame_network import FrameNetwork
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 from videofusion.systems.tuning import is_tuned, trained_groups
@@ -64,7 +64,9 @@ class State:
         self._modules, self._frozen = list(system.modules.values()), system.frozen
         self.prints = {name: weights_digest(part) for name, part in self._frozen.items()}
         # a fixed base
-        networks: dict[str, nn.Module] = {name: part for name, part in self._frozen.items() if isinstance(part, UNet)}
+        networks: dict[str, nn.Module] = {
+            name: part for name, part in self._frozen.items() if isinstance(part, FrameNetwork)
+        }
         for name, module in (networks | system.modules).items():
             if name != recipe.compute.offload:  # else it comes there block by block
                 module.to(device)

@@ -175,7 +175,7 @@ class Trainer:
 
     @cached_property
     def pictures(self) -> Tensor | None:
-        """First frames of validation clips, from which the sample grids' go on; None where they show prompts."""
+        """First frames of validation clips, from which sample grids go on; None where they show prompts."""
         heard = any(self.prompts) or not self.prompts
         return None if heard else self._there(self.validation[0]).clip[:, :1]
 

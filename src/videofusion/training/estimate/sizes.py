@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from videofusion.data.batch import Batch, Sample
 from videofusion.diffusion.noise import Keys
 from videofusion.errors import InputError
-from videofusion.networks.unet import UNet
+from videofusion.networks.frame_network import FrameNetwork
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.build import build_system, step_options
 from videofusion.systems.interface import System
@@ -87,7 +87,7 @@ def recipe_work(recipe: Recipe, clips: int = 1) -> Work:
     system = _outline(recipe)
     parts = tuple(count_parts(system.modules, system.frozen))
     half = recipe.compute.precision == "bfloat16"
-    unets = [part for part in (*system.modules.values(), *system.frozen.values()) if isinstance(part, UNet)]
+    unets = [part for part in (*system.modules.values(), *system.frozen.values()) if isinstance(part, FrameNetwork)]
     for unet in unets:
         for parameter in unet.parameters() if half else ():
             parameter.data = parameter.data.to(torch.bfloat16)
