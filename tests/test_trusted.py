@@ -201,7 +201,8 @@ def test_what_is_no_file_is_refused(name: str, model: Path) -> None:
 def test_bounds_are_of_keys_that_there_are(model: Path) -> None:
     import videofusion
 
-    own = {"motion_guidance", "share", "profiles", "context", "context_guidance"}
+    own = {"motion_guidance", "share", "profiles", "context", "context_guidance", "fps", "start"}
+    own |= {"first_guidance", "together"}
     for pipeline in (videofusion.VDMPipeline, videofusion.VideoFusionPipeline):
         assert set(PIPELINE_BOUNDS) - own <= set(pipeline.__init__.__annotations__)
     assert check_own(model / "unet" / "config.json", videofusion.UNet)["channels"] == [16, 16]

@@ -15,8 +15,8 @@ from videofusion.files import PICKLES
 
 # Folders of a pipeline that are read; safety checkers and the like are left where they are.
 _TEXTS = tuple(f"{name}{end}" for name in ("text_encoder", "tokenizer") for end in ("", "_2", "_3"))
-PARTS = ("unet", "transformer", "vae", "scheduler", *_TEXTS)
-_NETWORKS = ("unet", "transformer", "vae", *_TEXTS[:3])
+PARTS = ("unet", "transformer", "vae", "scheduler", *_TEXTS, "image_encoder", "feature_extractor")
+_NETWORKS = ("unet", "transformer", "vae", *_TEXTS[:3], "image_encoder")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FACTS = (".json", ".txt", ".model")
 

@@ -218,10 +218,6 @@ class Attention(nn.Module):
         """Args: x [n l c]; context [m k d], n a multiple of m and each clip's rows of x together; mask bool [m k]."""
         n, length, c = x.shape
         source = x if context is None else context
-        if source.shape[1] == 1 and mask is None and not torch.is_grad_enabled():
-            # all that is looked at is the one token, whatever is asked; a gradient would have all weights take part
-            told = self.to_out[0](self.to_v(source))
-            return told.repeat_interleave(n // len(told), dim=0).expand(n, length, c)
         q, k, v = self.to_q(x), self.to_k(source), self.to_v(source)
         # frames of one clip share a context: they are queries of one sequence, the context is not repeated
         q = q.reshape(source.shape[0], -1, self.heads, c // self.heads).transpose(1, 2)
@@ -229,6 +225,20 @@ class Attention(nn.Module):
         v = v.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         out = attend(q, k, v, None if mask is None else mask[:, None, None, :])
         return self.to_out[0](out.transpose(1, 2).reshape(n, length, c))
+
+
+def attend_to_text(attention: nn.Module, norm: nn.Module, x: Tensor, inputs: LayerInputs) -> Tensor:
+    """What tokens [n l c] take from the text: [n l c], or [n 1 c] where all take the same.
+
+    Of a single token each takes all, whatever it asks, so that neither questions nor their norm are computed; a
+    gradient has all weights take part.
+    """
+    text, mask = inputs.text, inputs.text_mask
+    alone = text is not None and text.shape[1] == 1 and mask is None and not torch.is_grad_enabled()
+    if text is None or not alone or type(attention) is not Attention:
+        return cast("Tensor", attention(norm(x), text, mask))
+    told: Tensor = attention.to_out[0](attention.to_v(text))
+    return told.repeat_interleave(len(x) // len(told), dim=0)
 
 
 class GEGLU(nn.Module):
@@ -270,7 +280,7 @@ class TransformerBlock(nn.Module):
         """Args: x [(b t) n c]."""
         x = x + inputs.look(self.attn1, self.norm1(x))
         if self.attn2 is not None and self.norm2 is not None:
-            x = x + self.attn2(self.norm2(x), inputs.text, inputs.text_mask)
+            x = x + attend_to_text(self.attn2, self.norm2, x, inputs)
         return x + self.ff(self.norm3(x))
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from videofusion.networks.layers import Attention, Embedding, FeedForward, GroupNorm, LayerInputs, attend, sinusoidal
+from videofusion.networks.layers import (
+    Attention,
+    Embedding,
+    FeedForward,
+    GroupNorm,
+    LayerInputs,
+    attend,
+    attend_to_text,
+    sinusoidal,
+)
 from videofusion.networks.temporal.convolution import TimeNorm, begin_at_nothing
 
 
@@ -194,7 +203,7 @@ class NumberedBlock(nn.Module):
         lines = lines + self.ff_in(self.norm_in(lines))
         lines = lines + self.attn1(self.norm1(lines))
         if self.attn2 is not None and self.norm2 is not None:  # places of a clip share its text
-            lines = lines + self.attn2(self.norm2(lines), inputs.text, inputs.text_mask)
+            lines = lines + attend_to_text(self.attn2, self.norm2, lines, inputs)
         lines = lines + self.ff(self.norm3(lines))
         return to_map(lines - start, x, inputs.clip_shape)
 
