@@ -165,6 +165,9 @@ def test_videofusion_is_trained_on_it_without_another_key(place: Path) -> None:
     made = ["generate", "a red cat", "--model", str(run), "-o", str(out), "--steps", "2", "--negative", "grey"]
     assert main([*made, "--device", "cpu"]) == 0
     assert len(read_clip(out)) == 4
+    edited = ["edit", str(out), "a blue cat", "--model", str(run), "-o", str(place / "edited.mp4"), "--steps", "2"]
+    assert main([*edited, "--device", "cpu"]) == 0
+    assert len(read_clip(place / "edited.mp4")) == 4
 
 
 def test_what_is_no_base_is_told(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
