@@ -11,6 +11,7 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers import ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,7 +23,8 @@ from videofusion.networks.layers import Embedding
 PACKED = 2  # side of the squares of places that Flux has in one token
 
 
-class ImageTransformer(FrameNetwork):
+# ModelMixin again: diffusers looks for that name in a component's own module
+class ImageTransformer(FrameNetwork, ModelMixin):  # type: ignore[misc]
     """A transformer of diffusers over pictures.
 
     Args:

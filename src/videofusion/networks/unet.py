@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
+from diffusers import ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -83,7 +84,8 @@ class Level(nn.Module):
         return x
 
 
-class UNet(FrameNetwork):
+# ModelMixin again: diffusers looks for that name in a component's own module
+class UNet(FrameNetwork, ModelMixin):  # type: ignore[misc]
     """U-Net over images or clips.
 
     Args:
