@@ -126,7 +126,7 @@ def train(parts: dict[str, Any], steps: int) -> None:
 
 def _follow(loss: Tensor, optimizer: torch.optim.Optimizer, rates: Any) -> None:
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     rates.step()
 

@@ -71,7 +71,7 @@ def test_every_variant_learns(variant: str, kind: str, folders: dict[str, Path],
     losses = []
     for _ in range(8):
         loss = system.loss(batch, KEYS, 8).total  # the same times and noise every time
-        losses.append(float(loss))
+        losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -81,6 +81,8 @@ def _is_whole(folder: Path, weights: bool) -> bool:
         return weights and any(folder.glob("*.safetensors"))
     index = read_json(folder / "model_index.json")
     named = [part for part in PARTS if isinstance(index.get(part), list) and index[part][-1]]
+    if "image_encoder" not in named and "feature_extractor" in named:
+        named.remove("feature_extractor")  # Stable Diffusion's, which only its safety checker reads
     return all(any((folder / part).glob("*.safetensors" if weights and part in _NETWORKS else "*")) for part in named)
 
 
