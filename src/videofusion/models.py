@@ -202,14 +202,13 @@ def _of_others(folder: Path, unet: str, system: str | None, device: str | None, 
         pipe = video_model(unet).from_diffusers(folder, *where)
         return pipe
     if system is None:
-        system = (
-            "shared-noise" if has_transformer(read_config(folder / "model_index.json")) else next(iter(TRAINING_FREE))
+        transformer = has_transformer(read_config(folder / "model_index.json"))  # which other systems do not take
+        system = "shared-noise" if transformer else next(iter(TRAINING_FREE))
+        others = (
+            "" if transformer else f" (other systems: {', '.join(name for name in TRAINING_FREE if name != system)})"
         )
-        others = ", ".join(name for name in TRAINING_FREE if name != system)
         print(
-            printable(
-                f'{folder.name} is an image model; clips are made by "{system}" (system, or {others})', line=True
-            ),
+            printable(f'{folder.name} is an image model; clips are made by "{system}"{others}', line=True),
             file=sys.stderr,
         )
     pipe = training_free(system).from_image_model(folder, *where)

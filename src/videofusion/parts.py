@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +67,20 @@ def open_part(module: str, class_name: str, folder: Path, device: torch.device) 
     return nn.Module.to(_read(folder, lambda: kind.from_pretrained(folder, **options)), device, torch.float32).eval()
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Have transformers read and write weights without its progress bars; those of downloads stay."""
+    logging: Any = sys.modules.get("transformers.utils.logging")  # of a model without parts of its, it is not there
+    if logging is None or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
 def check_count(folder: Path, part: nn.Module) -> None:
     """Raise InputError for a part that would take more than twice the memory of what its folder's files hold.
 
@@ -81,7 +98,8 @@ def check_count(folder: Path, part: nn.Module) -> None:
 
 
 def _whole(kind: Any, folder: Path, **options: Any) -> Any:
-    part, told = kind.from_pretrained(folder, **options, output_loading_info=True)
+    with without_bars():
+        part, told = kind.from_pretrained(folder, **options, output_loading_info=True)
     for key in ("missing_keys", "mismatched_keys"):  # which transformers fills with random numbers
         if told.get(key):
             raise ValueError(f"its weights lack {sorted(map(str, told[key]))[0]}")

@@ -164,7 +164,7 @@ def test_what_it_cannot_make(pipe: StableVideoPipeline, asked: dict[str, Any], s
 
 def test_a_prompt_is_not_heard_and_other_models_take_no_picture(pipe: StableVideoPipeline) -> None:
     _, image = picture()
-    with pytest.warns(UserWarning, match="hears no prompt: 'a panda'"):
+    with pytest.warns(UserWarning, match="ignores the prompt 'a panda'"):
         pipe.prepare("a panda", image=image, steps=1)
     with pytest.raises(InputError, match="image is given; this model makes clips of texts"):
         vf.load("moving-digits", device="cpu").prepare("a red three", image=image)

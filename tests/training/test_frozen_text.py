@@ -23,6 +23,7 @@ from videofusion.systems.build import build_system
 from videofusion.training.batches import training_data
 from videofusion.training.estimate.sizes import recipe_parts
 from videofusion.training.export import export_model as export
+from videofusion.training.export import grid_prompts
 from videofusion.training.trainer import train
 from videofusion.training.world import World
 
@@ -144,3 +145,14 @@ def test_what_does_not_fit_is_refused(encoded: Path, saved_vae: Path, saved_text
     both["text.encoder"] = str(tmp_path / "other")
     with pytest.raises(InputError, match=r"texts were encoded by the text encoder with the fingerprint \w+, but that"):
         train(smallest("folder64", **both), tmp_path / "run", encoded, device="cpu", bar=False)
+
+
+def test_a_sample_grid_shows_as_much_of_a_long_caption_as_training_reads(saved_text: Path) -> None:
+    encoder, long = load_text_encoder(saved_text), "ab cd " * 200
+    with pytest.raises(InputError, match="takes at most"):
+        encoder.check(long)
+    shown = grid_prompts(smallest("folder64"), [["ab cd", long]], encoder, World())
+    assert shown[0] == "ab cd"
+    encoder.check(shown[1])
+    assert long.startswith(shown[1])
+    assert torch.equal(encoder.encode([shown[1]])[0][:, :4], encoder.encode([long])[0][:, :4])

@@ -181,7 +181,7 @@ def edit(
         from videofusion.evaluation.metrics.reconstruction import clip_psnr
 
         told["reconstruction"] = round(float(clip_psnr(back[0][None].cpu(), clip[None], value_range=(-1, 1))), 2)
-        print(f"the video's noise by inversion gives it back with {told['reconstruction']:.1f} dB")
+        print(f"inverted and sampled again, the video comes back with a PSNR of {told['reconstruction']:.1f} dB")
     clip = decoded(pipe, made, files[0], rate, told)
     seconds = time.perf_counter() - began
     for file in files:

@@ -37,8 +37,8 @@ class NoPrompt(Condition):
         return Conditions()
 
     def check(self, value: Sequence[str]) -> Sequence[str]:
-        heard = [prompt for prompt in value if prompt.strip()]
-        return [f"this model makes clips of a first picture and hears no prompt: {heard[0]!r:.60}"] if heard else ()
+        given = [prompt for prompt in value if prompt.strip()]
+        return [f"this model makes clips of a first picture and ignores the prompt {given[0]!r:.60}"] if given else ()
 
     def sample(self, value: Any, request: Request) -> Conditions:
         return Conditions()

@@ -26,7 +26,7 @@ from videofusion.interop.snapshots import PARTS
 from videofusion.interop.video_unets import KIND as VIDEO
 from videofusion.interop.weight_files import read_header
 from videofusion.networks.unet import UNet
-from videofusion.parts import WEIGHTS, read_tensors
+from videofusion.parts import WEIGHTS, read_tensors, without_bars
 from videofusion.trusted import check_foreign
 
 PIPELINES = (
@@ -94,7 +94,8 @@ def unpack_single_file(file: str | Path, like: str | Path, out: str | Path) -> P
             )
     pipeline = _converted(getattr(diffusers, str(kind)), file, like)
 
-    write_folder(out, lambda folder: pipeline.save_pretrained(folder, safe_serialization=True))
+    with without_bars():
+        write_folder(out, lambda folder: pipeline.save_pretrained(folder, safe_serialization=True))
     return out
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from videofusion.errors import InputError, require
-from videofusion.parts import check_count
+from videofusion.parts import check_count, without_bars
 from videofusion.trusted import LOCAL, check_foreign
 
 
@@ -46,15 +46,16 @@ def read_model(
             return kind(sizes)
         with torch.device("meta"):
             check_count(folder, kind(sizes))
-        model, told = kind.from_pretrained(
-            folder,
-            config=sizes,
-            use_safetensors=True,
-            variant=_variant(folder),
-            output_loading_info=True,
-            dtype=torch.float32,
-            **LOCAL,
-        )
+        with without_bars():
+            model, told = kind.from_pretrained(
+                folder,
+                config=sizes,
+                use_safetensors=True,
+                variant=_variant(folder),
+                output_loading_info=True,
+                dtype=torch.float32,
+                **LOCAL,
+            )
     except InputError as error:
         raise InputError(f"{what} {error}") from error
     except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:

@@ -84,8 +84,8 @@ def _inverted(asked: Asked, strength: float, fresh: float = 0.0) -> Inverted:
 def _by_controlvideo(pipe: VideoPipeline, clips: Tensor) -> dict[str, Any]:
     if not isinstance(pipe, ControlVideoPipeline) or not pipe.controls:
         raise InputError(
-            "method is 'controlvideo', which takes an image model with ControlNets under the system 'controlvideo': "
-            "load(model, system='controlvideo', controlnet=FOLDER)"
+            "method is 'controlvideo', which takes an image model with ControlNets "
+            "(--controlnet FOLDER; in Python load(model, system='controlvideo', controlnet=FOLDER))"
         )
     return {"structure": clips}
 
@@ -93,8 +93,8 @@ def _by_controlvideo(pipe: VideoPipeline, clips: Tensor) -> dict[str, Any]:
 def _by_text2video_zero(pipe: VideoPipeline, clips: Tensor) -> dict[str, Any]:
     if not isinstance(pipe, Text2VideoZeroPipeline) or not (pipe.edits or pipe.controls):
         raise InputError(
-            "method is 'text2video-zero', which takes an image model that edits by instructions (InstructPix2Pix) or "
-            "one with ControlNets under the system 'text2video-zero': load(model, system='text2video-zero', ...)"
+            "method is 'text2video-zero', which takes a folder of InstructPix2Pix as its model, or any image model with "
+            "ControlNets (--controlnet FOLDER; in Python load(model, system='text2video-zero', controlnet=FOLDER))"
         )
     return ({"beside": clips} if pipe.edits else {}) | ({"structure": clips} if pipe.controls else {})
 

@@ -18,6 +18,7 @@ from videofusion.diffusion.known import Known
 from videofusion.errors import InputError
 from videofusion.files import write_folder
 from videofusion.networks.lora import save_pipeline
+from videofusion.parts import without_bars
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 from videofusion.systems.pipeline import VideoPipeline
@@ -65,19 +66,33 @@ def checkpoint_pipeline(path: Path) -> VideoPipeline:
     return pipeline
 
 
-def grid_prompts(recipe: Recipe, captions: Sequence[Sequence[str]], world: World) -> list[str]:
+def grid_prompts(recipe: Recipe, captions: Sequence[Sequence[str]], encoder: Any, world: World) -> list[str]:
     """What the sample grids of a run show.
 
     Args:
         recipe: its prompts come first.
         captions: of this process's share of each validation batch, which are shown where the recipe has no prompts.
+        encoder: of texts; captions are cut to what it takes, as they are in training.
         world: the processes that have the other shares.
     """
     if recipe.sampling.prompts:
         return list(recipe.sampling.prompts)[:MOST_PROMPTS]
     shares = world.gathered([list(share) for share in captions])
     found = (caption for batch in zip(*shares, strict=True) for share in batch for caption in share if caption)
-    return list(dict.fromkeys(found))[:MOST_PROMPTS]
+    return [_cut(caption, encoder) for caption in list(dict.fromkeys(found))[:MOST_PROMPTS]]
+
+
+def _cut(caption: str, encoder: Any) -> str:
+    """As many of its words as the encoder takes, from its beginning."""
+    words = caption.split()
+    while len(words) > 1:
+        try:
+            encoder.check(" ".join(words))
+        except InputError:
+            words.pop()
+        else:
+            break
+    return " ".join(words)
 
 
 def grid_clips(
@@ -126,7 +141,8 @@ def write_model(system: System, recipe: Recipe, folder: Path, world: World) -> N
         (new / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
 
     if world.writes:
-        write_folder(folder, fill)
+        with without_bars():
+            write_folder(folder, fill)
 
 
 def export_model(name_or_path: str | Path, out: Path, *, dtype: str = "float16", diffusers: str | None = None) -> Path:
@@ -168,5 +184,6 @@ def export_model(name_or_path: str | Path, out: Path, *, dtype: str = "float16",
             values.pop("_name_or_path", None)
             file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
-    write_folder(out, fill)
+    with without_bars():
+        write_folder(out, fill)
     return out

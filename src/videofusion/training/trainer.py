@@ -171,13 +171,13 @@ class Trainer:
         """What the sample grids show; of clips that go on from a picture, so many empty texts."""
         if any(each.option == "image" for each in getattr(self.system, "conditions", ())):
             return [""] * (MOST_PROMPTS if self.validation else 0)
-        return grid_prompts(self.recipe, [batch.captions for batch in self.validation], self.world)
+        captions = [batch.captions for batch in self.validation]
+        return grid_prompts(self.recipe, captions, self.system.pipeline().text, self.world)
 
     @cached_property
     def pictures(self) -> Tensor | None:
         """First frames of validation clips, from which sample grids go on; None where they show prompts."""
-        heard = any(self.prompts) or not self.prompts
-        return None if heard else self._there(self.validation[0]).clip[:, :1]
+        return None if any(self.prompts) or not self.prompts else self._there(self.validation[0]).clip[:, :1]
 
     def train(self) -> Result:
         """Go on from the newest whole checkpoint until the steps or the seconds are spent, or a signal comes.
