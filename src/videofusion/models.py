@@ -204,9 +204,8 @@ def _of_others(folder: Path, unet: str, system: str | None, device: str | None, 
     if system is None:
         transformer = has_transformer(read_config(folder / "model_index.json"))  # which other systems do not take
         system = "shared-noise" if transformer else next(iter(TRAINING_FREE))
-        others = (
-            "" if transformer else f" (other systems: {', '.join(name for name in TRAINING_FREE if name != system)})"
-        )
+        more = ", ".join(name for name in TRAINING_FREE if name != system)
+        others = "" if transformer else f" (other systems: {more})"
         print(
             printable(f'{folder.name} is an image model; clips are made by "{system}"{others}', line=True),
             file=sys.stderr,

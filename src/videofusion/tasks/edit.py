@@ -93,7 +93,7 @@ def _by_controlvideo(pipe: VideoPipeline, clips: Tensor) -> dict[str, Any]:
 def _by_text2video_zero(pipe: VideoPipeline, clips: Tensor) -> dict[str, Any]:
     if not isinstance(pipe, Text2VideoZeroPipeline) or not (pipe.edits or pipe.controls):
         raise InputError(
-            "method is 'text2video-zero', which takes a folder of InstructPix2Pix as its model, or any image model with "
+            "method is 'text2video-zero', which takes a folder of InstructPix2Pix as its model, or an image model with "
             "ControlNets (--controlnet FOLDER; in Python load(model, system='text2video-zero', controlnet=FOLDER))"
         )
     return ({"beside": clips} if pipe.edits else {}) | ({"structure": clips} if pipe.controls else {})
