@@ -239,7 +239,7 @@ def test_a_model_is_tuned_on_a_video_and_edits_it_again_without(place: Path, cap
     assert not run.exists()
     own = ["--source", "a cat", "--run", str(run), "--tuning-steps", "2", "--frames", "3", "--start", "0.2"]
     assert main([*command, *base, *own, "-o", str(place / "first.mp4")]) == 0
-    assert "gives it back with " in capsys.readouterr().out
+    assert "comes back with a PSNR of " in capsys.readouterr().out
     assert main([*command, *tuned, "-o", str(place / "again.mp4")]) == 0
     first, again = read_provenance(place / "first.mp4"), read_provenance(place / "again.mp4")
     assert first is not None
