@@ -26,10 +26,10 @@ from videofusion.recipes.groups import (
     Sampling,
     Text,
 )
+from videofusion.recipes.image_to_video import STABLE_VIDEO
 from videofusion.recipes.papers import PAPER_RECIPES
 from videofusion.recipes.recipe import Recipe
 from videofusion.recipes.stable_diffusion import STABLE_DIFFUSION
-from videofusion.recipes.stable_video import STABLE_VIDEO
 from videofusion.recipes.system_config import make_config
 
 
