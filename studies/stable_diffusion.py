@@ -17,7 +17,7 @@ from videofusion.recipes.catalogue import get_recipe
 from videofusion.recipes.image_base import on_image_model
 from videofusion.recipes.recipe import Recipe
 from videofusion.recipes.stable_diffusion import STABLE_DIFFUSION
-from videofusion.training.estimate.plan import plan_for_gpu
+from videofusion.training.estimate.gpu_plan import plan_for_gpu
 
 # recipe, what is changed of it, gigabytes of a GPU
 WHOLE = {"start.trains": "full", "system.base_rate_ratio": 0.1}

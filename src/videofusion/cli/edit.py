@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
 from videofusion.cli.image_models import PLAIN, ImageModels
-from videofusion.cli.options import Force, check_sampling, refuse_existing
-from videofusion.cli.sampling import OWN, Turned
+from videofusion.cli.option_groups import (
+    EDITED_CLIP,
+    OUTPUT,
+    SHIPPED_MODEL,
+    ModelOptions,
+    OutputOptions,
+    SamplerOptions,
+    load_quietly,
+)
 from videofusion.cli.tuned import TUNED, needs_tuning, tune, tuned_on
-from videofusion.errors import InputError, printable
-from videofusion.generation.rows import check_file
-from videofusion.models import check_precision, find
+from videofusion.errors import InputError, printable, unknown
 from videofusion.registry import TRAINING_FREE
 
 if TYPE_CHECKING:
@@ -24,48 +30,11 @@ if TYPE_CHECKING:
     from videofusion.video.footage import Footage
 
 
-def edit(
-    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")],
-    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")],
-    *,
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")],
-    method: Annotated[str, tyro.conf.arg(metavar="NAME")] = "sdedit",
-    strength: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
-    source: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
-    mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
-    weight: float = 0.0,
-    refinements: Annotated[int, tyro.conf.arg(metavar="N")] = 1,
-    start: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None,
-    frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
-    model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "moving-digits",
-    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
-    tuning_steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
-    lora: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
-    lora_scale: float = 1.0,
-    steps: int = 50,
-    sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    sampling: Annotated[Turned, tyro.conf.OmitArgPrefixes] = OWN,
-    guidance: float | None = None,
-    negative: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
-    image: Annotated[ImageModels, tyro.conf.OmitArgPrefixes] = PLAIN,
-    motion: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None,
-    seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0,
-    motion_seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
-    fps: Annotated[float | None, tyro.conf.arg(metavar="N")] = None,
-    scale: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
-    sheet: tyro.conf.FlagCreatePairsOff[bool] = False,
-    device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    precision: Annotated[str, tyro.conf.arg(metavar="NAME")] = "float32",
-    force: Force = False,
-) -> int:
-    """Edit a video: have it show something else, move otherwise, or change in one part only.
-
-    It is resized and cut to the model's size; of a longer one, as many frames as the model makes at once are edited.
+@dataclass(frozen=True, kw_only=True)
+class EditOptions:
+    """How the video is edited.
 
     Args:
-        video: mp4, gif, webp or what else FFmpeg reads
-        prompt: what it is to show
-        out: the file: .mp4, .gif, .webp, or .png for a contact sheet
         method: sdedit (noise it, and take the noise away under the prompt), inversion (find its own noise, and sample
             from that under the prompt) or vary (find its own noise, keep what its frames share, exchange the rest);
             with image models also controlvideo (by ControlNets), text2video-zero (by ControlNets or InstructPix2Pix)
@@ -76,75 +45,117 @@ def edit(
         weight: of reconstruction guidance by what is kept, 1 to 4, two to three times as slow; 0 is without
         refinements: of each step of inversion, which then comes back to the video more closely; each takes as long as
             the inversion without
-        start: where to begin in the video, in seconds; for tune-a-video where the model's clip begins, by default
-        frames: how many of its frames are edited; as many as the model makes at once by default
-        model: a name that `videofusion models` lists, the folder of a model, or an image model of diffusers (Stable
-            Diffusion): its folder, or owner/name on the Hugging Face Hub
         run: for tune-a-video on an image model, the folder of the run that tunes it on the video; as --model, it edits
             again without a training
         tuning_steps: of that run, instead of the recipe's
-        lora: LoRA weights that are added to the model's: a file, or the folder of the run that trained them
-        lora_scale: how much of them; 1 is as trained
-        steps: sampler steps of a whole way from noise, of which sdedit takes the part that strength says
-        sampler: ddim, ddpm, dpm++, dpm++sde, heun, langevin or angular; ddim for methods that invert by default
-        sampling: options of sampling
-        guidance: how closely to follow the prompt; 1 is off; as the model is made for by default
-        negative: what the video is not to show
+    """
+
+    method: Annotated[str, tyro.conf.arg(metavar="NAME")] = "sdedit"
+    strength: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
+    source: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
+    mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    weight: Annotated[float, tyro.conf.arg(metavar="N")] = 0.0
+    refinements: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    tuning_steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+
+    def settings(self) -> dict[str, Any]:
+        """What `tasks.edit` takes of them as they are."""
+        return {name: getattr(self, name) for name in ("method", "strength", "source", "weight", "refinements")}
+
+
+SDEDIT = EditOptions()
+
+
+def edit(
+    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")],
+    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")],
+    *,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")],
+    start: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None,
+    frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    editing: Annotated[EditOptions, tyro.conf.OmitArgPrefixes] = SDEDIT,
+    model: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes] = SHIPPED_MODEL,
+    sampling: Annotated[SamplerOptions, tyro.conf.OmitArgPrefixes] = EDITED_CLIP,
+    output: Annotated[OutputOptions, tyro.conf.OmitArgPrefixes] = OUTPUT,
+    image: Annotated[ImageModels, tyro.conf.OmitArgPrefixes] = PLAIN,
+) -> int:
+    """Edit a video: have it show something else, move otherwise, or change in one part only.
+
+    It is resized and cut to the model's size; of a longer one, as many frames as the model makes at once are edited.
+
+    Args:
+        video: mp4, gif, webp or what else FFmpeg reads
+        prompt: what it is to show
+        out: the file: .mp4, .gif, .webp, or .png for a contact sheet
+        start: where to begin in the video, in seconds; for tune-a-video where the model's clip begins, by default
+        frames: how many of its frames are edited; as many as the model makes at once by default
+        editing: what is done
+        model: the model
+        sampling: sampling
+        output: the file
         image: options for image models
-        motion: from 0 (as little as the training clips had) to 1 (as much), for models trained with this knob
-        seed: the same seed edits in the same way
-        motion_seed: another one moves the same content otherwise
-        fps: frames per second of the file, and of what happens in it, for models trained at several rates; the video's
-            own by default
-        scale: pixels of the file for each of the clip's; small clips are enlarged by default
-        sheet: also write the frames side by side, as a .png beside OUT
-        device: cpu, cuda, ...; the fastest there is by default
-        precision: of the networks: float32, or bfloat16 or float16, which take half of the memory and often less time
-        force: replace OUT if it exists
     """
     if not prompt.strip():
         raise InputError(f"prompt is {prompt!r}; it must have at least one word")
-    check_file(fps, scale)
-    check_sampling(sampler, steps, guidance, motion)
-    check_precision(precision)
-    image.check()
-    find(model)
+    for group in (output, sampling, image, model):
+        group.check()
     if frames is not None and frames < 1:
         raise InputError(f"frames is {frames}; it must be at least 1")
 
-    from videofusion.clip.output import check_output
+    files = output.files(out)
 
-    files = [check_output(file) for file in dict.fromkeys([out, *[out.with_suffix(".png")] * sheet])]
-    refuse_existing(files, force)
+    from videofusion import tasks
 
-    from diffusers.utils import logging
+    if editing.method not in tasks.METHODS:
+        raise unknown("method", editing.method, tasks.METHODS)
+    video, name = video.expanduser(), str(model.model)
+    footage, pixels = _look(video, "video")
+    if needs_tuning(editing.method, name, editing.run, editing.tuning_steps, editing.source):
+        assert editing.run is not None
+        asked = {"start": start, "frames": frames, "caption": editing.source}
+        keys = {f"clips.{key}": value for key, value in asked.items()} | {"budget.steps": editing.tuning_steps}
+        code = tune(name, video, editing.run, model.device, keys)
+        if code:
+            return code
+        name, editing = str(editing.run), replace(editing, source=None)
+    model, selection = replace(model, model=name), _Selection(video, footage, pixels, start, frames)
+    return _edited(selection, prompt, files, editing, model, sampling, output, image)
+
+
+class _Selection(NamedTuple):
+    """A video, and which part of it is edited."""
+
+    video: Path
+    footage: Footage
+    pixels: tuple[int, int]
+    start: float | None
+    frames: int | None
+
+
+def _edited(
+    selection: _Selection,
+    prompt: str,
+    files: Sequence[Path],
+    editing: EditOptions,
+    model: ModelOptions,
+    sampling: SamplerOptions,
+    output: OutputOptions,
+    image: ImageModels,
+) -> int:
     from tqdm import tqdm
 
     from videofusion import tasks
-    from videofusion.clip import read_clip, watchable_scale
-    from videofusion.errors import unknown
+    from videofusion.clip import read_clip
     from videofusion.generation.image_options import call_of
     from videofusion.generation.keeping import decoded, write
-    from videofusion.models import load
 
-    if method not in tasks.METHODS:
-        raise unknown("method", method, tasks.METHODS)
-    video = video.expanduser()
-    footage, pixels = _look(video, "video")
-    if needs_tuning(method, model, run, tuning_steps, source):
-        assert run is not None
-        asked = {"clips.start": start, "clips.frames": frames, "clips.caption": source, "budget.steps": tuning_steps}
-        code = tune(model, video, run, device, asked)
-        if code:
-            return code
-        model, source = str(run), None
-    logging.disable_progress_bar()  # of loading, which takes a moment
+    video, footage, pixels, start, frames = selection
     began = time.perf_counter()
-    tuned: dict[str, Any] = {} if lora is None else {"lora": str(lora), "lora_scale": lora_scale}
-    tuned["precision"] = precision
-    if image.system is None and method in TRAINING_FREE:
-        image = dataclasses.replace(image, system=method)
-    pipe = load(model, **image.load(), **tuned, device=device)
+    tuned = {**model.tuned(), "precision": model.precision}
+    if image.system is None and editing.method in TRAINING_FREE:
+        image = replace(image, system=editing.method)
+    pipe = load_quietly(str(model.model), **image.load(), **tuned, device=model.device)
     size = (int(pipe.config.height), int(pipe.config.width))
     tuned_at, tuned_rate = tuned_on(pipe)
     start = tuned_at if start is None else start
@@ -152,30 +163,23 @@ def edit(
         frames = min(int((footage.times >= start).sum()), int(pipe.config.frames))
     frames = int(pipe.config.frames) if frames is None else max(frames, 1)
     clip = read_clip(video, start=start, frames=frames, fps=tuned_rate, size=size)
-    rate = fps or tuned_rate or footage.fps
-    settings: dict[str, Any] = {"steps": steps, "sampler": sampler, "guidance": guidance, "motion": motion}
-    settings |= {"seed": seed, "motion_seed": motion_seed}
-    if pipe.hears_fps:
-        settings["fps"] = rate
-    how: dict[str, Any] = {"method": method, "strength": strength, "source": source, "weight": weight}
-    how["refinements"] = refinements
-    more = call_of(pipe, {"negative": negative, **vars(image)})
-    told = {"prompt": prompt, "model": model, **tuned, **settings, **sampling.given(), **how, **image.told()}
-    told |= {"edited": video.name} | ({} if negative is None else {"negative": negative})
+    rate = output.fps or tuned_rate or footage.fps
+    settings = sampling.settings() | ({"fps": rate} if pipe.hears_fps else {}) | editing.settings()
+    told = {"prompt": prompt, "model": model.model, **tuned, **settings, **sampling.given(), **image.told()}
+    told["edited"] = video.name
     back: list[Tensor] = []
     bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
     made = tasks.edit(
         pipe,
         clip,
         prompt,
-        mask=None if mask is None else _mask(mask.expanduser(), video, pixels, size, len(clip)),
+        mask=None if editing.mask is None else _mask(editing.mask.expanduser(), video, pixels, size, len(clip)),
         output="latent",
         progress=bar,
         sampler_options=sampling.given(),
-        back=back.append if method == TUNED else None,
-        **how,
+        back=back.append if editing.method == TUNED else None,
         **settings,
-        **more,
+        **call_of(pipe, vars(image)),
     )
     if back:
         from videofusion.evaluation.metrics.reconstruction import clip_psnr
@@ -185,19 +189,19 @@ def edit(
     clip = decoded(pipe, made, files[0], rate, told)
     seconds = time.perf_counter() - began
     for file in files:
-        write(clip, file, rate, watchable_scale(*clip.shape[-2:]) if scale is None else scale, told)
-    print(
-        f"{printable(', '.join(map(str, files)))}  ({len(clip)} of {len(footage)} frames, seed {seed}, {seconds:.1f} s)"
-    )
+        write(clip, file, rate, output.enlarged(*clip.shape[-2:]), told)
+    made_of = f"{len(clip)} of {len(footage)} frames, seed {sampling.seed}, {seconds:.1f} s"
+    print(f"{printable(', '.join(map(str, files)))}  ({made_of})")
     return 0
 
 
 def _look(path: Path, what: str) -> tuple[Footage, tuple[int, int]]:
     """A video, with its height and width; raises InputError where it is none."""
-    from videofusion.video.decode import Unreadable, open_video
+    from videofusion.clip import open_footage
+    from videofusion.video.decode import Unreadable
 
+    footage = open_footage(path, what)
     try:
-        footage = open_video(path)
         (first,) = footage.decode([0])
     except Unreadable as error:
         raise InputError(f'the {what} "{path}" cannot be read: {error}') from error
@@ -210,9 +214,7 @@ def _mask(path: Path, video: Path, pixels: tuple[int, int], size: tuple[int, int
     Raises:
         InputError: no picture or video, another size than the video's, another number of frames.
     """
-    import torch
-
-    from videofusion.clip import read_clip
+    from videofusion.clip import read_mask
 
     footage, found = _look(path, "mask")
     if found != pixels:
@@ -221,5 +223,4 @@ def _mask(path: Path, video: Path, pixels: tuple[int, int], size: tuple[int, int
         )
     if len(footage) not in (1, frames):
         raise InputError(f'mask "{path}" has {len(footage)} frames; it must have 1, or as many as are edited, {frames}')
-    mask = read_clip(path, size=size)
-    return (mask.mean(dim=1, keepdim=True) > 0).to(torch.float32)
+    return read_mask(path, size)

@@ -16,6 +16,7 @@ class ImageModels:
     """Clips by an image model of diffusers, without training.
 
     Args:
+        negative: what the video is not to show
         system: for image models: text2video-zero (the default there; shared-noise for transformers), shared-noise or
             controlvideo
         controlnet: folders of ControlNets
@@ -26,6 +27,7 @@ class ImageModels:
         window: how many frames go through the network at once
     """
 
+    negative: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
     system: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     controlnet: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR ...")] = ()
     structure_kind: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KIND ...")] = ()

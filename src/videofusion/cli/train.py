@@ -72,7 +72,7 @@ def train(
     check_base(resolved)
     if gpu is not None:
         from videofusion.data.layouts.encoded import SETTINGS
-        from videofusion.training.estimate.plan import plan_for_gpu
+        from videofusion.training.estimate.gpu_plan import plan_for_gpu
 
         plan = plan_for_gpu(resolved, encoded=folder is not None and (folder / SETTINGS).is_file())
         print(f"{json.dumps(resolved.to_json(), indent=1)}\n\n{plan.report(gpu)}")

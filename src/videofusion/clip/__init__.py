@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from videofusion.clip.output import CLIP_ENDINGS as CLIP_ENDINGS
     from videofusion.clip.output import check_output as check_output
     from videofusion.clip.provenance import read_provenance as read_provenance
+    from videofusion.clip.reading import open_footage as open_footage
     from videofusion.clip.reading import read_clip as read_clip
+    from videofusion.clip.reading import read_mask as read_mask
     from videofusion.clip.sheet import contact_sheet as contact_sheet
     from videofusion.clip.sheet import save_sheet as save_sheet
     from videofusion.clip.writing import watchable_scale as watchable_scale
@@ -31,7 +33,9 @@ _HOME = {
     "check_output": "output",
     "contact_sheet": "sheet",
     "from_uint8": "check",
+    "open_footage": "reading",
     "read_clip": "reading",
+    "read_mask": "reading",
     "read_provenance": "provenance",
     "save_sheet": "sheet",
     "to_uint8": "check",

@@ -11,6 +11,7 @@ from torch import Tensor
 from videofusion.clip.check import from_uint8
 from videofusion.errors import InputError
 from videofusion.video.decode import Unreadable, decode, open_video
+from videofusion.video.footage import Footage
 from videofusion.video.frames import ROUNDING, fit, frames_at
 
 
@@ -63,3 +64,28 @@ def read_clip(
     except Unreadable as error:
         raise InputError(f'the video "{path}" cannot be read: {error}') from error
     return from_uint8(torch.stack(pictures))
+
+
+def read_mask(path: str | Path, size: tuple[int, int]) -> Tensor:
+    """Read a mask [t 1 h w] from a picture or a video: 1 where it is brighter than grey, else 0.
+
+    Args:
+        path: the file.
+        size: (height, width) to resize and crop to, as `read_clip` does.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return (read_clip(path, size=size).mean(dim=1, keepdim=True) > 0).to(torch.float32)
+
+
+def open_footage(path: Path, what: str) -> Footage:
+    """Open a video; messages call it `what`.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        return open_video(path.expanduser())
+    except Unreadable as error:
+        raise InputError(f'the {what} "{path}" cannot be read: {error}') from error

@@ -26,7 +26,7 @@ class Prompt(Condition):
 
     Args:
         encoder: of the text; a `WordEncoder` is trained with the system.
-        captions: train on the clips' captions; False for clips without any, which are all told the empty text.
+        captions: train on the clips' captions; False for clips without any, which all get the empty text.
     """
 
     name, kind, option = "text", "tokens", "prompt"
@@ -91,7 +91,7 @@ def dropped(keys: Keys, step: Step) -> list[bool]:
 
 
 def captions_of(batch: Batch, keys: Keys, step: Step) -> list[str]:
-    """The captions that a step hears; "" where one is dropped."""
+    """The captions of a training step; "" where one is dropped."""
     return ["" if drop else text for text, drop in zip(batch.captions, dropped(keys, step), strict=True)]
 
 

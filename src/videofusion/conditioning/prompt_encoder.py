@@ -289,7 +289,7 @@ def weighted(prompt: str) -> list[tuple[str, float]]:
 
 
 def size_ids(height: int, width: int, *, clips: int = 1, crop: tuple[int, int] = (0, 0)) -> Tensor:
-    """What Stable Diffusion XL is told of a picture's size: as it was, its crop's corner, as it is (their sec. 2.2).
+    """Size conditioning of Stable Diffusion XL: original size, crop corner, target size (their sec. 2.2).
 
     Args:
         height: in pixels.

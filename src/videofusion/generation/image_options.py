@@ -76,11 +76,13 @@ def call_of(
         labels = tuple(labels.split(",") if isinstance(labels, str) else labels)
         found["foreground"] = _segmenter(str(told["foreground_model"]), labels)
     if "structure" in told or "foreground" in told:
+        from videofusion.clip import read_mask
+
         whole = size[0] or int(pipe.config.height), size[1] or int(pipe.config.width)
         if "structure" in told:
             found["structure"] = _read_structure(Path(told["structure"]), whole, frames, int(pipe.config.frames))
         if "foreground" in told:
-            found["foreground"] = _read_foreground(Path(told["foreground"]), whole)
+            found["foreground"] = read_mask(told["foreground"], whole)
     return found
 
 
@@ -100,20 +102,7 @@ def _segmenter(model: str, labels: tuple[str, ...]) -> Any:
 
 def _read_structure(path: Path, size: tuple[int, int], frames: int | None, own: int) -> Tensor:
     """The clip whose structure is taken over; `frames` of it, or as many as there are and a model makes, `own`."""
-    from videofusion.clip import read_clip
-    from videofusion.video.decode import Unreadable, open_video
+    from videofusion.clip import open_footage, read_clip
 
-    try:
-        there = len(open_video(path.expanduser()))
-    except Unreadable as error:
-        raise InputError(f'the structure "{path}" cannot be read: {error}') from error
+    there = len(open_footage(path, "structure"))
     return read_clip(path, frames=min(there, own) if frames is None else frames, size=size)
-
-
-def _read_foreground(path: Path, size: tuple[int, int]) -> Tensor:
-    """A mask [t 1 h w] of what is in front, white in a picture or a video, at a size."""
-    import torch
-
-    from videofusion.clip import read_clip
-
-    return (read_clip(path, size=size).mean(dim=1, keepdim=True) > 0).to(torch.float32)

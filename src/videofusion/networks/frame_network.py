@@ -17,7 +17,7 @@ class FrameNetwork(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Attributes:
         downscale: side of the squares of places that it sees as one.
-        image_embedding: layers that hear an embedding of the middle frame, or None.
+        image_embedding: layers that take an embedding of the middle frame, or None.
         gradient_checkpointing: whether its blocks are computed again in the backward pass.
     """
 

@@ -30,9 +30,9 @@ class ImageTransformer(FrameNetwork, ModelMixin):  # type: ignore[misc]
     Args:
         kind: its class in diffusers, a key of `CALLS`.
         sizes: its configuration there.
-        factor: pixels along a side of a place, which PixArt's are told the size in.
+        factor: pixels along a side of a latent position, the unit in which PixArt takes sizes.
         tokens: of the text that it was trained with.
-        guidance: scale that a network which was distilled from guided ones is told (Flux).
+        guidance: scale given to a guidance-distilled network (Flux).
         image_size: of the middle frame's embedding, which is added to every token of the text; None for none. At first
             it adds nothing.
 
@@ -83,7 +83,7 @@ class ImageTransformer(FrameNetwork, ModelMixin):  # type: ignore[misc]
             module._non_persistent_buffers_set.clear()
 
     def hear(self, image_size: int) -> None:
-        """Be told embeddings of the middle frame from now on."""
+        """Add layers that take an embedding of the middle frame."""
         self.image_embedding = Embedding(image_size, self.text_size)
         nn.init.zeros_(self.image_embedding.linear_2.weight)
         nn.init.zeros_(self.image_embedding.linear_2.bias)
@@ -91,7 +91,7 @@ class ImageTransformer(FrameNetwork, ModelMixin):  # type: ignore[misc]
 
     @property
     def text_size(self) -> int:
-        """Of a token of text that it is told."""
+        """Size of a token of text."""
         config = self.net.config
         size: int = config.get("caption_channels") or config.get("joint_attention_dim") or config.cross_attention_dim
         return size
@@ -138,18 +138,18 @@ class ImageTransformer(FrameNetwork, ModelMixin):  # type: ignore[misc]
         Args:
             z: noisy clip [b t c h w].
             time: what the schedule's `network_time` gives, [b] or [b t].
-            temporal: not read; there are no temporal layers.
+            temporal: ignored, for want of temporal layers.
             text: token embeddings [b l d].
             text_mask: which of them count [b l]; all when None.
             pooled_text: of the whole text [b d], for Stable Diffusion 3 and Flux.
-            image_embedding: of the middle frame [b d], where the network hears it.
-            told: what others hear, which is left aside.
+            image_embedding: of the middle frame [b d], for networks that take it.
+            told: inputs of other networks, which are ignored.
 
         Returns:
             [b t c h w].
 
         Raises:
-            InputError: no text, or what the network has to be told beside; channels beside the clip's or residuals,
+            InputError: no text or another required input; channels beside the clip's or residuals,
                 which no such network takes; a size that its patches do not divide.
         """
         kind, (b, t) = self.config.kind, z.shape[:2]

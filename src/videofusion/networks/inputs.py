@@ -1,4 +1,4 @@
-"""How a network is told the inputs that join its embedding of time, in one table."""
+"""The inputs that are embedded and added to the time embedding, in one table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from videofusion.errors import InputError
 from videofusion.networks.layers import Embedding, sinusoidal
 from videofusion.networks.temporal import temporal_design
 
-TIME_ID_SIZE = 256  # embedding of each number that Stable Diffusion XL and Stable Video Diffusion are told
+TIME_ID_SIZE = 256  # size of the embedding of a number in Stable Diffusion XL and Stable Video Diffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class EmbeddedInput:
 
     Args:
         layers: makes what embeds it, from a network's options and the size of its embedding of time; None for a
-            network that is not told it.
+            network without this input.
         embed: called with these layers, the network's inputs by name ("time" [b] or [b t] and "frames" [t] among
             them), and the size that numbers are embedded in; gives [b d], or [b t d] where frames differ.
         temporal: whether it counts as much as temporal layers do.
@@ -118,7 +118,7 @@ EMBEDDED: dict[str, EmbeddedInput] = {
         embed=_numbers,
         temporal=True,
     ),
-    # where a thing is depends on its direction times the frames that have passed: one network hears both
+    # a position is direction times elapsed frames, so one network takes both
     "frame_embedding": EmbeddedInput(
         layers=lambda o, d: (
             Embedding(o.channels[0] + (o.text_size if _pools_text(o) else 0), d, zero=True)

@@ -27,7 +27,7 @@ class LayerInputs(NamedTuple):
         frames: global frame numbers [t].
         temporal: how much of what temporal layers add counts, in [0, 1]; they do not run at 0.
         reach: what spatial self-attention looks at; its own frame when None.
-        context: clean frames and their mask, which temporal layers are told [(b t) c h w]; None for none.
+        context: clean frames and their mask for temporal layers [(b t) c h w]; None for none.
     """
 
     time: Tensor
@@ -142,9 +142,9 @@ class GroupNorm(nn.GroupNorm):
 
 
 class Resnet(nn.Module):
-    """Two convolutions, told the time between: it shifts the features, or scales and shifts them after their norm.
+    """Two convolutions; between them the time embedding shifts the features, or scales and shifts them after the norm.
 
-    Scaling as well (Dhariwal & Nichol 2021, sec. 3.1) says more, where what is told is more than the time.
+    Scaling as well (Dhariwal & Nichol 2021, sec. 3.1) helps where the embedding holds more than the time.
 
     Args:
         channels_in: of its input.
@@ -180,12 +180,12 @@ class Resnet(nn.Module):
     def forward(self, x: Tensor, inputs: LayerInputs) -> Tensor:
         """Args: x [(b t) c h w]."""
         h = inputs.add(self.conv1(F.silu(self.norm1(x))), self.temporals1)
-        told = self.time_emb_proj(inputs.time)[:, :, None, None]
+        embedding = self.time_emb_proj(inputs.time)[:, :, None, None]
         if self.scale:
-            scale, shift = told.chunk(2, dim=1)
+            scale, shift = embedding.chunk(2, dim=1)
             h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         else:
-            h = self.norm2(h + told)
+            h = self.norm2(h + embedding)
         h = inputs.add(self.conv2(F.silu(h)), self.temporals2)
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 

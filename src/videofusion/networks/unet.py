@@ -100,24 +100,24 @@ class UNet(FrameNetwork, ModelMixin):  # type: ignore[misc]
         linear_projection: around transformer blocks, linear layers rather than 1x1 convolutions.
         text_size: of the text's token embeddings; None for no text.
         image_size: of the central frame's embedding; None for none.
-        pool_text: tell every layer the text's first token too (that of the beginning), beside cross-attention.
+        pool_text: add the text's first token (the start token) to the time embedding, beside cross-attention.
         added_size: of Stable Diffusion XL's pooled text and time numbers together; None for none.
         labels: number of classes; None for none.
-        fps: be told the clip's rate, through two linear layers (MagicVideo); they add nothing at initialisation.
-        numbers: how many others it is told (Stable Video Diffusion: rate, motion, noise), likewise; 0 for none.
+        fps: embed the clip's frame rate by two linear layers (MagicVideo), which add nothing at initialisation.
+        numbers: how many other numbers are embedded so (Stable Video Diffusion: rate, motion, noise); 0 for none.
         groups: of every group norm.
         block_eps: of the norms of residual blocks, other than 1e-5 (Stable Video Diffusion: 1e-6); not of those in the
             middle, nor of those on the way down that no transformer follows.
-        scale_shift: what every layer is told scales its features too, rather than only shifting them.
+        scale_shift: the time embedding scales features as well as shifting them.
         patch: side of the squares of pixels that are folded into channels (Hoogeboom et al. 2023, sec. 3.2).
         temporal: a row of `TEMPORAL_DESIGNS`.
-        context: channels beside the noisy clip that temporal residual blocks are told, rather than the first layer
-            (Video LDM's clean frames and their mask); `in_channels` are without them.
-        inputs: names of further inputs that it is told; each has an entry NAME_embedding in `networks.inputs.EMBEDDED`.
+        context: channels of clean frames and their mask that go to the temporal residual blocks rather than to the
+            first layer (Video LDM); not counted in `in_channels`.
+        inputs: names of further inputs; each has an entry NAME_embedding in `networks.inputs.EMBEDDED`.
 
     Raises:
         InputError: lengths that do not agree, an unknown kind of attention or temporal design, a design whose layers
-            stand beside spatial attention in a network without, or none of whose layers hear the context, a further
+            stand beside spatial attention in a network without, or none of whose layers take the context, a further
             input that has no entry.
     """
 

@@ -26,10 +26,10 @@ from videofusion.recipes.groups import (
     Sampling,
     Text,
 )
+from videofusion.recipes.image_to_video import STABLE_VIDEO
 from videofusion.recipes.papers import PAPER_RECIPES
 from videofusion.recipes.recipe import Recipe
 from videofusion.recipes.stable_diffusion import STABLE_DIFFUSION
-from videofusion.recipes.stable_video import STABLE_VIDEO
 from videofusion.recipes.system_config import make_config
 
 
@@ -67,7 +67,7 @@ def video_ldm_folder() -> Recipe:
 
 
 def video_ldm_folder_x4() -> Recipe:
-    """Its two stages of interpolation in one model, which is told the rate: from 2 to 8 frames a second, and to 32."""
+    """Both stages of interpolation in one model, conditioned on the rate: from 2 to 8 frames a second, and to 32."""
     return video_ldm_folder().replace(
         {"name": "video-ldm-folder-x4", "clips.frames": 5, "clips.fps": None, "clips.fps_range": (8.0, 32.0)}
         | {"system.key_frames": 4}

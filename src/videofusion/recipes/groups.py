@@ -23,7 +23,7 @@ class Network(Settings, group="network"):
         blocks: residual blocks per level.
         heads: attention heads.
         head_size: instead of `heads`, features of a head: wider levels then have more heads.
-        groups: of every group norm; few channels in a group leave little of what a layer is told.
+        groups: of every group norm; with few channels in a group, the norm removes most of the time embedding.
         patch: side of the squares of pixels that are folded into channels.
         autoencoder: folder of an autoencoder of images, in whose latents is trained and sampled; pixels when None.
     """

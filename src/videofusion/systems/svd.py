@@ -137,7 +137,7 @@ class StableVideoPipeline(PlainPipeline):
         """Check what is asked for, and bring together what makes it.
 
         Args:
-            prompt: heard by models of the first two stages; otherwise it says how many clips there are.
+            prompt: read by models of the first two stages; otherwise it says how many clips there are.
             image: the first picture, [3 h w] or [b 3 h w] in [-1, 1], which says height and width unless they are
                 asked for; or a first frame that is given (`known`).
             asked: as in `VideoPipeline.prepare`: fps (7), motion (0.5), image_noise (0.02), the deviation of noise that
@@ -195,7 +195,7 @@ class StableVideoDiffusion(PlainDiffusion):
 
 
 def of_picture(encoder: FrameEncoder | FrozenFrames, space: Any) -> Sequence[Condition]:
-    """What the last stage is told: the picture, rate, motion, noise."""
+    """Conditions of the last stage: the picture, rate, motion, noise."""
     noise = PictureNoise()
     rest = (RateNumber(), MotionNumber(), noise, PictureBesideFrames(space, noise))
     return (NoPrompt(), PictureAsText(encoder, space), *rest)

@@ -174,7 +174,7 @@ class TimeBlock(nn.Module):
 
 
 class NumberedBlock(nn.Module):
-    """A transformer block over time, told frame numbers and the text (Stable Video Diffusion's, within a transformer).
+    """A transformer block over time with frame numbers and text (that of Stable Video Diffusion, within a transformer).
 
     Args:
         channels: of the features.

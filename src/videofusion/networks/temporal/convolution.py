@@ -60,13 +60,13 @@ class Convolution(TimeConvolution):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions over time with norms over the clip, told the time between (Video LDM, Stable Video Diffusion).
+    """Two convolutions over time with norms over the clip and a time embedding (Video LDM, Stable Video Diffusion).
 
     Args:
         channels: of the features.
         time_size: of the embedding of time.
         groups: of the norms.
-        context: channels of clean frames and their mask, which it is told after a learned downsampling (Video LDM, sec.
+        context: channels of clean frames and their mask, added after a learned downsampling (Video LDM, sec.
             3.2); 0 for none.
         scale: of that downsampling.
         eps: of the norms.

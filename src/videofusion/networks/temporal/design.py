@@ -32,7 +32,7 @@ class LayerSizes(NamedTuple):
         groups: of norms.
         time: size of the embedding of time.
         text: size of the text's tokens; None for no text.
-        context: channels of clean frames and their mask, which they are told; 0 for none.
+        context: channels of clean frames and their mask; 0 for none.
         scale: places of a frame, along a side, for one of the features.
         eps: of the norms of residual blocks.
     """
@@ -87,8 +87,8 @@ class TemporalDesign:
         reach: what spatial self-attention looks at, a name of `REACHES`.
         halvings: at so many of the coarsest changes of resolution the number of frames is halved and doubled too,
             unless temporal layers do not count at all.
-        frame_number: every frame is told its number.
-        share: every frame is told its share lambda.
+        frame_number: embed the number of each frame.
+        share: embed the share lambda of each frame.
         levels: those of the fields from `within` to `mixed` that have other values at a level, by its number from the
             finest, 0, or from the coarsest, -1.
     """

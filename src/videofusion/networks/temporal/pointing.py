@@ -49,7 +49,7 @@ class PointedAttention(nn.Module):
 
         Args:
             x: features [(b t) c h w].
-            inputs: of which only what every frame is told is read, its number among it.
+            inputs: of which only the embedding of each frame is read, its number included.
         """
         b, t = inputs.clip_shape
         c, h, w = x.shape[1:]
@@ -57,7 +57,7 @@ class PointedAttention(nn.Module):
         points = self.point_place(tokens) + self.point_frame(inputs.time).reshape(b, t, 1, -1)
         q = self.to_q(tokens).unflatten(-1, (self.heads, -1)) / math.sqrt(c // self.heads)
         k, v = self.to_kv(tokens[:, base_frame(t)]).unflatten(-1, (2 * self.heads, -1)).chunk(2, dim=-2)
-        # half precision cannot tell places from their neighbours
+        # half precision does not separate neighbouring positions
         with without_autocast(x.device):
             window_q, window_k = windows(points.float().unflatten(-1, (self.heads, 3)), h, w)
             q = torch.cat([q.float(), window_q], dim=-1).flatten(1, 2).transpose(1, 2)

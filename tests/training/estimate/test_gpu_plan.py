@@ -16,7 +16,7 @@ from videofusion.recipes.stable_diffusion import STABLE_DIFFUSION
 from videofusion.systems.build import build_system
 from videofusion.systems.tuning import trained_groups
 from videofusion.training.batches import training_data
-from videofusion.training.estimate.plan import plan_for_gpu
+from videofusion.training.estimate.gpu_plan import plan_for_gpu
 from videofusion.training.estimate.trial import dry_run
 from videofusion.training.world import World
 
