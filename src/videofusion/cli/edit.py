@@ -167,7 +167,7 @@ def _edited(
     frames = int(pipe.config.frames) if frames is None else max(frames, 1)
     clip = read_clip(video, start=start, frames=frames, fps=tuned_rate, size=size)
     rate = output.fps or tuned_rate or footage.fps
-    settings = sampling.settings() | ({"fps": rate} if pipe.hears_fps else {}) | editing.settings()
+    settings = sampling.settings() | ({"fps": rate} if pipe.takes_fps else {}) | editing.settings()
     told = {"prompt": prompt, "model": model.model, **tuned, **settings, **sampling.given(), **image.told()}
     told["edited"] = video.name
     back: list[Tensor] = []

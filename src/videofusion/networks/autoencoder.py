@@ -246,7 +246,9 @@ class TemporalLatents(Latents):
         with without_autocast(latents.device):
             for at in range(0, len(latents), self._together):
                 some = (latents[at : at + self._together].float() * std + mean).to(self._vae.dtype)
-                (clip[at : at + len(some)],) = in_tiles(self._frames, some, tile // self.factor, made=self.factor)
+                (frames,) = in_tiles(self._frames, some, tile // self.factor, made=self.factor)
+                assert frames is not None
+                clip[at : at + len(some)] = frames
         return clip.clamp_(-1, 1)
 
     def _frames(self, latents: Tensor) -> tuple[Tensor]:
