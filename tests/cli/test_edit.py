@@ -61,7 +61,8 @@ def test_what_is_black_in_the_mask_is_kept(video: Path) -> None:
         (["--method", "vari"], 'method "vari" is unknown (did you mean "vary"?)'),
         (["--strength", "1.5"], "--strength is 1.5; it must be above 0 and at most 1"),
         (["--frames", "20"], "this model edits at most 16 at once"),
-        (["--start", "9"], "too short"),
+        (["--start", "9"], "has 0 frames from 9 s on; at least 2 are edited"),
+        (["--start", "9", "--frames", "8"], "too short"),
         (["--mask", "nothing.png"], 'the mask "nothing.png" cannot be read'),
         (["--sampler", "euler"], "sampler is 'euler'"),
     ],
@@ -80,3 +81,6 @@ def test_a_mask_of_another_size_is_named(video: Path, capsys: pytest.CaptureFixt
     out = video.with_name("refused.mp4")
     assert main(["edit", str(video), "a red three", "-o", str(out), "--mask", str(mask), *FEW]) == 2
     assert f'mask "{mask}" is 96x48; it must be of the size of "{video}", 96x96' in capsys.readouterr().err
+    Image.fromarray(np.zeros((96, 96), np.uint8)).save(mask)
+    assert main(["edit", str(video), "a red three", "-o", str(out), "--mask", str(mask), *FEW]) == 2
+    assert f'mask "{mask}" is black everywhere; what is white in it is edited' in capsys.readouterr().err

@@ -30,7 +30,7 @@ class Pipe:
     """Makes grey clips, and keeps the calls."""
 
     config = SimpleNamespace(guidance=2.5, sampler="ddpm", frames=3)
-    hears_fps = False
+    takes_fps = False
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -255,7 +255,7 @@ def test_a_clip_that_cannot_be_written_is_kept(
 
 def test_frames_per_second_are_the_files_and_told_to_models_that_hear_them(pipe: Pipe, tmp_path: Path) -> None:
     assert run(tmp_path / "a.mp4", "--fps", "12") == 0
-    pipe.hears_fps = True
+    pipe.takes_fps = True
     assert run(tmp_path / "b.mp4", "--fps", "12") == run(tmp_path / "c.mp4") == 0
     assert [settings["fps"] for _, settings in pipe.calls] == [None, 12.0, None]
     assert [open_video(tmp_path / f"{name}.mp4").fps for name in "abc"] == [12, 12, 8]

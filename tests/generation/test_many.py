@@ -50,7 +50,7 @@ def run(saved_model: Path, tmp_path: Path) -> Callable[..., Summary]:
 class Pipe:
     """Grey clips of the row's seed; notes the seeds of each call, and calls back before it answers."""
 
-    hears_fps = False
+    takes_fps = False
     config = SimpleNamespace(frames=16)
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, before: Callable[[int], None] = lambda call: None) -> None:

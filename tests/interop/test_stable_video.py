@@ -109,6 +109,19 @@ def test_the_autoencoder_decodes_some_frames_of_a_clip_at_once(folder: Path) -> 
         space.decode(latents[:, :, :3])
 
 
+@torch.no_grad()
+def test_its_decoder_takes_large_frames_in_tiles(folder: Path) -> None:
+    vae = load_autoencoder(folder)
+    latents = torch.randn(1, 3, 4, 24, 40)
+    whole, tiled = space_of(vae).decode(latents), space_of(vae, tile=32).decode(latents)
+    sizes: list[torch.Size] = []
+    vae.decoder.register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape))
+    assert torch.equal(space_of(vae, tile=32).decode(latents), tiled)
+    assert {size[-2:] for size in sizes} == {(32 // 2, 32 // 2)}
+    away = (tiled - whole).square().mean().sqrt() / whole.square().mean().sqrt()
+    assert 0 < away < 0.15, away  # group norm and attention see a tile, not the whole
+
+
 @pytest.mark.parametrize("size", [(300, 500), (224, 224), (40, 64)])
 @torch.no_grad()
 def test_pictures_are_squashed_as_theirs_are(size: tuple[int, int]) -> None:

@@ -436,7 +436,7 @@ class TestFramesPerSecond:
         system = vdm(fps=True) if kind == "vdm" else videofusion(kind, fps=True)
         system.pipeline().save_pretrained(tmp_path)
         pipe = load(tmp_path)
-        assert pipe.hears_fps
+        assert pipe.takes_fps
         slow, fast, any_rate = (make(pipe, fps=fps) for fps in (2.0, 25.0, None))
         for one, other in ((slow, fast), (slow, any_rate), (fast, any_rate)):
             assert (one - other).abs().max() > 1e-3

@@ -160,11 +160,14 @@ def _edited(
     tuned_at, tuned_rate = tuned_on(pipe)
     start = tuned_at if start is None else start
     if frames is None and tuned_rate is None:
-        frames = min(int((footage.times >= start).sum()), int(pipe.config.frames))
+        left = int((footage.times >= start).sum())
+        if left < 2:
+            raise InputError(f'video "{video}" has {left} frames from {start:g} s on; at least 2 are edited')
+        frames = min(left, int(pipe.config.frames))
     frames = int(pipe.config.frames) if frames is None else max(frames, 1)
     clip = read_clip(video, start=start, frames=frames, fps=tuned_rate, size=size)
     rate = output.fps or tuned_rate or footage.fps
-    settings = sampling.settings() | ({"fps": rate} if pipe.hears_fps else {}) | editing.settings()
+    settings = sampling.settings() | ({"fps": rate} if pipe.takes_fps else {}) | editing.settings()
     told = {"prompt": prompt, "model": model.model, **tuned, **settings, **sampling.given(), **image.told()}
     told["edited"] = video.name
     back: list[Tensor] = []
@@ -212,7 +215,7 @@ def _mask(path: Path, video: Path, pixels: tuple[int, int], size: tuple[int, int
     """A mask [t 1 h w] from a file, brought to the model's size as the video is; t is 1 for a picture.
 
     Raises:
-        InputError: no picture or video, another size than the video's, another number of frames.
+        InputError: no picture or video, another size than the video's, another number of frames, nothing white.
     """
     from videofusion.clip import read_mask
 
@@ -223,4 +226,7 @@ def _mask(path: Path, video: Path, pixels: tuple[int, int], size: tuple[int, int
         )
     if len(footage) not in (1, frames):
         raise InputError(f'mask "{path}" has {len(footage)} frames; it must have 1, or as many as are edited, {frames}')
-    return read_mask(path, size)
+    mask = read_mask(path, size)
+    if not mask.any():
+        raise InputError(f'mask "{path}" is black everywhere; what is white in it is edited')
+    return mask

@@ -102,7 +102,7 @@ def _extended(
     had = len(footage)
     given = tasks.check_windows(pipe, had, frames, overlap)
     settings = sampling.settings() | {"sampler": sampling.sampler or pipe.config.sampler}
-    if pipe.hears_fps:
+    if pipe.takes_fps:
         settings["fps"] = rate or None
     settings |= {"seed": told.setdefault("seed", 0)} | {name: told.get(name) for name in ("motion_seed", "motion")}
     told |= settings | sampling.given()

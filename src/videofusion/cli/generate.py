@@ -145,7 +145,7 @@ def _one_prompt(
     settings = sampling.settings() | {"frames": frames, "height": height, "width": width}
     settings["sampler"] = sampling.sampler or pipe.config.sampler
     settings["guidance"] = pipe.config.guidance if sampling.guidance is None else sampling.guidance
-    settings["fps"] = output.fps if pipe.hears_fps else None
+    settings["fps"] = output.fps if pipe.takes_fps else None
     fps = output.fps or FILE_FPS
     bar: Any = lambda steps: tqdm(steps, unit="step", leave=False)  # noqa: E731
     for number, files in enumerate(jobs):

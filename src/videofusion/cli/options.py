@@ -106,7 +106,7 @@ def read_words(command: Callable[..., Any], name: str, words: Sequence[str]) -> 
 def _check_once(words: Sequence[str]) -> None:
     """Raise InputError for an option that is given twice, of which one would be lost, and for an empty run folder.
 
-    A run is long, and says nothing of the value that it has not heard.
+    A run is long, and would not say which value it ignored.
     """
     given: set[str] = set()
     for word, after in zip(words, [*words[1:], "-"], strict=False):

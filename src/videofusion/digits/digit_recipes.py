@@ -63,7 +63,7 @@ def _digits(name: str, system: SystemConfig) -> Recipe:
             heads=2,
             groups=8,
         ),
-        # as it is drawn it keeps all words apart; trained with the rest it soon hears colours only
+        # as it is drawn it keeps all words apart; trained with the rest it soon tells colours apart only
         # (docs/moving-digits.md)
         text=Text(train=False),
         # which digit it is shows at these times: later only noise is seen, earlier hardly any

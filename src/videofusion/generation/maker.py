@@ -114,7 +114,7 @@ class Maker:
             seed=seeds,
             motion_seed=[seed if own is None else own for seed, own in zip(seeds, motions, strict=True)],
             output="latent",
-            fps=self._form.fps if self._pipe.hears_fps else None,
+            fps=self._form.fps if self._pipe.takes_fps else None,
             **call,
             **call_of(self._pipe, rows[0].image, size=size, frames=call["frames"]),
         )

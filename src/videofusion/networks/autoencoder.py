@@ -223,7 +223,7 @@ class TemporalLatents(Latents):
     Args:
         vae: diffusers' `AutoencoderKLTemporalDecoder`, whose encoder takes frame by frame.
         chunk: as for `Latents`; given, as many are decoded together.
-        tile: for encoding, as for `Latents`; what is decoded is not cut.
+        tile: as for `Latents`.
         together: frames of a clip that are decoded at once, from its first; `MOST_AT_ONCE` when None. Both memory and
             what is made depend on it.
     """
@@ -239,11 +239,20 @@ class TemporalLatents(Latents):
             return torch.stack([self.decode(clip) for clip in latents])
         if latents.ndim != 4 or latents.shape[-3] != self.channels:
             return super().decode(latents)  # which refuses them
+        height, width = (length * self.factor for length in latents.shape[-2:])
+        clip = torch.empty(len(latents), 3, height, width, device=latents.device)
         mean, std = (each.to(latents.device) for each in (self._mean, self._std))
+        tile = self._tile or (TILE if height * width > WHOLE else max(height, width))
         with without_autocast(latents.device):
-            frames = (latents.float() * std + mean).to(self._vae.dtype).split(self._together)
-            clip = torch.cat([self._vae.decode(some, num_frames=len(some)).sample.float() for some in frames])
-        return clip.clamp(-1, 1)
+            for at in range(0, len(latents), self._together):
+                some = (latents[at : at + self._together].float() * std + mean).to(self._vae.dtype)
+                (frames,) = in_tiles(self._frames, some, tile // self.factor, made=self.factor)
+                assert frames is not None
+                clip[at : at + len(some)] = frames
+        return clip.clamp_(-1, 1)
+
+    def _frames(self, latents: Tensor) -> tuple[Tensor]:
+        return (self._vae.decode(latents, num_frames=len(latents)).sample,)
 
 
 def space_of(

@@ -59,7 +59,7 @@ class ImageTransformer(FrameNetwork, ModelMixin):  # type: ignore[misc]
             raise InputError(f"sizes are no configuration of a {kind}: {error}") from error
         self.image_embedding: Embedding | None = None
         if image_size is not None:
-            self.hear(image_size)
+            self.add_image_embedding(image_size)
         self._keep_positions()
 
     @classmethod
@@ -82,7 +82,7 @@ class ImageTransformer(FrameNetwork, ModelMixin):  # type: ignore[misc]
         for module in self.net.modules():
             module._non_persistent_buffers_set.clear()
 
-    def hear(self, image_size: int) -> None:
+    def add_image_embedding(self, image_size: int) -> None:
         """Add layers that take an embedding of the middle frame."""
         self.image_embedding = Embedding(image_size, self.text_size)
         nn.init.zeros_(self.image_embedding.linear_2.weight)

@@ -38,7 +38,7 @@ def inflated(image: UNet, temporal: str, **told: Any) -> UNet:
     Args:
         image: whose weights are copied.
         temporal: a row of `TEMPORAL_DESIGNS`.
-        told: what else it is told, as keywords of `UNet`: of that it hears nothing yet, nor of channels beside the
+        told: further conditions, as keywords of `UNet`: they change nothing yet, nor do channels beside the
             image model's.
 
     Raises:

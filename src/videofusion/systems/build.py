@@ -35,9 +35,9 @@ from videofusion.systems.interface import Common, SamplingDefaults, StepOptions,
 from videofusion.systems.pretrained import (
     diffusers_base,
     has_transformer,
-    hears_fps,
     load_image,
     load_parts,
+    takes_fps,
     trained_words,
 )
 from videofusion.systems.tuning import tune
@@ -159,9 +159,9 @@ class Parts:
         return self.recipe.network.temporal
 
     @property
-    def hears_fps(self) -> bool:
+    def takes_fps(self) -> bool:
         """Whether networks over frames are told their rate: clips have several, or the model was told."""
-        return hears_fps(self.recipe)
+        return takes_fps(self.recipe)
 
     @property
     def counted(self) -> bool:

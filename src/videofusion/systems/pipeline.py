@@ -91,7 +91,7 @@ class VideoPipeline(MemorySavers):
         raise NotImplementedError
 
     @property
-    def hears_fps(self) -> bool:
+    def takes_fps(self) -> bool:
         """Whether it takes frames per second: it was trained on clips of several rates."""
         return any(condition.option == "fps" for condition in self.conditions)
 
@@ -184,7 +184,7 @@ class VideoPipeline(MemorySavers):
         """Make clips.
 
         Args:
-            prompt: a text, or one for each clip; models that hear none need none.
+            prompt: a text, or one for each clip; models without a text encoder need none.
             output: "clip", or "latent" for what `decode` makes clips of: then nothing is lost where that fails.
             progress: wraps the steps, as tqdm does.
             asked: seed, motion_seed, frames, height, width, steps, sampler, sampler_options, guidance, known, start,

@@ -171,7 +171,7 @@ class PlainDiffusion:
             config: the system's keys.
             parts: what the rest of the recipe gives.
         """
-        return (Prompt(parts.text), *((FrameRate(),) if parts.hears_fps else ()))
+        return (Prompt(parts.text), *((FrameRate(),) if parts.takes_fps else ()))
 
     @classmethod
     def stage_of(cls, config: Any) -> Stage:
@@ -244,9 +244,9 @@ class PlainDiffusion:
         """Errors of clips, or of pictures, each noised to a time of its own [b t]."""
         t = self.times(keys, step.number).to(clip)
         alpha, sigma = (expand(scale, clip) for scale in self.denoiser.schedule.alpha_sigma(t))
-        heard = self.stage.conditions
-        unheard = [each.name for each in self.conditions if heard is not None and each.name not in heard]
-        told = told_in_training(self.conditions, batch, keys, step).without(*unheard)
+        used = self.stage.conditions
+        unused = [each.name for each in self.conditions if used is not None and each.name not in used]
+        told = told_in_training(self.conditions, batch, keys, step).without(*unused)
         told = replace(told, frames=torch.tensor(step.frames, device=clip.device), temporal=temporal)
         prediction = self.denoiser(alpha * clip + sigma * eps, t, told)
         return frame_errors(prediction, clip, eps, self.options.weighting)

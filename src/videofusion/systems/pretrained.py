@@ -110,7 +110,7 @@ def _transformer_base(recipe: Recipe, folder: Path, colours: int, image_size: in
         raise _other_process(recipe, facts.schedule, facts.prediction)
     network = load_transformer(folder, of, facts.factor, empty=counted).train()
     if image_size is not None:
-        network.hear(image_size)
+        network.add_image_embedding(image_size)
     network.gradient_checkpointing = recipe.compute.gradient_checkpointing
     return network
 
@@ -187,7 +187,7 @@ def load_parts(system: System, folder: Path) -> set[str]:
 
 
 def _new_layers(module: nn.Module, part: Path) -> set[str]:
-    """Weights that a file lacks and that begin as the identity: of temporal layers, and of what hears rate and numbers.
+    """Weights that a file lacks and that begin as the identity: of temporal layers, of embeddings of rate and numbers.
 
     Raises:
         InputError: the file has trained layers that the module's design lacks.
@@ -249,7 +249,7 @@ def trained_words(recipe: Recipe) -> list[str]:
     return list(found)
 
 
-def hears_fps(recipe: Recipe) -> bool:
+def takes_fps(recipe: Recipe) -> bool:
     """Whether a recipe's network over frames is told their rate: clips have several, or its model was told."""
     if recipe.network.temporal == "image":
         return False

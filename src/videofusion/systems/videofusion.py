@@ -171,7 +171,7 @@ class VideoFusionSystem:
         if config.grouped and not any((*getattr(parts.data, "identities", ()), *getattr(parts.data, "actions", ()))):
             raise InputError("recipe key system.grouped is True, but the data name no clip's identity or action")
         base = theirs or parts.drawn("image", parts.recipe.network.channels, image_size=size)
-        seen = {"in_channels": 2 * colours if variant.beside else colours, "fps": parts.hears_fps}
+        seen = {"in_channels": 2 * colours if variant.beside else colours, "fps": parts.takes_fps}
         temporal = variant.temporal(parts.temporal)
         if isinstance(base, ImageTransformer) and config.residual_from_base:
             raise InputError(
@@ -183,7 +183,7 @@ class VideoFusionSystem:
         else:
             residual = parts.drawn(temporal, config.residual_channels, image_size=size, **seen)
         own = [Prompt(parts.text), Motion(config.share, _profiles(config, parts), config.adaptive)]
-        own += [FrameRate()] if parts.hears_fps else []
+        own += [FrameRate()] if parts.takes_fps else []
         own += [] if told is None else [told]
         system = cls(base, residual, own, config, parts.common)
         if told is not None:
@@ -195,13 +195,13 @@ class VideoFusionSystem:
         return system
 
     def _begin(self, parts: Parts) -> None:
-        """Start the residual generator from the base where the recipe says so, and have a base hear what it must."""
+        """Start the residual generator from the base where the recipe says so, and train a base's new image embedding."""
         if self.config.residual_from_base and isinstance(self.base, UNet) and parts.recipe.start.model is None:
             own = start_from(self.residual, self.base)
             parts.started |= {name for name in own if name.replace("residual.", "base.", 1) in parts.started}
-        heard = "base.image_embedding.linear_1.weight" in parts.started
-        if parts.recipe.start.image_model is not None and self.base.image_embedding is not None and not heard:
-            # of a fixed base too, which would never hear what the variant lives by
+        trained = "base.image_embedding.linear_1.weight" in parts.started
+        if parts.recipe.start.image_model is not None and self.base.image_embedding is not None and not trained:
+            # of a fixed base too: the variant depends on it
             self.base.image_embedding.requires_grad_()
 
     @property
@@ -235,7 +235,7 @@ class VideoFusionSystem:
 
     @property
     def _base_is_fixed(self) -> bool:
-        """Whether nothing of the base is trained; one that never heard an embedding learns to hear it."""
+        """Whether nothing of the base is trained; a new image embedding always is."""
         return self.config.base_loss == "fixed" and not is_trained(self.base)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
@@ -244,7 +244,7 @@ class VideoFusionSystem:
         others = [p for part in parts.values() for p in part.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [{"params": others, "lr": lr}]
         base = [p for p in self.base.parameters() if p.requires_grad or self.config.base_loss != "fixed"]
-        if base:  # of one that is fixed, how it hears an embedding that it never heard before
+        if base:  # of one that is fixed, a new image embedding
             groups.append({"params": base, "lr": lr * self.config.base_rate_ratio})
         return groups
 

@@ -57,7 +57,7 @@ class Method:
         asked: further keywords of the pipeline's call, for a clip's pixels [b t 3 h w].
         sampler: by default; the model's own when None.
         inverts: whether it finds a clip's noise.
-        hears_source: whether that is told what the clip shows.
+        takes_source: whether that is told what the clip shows.
     """
 
     summary: str
@@ -66,7 +66,7 @@ class Method:
     asked: Callable[[VideoPipeline, Tensor], dict[str, Any]] | None = None
     sampler: str | None = None
     inverts: bool = False
-    hears_source: bool = True
+    takes_source: bool = True
 
 
 def _inverted(asked: Asked, strength: float, fresh: float = 0.0) -> Inverted:
@@ -135,7 +135,7 @@ METHODS = {
         asked=_by_tune_a_video,
         sampler="ddim",
         inverts=True,
-        hears_source=False,
+        takes_source=False,
     ),
     "text2video-zero": Method(
         summary="an image model edits frame by frame, or takes over their structure, and looks at the first frame",
@@ -196,7 +196,7 @@ def edit(
     how = METHODS[method]
     if strength is not None and how.strength is None:
         raise InputError(f"strength is {strength}; the method {method!r} has none, leave it out")
-    if source is not None and not how.hears_source:
+    if source is not None and not how.takes_source:
         raise InputError(f"source is {source!r:.200}; the method {method!r} inverts without text, leave it out")
     if back is not None and not how.inverts:
         raise InputError(f"back is given; the method {method!r} does not invert")

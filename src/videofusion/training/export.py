@@ -72,14 +72,15 @@ def grid_prompts(recipe: Recipe, captions: Sequence[Sequence[str]], encoder: Any
     Args:
         recipe: its prompts come first.
         captions: of this process's share of each validation batch, which are shown where the recipe has no prompts.
-        encoder: of texts; captions are cut to what it takes, as they are in training.
+        encoder: of texts; captions are cut to what it takes, as they are in training. None leaves them whole.
         world: the processes that have the other shares.
     """
     if recipe.sampling.prompts:
         return list(recipe.sampling.prompts)[:MOST_PROMPTS]
     shares = world.gathered([list(share) for share in captions])
     found = (caption for batch in zip(*shares, strict=True) for share in batch for caption in share if caption)
-    return [_cut(caption, encoder) for caption in list(dict.fromkeys(found))[:MOST_PROMPTS]]
+    shown = list(dict.fromkeys(found))[:MOST_PROMPTS]
+    return shown if encoder is None else [_cut(caption, encoder) for caption in shown]
 
 
 def _cut(caption: str, encoder: Any) -> str:

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videofusion.conditioning.prompt import Prompt
 from videofusion.conditioning.text import WordEncoder
 from videofusion.data.batch import Batch, Dataset
 from videofusion.data.loader import workers_watched
@@ -169,10 +170,12 @@ class Trainer:
     @cached_property
     def prompts(self) -> list[str]:
         """What the sample grids show; of clips that go on from a picture, so many empty texts."""
-        if any(each.option == "image" for each in getattr(self.system, "conditions", ())):
+        conditions = getattr(self.system, "conditions", ())
+        if any(each.option == "image" for each in conditions):
             return [""] * (MOST_PROMPTS if self.validation else 0)
         captions = [batch.captions for batch in self.validation]
-        return grid_prompts(self.recipe, captions, self.system.pipeline().text, self.world)
+        encoder = next((each.encoder for each in conditions if isinstance(each, Prompt)), None)
+        return grid_prompts(self.recipe, captions, encoder, self.world)
 
     @cached_property
     def pictures(self) -> Tensor | None:
