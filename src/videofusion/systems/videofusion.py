@@ -195,7 +195,7 @@ class VideoFusionSystem:
         return system
 
     def _begin(self, parts: Parts) -> None:
-        """Start the residual generator from the base where the recipe says so, and train a base's new image embedding."""
+        """Start the residual generator from the base where the recipe says so; train a base's new image embedding."""
         if self.config.residual_from_base and isinstance(self.base, UNet) and parts.recipe.start.model is None:
             own = start_from(self.residual, self.base)
             parts.started |= {name for name in own if name.replace("residual.", "base.", 1) in parts.started}
