@@ -174,11 +174,11 @@ def test_videofusion_is_trained_on_it_without_another_key(place: Path) -> None:
 
 def test_what_is_no_base_is_told(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     tiny.save(tiny.xl_pipeline(), tmp_path / "xl")
-    for folder, says in (
-        (place / "instruct", "takes image beside the latents"),
-        (tmp_path / "xl", "is of Stable Diffusion XL"),
+    for recipe, folder, says in (
+        ("videofusion", place / "instruct", "takes image beside the latents"),
+        ("vdm-folder64", tmp_path / "xl", "is of Stable Diffusion XL"),
     ):
-        command = ["train", "videofusion", "--base", str(folder), "--data", "clips", "--run", str(tmp_path / "run")]
+        command = ["train", recipe, "--base", str(folder), "--data", "clips", "--run", str(tmp_path / "run")]
         assert main(command) == 2
         assert says in capsys.readouterr().err
 

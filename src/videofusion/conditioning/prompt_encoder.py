@@ -112,6 +112,8 @@ class PromptEncoder(TextEncoders):
         zero_null: without a negative prompt the null condition is zeros (XL), in place of the empty prompt.
         long: what happens to a prompt that is longer than the encoders take: "chunks", or "cut", of which a warning
             says what is left out.
+        captions: for training: brackets are text, what is longer is cut in silence, and with `zero_null` the empty text
+            is zeros too.
 
     Raises:
         InputError: no encoder, one that is not CLIP's, or another way with long prompts.
@@ -124,6 +126,7 @@ class PromptEncoder(TextEncoders):
         penultimate: bool = False,
         zero_null: bool = False,
         long: str = "chunks",
+        captions: bool = False,
     ) -> None:
         if not encoders:
             raise InputError("encoders is empty; a prompt needs one")
@@ -133,6 +136,7 @@ class PromptEncoder(TextEncoders):
         if long not in LONG:
             raise InputError(f"long is {long!r}; it must be one of {', '.join(LONG)}")
         self.encoders, self.penultimate, self.zero_null, self.long = list(encoders), penultimate, zero_null, long
+        self.captions = captions
         self.size = sum(encoder.size for encoder in encoders)
         self.length = min(encoder.length for encoder in encoders)
 
@@ -158,7 +162,8 @@ class PromptEncoder(TextEncoders):
         Raises:
             InputError: a prompt of more than `MOST_CHUNKS`, or a weight that is out of bounds.
         """
-        chunks = [[self._chunks(encoder, prompt) for prompt in prompts] for encoder in self.encoders]
+        read = self._caption if self.captions else self._chunks
+        chunks = [[read(encoder, prompt) for prompt in prompts] for encoder in self.encoders]
         count = max(len(each) for of_encoder in chunks for each in of_encoder)
         texts, pooled = [], None
         for encoder, of_encoder in zip(self.encoders, chunks, strict=True):
@@ -181,11 +186,20 @@ class PromptEncoder(TextEncoders):
             others: further fields of `Conditions`.
         """
         found = self.embed([*prompts, negative or ""])
+        if self.captions and self.zero_null:
+            kept = torch.tensor([bool(prompt) for prompt in [*prompts, negative]], device=found.text.device)
+            pooled = None if found.pooled is None else found.pooled * kept[:, None]
+            found = Embedded(text=found.text * kept[:, None, None], pooled=pooled)
         null = {"text": found.text[-1:]} | ({} if found.pooled is None else {"pooled_text": found.pooled[-1:]})
         if negative is None and self.zero_null:
             null = {name: torch.zeros_like(value) for name, value in null.items()}
         pooled = None if found.pooled is None else found.pooled[:-1]
         return Conditions(text=found.text[:-1], pooled_text=pooled, null=null, **others)  # type: ignore[arg-type]
+
+    def _caption(self, encoder: FrozenText, text: str) -> list[_Chunk]:
+        """A caption's first tokens, in one chunk."""
+        tokens = encoder.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][: encoder.length - 2]
+        return [_Chunk(tokens, [1.0] * len(tokens))]
 
     def _chunks(self, encoder: FrozenText, prompt: str) -> list[_Chunk]:
         """A prompt's tokens in chunks, one at least."""

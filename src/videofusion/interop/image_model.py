@@ -87,12 +87,23 @@ def load_image_model(path: str | Path, *, temporal: str = "image", long: str = "
     )
 
 
-def load_prompts(facts: DiffusersFolder, *, long: str = "chunks", empty: bool = False) -> TextEncoders:
-    """The text encoders of an image model; see `PromptEncoder` for `long`, `load_text_encoder` for `empty`."""
+def load_prompts(
+    facts: DiffusersFolder, *, long: str = "chunks", captions: bool = False, empty: bool = False
+) -> TextEncoders:
+    """The text encoders of an image model.
+
+    Args:
+        facts: of its folder.
+        long: see `PromptEncoder`.
+        captions: likewise.
+        empty: see `load_text_encoder`.
+    """
     encoders = [
         load_text_encoder(facts.folder, kinds=(part.kind,), suffix=part.name.removeprefix("text_encoder"), empty=empty)
         for part in facts.text
     ]
     if (of := facts.transformer) is not None:
         return TransformerPrompts(encoders, kind=of.kind, tokens=of.tokens, size=of.text_size)
-    return PromptEncoder(encoders, penultimate=facts.time_ids > 0, zero_null=facts.zero_null, long=long)
+    return PromptEncoder(
+        encoders, penultimate=facts.time_ids > 0, zero_null=facts.zero_null, long=long, captions=captions
+    )

@@ -15,6 +15,7 @@ from videofusion.recipes.recipe import Recipe
 from videofusion.recipes.stable_diffusion import STABLE_DIFFUSION
 
 LARGEST_HEAD = 64  # features of an attention head of the residual generator
+REFINER_IDS = 5  # numbers that XL's refiner is told beside the text; its base model is told 6
 BASE_RATE = 0.1  # of a pretrained base generator, over that of what is drawn
 
 
@@ -45,7 +46,9 @@ def on_image_model(recipe: Recipe, path: str | Path) -> Recipe:
         "start.image_model": str(folder),
         "network.autoencoder": str(folder),
         "text.encoder": str(folder),
-        "text.size": facts.text[0].width if facts.transformer is None else facts.transformer.text_size,
+        "text.size": sum(each.width for each in facts.text)
+        if facts.transformer is None
+        else facts.transformer.text_size,
         "text.train": False,
         "diffusion.schedule": _schedule(facts),
         "diffusion.prediction": facts.prediction,
@@ -79,10 +82,12 @@ def _check(facts: DiffusersFolder, recipe: Recipe) -> None:
             f"{config} is of a U-Net that takes {' and '.join(facts.beside)} beside the latents; expected was a model "
             "that makes pictures of text alone"
         )
-    if facts.time_ids:
+    if facts.time_ids == REFINER_IDS:
+        raise InputError(f"{facts.folder} is the refiner of Stable Diffusion XL; expected was its base model")
+    if facts.time_ids and recipe.system.name != "videofusion":
         raise InputError(
-            f"{config} is of Stable Diffusion XL, which has to be told sizes and a second text; a recipe has none, "
-            "expected was a model such as Stable Diffusion 1.5 or 2.1"
+            f"{config} is of Stable Diffusion XL, which has to be told sizes and a second text; the system "
+            f"{recipe.system.name!r} has neither, expected was a model such as Stable Diffusion 1.5 or 2.1"
         )
 
 

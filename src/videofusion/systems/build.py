@@ -35,6 +35,7 @@ from videofusion.systems.interface import Common, SamplingDefaults, StepOptions,
 from videofusion.systems.pretrained import (
     diffusers_base,
     has_transformer,
+    is_xl,
     load_image,
     load_parts,
     takes_fps,
@@ -294,8 +295,8 @@ def _text_encoder(recipe: Recipe, data: Dataset, words: Sequence[str] | None) ->
         return WordEncoder(words=[*known, *new], size=recipe.text.size)
     empty = torch.get_default_device().type == "meta"
     found: Encoder
-    if has_transformer(recipe.text.encoder):
-        found = load_prompts(read_folder(recipe.text.encoder), empty=empty)
+    if has_transformer(recipe.text.encoder) or is_xl(recipe.text.encoder):
+        found = load_prompts(read_folder(recipe.text.encoder), captions=True, empty=empty)
     else:
         found = load_text_encoder(recipe.text.encoder, empty=empty)
     if found.size != recipe.text.size:

@@ -38,6 +38,12 @@ def is_diffusers(folder: str | Path | None) -> bool:
     return own or has_transformer(folder)
 
 
+def is_xl(folder: str | Path) -> bool:
+    """Whether a folder is a pipeline of Stable Diffusion XL, with two text encoders beside its U-Net."""
+    folder = Path(folder).expanduser()
+    return all((folder / part / "config.json").is_file() for part in ("unet", "text_encoder", "text_encoder_2"))
+
+
 def has_transformer(folder: str | Path | None) -> bool:
     """Whether a folder is a pipeline of diffusers with a transformer."""
     return folder is not None and (Path(folder).expanduser() / "transformer" / "config.json").is_file()
@@ -132,8 +138,9 @@ def _listen_not_yet(embedding: Embedding) -> None:
 def _check_base(recipe: Recipe, network: Mapping[str, object], colours: int) -> None:
     """Raise InputError unless a U-Net of diffusers suits a recipe."""
     folder, text = recipe.start.image_model, network.get("text_size")
-    for key, what in (("added_size", "Stable Diffusion XL's sizes and second text"), ("labels", "class numbers")):
-        if network.get(key):
+    xl = "Stable Diffusion XL's sizes and second text"
+    for key, what in (("added_size", xl), ("labels", "class numbers")):
+        if network.get(key) and (key, recipe.system.name) != ("added_size", "videofusion"):
             raise InputError(f"start.image_model is {folder}, which has to be told {what}; a recipe has none")
     if (network["in_channels"], network["out_channels"]) != (colours, colours):
         what = "in pixels" if recipe.network.autoencoder is None else f"in latents of {colours} channels"

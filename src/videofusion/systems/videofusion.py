@@ -13,6 +13,7 @@ from videofusion.conditioning.condition import Condition, Step, together, told_i
 from videofusion.conditioning.frame_embedding import FrameEmbedding
 from videofusion.conditioning.middle_frame import MiddleFrame
 from videofusion.conditioning.motion import Motion, measured_share, share_profiles
+from videofusion.conditioning.picture_size import PictureSize
 from videofusion.conditioning.prior_diffusion import is_trained
 from videofusion.conditioning.prompt import Encoder, Prompt
 from videofusion.conditioning.rate import FrameRate
@@ -184,6 +185,7 @@ class VideoFusionSystem:
             residual = parts.drawn(temporal, config.residual_channels, image_size=size, **seen)
         own = [Prompt(parts.text), Motion(config.share, _profiles(config, parts), config.adaptive)]
         own += [FrameRate()] if parts.takes_fps else []
+        own += [PictureSize(parts.common.space.factor)] if base.config.get("added_size") else []
         own += [] if told is None else [told]
         system = cls(base, residual, own, config, parts.common)
         if told is not None:
@@ -293,6 +295,7 @@ class VideoFusionSystem:
             motion_guidance=self.config.motion_guidance,
             variant=self.config.variant,
             share=self.motion.fixed,
+            zero_null=getattr(self.text_encoder, "zero_null", False),
             profiles=self.profiles,
             base_prediction=self.common.prediction,
             residual_prediction=self.common.prediction,

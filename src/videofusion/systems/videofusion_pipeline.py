@@ -14,7 +14,9 @@ from videofusion.conditioning.frozen_text import FrozenText
 from videofusion.conditioning.image import frames_encoder
 from videofusion.conditioning.middle_frame import MiddleFrame
 from videofusion.conditioning.motion import Motion
+from videofusion.conditioning.picture_size import PictureSize
 from videofusion.conditioning.prompt import Prompt
+from videofusion.conditioning.prompt_encoder import PromptEncoder
 from videofusion.conditioning.rate import FrameRate
 from videofusion.diffusion.noise import DecomposedNoise, base_frame
 from videofusion.diffusion.schedules import make_schedule
@@ -26,7 +28,7 @@ from videofusion.networks.unet import UNet
 from videofusion.systems.decomposed import Variant, VideoFusion, get_variant
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.saved import PipelineSettings
-from videofusion.systems.texts import transformer_prompts
+from videofusion.systems.texts import frozen_texts, transformer_prompts
 
 
 def check_embedding(name: str, variant: Variant, given: bool) -> None:
@@ -58,6 +60,7 @@ class VideoFusionSettings(PipelineSettings):
             things take, the usual only.
         variant: a key of `decomposed.VARIANTS`.
         share: lambda of every frame but the middle one when no motion is asked for; None for the median of `profiles`.
+        zero_null: of a base of Stable Diffusion XL: whether no text is zeros, rather than the empty text.
         profiles: quantiles of the data's lambda for the motion knob; the median alone, or None, when the model was
             trained for no other.
         base_prediction: what the base predicts.
@@ -67,6 +70,7 @@ class VideoFusionSettings(PipelineSettings):
     motion_guidance: float | None = None
     variant: str = "joint"
     share: float | None = 0.5
+    zero_null: bool = False
     profiles: list[list[float]] | None = None
     base_prediction: str = "v"
     residual_prediction: str = "v"
@@ -122,7 +126,11 @@ class VideoFusionPipeline(VideoPipeline):
 
     @property
     def text(self) -> Any:
-        return transformer_prompts(self, self.base) if isinstance(self.base, ImageTransformer) else super().text
+        if isinstance(self.base, ImageTransformer):
+            return transformer_prompts(self, self.base)
+        if self.base.config.get("added_size"):
+            return PromptEncoder(frozen_texts(self), penultimate=True, zero_null=self.config.zero_null)
+        return super().text
 
     @classmethod
     def networks_take_turns(cls, settings: Mapping[str, Any]) -> bool:
@@ -133,6 +141,8 @@ class VideoFusionPipeline(VideoPipeline):
         own: list[Condition] = [Prompt(self.text), Motion(self.config.share, self.config.profiles)]
         if any(network.config.get("fps", False) for network in self.networks):
             own.append(FrameRate())
+        if self.base.config.get("added_size"):
+            own.append(PictureSize(self.space.factor))
         encoder, prior = frames_encoder(self.image_encoder), self.prior
         if encoder is not None and isinstance(prior, Prior | TransformerPrior):
             text = FrozenText(self.prior_text_encoder, self.prior_tokenizer) if self.prior_text_encoder else None
