@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from videofusion.cli import main
+from videofusion.clip import read_clip, write_clip
 from videofusion.diffusion.conditions import Conditions
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_unet import unet_from_diffusers
@@ -99,3 +101,35 @@ def test_files_of_others_are_told_and_change_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"x\.bin is a pickle"):
         add_ip_adapter(unet, tmp_path / "x.bin")
     assert set(unet.state_dict()) == before
+
+
+def test_a_picture_is_a_second_prompt_of_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = tiny.sd_pipeline()
+    model, encoder = tiny.save(theirs, tmp_path / "sd"), tmp_path / "clip"
+    tiny.image_encoder(projection=24).save_pretrained(encoder)
+    adapter, picture = save(weights(theirs.unet, 24), tmp_path), tmp_path / "picture.png"
+    write_clip(torch.rand(1, 3, 20, 30) * 2 - 1, picture, 8.0, {}, scale=1)
+
+    def made(*options: str) -> Tensor:
+        out = tmp_path / "out.mp4"
+        few = ["--steps", "2", "--frames", "2", "--force", "--device", "cpu"]
+        assert main(["generate", "a cat", "--model", str(model), "-o", str(out), *few, *options]) == 0
+        return read_clip(out)
+
+    given = ["--ip-adapter", str(adapter), "--ip-adapter-image", str(picture), "--ip-adapter-encoder", str(encoder)]
+    plain = made()
+    assert torch.equal(made(*given, "--ip-adapter-scale", "0"), plain)
+    assert not torch.equal(made(*given), plain)
+    for options, says in (
+        (given[:4], "--ip-adapter-encoder is not given"),
+        ([*given, "--prompts", str(tmp_path / "prompts.jsonl")], "--ip-adapter and --prompts are both given"),
+        ([*given, "--model", "moving-digits"], "this model takes none, image models do"),
+    ):
+        command = ["generate", "--model", str(model)] if "--model" not in options else ["generate"]
+        said = [] if "--prompts" in options else ["a cat"]
+        assert main([*command, *said, "-o", str(tmp_path / "none.mp4"), *options]) == 2
+        assert says in capsys.readouterr().err
+    tiny.image_encoder(projection=16).save_pretrained(tmp_path / "other")
+    command = ["generate", "a cat", "--model", str(model), "-o", str(tmp_path / "none.mp4"), *given[:4]]
+    assert main([*command, "--ip-adapter-encoder", str(tmp_path / "other")]) == 2
+    assert "takes embeddings of size 24, but image_encoder makes them of size 16" in capsys.readouterr().err

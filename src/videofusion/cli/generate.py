@@ -104,6 +104,7 @@ def generate(
     if file.prompts is None:
         return _one_prompt(prompt, out, frames, size, count, low_memory, model, sampling, output, first, image)
     alone = {"PROMPT": prompt, "--count": count > 1, "--image": first.image, "--force": output.force}
+    alone["--ip-adapter"] = image.ip_adapter
     for option, value in (alone | {"--low-memory": low_memory}).items():
         if value:
             raise InputError(f"{option} and --prompts are both given; {_INSTEAD.get(option, 'leave one out')}")
@@ -141,6 +142,7 @@ def _one_prompt(
     width, height = parse_size(size, "--size")
     tuned = {**model.tuned(), "precision": model.precision}
     pipe = load_quietly(str(model.model), **image.load(), **tuned, device=model.device, low_memory=low_memory)
+    image.add_picture(pipe)
     more = call_of(pipe, vars(image), size=(height, width), frames=frames) | first.call_of(pipe, (height, width))
     settings = sampling.settings() | {"frames": frames, "height": height, "width": width}
     settings["sampler"] = sampling.sampler or pipe.config.sampler

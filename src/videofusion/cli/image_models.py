@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from videofusion.errors import InputError
 from videofusion.generation.image_options import check_foreground, check_kinds
 
 
@@ -60,6 +61,10 @@ class NewClips(ImageModels):
         foreground_model: instead, the folder of a segmentation model of transformers, which sees what is in front
         foreground_label: names of its classes that are in front; all but its class "background" by default
         share: for shared-noise, the part of the noise that all frames share (0.5)
+        ip_adapter: for image models with a U-Net, file of an IP-Adapter: a picture as a second prompt
+        ip_adapter_image: that picture
+        ip_adapter_encoder: folder of the CLIP image encoder that the adapter was trained with
+        ip_adapter_scale: how much the picture counts; 1 is as trained
     """
 
     structure: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -67,19 +72,42 @@ class NewClips(ImageModels):
     foreground_model: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     foreground_label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     share: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
+    ip_adapter: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    ip_adapter_image: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    ip_adapter_encoder: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    ip_adapter_scale: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
 
     def check(self) -> None:
         super().check()
         check_foreground(vars(self))
+        needed = (self.ip_adapter, self.ip_adapter_image, self.ip_adapter_encoder)
+        if any((*needed, self.ip_adapter_scale is not None)) and not all(needed):
+            missing = ("adapter", "adapter-image", "adapter-encoder")[[bool(each) for each in needed].index(False)]
+            raise InputError(
+                f"--ip-{missing} is not given; an IP-Adapter takes its file, a picture and an image encoder"
+            )
+
+    def add_picture(self, pipe: Any) -> None:
+        """Have a pipeline take the picture of the IP-Adapter, if one is given."""
+        if self.ip_adapter is None:
+            return
+        from videofusion.clip import read_clip
+
+        if not hasattr(pipe, "add_picture"):
+            raise InputError(f"--ip-adapter is {self.ip_adapter}; this model takes none, image models do")
+        picture = read_clip(str(self.ip_adapter_image), frames=1)[0]
+        scale = 1.0 if self.ip_adapter_scale is None else self.ip_adapter_scale
+        pipe.add_picture(picture, self.ip_adapter, self.ip_adapter_encoder, scale)
 
     def rows(self) -> dict[str, Any]:
         """What rows of prompts may have otherwise; `load` has the rest."""
-        told = {name: value for name, value in vars(self).items() if name not in ("system", "controlnet")}
+        told = {name: value for name, value in vars(self).items() if name not in _NOT_OF_ROWS}
         paths = {name: str(value) for name, value in told.items() if isinstance(value, Path)}
         return {**told, **paths, "structure_kind": " ".join(self.structure_kind) or None} | {
             "foreground_label": ",".join(self.foreground_label) or None
         }
 
 
+_NOT_OF_ROWS = ("system", "controlnet", "ip_adapter", "ip_adapter_image", "ip_adapter_encoder", "ip_adapter_scale")
 PLAIN = ImageModels()
 PLAIN_NEW = NewClips()

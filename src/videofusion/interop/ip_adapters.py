@@ -18,13 +18,14 @@ TOKENS = 4
 _PROJ, _NORM = ("image_proj.proj.weight", "image_proj.proj.bias"), ("image_proj.norm.weight", "image_proj.norm.bias")
 
 
-def add_ip_adapter(unet: UNet, file: str | Path, scale: float = 1.0) -> ImageTokens:
+def add_ip_adapter(unet: UNet, file: str | Path, scale: float = 1.0, *, image_size: int | None = None) -> ImageTokens:
     """Have a U-Net look at images by the weights of a file.
 
     Args:
         unet: changed in place; see `add_image_attention`.
         file: safetensors, in the layout of IP-Adapter's authors.
         scale: how much the image counts; 1 is as trained, 0 nothing.
+        image_size: of the image's embedding, which the file has to take; any when None.
 
     Returns:
         what makes tokens of images' embeddings.
@@ -46,6 +47,12 @@ def add_ip_adapter(unet: UNet, file: str | Path, scale: float = 1.0) -> ImageTok
         raise InputError(
             f"ip_adapter {file} makes tokens {width} wide, but this U-Net reads text {text_size} wide; expected was "
             "one for the model that the U-Net is of"
+        )
+    takes = tensors[_PROJ[0]].shape[1]
+    if image_size not in (None, takes):
+        raise InputError(
+            f"ip_adapter {file} takes embeddings of size {takes}, but image_encoder makes them of size {image_size}; "
+            "expected was the encoder that the adapter was trained with"
         )
     blocks = text_blocks(unet)
     pairs: list[tuple[Tensor, Tensor]] = []

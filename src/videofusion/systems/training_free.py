@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from videofusion.clip.check import check_clip
 from videofusion.conditioning.condition import Condition
+from videofusion.conditioning.picture_prompt import PicturePrompt
 from videofusion.conditioning.picture_size import PictureSize
 from videofusion.conditioning.prompt import Prompt
 from videofusion.conditioning.prompt_encoder import PromptEncoder, TextEncoders
@@ -30,10 +31,13 @@ from videofusion.diffusion.schedules import Schedule, make_schedule
 from videofusion.errors import InputError, unknown
 from videofusion.interop.controlnets import load_controlnet
 from videofusion.interop.diffusers_folder import DiffusersFolder, read_folder
+from videofusion.interop.image_encoders import load_image_encoder
 from videofusion.interop.image_model import load_image_model
+from videofusion.interop.ip_adapters import add_ip_adapter
 from videofusion.networks.controlnet import ControlNet
 from videofusion.networks.frame_network import FrameNetwork
 from videofusion.networks.image_transformer import ImageTransformer
+from videofusion.networks.ip_adapter import ImageTokens
 from videofusion.networks.unet import UNet
 from videofusion.systems.pipeline import VideoPipeline
 from videofusion.systems.prepared import Prepared
@@ -76,6 +80,7 @@ class TrainingFreePipeline(VideoPipeline):
         beside: what the image model may take beside the latents, see `DiffusersFolder`.
         transformers: whether the image model may be a transformer.
         controls: the ControlNets, which are not saved with the pipeline.
+        picture: tokens and embedding of a picture beside the prompt, likewise; see `add_picture`.
     """
 
     PARTS: ClassVar[Mapping[str, Any]] = {
@@ -96,6 +101,7 @@ class TrainingFreePipeline(VideoPipeline):
     beside: ClassVar[tuple[tuple[str, ...], ...]] = ((),)
     transformers: ClassVar[bool] = False
     controls: Sequence[ControlNet] = ()
+    picture: tuple[ImageTokens, Tensor] | None = None
     model_cpu_offload_seq = "text_encoder->text_encoder_2->text_encoder_3->unet->vae"
 
     @classmethod
@@ -151,6 +157,25 @@ class TrainingFreePipeline(VideoPipeline):
         nets = [load_controlnet(folder, self.unet) for folder in folders]
         self.controls = [nn.Module.to(net, self.where, self.unet.dtype) for net in nets]
 
+    def add_picture(self, picture: Tensor, adapter: str | Path, image_encoder: str | Path, scale: float = 1.0) -> None:
+        """Take a picture as a second prompt, by IP-Adapter (Ye et al. 2023), for all clips that follow.
+
+        Args:
+            picture: [3 h w] in [-1, 1]; its middle square is seen.
+            adapter: file of a plain IP-Adapter.
+            image_encoder: folder of the CLIP image encoder that the adapter was trained with.
+            scale: how much the picture counts; 1 is as trained, 0 nothing.
+
+        Raises:
+            InputError: files that cannot be read or do not fit; a transformer, ControlNets, or a picture before.
+        """
+        if not isinstance(self.unet, UNet) or self.controls or self.picture is not None:
+            beside = "ControlNets" if self.controls else "a picture" if self.picture else "a transformer"
+            raise InputError(f"ip_adapter is {adapter}; it takes a model with a U-Net, and this one has {beside}")
+        encoder = load_image_encoder(image_encoder)
+        tokens = add_ip_adapter(self.unet, adapter, scale, image_size=encoder.size)
+        self.picture = tokens.requires_grad_(False), encoder(picture[None])
+
     def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
         """Keep each part in the CPU's memory until it is called; ControlNets, which every step needs, stay where it is.
 
@@ -177,7 +202,7 @@ class TrainingFreePipeline(VideoPipeline):
     @property
     def conditions(self) -> Sequence[Condition]:
         sizes = (PictureSize(self.space.factor),) if self.unet.config.get("added_size") else ()
-        return (Prompt(self.text), *sizes)
+        return (Prompt(self.text) if self.picture is None else PicturePrompt(self.text, *self.picture), *sizes)
 
     def denoiser(self) -> Denoiser:
         return NetworkDenoiser(self.unet, make_schedule(self.config.schedule), self.config.prediction)
