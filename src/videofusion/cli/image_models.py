@@ -80,12 +80,10 @@ class NewClips(ImageModels):
     def check(self) -> None:
         super().check()
         check_foreground(vars(self))
-        needed = (self.ip_adapter, self.ip_adapter_image, self.ip_adapter_encoder)
-        if any((*needed, self.ip_adapter_scale is not None)) and not all(needed):
-            missing = ("adapter", "adapter-image", "adapter-encoder")[[bool(each) for each in needed].index(False)]
-            raise InputError(
-                f"--ip-{missing} is not given; an IP-Adapter takes its file, a picture and an image encoder"
-            )
+        needed = {name: getattr(self, f"ip_{name}") for name in ("adapter", "adapter_image", "adapter_encoder")}
+        missing = [name.replace("_", "-") for name, value in needed.items() if value is None]
+        if missing and (len(missing) < len(needed) or self.ip_adapter_scale is not None):
+            raise InputError(f"--ip-{missing[0]} is not given; IP-Adapter takes its file, a picture and an image encoder")
 
     def add_picture(self, pipe: Any) -> None:
         """Have a pipeline take the picture of the IP-Adapter, if one is given."""
