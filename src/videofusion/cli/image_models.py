@@ -83,7 +83,9 @@ class NewClips(ImageModels):
         needed = {name: getattr(self, f"ip_{name}") for name in ("adapter", "adapter_image", "adapter_encoder")}
         missing = [name.replace("_", "-") for name, value in needed.items() if value is None]
         if missing and (len(missing) < len(needed) or self.ip_adapter_scale is not None):
-            raise InputError(f"--ip-{missing[0]} is not given; IP-Adapter takes its file, a picture and an image encoder")
+            raise InputError(
+                f"--ip-{missing[0]} is not given; IP-Adapter takes its file, a picture and an image encoder"
+            )
 
     def add_picture(self, pipe: Any) -> None:
         """Have a pipeline take the picture of the IP-Adapter, if one is given."""
