@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from gaussian import Gaussian
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from videofusion.diffusion.latent_motion import (
     text2video_zero,
     warp,
 )
-from videofusion.diffusion.samplers import ddim
+from videofusion.diffusion.samplers import ddim, get_sampler
 from videofusion.errors import InputError
 from videofusion.interop.diffusers_unet import unet_from_diffusers
 
@@ -240,3 +241,34 @@ def test_refused_starts(first: int, eps: int, steps: tuple[int, int], says: str)
         moving_start(
             lambda *_: None, clip(first), stops, clip(eps), schedule=SCHEDULE, conditions=Conditions(), steps=steps
         )
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "dpm++sde", "langevin"])
+def test_no_noise_is_injected_twice(sampler: str) -> None:
+    """Of clips that are noise, with an exact denoiser: what the way to T has drawn is not drawn again after it.
+
+    Every draw is a pixel of its own, so that the sum of squares over pixels is the variance of a frame.
+    """
+    frames, count, steps = 3, 10, (4, 6)
+    one = torch.eye(frames, dtype=torch.float64)
+    law = Gaussian(SCHEDULE, torch.zeros(frames, dtype=torch.float64), one, one)
+    alone = Gaussian(SCHEDULE, torch.zeros(1, dtype=torch.float64), one[:1, :1], one[:1, :1])
+    draws = 4 * count
+
+    def noise(step: int) -> Tensor:
+        made = torch.zeros(1, frames, frames, draws, 1, dtype=torch.float64)
+        for frame in range(frames):
+            made[0, frame, frame, step] = 1
+        return made
+
+    def denoise(z: Tensor, t: Tensor, conditions: Conditions):
+        return (law if z.shape[1] == frames else alone)(z, t, conditions)
+
+    told = {"schedule": SCHEDULE, "conditions": Conditions(), "noise": noise, "sampler": get_sampler(sampler)}
+    stops, begun = times(SCHEDULE, count).double(), noise(0)
+    start = moving_start(denoise, begun[:, :1], stops, begun[:, 1:], motion=(0.0, 0.0), steps=steps, **told)
+    made = text2video_zero(denoise, begun[:, :1], stops, begun[:, 1:], motion=(0.0, 0.0), steps=steps, **told)
+    plain = told.pop("sampler")(denoise, begun, stops, **told)
+    variance, expected = (each.square().sum(dim=(2, 3, 4))[0] for each in (made, plain))
+    torch.testing.assert_close(variance[0], expected[0], rtol=0.02, atol=0)  # solvers of two steps begin anew at T
+    assert float(start.z.square().sum(dim=(2, 3, 4)).max()) < 1.01

@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import videofusion as vf
-from videofusion.diffusion import Known
+from videofusion.diffusion import Known, Prediction
 from videofusion.errors import InputError
 from videofusion.registry import TRAINING_FREE
+from videofusion.systems.prepared import Hooks
 from videofusion.systems.training_free import TrainingFreePipeline
 
 TESTS = Path(__file__).parents[1]
@@ -397,3 +398,37 @@ def test_an_adapter_of_diffusers_is_added(folder: Path, tmp_path: Path) -> None:
     name = f"{layer.removeprefix('unet.')}.weight"
     before = load(folder, "text2video-zero").unet.state_dict()[name]
     torch.testing.assert_close(own.unet.state_dict()[name], before + 2)
+
+
+@pytest.mark.parametrize("spacing", ["sd", "sd-trailing", "trailing"])
+def test_given_frames_are_kept_where_a_grid_ends_with_a_little_noise(folder: Path, spacing: str) -> None:
+    pipe = load(folder, "shared-noise")
+    known = Known(moving()[:2], [0, 3])
+    asked = {"known": known, "frames": 4, "sampler_options": {"spacing": spacing}, **FEW}
+    made = pipe(PROMPT, output="latent", **asked)
+    given = pipe.space.encode(moving()[None, :2])[0]
+    assert torch.equal(made[[0, 3]], given)
+    prepared = pipe.prepare(PROMPT, **asked)
+    half = pipe.run(prepared, times=prepared.times[:3])  # which is still noisy, and so are these
+    assert not torch.allclose(half[0, [0, 3]], given, atol=0.1)
+
+
+def test_the_smoother_leaves_alone_what_a_mask_keeps(folder: Path, control: Path) -> None:
+    pipe = load(folder, "controlvideo", controlnet=control)
+    mask = torch.zeros(5, 1, 16, 16)
+    mask[..., 8:] = 1
+    known, seen = Known(moving(), range(5), mask=mask), []
+
+    def watch(prediction: Prediction, t: Tensor) -> Prediction:
+        seen.append(prediction)
+        return prediction
+
+    asked = {"structure": moving(), "known": known, "smooth_steps": [1, 2]} | FEW
+    pipe.run(pipe.prepare(PROMPT, **asked), hooks=Hooks(on_prediction=watch))
+    latents = pipe.space.encode(moving()[None])
+    for each in seen:
+        torch.testing.assert_close(each.x0[..., :4], latents[..., :4], rtol=0, atol=0)
+        agreed = each.alpha * each.x0 + each.sigma * each.eps
+        torch.testing.assert_close(agreed[..., :4], each.z[..., :4], rtol=0, atol=1e-5)
+    plain = pipe.run(pipe.prepare(PROMPT, **asked, smooth=False))
+    assert not torch.allclose(plain, pipe.run(pipe.prepare(PROMPT, **asked)), atol=1e-4)

@@ -18,7 +18,7 @@ from videofusion.diffusion.conditions import Conditions
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.editing import Start
 from videofusion.diffusion.samplers.ddim import ddim
-from videofusion.diffusion.samplers.loop import check_times
+from videofusion.diffusion.samplers.loop import StepNoise, check_times
 from videofusion.diffusion.schedules import Discrete, Schedule
 from videofusion.errors import InputError
 
@@ -98,6 +98,11 @@ def renoise(
     return ratio * z + (sigma[1] ** 2 - (ratio * sigma[0]) ** 2).clamp_min(0).sqrt() * eps
 
 
+def noise_after(noise: StepNoise, steps: int) -> StepNoise:
+    """The noise of the steps that follow so many others: what those have drawn is not drawn again."""
+    return lambda step: noise(step + 2 * steps)  # no sampler draws more than twice a step
+
+
 def moving_start(
     denoiser: Denoiser,
     first: Tensor,
@@ -111,6 +116,7 @@ def moving_start(
     steps: tuple[int, int] = (FIRST, SECOND),
     published: bool = False,
     sampler: Callable[..., Tensor] = ddim,
+    noise: StepNoise | None = None,
     **rest: Any,
 ) -> Start:
     """Latents of all frames at T, with motion in them (Text2Video-Zero, algorithm 1).
@@ -128,6 +134,7 @@ def moving_start(
         steps: numbers of the times T and T' are, T first; equal for none of the noise.
         published: see `renoise`.
         sampler: takes the first frame there.
+        noise: of all frames, step to [b t c h w], for samplers that inject some; from T on it is `noise_after` that.
         rest: what else the sampler takes.
 
     Raises:
@@ -146,13 +153,14 @@ def moving_start(
         raise InputError(f"steps are {at} and {further}; they must be in order, from 0 to {len(times) - 2}")
     alone = conditions.window(0, 1)
 
-    def go(z: Tensor, stops: Tensor) -> Tensor:
-        if len(stops) < 2:
+    def go(z: Tensor, start: int, stop: int) -> Tensor:
+        if start == stop:
             return z
-        return sampler(denoiser, z, stops, schedule=schedule, conditions=alone, **rest)
+        own = None if noise is None else noise_after(lambda step: noise(step)[:, :1], start)
+        return sampler(denoiser, z, times[start : stop + 1], schedule=schedule, conditions=alone, noise=own, **rest)
 
-    at_T = go(first, times[: at + 1])
-    at_T1 = go(at_T, times[at : further + 1])
+    at_T = go(first, 0, at)
+    at_T1 = go(at_T, at, further)
     moved = warp(at_T1.expand(-1, len(numbers) - 1, -1, -1, -1), motion_shifts(numbers[1:], motion))
     others = renoise(moved, eps.to(moved), schedule, times[further], times[at], published=published)
     return Start(torch.cat([at_T, others.to(at_T)], dim=1), times[at:])
@@ -239,6 +247,7 @@ def text2video_zero(
     published: bool = False,
     sampler: Callable[..., Tensor] = ddim,
     steps: tuple[int, int] = (FIRST, SECOND),
+    noise: StepNoise | None = None,
     **rest: Any,
 ) -> Tensor:
     """Text2Video-Zero from the first frame's noise to clips.
@@ -257,6 +266,7 @@ def text2video_zero(
         published: see `renoise` and `smooth_background`.
         sampler: `ddim` in the paper.
         steps: numbers of T and T'.
+        noise: of all frames, for samplers that inject some.
         rest: what else the sampler takes.
 
     Returns:
@@ -264,7 +274,10 @@ def text2video_zero(
     """
     told: dict[str, Any] = {"schedule": schedule, "conditions": conditions}
     place: dict[str, Any] = {"motion": motion, "frames": frames, "published": published}
-    start = moving_start(denoiser, first, times, eps, sampler=sampler, steps=steps, **told, **place, **rest)
+    start = moving_start(
+        denoiser, first, times, eps, sampler=sampler, steps=steps, noise=noise, **told, **place, **rest
+    )
+    told["noise"] = None if noise is None else noise_after(noise, steps[0])
     if foreground is None:
         return sampler(denoiser, start.z, start.times, **told, **rest)
     return sampled_twice(

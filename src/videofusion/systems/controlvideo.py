@@ -16,6 +16,7 @@ from torch import Tensor
 
 from videofusion.diffusion.denoiser import Denoiser
 from videofusion.diffusion.hierarchical import Hierarchical
+from videofusion.diffusion.known import Known
 from videofusion.diffusion.noise import DecomposedNoise, NoiseSource
 from videofusion.diffusion.prediction import Prediction
 from videofusion.diffusion.samplers.loop import OnPrediction
@@ -74,20 +75,23 @@ class ControlVideoPipeline(TrainingFreePipeline):
             decode=self.space.decode,
             encode=self.space.encode,
         )
-        return replace(prepared, sampler=partial(_smoothed, prepared.sampler, smoother))
+        return replace(prepared, sampler=partial(_smoothed, prepared.sampler, smoother, prepared.known))
 
 
 def _smoothed(
     sampler: Callable[..., Tensor],
     smoother: OnPrediction,
+    known: Known | None,
     *given: Any,
     on_prediction: OnPrediction | None = None,
     **how: Any,
 ) -> Tensor:
-    """A sampler whose predictions are smoothed before the caller's own hook sees them."""
+    """A sampler whose predictions are smoothed, but for what is given, before the caller's own hook sees them."""
 
     def hook(prediction: Prediction, t: Tensor) -> Prediction:
         prediction = smoother(prediction, t)
+        if known is not None:
+            prediction = replace(prediction, x0=known.put(prediction.x0))
         return prediction if on_prediction is None else on_prediction(prediction, t)
 
     return sampler(*given, on_prediction=hook, **how)

@@ -386,8 +386,9 @@ class VideoPipeline(MemorySavers):
                 **vars(hooks),
             )
         made = self.space.bounded(made.float())
-        if prepared.known is not None and prepared.known.mask is not None:
-            made = prepared.known.put(made)  # samplers may end a rounding error from what is kept
+        if prepared.known is not None and times[-1] == prepared.times[-1]:
+            # samplers may end a rounding error from what is kept, and grids a little noise ("sd")
+            made = prepared.known.put(made)
         return made
 
     @torch.no_grad()

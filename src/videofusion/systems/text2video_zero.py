@@ -25,6 +25,7 @@ from videofusion.diffusion.latent_motion import (
     MOTION,
     moving_start,
     moving_steps,
+    noise_after,
     sampled_twice,
 )
 from videofusion.diffusion.noise import DecomposedNoise, NoiseSource
@@ -110,12 +111,13 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
                 conditions=prepared.conditions,
                 steps=steps,
                 sampler=prepared.sampler,
-                noise=lambda step: prepared.noise(step)[:, :1],
+                noise=prepared.noise,
                 **motion,
             )
 
+        moving = replace(prepared, begin=begin, noise=noise_after(prepared.noise, steps[0]))
         if foreground is None:
-            return replace(prepared, begin=begin)
+            return moving
         if not 0 <= smoothing <= 1:
             raise InputError(f"smoothing is {smoothing}; it must lie in [0, 1]")
         if isinstance(foreground, Tensor):
@@ -123,7 +125,7 @@ class Text2VideoZeroPipeline(TrainingFreePipeline):
         again = partial(
             sampled_twice, prepared.sampler, partial(self._foreground, foreground), weight=smoothing, smoothing=motion
         )
-        return replace(prepared, begin=begin, sampler=again)
+        return replace(moving, sampler=again)
 
     def _foreground(self, given: Foreground, made: Tensor) -> Tensor:
         """Masks [b t 1 h w] where clips are made; 1 at a place any of whose pixels is in front."""
