@@ -149,7 +149,9 @@ def load(
     from videofusion.systems.pipeline import VideoPipeline
 
     where = pick_device(device)
-    kind = find_pipeline(str(index.get("_class_name")))
+    if "_class_name" not in index:
+        raise InputError(f"{folder / 'model_index.json'} has no _class_name, which says what kind of model it is of")
+    kind = find_pipeline(str(index["_class_name"]))
     if not (isinstance(kind, type) and issubclass(kind, VideoPipeline)):
         raise InputError(
             f"model {folder} is a {index.get('_class_name')}, which is neither a pipeline of videofusion, nor of a "

@@ -65,6 +65,7 @@ def test_what_is_black_in_the_mask_is_kept(video: Path) -> None:
         (["--start", "9", "--frames", "8"], "too short"),
         (["--mask", "nothing.png"], 'the mask "nothing.png" cannot be read'),
         (["--sampler", "euler"], "sampler is 'euler'"),
+        (["--weight", "nan"], "--weight is nan; it is of what a mask keeps"),
     ],
 )
 def test_refusals(video: Path, options: list[str], says: str, capsys: pytest.CaptureFixture) -> None:

@@ -99,7 +99,7 @@ def test_rows_of_prompts_have_options_of_their_own(place: Path, capsys: pytest.C
     assert "nowhere.mp4" in lines["lost"]["reason"]
     assert "window is 1; it must be at least 3" in lines["narrow"]["reason"]
     assert "structure_kind is 'lines'; it must be one of edges" in lines["lines"]["reason"]
-    assert '"share" is unknown' in lines["shared"]["reason"]
+    assert "share is 0.5; only shared-noise" in lines["shared"]["reason"]
     told = read_provenance(out / "not-grey.png")
     assert told is not None
     assert (told["system"], told["controlnet"], told["negative"]) == ("controlvideo", net[1:], "grey")
@@ -196,7 +196,8 @@ def test_what_is_no_base_is_told(place: Path, tmp_path: Path, capsys: pytest.Cap
         ),
         (["--structure-kind", "lines"], "--structure-kind is 'lines'; it must be one of edges"),
         (["--controlnet", "sd"], "has no config.json; expected was the folder of a ControlNetModel"),
-        (["--share", "0.5"], '"share" is unknown'),
+        (["--share", "0.5"], "--share is 0.5; only shared-noise on an image model has that option"),
+        (["--foreground", "nothing.png"], 'the foreground "nothing.png" cannot be read: there is no such file'),
         (["--low-memory"], "--low-memory is given, but"),
     ],
 )

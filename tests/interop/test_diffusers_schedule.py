@@ -48,6 +48,7 @@ def test_has_the_schedulers_own_alphas(tmp_path: Path, options: dict, prediction
         ({"beta_schedule": "squaredcos_cap_v2"}, "beta_schedule"),
         ({"beta_schedule": "scaled_linear"}, "beta_start"),
         ({"beta_end": 0.01}, "beta_end"),
+        ({"beta_end": "high"}, "beta_end is 'high'"),
         ({"num_train_timesteps": 500}, "num_train_timesteps"),
         ({"trained_betas": [0.1, 0.2]}, "trained_betas"),
         ({"prediction_type": "flow"}, "prediction_type"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,9 @@ def test_both_of_diffusers_names_alpha_and_scale(tmp_path):
         (dict([next(iter(matrices().items()))]), "has one matrix for"),
         (matrices(prefix="base.conv"), "is of another model: this one has no linear layer or convolution base.conv"),
         (matrices(prefix="unet.conv_norm_out"), "no linear layer or convolution unet.conv_norm_out"),
+        (matrices() | {f"unet.{LAYER}.alpha": torch.tensor(float("nan"))}, "alpha = nan; it must be one finite number"),
+        ({name: value * math.nan for name, value in matrices().items()}, "holds values that are not finite"),
+        (matrices(rank=0), "has no values"),
         ({name: value[:, :7].contiguous() for name, value in matrices(16).items()}, "which do not make its weight of"),
     ],
 )
@@ -73,7 +77,7 @@ def test_files_that_are_none_are_refused(tmp_path):
         apply_lora({}, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="lora_scale is nan"):
         apply_lora({}, tmp_path / "x.safetensors", float("nan"))
-    with pytest.raises(InputError, match=r"alpha of \(3,\); it must be one number"):
+    with pytest.raises(InputError, match=r"alpha = \[0\.0, 0\.0, 0\.0\]; it must be one finite number"):
         change(matrices() | {f"unet.{LAYER}.alpha": torch.zeros(3)}, tmp_path)
     with pytest.raises(InputError, match=r"use_dora = True, which is not known"):
         change(matrices(), tmp_path, {"unet.use_dora": True})

@@ -39,7 +39,7 @@ class FirstPicture:
 
         noise = {} if self.image_noise is None else {"image_noise": self.image_noise}
         size = asked[0] or int(pipe.config.height), asked[1] or int(pipe.config.width)
-        told = {"image": read_clip(self.image, frames=1, size=size)[0], **noise}
+        told = {"image": read_clip(self.image, frames=1, size=size, what="image")[0], **noise}
         checked(pipe.conditions, told)  # refuses a picture for models that take none
         return told
 

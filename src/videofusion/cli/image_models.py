@@ -95,7 +95,7 @@ class NewClips(ImageModels):
 
         if not hasattr(pipe, "add_picture"):
             raise InputError(f"--ip-adapter is {self.ip_adapter}; this model takes none, image models do")
-        picture = read_clip(str(self.ip_adapter_image), frames=1)[0]
+        picture = read_clip(str(self.ip_adapter_image), frames=1, what="picture")[0]
         scale = 1.0 if self.ip_adapter_scale is None else self.ip_adapter_scale
         pipe.add_picture(picture, self.ip_adapter, self.ip_adapter_encoder, scale)
 

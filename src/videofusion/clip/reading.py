@@ -22,6 +22,7 @@ def read_clip(
     frames: int | None = None,
     fps: float | int | None = None,
     size: tuple[int, int] | None = None,
+    what: str = "video",
 ) -> Tensor:
     """Read a clip, or a part of it.
 
@@ -32,6 +33,7 @@ def read_clip(
         fps: frames per second to read; each of the file's frames if None.
         size: (height, width) to resize and crop to around the centre; the file's own if None. An enlargement by a whole
             number, as `write_clip` makes one, is undone exactly.
+        what: how messages call it.
 
     Returns:
         `t c h w`, float32 in [-1, 1].
@@ -62,21 +64,22 @@ def read_clip(
         if any(picture.shape != pictures[0].shape for picture in pictures):
             raise Unreadable("its frames differ in size, so it needs a size to be brought to")
     except Unreadable as error:
-        raise InputError(f'the video "{path}" cannot be read: {error}') from error
+        raise InputError(f'the {what} "{path}" cannot be read: {error}') from error
     return from_uint8(torch.stack(pictures))
 
 
-def read_mask(path: str | Path, size: tuple[int, int]) -> Tensor:
+def read_mask(path: str | Path, size: tuple[int, int], what: str = "mask") -> Tensor:
     """Read a mask [t 1 h w] from a picture or a video: 1 where it is brighter than grey, else 0.
 
     Args:
         path: the file.
         size: (height, width) to resize and crop to, as `read_clip` does.
+        what: how messages call it.
 
     Raises:
         InputError: the file cannot be read.
     """
-    return (read_clip(path, size=size).mean(dim=1, keepdim=True) > 0).to(torch.float32)
+    return (read_clip(path, size=size, what=what).mean(dim=1, keepdim=True) > 0).to(torch.float32)
 
 
 def open_footage(path: Path, what: str) -> Footage:

@@ -235,6 +235,7 @@ NOT_TOLD = {
     "label": "this model was trained on no classes",
     "image": "this model makes clips of texts, not of a first picture",
     "image_noise": "this model makes clips of texts, not of a first picture",
+    "share": "only shared-noise on an image model has that option",
 }
 
 

@@ -82,7 +82,7 @@ def call_of(
         if "structure" in told:
             found["structure"] = _read_structure(Path(told["structure"]), whole, frames, int(pipe.config.frames))
         if "foreground" in told:
-            found["foreground"] = read_mask(told["foreground"], whole)
+            found["foreground"] = read_mask(told["foreground"], whole, "foreground")
     return found
 
 
@@ -105,4 +105,5 @@ def _read_structure(path: Path, size: tuple[int, int], frames: int | None, own: 
     from videofusion.clip import open_footage, read_clip
 
     there = len(open_footage(path, "structure"))
-    return read_clip(path, frames=min(there, own) if frames is None else frames, size=size)
+    wanted = min(there, own) if frames is None else frames
+    return read_clip(path, frames=wanted, size=size, what="structure")

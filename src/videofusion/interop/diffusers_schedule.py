@@ -51,8 +51,8 @@ def schedule_from_diffusers(folder: str | Path) -> tuple[str, str]:
         raise InputError(f"num_train_timesteps is {steps}; it must be 1000")
     for option, own, default in zip(("beta_start", "beta_end"), BETAS[name], (1e-4, 0.02), strict=True):
         value = config.get(option, default)
-        if not math.isclose(value, own, rel_tol=1e-6):
-            raise InputError(f"{option} is {value}; with beta_schedule {name!r} it must be {own}")
+        if not (isinstance(value, int | float) and math.isclose(value, own, rel_tol=1e-6)):
+            raise InputError(f"{option} is {value!r}; with beta_schedule {name!r} it must be {own}")
     predicted = config.get("prediction_type", "epsilon")
     if predicted not in PREDICTIONS:
         raise InputError(f"prediction_type is {predicted!r}; it must be one of {', '.join(PREDICTIONS)}")

@@ -115,7 +115,7 @@ def unet_from_diffusers(source: str | Path | nn.Module, temporal: str = "image")
         except InputError as error:
             raise InputError(f"{name} cannot be inflated: {error}") from error
     state = dict(_renamed(dict(source.state_dict()) if isinstance(source, nn.Module) else read_weights(folder)))
-    check_fit(unet.state_dict(), state)
+    check_fit(unet.state_dict(), state, f"{name}: the weights")
     unet.load_state_dict(
         {name: value.detach().to(torch.float32, copy=True) for name, value in state.items()}, assign=True
     )
@@ -250,16 +250,16 @@ def _renamed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         yield name, value
 
 
-def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    """Raise InputError unless weights are those of a model, no more and no less."""
+def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str = "the weights") -> None:
+    """Raise InputError, which calls them `what`, unless weights are those of a model, no more and no less."""
     for name, value in own.items():
         if name not in state:
-            raise InputError(f"the weights lack {name}, which their config.json asks for")
+            raise InputError(f"{what} lack {name}, which their config.json asks for")
         if state[name].shape != value.shape:
             raise InputError(
-                f"the weights have {name} of shape {tuple(state[name].shape)}; "
+                f"{what} have {name} of shape {tuple(state[name].shape)}; "
                 f"their config.json asks for {tuple(value.shape)}"
             )
     for name in state:
         if name not in own:
-            raise InputError(f"the weights have {name}, which their config.json does not ask for")
+            raise InputError(f"{what} have {name}, which their config.json does not ask for")

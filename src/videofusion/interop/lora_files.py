@@ -104,11 +104,14 @@ def _pairs(
     for name, value in tensors.items():
         if name.endswith(".alpha"):
             if value.numel() != 1 or not value.isfinite().all():
-                raise InputError(f"lora {file} has {name} of {tuple(value.shape)}; it must be one number")
+                raise InputError(f"lora {file} has {name} = {value.tolist()!s:.60}; it must be one finite number")
             alphas[name.removesuffix(".alpha")] = float(value)
     for name, value in tensors.items():
         match = _MATRIX.fullmatch(name)
         if match is not None:
+            if value.numel() == 0 or not value.isfinite().all():
+                what = "has no values" if value.numel() == 0 else "holds values that are not finite"
+                raise InputError(f"lora {file}: {name} {what}; expected was a file of a finished training")
             found.setdefault(match["layer"], {})["down" if match["kind"] in _DOWN else "up"] = value
         elif not name.endswith(".alpha"):
             raise InputError(f"lora {file} has {name}, which is no matrix of an adapter (lora_A, lora_B)")

@@ -84,7 +84,7 @@ def read_video_unet(
         unet = UNet(**ours)
     theirs = dict(source.state_dict()) if isinstance(source, nn.Module) else read_weights(folder)
     state = {our_name(key): _over_frames(value) for key, value in theirs.items()}
-    check_fit(unet.state_dict(), state)
+    check_fit(unet.state_dict(), state, f"{name}: the weights")
     unet.load_state_dict(
         {key: value.detach().to(torch.float32, copy=True) for key, value in state.items()}, assign=True
     )

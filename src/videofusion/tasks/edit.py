@@ -198,6 +198,8 @@ def edit(
         raise InputError(f"strength is {strength}; the method {method!r} has none, leave it out")
     if source is not None and not how.takes_source:
         raise InputError(f"source is {source!r:.200}; the method {method!r} inverts without text, leave it out")
+    if mask is None and weight != 0:
+        raise InputError(f"weight is {weight}; it is of what a mask keeps, and no mask is given, leave it out")
     if back is not None and not how.inverts:
         raise InputError(f"back is given; the method {method!r} does not invert")
     strength = (how.strength or 1.0) if strength is None else strength
