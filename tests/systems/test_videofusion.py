@@ -451,3 +451,18 @@ def test_refusals():
         vdm(prediction="noise").denoiser(
             torch.zeros(SHAPE), torch.tensor([0.5, 0.5]), text_conditions(system.text_encoder, CAPTIONS[:2])
         )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_where_there_is_no_noise_none_is_predicted(variant: str) -> None:
+    """What a clean clip says of noise is its mean: so DDIM run upwards adds none of the clip at its first step."""
+    system = videofusion(variant)
+    clip = torch.sin(0.3 * torch.arange(2 * FRAMES * 3 * SIZE * SIZE)).reshape(SHAPE)
+    share, middle = DecomposedNoise(0.5).shares(2, FRAMES), clip[:, MIDDLE : MIDDLE + 1]
+    conditions = replace(told(system, share), middle_frame=middle)
+    prediction = system.denoiser(clip, torch.zeros(2), conditions)
+    assert not prediction.eps.any()
+    torch.testing.assert_close(prediction.x0, clip, atol=1e-5, rtol=0)
+    stops = torch.tensor([0.0, 0.05])
+    up = get_sampler("ddim")(system.denoiser, clip, stops, schedule=SCHEDULE, conditions=conditions)
+    torch.testing.assert_close(up, SCHEDULE.alpha_sigma(stops)[0][1] * clip, atol=1e-5, rtol=0)

@@ -208,7 +208,7 @@ class VideoFusion:
         x0_base = clean + sigma * output[:, at : at + 1] if self.variant.decides == "both" else clean
         if self.variant.noisy == "beyond":  # eq. 6
             x0 = share.sqrt() * x0_base + (1 - share).sqrt() * x0
-        return Prediction(z, z, z, alpha, sigma).with_x0(torch.where(shared, x0_base, x0))
+        return Prediction(z, z, torch.zeros_like(z), alpha, sigma).with_x0(torch.where(shared, x0_base, x0))
 
     def _beyond_the_base_frame(
         self, z: Tensor, t: Tensor, share: Tensor, z_base: Tensor, alpha: Tensor, sigma: Tensor
