@@ -172,7 +172,10 @@ def get_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
             raise InputError(f"recipe file {name} cannot be read: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"recipe file {name} holds no json object")
-        recipe = Recipe.from_json(values)
+        try:
+            recipe = Recipe.from_json(values)
+        except InputError as error:
+            raise InputError(f"recipe file {name}: {error}") from error
     else:
         raise unknown("recipe", name, RECIPES, ", or a path to a recipe.json")
     return recipe.replace(overrides or {})

@@ -25,7 +25,7 @@ from videofusion.errors import InputError
 from videofusion.recipes.recipe import Recipe
 from videofusion.systems.interface import System
 from videofusion.systems.tuning import is_tuned
-from videofusion.training.estimate.memory import Held, Memory, Part, Watch, human
+from videofusion.training.estimate.memory import Held, Memory, Part, Watch, human, parts_table
 from videofusion.training.estimate.sizes import OnGpu, count_work, empty_batch, outline
 
 USABLE = 0.9 * 2**30  # bytes of a GPU's "gigabyte" of 1024 MiB; the tenth that is left is assumed
@@ -69,14 +69,9 @@ class GpuPlan:
 
     def report(self, gigabytes: float) -> str:
         """The plan for a GPU of that memory, as a text."""
-        held = self.memory.held
-        width = max(12, *(len(part.name) for part in self.parts))
-        lines = [f"{'parameters':<{width}}  {'trained':>14}  {'frozen':>14}"]
-        lines += [f"{part.name:<{width}}  {part.trained:>14,}  {part.frozen:>14,}" for part in self.parts]
+        lines = parts_table(self.parts)
         rows = [
-            ("weights", held.weights, "stay all the time"),
-            ("moving average", held.average, "stays all the time"),
-            ("optimiser state", held.moments, "stays all the time"),
+            *self.memory.held.rows(),
             ("frozen parts", self.memory.apart, "stay all the time"),
             *((f"most in: {name}", size, "beside what stays") for name, size in self.memory.phases.items()),
             (

@@ -12,7 +12,7 @@ by how much, which is the slack. Tensors of 32 MB and more leave no holes (glibc
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,14 @@ def count_parts(modules: Mapping[str, nn.Module], frozen: Mapping[str, nn.Module
     ]
 
 
+def parts_table(parts: Sequence[Part]) -> list[str]:
+    """Numbers of parts for a report, a line each below a heading."""
+    width = max(12, *(len(part.name) for part in parts))
+    return [f"{'parameters':<{width}}  {'trained':>14}  {'frozen':>14}"] + [
+        f"{part.name:<{width}}  {part.trained:>14,}  {part.frozen:>14,}" for part in parts
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Held:
     """Bytes of what weights bring with them.
@@ -80,6 +88,14 @@ class Held:
     def resident(self) -> int:
         """What stays from step to step."""
         return self.weights + self.average + self.moments
+
+    def rows(self) -> list[tuple[str, int, str]]:
+        """What stays, for a report: name, bytes, note."""
+        return [
+            ("weights", self.weights, "stay all the time"),
+            ("moving average", self.average, "stays all the time"),
+            ("optimiser state", self.moments, "stays all the time"),
+        ]
 
     @classmethod
     def by_numbers(

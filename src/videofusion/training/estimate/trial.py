@@ -28,6 +28,7 @@ from videofusion.training.estimate.memory import (
     count_parts,
     human,
     packed_bytes,
+    parts_table,
 )
 from videofusion.training.export import grid_clips
 from videofusion.training.optimizers import check_optimizer
@@ -87,13 +88,9 @@ class Trial:
     def report(self) -> str:
         """What was found, as a text."""
         held = self.memory.held
-        width = max(12, *(len(part.name) for part in self.parts))
-        lines = [f"{'parameters':<{width}}  {'trained':>14}  {'frozen':>14}"]
-        lines += [f"{part.name:<{width}}  {part.trained:>14,}  {part.frozen:>14,}" for part in self.parts]
+        lines = parts_table(self.parts)
         rows = [
-            ("weights", held.weights, "stay all the time"),
-            ("moving average", held.average, "stays all the time"),
-            ("optimiser state", held.moments, "stays all the time"),
+            *held.rows(),
             *([("frozen parts", self.memory.apart, "stay all the time")] if self.memory.apart else []),
             ("batches", self.memory.batches, "stay all the time"),
             ("gradients", held.gradients, "grow in the backward pass"),
