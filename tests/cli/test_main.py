@@ -128,6 +128,11 @@ def test_wrong_options_are_refused_with_code_2(words: list[str], capsys: pytest.
     assert "Traceback" not in captured.err
 
 
+def test_a_misspelled_option_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["generate", "a red three", "-o", "x.mp4", "--setps", "3"]) == 2
+    assert "--setps, 3; did you mean --steps?" in capsys.readouterr().err
+
+
 def test_a_reader_that_has_enough_ends_a_command_quietly() -> None:
     command = [sys.executable, "-m", "videofusion", "--help"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

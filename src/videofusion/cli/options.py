@@ -123,13 +123,15 @@ def _check_once(words: Sequence[str]) -> None:
 
 
 def _sentence(box: str) -> str:
-    """The first paragraph of a box of tyro's, in one line."""
+    """The first paragraph of a box of tyro's, and the option that it takes for the meant one, in one line."""
     lines = [line.strip("│ ") for line in box.strip().splitlines()]
     rules = [number for number, line in enumerate(lines) if set(line[-3:]) <= set("─-╮╯") and line]
     first, end = [*rules, len(lines)][:2] if rules else (-1, len(lines))
     sentence = " ".join(" ".join(lines[first + 1 : end]).split())
     sentence = re.sub(r"^Error parsing [\w.]+: (?=recipe key )", "", sentence)
-    return sentence.partition(" Got errors:")[0].rstrip(".")
+    near = re.search(r"Perhaps you meant:[^-]*(--[\w.-]+)", " ".join(lines))
+    hint = f"; did you mean {near[1]}?" if near else ""
+    return sentence.partition(" Got errors:")[0].rstrip(".") + hint
 
 
 def check_quotes(words: Sequence[str], command: Callable[..., Any]) -> None:
